@@ -1,0 +1,183 @@
+"""The profile of one model on one machine: what was measured, as readable JSON.
+
+Measuring is the job of ``runtime/profiler.py``; this module keeps the schema, so that a
+planner without torch can read it. All times are milliseconds of wall time as measured;
+``load_ratios`` says how loaded the machine was meanwhile, and a load factor is always
+relative to that (a profile taken under a CPU quota already contains the quota).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+import json
+import math
+from typing import Any
+
+from dnn_offload.errors import ProfileError
+
+SCHEMA_VERSION = 1
+MAX_CUTS = 4096
+MAX_JSON_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class CodecCost:
+    """What one codec costs at one cut, for the whole frontier, on the profiled machine."""
+
+    nbytes: int
+    encode_ms: float
+    decode_ms: float
+
+
+@dataclass(frozen=True)
+class CutProfile:
+    """One cut: times of its head and tail as units, and its frontier.
+
+    Attributes:
+        cut_id: Identity of the cut (signature of its frontier).
+        index: Position, 0 = the picture, last = all on the robot.
+        label: Last operator before the cut, for people.
+        depth: Fewest weighted layers between the picture and any frontier tensor.
+        frontier_bytes: Raw size of the frontier.
+        head_ms, tail_ms: Median wall time of the unit.
+        head_spread_ms, tail_spread_ms: Interquartile range.
+        measured: True if head and tail were timed as units, False if interpolated from
+            in-situ time stamps.
+        codecs: Codec name to its cost.
+    """
+
+    cut_id: str
+    index: int
+    label: str
+    depth: int
+    frontier_bytes: int
+    head_ms: float
+    tail_ms: float
+    head_spread_ms: float = 0.0
+    tail_spread_ms: float = 0.0
+    measured: bool = True
+    codecs: dict[str, CodecCost] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """All cuts of one model on one machine, in order of position.
+
+    Attributes:
+        model: Model source, e.g. ``torchvision:alexnet``.
+        model_identity: Digest of weights and input specification.
+        device: Host name, CPU, cores and versions, for people.
+        backend: Segment backend, e.g. ``torch``.
+        threads: Threads that the backend used.
+        load_ratios: Load source name to its reading while profiling (1 = idle).
+        finish_ms: Decoding the network's outputs into detections or classes.
+        output_bytes: Codec name to encoded size of the outputs.
+        seconds_spent: Wall time that measuring took.
+        cuts: All cuts, index 0 .. N.
+    """
+
+    model: str
+    model_identity: str
+    device: dict[str, Any]
+    backend: str
+    threads: int
+    load_ratios: dict[str, float]
+    finish_ms: float
+    output_bytes: dict[str, int]
+    seconds_spent: float
+    cuts: tuple[CutProfile, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def whole_ms(self) -> float:
+        """The whole network on this machine [ms]."""
+        return self.cuts[-1].head_ms
+
+    def by_id(self) -> dict[str, CutProfile]:
+        """Cuts by identity."""
+        return {cut.cut_id: cut for cut in self.cuts}
+
+    def to_json(self, *, indent: int | None = 1) -> str:
+        """Readable JSON; ``from_json`` reads it back."""
+        return json.dumps(asdict(self), indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str) -> Profile:
+        """Read and check a profile, from a file or from the network.
+
+        Raises:
+            ProfileError: Anything missing, of the wrong type, not finite or out of bounds.
+        """
+        if len(text) > MAX_JSON_BYTES:
+            raise ProfileError(
+                'profile is too large', given=f'{len(text)} bytes', allowed=f'{MAX_JSON_BYTES}'
+            )
+        try:
+            data = json.loads(text)
+            version = data['schema_version']
+            if version != SCHEMA_VERSION:
+                raise ProfileError(
+                    'profile has another schema version',
+                    given=version,
+                    allowed=str(SCHEMA_VERSION),
+                    hint='measure again with the same version of dnn_offload on both sides',
+                )
+            if not 2 <= len(data['cuts']) <= MAX_CUTS:
+                raise ProfileError(
+                    'profile has an impossible number of cuts',
+                    given=len(data['cuts']),
+                    allowed=f'2..{MAX_CUTS}',
+                )
+            cuts = tuple(_read_cut(cut, i) for i, cut in enumerate(data['cuts']))
+            return cls(
+                model=str(data['model']),
+                model_identity=str(data['model_identity']),
+                device=dict(data['device']),
+                backend=str(data['backend']),
+                threads=int(data['threads']),
+                load_ratios={
+                    str(k): _number(v, 'load ratio') for k, v in data['load_ratios'].items()
+                },
+                finish_ms=_number(data['finish_ms'], 'finish_ms'),
+                output_bytes={
+                    str(k): int(_number(v, 'output_bytes'))
+                    for k, v in data['output_bytes'].items()
+                },
+                seconds_spent=_number(data['seconds_spent'], 'seconds_spent'),
+                cuts=cuts,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise ProfileError('profile is damaged', given=repr(error)) from error
+
+
+def _number(value: Any, name: str) -> float:
+    """A finite, non-negative number or ProfileError."""
+    number = float(value)
+    if not math.isfinite(number) or number < 0.0:
+        raise ProfileError(f'{name} is not a finite non-negative number', given=value)
+    return number
+
+
+def _read_cut(data: dict[str, Any], position: int) -> CutProfile:
+    if data['index'] != position:
+        raise ProfileError('cuts are not in order', given=data['index'], allowed=str(position))
+    return CutProfile(
+        cut_id=str(data['cut_id']),
+        index=position,
+        label=str(data['label']),
+        depth=int(data['depth']),
+        frontier_bytes=int(_number(data['frontier_bytes'], 'frontier_bytes')),
+        head_ms=_number(data['head_ms'], 'head_ms'),
+        tail_ms=_number(data['tail_ms'], 'tail_ms'),
+        head_spread_ms=_number(data['head_spread_ms'], 'head_spread_ms'),
+        tail_spread_ms=_number(data['tail_spread_ms'], 'tail_spread_ms'),
+        measured=bool(data['measured']),
+        codecs={
+            str(name): CodecCost(
+                nbytes=int(_number(cost['nbytes'], 'nbytes')),
+                encode_ms=_number(cost['encode_ms'], 'encode_ms'),
+                decode_ms=_number(cost['decode_ms'], 'decode_ms'),
+            )
+            for name, cost in data['codecs'].items()
+        },
+    )

@@ -1,0 +1,135 @@
+"""What a planner takes and gives: conditions, constraints, candidates. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dnn_offload.cost.profile import Profile
+
+
+@dataclass(frozen=True)
+class LinkState:
+    """Estimate of one link, each way: ``t(bytes) = alpha_ms + 8000 * bytes / bps``.
+
+    Attributes:
+        uplink_alpha_ms, downlink_alpha_ms: Fixed cost of one transfer.
+        uplink_bps, downlink_bps: Rate in bit/s; 0 means that nothing gets through.
+        confidence: 0 = assumed, 1 = measured well and lately.
+    """
+
+    uplink_alpha_ms: float
+    uplink_bps: float
+    downlink_alpha_ms: float
+    downlink_bps: float
+    confidence: float = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything gets through."""
+        return self.uplink_bps > 0.0 and self.downlink_bps > 0.0
+
+    def uplink_ms(self, nbytes: int) -> float:
+        """Time to send ``nbytes`` up [ms]."""
+        return self.uplink_alpha_ms + 8e3 * nbytes / self.uplink_bps
+
+    def downlink_ms(self, nbytes: int) -> float:
+        """Time to send ``nbytes`` down [ms]."""
+        return self.downlink_alpha_ms + 8e3 * nbytes / self.downlink_bps
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """An edge server as the robot sees it now."""
+
+    name: str
+    profile: Profile
+    link: LinkState
+    load_factor: float = 1.0
+    queue_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything that a strategy may look at.
+
+    Attributes:
+        edge_profile: The robot's profile.
+        edge_load: Slow-down of the robot relative to its profile, by the default source.
+        edge_load_raw: Load average per core, raw, for ``dey2019``.
+        servers: Servers that are ready and whose model matches; may be empty.
+        result_codec: Codec of the answers.
+    """
+
+    edge_profile: Profile
+    edge_load: float = 1.0
+    edge_load_raw: float = 1.0
+    servers: tuple[ServerState, ...] = ()
+    result_codec: str = 'raw'
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What the user demands.
+
+    Attributes:
+        private_layers: Weighted layers that must run on the robot before anything may leave
+            it; 0 = even the picture may leave, 1 = no picture.
+        codecs: Codecs that may be used; empty = all that were profiled.
+        servers: Servers that may be used; empty = all.
+    """
+
+    private_layers: int = 0
+    codecs: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One plan with the breakdown of its predicted cost (ms, load included).
+
+    ``cut_id == ''``, ``codec == ''`` and ``server == ''`` mean all on the robot.
+    """
+
+    cut_index: int
+    cut_id: str
+    label: str
+    codec: str
+    server: str
+    uplink_bytes: int = 0
+    head_ms: float = 0.0
+    encode_ms: float = 0.0
+    uplink_ms: float = 0.0
+    queue_ms: float = 0.0
+    decode_ms: float = 0.0
+    tail_ms: float = 0.0
+    downlink_ms: float = 0.0
+    finish_ms: float = 0.0
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether everything runs on the robot."""
+        return self.server == ''
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes two candidates the same plan: cut, codec, server."""
+        return (self.cut_id, self.codec, self.server)
+
+    @property
+    def latency_ms(self) -> float:
+        """Sum of all stages [ms]."""
+        return (
+            self.head_ms + self.encode_ms + self.uplink_ms + self.queue_ms
+            + self.decode_ms + self.tail_ms + self.downlink_ms + self.finish_ms
+        )
+
+    @property
+    def period_ms(self) -> float:
+        """Slowest resource, hence the period of a pipelined stream [ms]."""
+        return max(
+            self.head_ms + self.encode_ms + self.finish_ms,
+            self.uplink_ms,
+            self.decode_ms + self.tail_ms,
+            self.downlink_ms,
+        )
