@@ -1,0 +1,93 @@
+"""What the robot hands to the uplink and what comes back: pure data and two protocols.
+
+``runtime/engine.py`` (no ROS) and ``transport/uplink.py`` (no torch) meet here, so that
+neither imports the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from dnn_offload.tensors import TensorSpec
+
+
+@dataclass(frozen=True)
+class UplinkRequest:
+    """One frame on its way to a server.
+
+    Attributes:
+        frame_seq: Count of frames that entered, from 1.
+        plan_epoch: Count of plan switches.
+        server: Name of the server.
+        cut_id: Identity of the cut whose frontier this is.
+        codec: Codec of ``payload``.
+        result_codec: Codec wanted for the answer.
+        specs: The tensors before encoding.
+        payload: Encoded bundle (``codec/bundle.py``).
+        budget_ms: Time left until the frame would be rescued [ms]; 0 = no deadline.
+    """
+
+    frame_seq: int
+    plan_epoch: int
+    server: str
+    cut_id: str
+    codec: str
+    result_codec: str
+    specs: tuple[TensorSpec, ...]
+    payload: bytes
+    budget_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A server's answer; the server's times are on its own clock, the others on ours."""
+
+    frame_seq: int
+    payload: bytes
+    codec: str
+    queue_ms: float
+    decode_ms: float
+    compute_ms: float
+    encode_ms: float
+    service_ms: float
+    uplink_ms: float
+    downlink_ms: float
+
+
+class Uplink(Protocol):
+    """The way to the servers. All methods return at once and may be called by any thread."""
+
+    def send(self, request: UplinkRequest) -> None:
+        """Send a frame, in the background, as fast as the link allows."""
+
+    def cancel(self, frame_seq: int) -> None:
+        """Stop sending a frame that nobody waits for; its unsent slices are not sent."""
+
+    def connected(self, server: str) -> bool:
+        """Whether the server has accepted us and is not known to be lost."""
+
+    def backlog_bytes(self) -> int:
+        """Bytes handed over by ``send`` that are not acknowledged."""
+
+    def lost(self, server: str, why: str) -> None:
+        """The engine saw no answer: treat the server as lost until a probe gets through."""
+
+
+class UplinkEvents(Protocol):
+    """What the uplink tells the engine; called from the uplink's thread, must be short."""
+
+    def on_uplinked(self, frame_seq: int, uplink_ms: float) -> None:
+        """The last slice of a frame has been acknowledged."""
+
+    def on_answer(self, answer: Answer) -> None:
+        """An answer is complete."""
+
+    def on_superseded(self, frame_seq: int) -> None:
+        """The server took a newer frame of ours instead."""
+
+    def on_refused(self, frame_seq: int, reason: str) -> None:
+        """The server refused the frame."""
+
+    def on_connection(self, server: str, connected: bool, reason: str) -> None:
+        """A server accepted us, or was lost."""
