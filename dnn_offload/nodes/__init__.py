@@ -1,0 +1,1 @@
+"""ROS nodes: thin shells around the pure modules; their parameters as plain data."""

@@ -1,0 +1,566 @@
+"""The common ground of all nodes: lifecycle, parameters, diagnostics, a clean end.
+
+A node of this package derives from ``OffloadNode`` and fills in hooks; everything that rclpy
+leaves to each node (logging failed transitions, checking parameters with a message that names
+the allowed values, starting by itself, reporting to ``/diagnostics``, ending on SIGTERM while
+the context still works) is here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import functools
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from typing import Any, ClassVar, TypeVar
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterUninitializedException,
+)
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
+from rclpy.task import Future
+from rclpy.timer import Timer
+
+from dnn_offload.errors import ConfigurationError, OffloadError
+from dnn_offload.nodes.parameters import COMMON_PARAMETERS, ParameterSpec, Value, by_name
+
+OK: bytes = DiagnosticStatus.OK
+WARN: bytes = DiagnosticStatus.WARN
+ERROR: bytes = DiagnosticStatus.ERROR
+
+DIAGNOSTICS_PERIOD_S = 1.0
+_PARAMETER_TYPES = {
+    'bool': Parameter.Type.BOOL,
+    'integer': Parameter.Type.INTEGER,
+    'double': Parameter.Type.DOUBLE,
+    'string': Parameter.Type.STRING,
+    'bool_array': Parameter.Type.BOOL_ARRAY,
+    'integer_array': Parameter.Type.INTEGER_ARRAY,
+    'double_array': Parameter.Type.DOUBLE_ARRAY,
+    'string_array': Parameter.Type.STRING_ARRAY,
+}
+_SUCCESS = TransitionCallbackReturn.SUCCESS
+_Callback = TypeVar('_Callback', bound=Callable[..., None])
+
+
+class OffloadNode(LifecycleNode):
+    """A lifecycle node with declared parameters, diagnostics and hooks.
+
+    A subclass sets ``NODE`` and ``PARAMETERS`` and overrides what it needs of:
+
+    - ``configure()``: make things; return within 2 s. Raise ``OffloadError`` for what the user
+      can mend (the transition fails, the state stays), anything else is an internal error.
+    - ``activate()``: open traffic. ``subscribe`` and ``every`` made here end by themselves.
+    - ``deactivate()``, ``cleanup()``: the reverse; may be called after a half-done start, so
+      each must cope with things that are not there.
+    - ``shutdown()``: last words, after deactivate and cleanup.
+    - ``on_parameters_changed(changed)``: apply new values; called only while configured.
+    - ``diagnose()``: level, message and values for ``/diagnostics``; only while configured.
+    """
+
+    NODE: ClassVar[str] = ''
+    PARAMETERS: ClassVar[tuple[ParameterSpec, ...]] = ()
+
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__(self.NODE, **node_arguments)
+        self._specs = by_name((*COMMON_PARAMETERS, *self.PARAMETERS))
+        self._initial_affinity = os.sched_getaffinity(0)
+        self._failure = ''
+        self._callback_errors = 0
+        self._active_entities: list[Subscription | Timer] = []
+        self._publishers_made: list[Any] = []
+        self._configured = False
+        self._active = False
+
+        self._declare_all()
+        self.add_pre_set_parameters_callback(self._coerce_parameters)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._parameters_set)
+
+        self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics_timer = self.create_timer(
+            DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=self._steady_clock
+        )
+        self._autostart_timer: Timer | None = None
+        if self.setting('autostart'):
+            # From a timer, so that the executor already spins: transitions may need services.
+            self._autostart_timer = self.create_timer(
+                0.0, self._autostart, clock=self._steady_clock
+            )
+
+    # ---- hooks -----------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Make what is needed; see the class."""
+
+    def activate(self) -> None:
+        """Open traffic; see the class."""
+
+    def deactivate(self) -> None:
+        """Close traffic; see the class."""
+
+    def cleanup(self) -> None:
+        """Release what ``configure`` made; see the class."""
+
+    def shutdown(self) -> None:
+        """Say good-bye; see the class."""
+
+    def on_parameters_changed(self, changed: dict[str, Any]) -> None:
+        """Apply new values; see the class."""
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        """Level, message and values; see the class."""
+        return OK, 'active' if self._active else 'inactive', {}
+
+    # ---- for subclasses --------------------------------------------------------------------
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the node is in the active state."""
+        return self._active
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether the node is inactive or active."""
+        return self._configured
+
+    def setting(self, name: str) -> Any:
+        """Current value of a declared parameter; arrays as tuples."""
+        try:
+            value = self.get_parameter(name).value
+        except ParameterUninitializedException:
+            value = None
+        return self._specs[name].convert(value)
+
+    def now_msg(self) -> Any:
+        """Stamp of the node's clock (simulated time when ``use_sim_time`` is set)."""
+        return self.get_clock().now().to_msg()
+
+    def advertise(self, message_type: type, topic: str, qos: QoSProfile | int) -> Any:
+        """A lifecycle publisher (silent while inactive) that ends with ``cleanup``."""
+        publisher = self.create_lifecycle_publisher(message_type, topic, qos)
+        self._publishers_made.append(publisher)
+        return publisher
+
+    def subscribe(
+        self,
+        message_type: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        qos: QoSProfile | int,
+        **options: Any,
+    ) -> Subscription:
+        """A subscription with a guarded callback that ends with ``deactivate``."""
+        subscription = self.create_subscription(
+            message_type, topic, self.guarded(callback), qos, **options
+        )
+        self._active_entities.append(subscription)
+        return subscription
+
+    def every(self, period_s: float, callback: Callable[[], None]) -> Timer:
+        """A guarded timer in real (steady) time that ends with ``deactivate``."""
+        timer = self.create_timer(period_s, self.guarded(callback), clock=self._steady_clock)
+        self._active_entities.append(timer)
+        return timer
+
+    def end(self, entity: Subscription | Timer) -> None:
+        """End something that ``subscribe`` or ``every`` made before ``deactivate`` does."""
+        if entity in self._active_entities:
+            self._active_entities.remove(entity)
+            self._destroy(entity)
+
+    def guarded(self, callback: _Callback) -> _Callback:
+        """Wrap a callback so that its exception is logged and counted, not fatal.
+
+        An exception that leaves a callback ends ``spin`` and with it the process; one bad
+        message must not stop a robot.
+        """
+
+        @functools.wraps(callback)
+        def call(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except OffloadError as error:
+                self._callback_errors += 1
+                self.get_logger().warning(str(error), throttle_duration_sec=1.0)
+            except Exception:
+                self._callback_errors += 1
+                self.get_logger().error(
+                    f'error in {callback.__qualname__}, the message is dropped:\n'
+                    f'{traceback.format_exc()}',
+                    throttle_duration_sec=1.0,
+                )
+
+        return call  # type: ignore[return-value]
+
+    # ---- lifecycle -------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Apply process settings, then the ``configure`` hook."""
+        self._apply_process_settings()
+        outcome = self._attempt('configure', self.configure)
+        if outcome == _SUCCESS:
+            outcome = super().on_configure(state)
+        if outcome == _SUCCESS:
+            self._configured = True
+        else:
+            self._quietly('cleanup', self.cleanup)
+            self._destroy_publishers()
+        return outcome
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the publishers, then the ``activate`` hook; close both if it fails."""
+        outcome = super().on_activate(state)
+        if outcome != _SUCCESS:
+            return outcome
+        self._active = True
+        outcome = self._attempt('activate', self.activate)
+        if outcome != _SUCCESS:
+            self._stop_traffic()
+            super().on_deactivate(state)
+        return outcome
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close traffic while publishers still speak, then silence them."""
+        outcome = self._attempt('deactivate', self._stop_traffic)
+        if outcome != _SUCCESS:
+            return outcome
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything; the node can be configured again."""
+        outcome = self._attempt('cleanup', self._release)
+        if outcome != _SUCCESS:
+            return outcome
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End from any state; goes on to the end even if a step fails."""
+        if self._active:
+            self._quietly('deactivate', self._stop_traffic)
+        if self._configured:
+            self._quietly('cleanup', self._release)
+        self._quietly('shutdown', self.shutdown)
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything after an internal error; back to unconfigured."""
+        self._quietly('deactivate', self._stop_traffic)
+        self._quietly('cleanup', self._release)
+        return _SUCCESS
+
+    def _stop_traffic(self) -> None:
+        self._active = False
+        try:
+            self.deactivate()
+        finally:
+            for entity in self._active_entities:
+                self._destroy(entity)
+            self._active_entities.clear()
+
+    def _release(self) -> None:
+        self._configured = False
+        try:
+            self.cleanup()
+        finally:
+            self._destroy_publishers()
+
+    def _destroy(self, entity: Subscription | Timer) -> None:
+        if isinstance(entity, Timer):
+            self.destroy_timer(entity)
+        else:
+            self.destroy_subscription(entity)
+
+    def _destroy_publishers(self) -> None:
+        for publisher in self._publishers_made:
+            self.destroy_lifecycle_publisher(publisher)
+        self._publishers_made.clear()
+
+    def _attempt(self, name: str, hook: Callable[[], None]) -> TransitionCallbackReturn:
+        """Run a hook; rclpy would swallow what it raises, so say it here."""
+        began_s = time.monotonic()
+        try:
+            hook()
+        except OffloadError as error:
+            self._failure = f'{name} failed: {error}'
+            self.get_logger().error(self._failure)
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            self._failure = f'{name} failed: {type(error).__name__}: {error}'
+            self.get_logger().error(f'{self._failure}\n{traceback.format_exc(limit=-6)}')
+            return TransitionCallbackReturn.ERROR
+        self._failure = ''
+        self.get_logger().debug(f'{name} took {1e3 * (time.monotonic() - began_s):.0f} ms')
+        return _SUCCESS
+
+    def _quietly(self, name: str, hook: Callable[[], None]) -> None:
+        """Run a hook on the way down: a failure is logged and does not stop the rest."""
+        try:
+            hook()
+        except Exception:
+            self.get_logger().error(f'{name} failed:\n{traceback.format_exc(limit=-6)}')
+
+    def _autostart(self) -> None:
+        assert self._autostart_timer is not None
+        self._autostart_timer.cancel()
+        if self._configured:  # somebody was faster
+            return
+        if self.trigger_configure() == _SUCCESS:
+            self.trigger_activate()
+
+    # ---- parameters ------------------------------------------------------------------------
+
+    def _declare_all(self) -> None:
+        """Declare every parameter with its start-up value, checked and converted.
+
+        Declared twice: first without a type, to see what the start-up file says; rclpy would
+        refuse YAML's ``5`` for a double and cannot tell the type of an empty array.
+
+        Raises:
+            ConfigurationError: A start-up value is not acceptable.
+        """
+        for spec in self._specs.values():
+            default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
+            anything = ParameterDescriptor(dynamic_typing=True)
+            given = self.declare_parameter(spec.name, default, anything).value
+            self.undeclare_parameter(spec.name)
+            value = spec.convert(given)
+            descriptor = _descriptor(spec)
+            kind = _PARAMETER_TYPES[spec.type_name]
+            if value == ():
+                self.declare_parameter(spec.name, kind, descriptor, ignore_override=True)
+                self.set_parameters([Parameter(spec.name, kind, [])])
+            else:
+                plain = list(value) if isinstance(value, tuple) else value
+                self.declare_parameter(spec.name, plain, descriptor, ignore_override=True)
+
+    def _coerce_parameters(self, parameters: list[Parameter]) -> list[Parameter]:
+        """Bring what can be converted without doubt into the declared type."""
+        coerced = []
+        for parameter in parameters:
+            spec = self._specs.get(parameter.name)
+            if spec is not None and not spec.read_only:
+                kind = _PARAMETER_TYPES[spec.type_name]
+                whole_number = (
+                    kind == Parameter.Type.DOUBLE and parameter.type_ == Parameter.Type.INTEGER
+                )
+                empty_array = spec.is_array and not isinstance(
+                    parameter.value, (str, bool, int, float, type(None))
+                ) and len(parameter.value) == 0
+                if whole_number:
+                    parameter = Parameter(parameter.name, kind, float(parameter.value))
+                elif empty_array:
+                    parameter = Parameter(parameter.name, kind, [])
+            coerced.append(parameter)
+        return coerced
+
+    def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Validate only; another callback may still refuse."""
+        try:
+            changed = {}
+            for parameter in parameters:
+                if parameter.name in self._specs:
+                    changed[parameter.name] = self._specs[parameter.name].convert(parameter.value)
+            self.check_settings(changed)
+        except OffloadError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def check_settings(self, changed: dict[str, Value]) -> None:
+        """Override to refuse values that only make sense together.
+
+        Raises:
+            ConfigurationError: With what is allowed.
+        """
+
+    def _parameters_set(self, parameters: list[Parameter]) -> None:
+        names = [parameter.name for parameter in parameters if parameter.name in self._specs]
+        if not names or not self._configured:
+            return
+        changed = {name: self.setting(name) for name in names}
+        if 'cpu_affinity' in changed or 'nice' in changed:
+            self._apply_process_settings()
+        try:
+            self.on_parameters_changed(changed)
+        except Exception:
+            # Raised further it would end the process from within the parameter service.
+            self.get_logger().error(
+                f'cannot apply {", ".join(changed)}:\n{traceback.format_exc(limit=-6)}'
+            )
+
+    def _apply_process_settings(self) -> None:
+        """CPU affinity and niceness for all threads that exist; later ones inherit them."""
+        cores = set(self.setting('cpu_affinity')) or self._initial_affinity
+        nice = self.setting('nice')
+        for task in os.listdir('/proc/self/task'):
+            try:
+                os.sched_setaffinity(int(task), cores)
+                if os.getpriority(os.PRIO_PROCESS, int(task)) != nice:
+                    os.setpriority(os.PRIO_PROCESS, int(task), nice)
+            except ProcessLookupError:
+                continue  # the thread ended meanwhile
+            except (OSError, ValueError) as error:
+                self.get_logger().warning(
+                    f'cannot apply cpu_affinity {sorted(cores)} and nice {nice}: {error}; '
+                    f'cores here: {sorted(self._initial_affinity)}; a lower nice needs '
+                    'privileges (CAP_SYS_NICE or an entry in /etc/security/limits.conf)'
+                )
+                return
+
+    # ---- diagnostics -----------------------------------------------------------------------
+
+    def _publish_diagnostics(self) -> None:
+        level, message, values = OK, '', {}
+        if self._configured:
+            try:
+                level, message, values = self.diagnose()
+            except Exception as error:
+                level, message = ERROR, f'diagnose failed: {type(error).__name__}: {error}'
+                self.get_logger().error(
+                    f'{message}\n{traceback.format_exc(limit=-6)}', throttle_duration_sec=10.0
+                )
+        if self._failure:
+            level, message = ERROR, self._failure
+        elif not self._configured:
+            message = 'unconfigured'
+        state = 'active' if self._active else 'inactive' if self._configured else 'unconfigured'
+        values = {'state': state, **values, 'callback_errors': self._callback_errors}
+        status = DiagnosticStatus(
+            level=level,
+            name=f'{self.get_fully_qualified_name().lstrip("/")}: status',
+            message=message,
+            hardware_id=socket.gethostname(),
+            values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.now_msg()
+        self._diagnostics_publisher.publish(array)
+
+
+def _text(value: object) -> str:
+    return f'{value:.6g}' if isinstance(value, float) else str(value)
+
+
+def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
+    """The descriptor that ``ros2 param describe`` and rqt_reconfigure show."""
+    notes = [f'Unit: {spec.unit}.'] if spec.unit else []
+    if spec.choices:
+        notes.append(f'Allowed: {spec.allowed()}.')
+    if spec.at_configure:
+        notes.append('Takes effect at the next configure.')
+    descriptor = ParameterDescriptor(
+        description=spec.description,
+        additional_constraints=' '.join(notes),
+        read_only=spec.read_only,
+    )
+    if spec.minimum is not None and spec.maximum is not None and not spec.is_array:
+        if spec.scalar_type is int:
+            descriptor.integer_range = [
+                IntegerRange(
+                    from_value=int(spec.minimum), to_value=int(spec.maximum), step=int(spec.step)
+                )
+            ]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(
+                    from_value=float(spec.minimum),
+                    to_value=float(spec.maximum),
+                    step=float(spec.step),
+                )
+            ]
+    return descriptor
+
+
+def main(node_class: Callable[[], OffloadNode], args: list[str] | None = None) -> int:
+    """Run one node until SIGINT or SIGTERM; returns the exit status.
+
+    rclpy's own signal handlers shut the context down first, and then nobody can say good-bye
+    (a server's STOPPING, a robot's BYE). So the signals are taken here, the node is shut down
+    while its publishers work, and the context goes last.
+    """
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    executor = SingleThreadedExecutor()
+    stopped: Future = Future()
+    stop = _wake_on_signals(lambda: stopped.set_result(None))
+    node: OffloadNode | None = None
+    try:
+        node = node_class()
+        executor.add_node(node)
+        executor.spin_until_future_complete(stopped)
+        return 0
+    except (ConfigurationError, InvalidParameterTypeException, InvalidParameterValueException) as e:
+        print(f'{sys.argv[0]}: {e}', file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        stop()
+        if node is not None and rclpy.ok():
+            _end(node)
+        executor.shutdown(timeout_sec=1.0)
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _end(node: OffloadNode) -> None:
+    """Shut a node down through its state machine, from whatever state it is in."""
+    try:
+        node.trigger_shutdown()
+    except Exception as error:  # already finalized, or in the middle of a transition
+        node.get_logger().debug(f'no shutdown transition: {error}')
+
+
+def _wake_on_signals(callback: Callable[[], None]) -> Callable[[], None]:
+    """Call ``callback`` from a thread at the first SIGINT or SIGTERM; returns an undo function.
+
+    A Python signal handler only runs when the main thread is back in the interpreter, and
+    ``rcl_wait`` is not interrupted; the wake-up file descriptor is written at once.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    caught: list[int] = []
+
+    def on_signal(number: int, frame: object) -> None:
+        caught.append(number)
+        if len(caught) > 1:  # the user insists
+            raise KeyboardInterrupt
+
+    def watch() -> None:
+        if os.read(reader, 1):
+            callback()
+
+    previous = {number: signal.signal(number, on_signal) for number in signals}
+    old_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=watch, name='signals', daemon=True).start()
+
+    def undo() -> None:
+        signal.set_wakeup_fd(old_fd)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(writer)  # ends the watcher if nothing was caught
+
+    return undo
