@@ -1,0 +1,1 @@
+"""Arrays to self-describing bytes to slices, and back. No torch, no ROS."""

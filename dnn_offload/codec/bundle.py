@@ -1,0 +1,233 @@
+"""Several tensors as one self-describing payload, and back, with every size checked first.
+
+Layout, little-endian::
+
+    magic 'DNNO' | version u8 | codec u8 | tensors u16 | crc32 of all that follows u32
+    per tensor:  kind u8 | dtype code u8 | dtype bits u8 | axes u8 | body bytes u64
+                 shape i64 * axes | strides i64 * axes (in elements)
+    per tensor:  body
+
+The receiver knows from the model what must arrive; the payload describes itself so that a
+disagreement is seen, not so that the receiver obeys it. Nothing is allocated on the word of
+the payload: shapes come from ``expected``, and body sizes are checked against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import struct
+import zlib
+
+import numpy as np
+
+from dnn_offload.codec.encoding import Buffer, Kind
+from dnn_offload.codec.layout import Target, buffer_bytes, flatten, layout_of
+from dnn_offload.codec.registry import CODECS, ENCODINGS, Codec, codec_named
+from dnn_offload.errors import CodecError
+from dnn_offload.tensors import DLPACK_CODES, TensorSpec
+
+MAGIC = b'DNNO'
+VERSION = 1
+MAX_TENSORS = 64  # bound of TensorChunk.tensors in the IDL
+
+_HEAD = struct.Struct('<4sBBHI')
+_TENSOR = struct.Struct('<BBBBQ')
+_CODEC_OF_NUMBER = {codec.number: codec for codec in CODECS.values()}
+
+
+def encode(arrays: Sequence[np.ndarray], specs: Sequence[TensorSpec], codec: str) -> bytes:
+    """Encode the tensors of a frontier.
+
+    Args:
+        arrays: The tensors. Any strides are taken; those of the spec are what arrives. For
+            codec ``fp16`` a floating-point tensor may come as float16 already.
+        specs: What they are.
+        codec: Name of a codec.
+
+    Returns:
+        At most ``encode_bound(specs, codec)`` bytes.
+
+    Raises:
+        CodecError: Unknown codec, arrays that are not what ``specs`` say, or tensors that
+            the codec does not take.
+    """
+    chosen = codec_named(codec)
+    if len(arrays) != len(specs) or len(specs) > MAX_TENSORS:
+        raise CodecError(
+            'wrong number of tensors',
+            given=f'{len(arrays)} arrays for {len(specs)} specs',
+            allowed=f'as many as specs, at most {MAX_TENSORS}',
+        )
+    described: list[Buffer] = []
+    bodies: list[Buffer] = []
+    for array, spec in zip(arrays, specs, strict=True):
+        _check_array(array, spec, chosen)
+        kind, body = _encode_tensor(array, spec, chosen)
+        nbytes = sum(len(part) for part in body)
+        described.append(_describe(spec, kind, nbytes))
+        bodies.extend(body)
+    crc = 0
+    for part in (*described, *bodies):
+        crc = zlib.crc32(part, crc)
+    head = _HEAD.pack(MAGIC, VERSION, chosen.number, len(specs), crc)
+    return b''.join((head, *described, *bodies))
+
+
+def decode(
+    payload: bytes | bytearray | memoryview,
+    expected: Sequence[TensorSpec],
+    *,
+    max_bytes: int,
+) -> list[np.ndarray]:
+    """Decode a payload that came from anywhere.
+
+    Args:
+        payload: What ``encode`` returned, or anything else.
+        expected: What must be in it, in order; names are not compared.
+        max_bytes: Most that the decoded tensors may take together [byte].
+
+    Returns:
+        Writeable arrays with exactly the dtype, shape and strides of ``expected``.
+
+    Raises:
+        CodecError: Whatever is wrong; no other exception leaves. Until all sizes are found
+            right nothing is allocated, afterwards a small multiple of the decoded size.
+    """
+    view = memoryview(payload).cast('B')
+    needed = sum(buffer_bytes(spec) for spec in expected)
+    if needed > max_bytes:
+        raise CodecError('tensors are too large', given=f'{needed} bytes', allowed=f'{max_bytes}')
+    codec, crc = _read_head(view, expected)
+    at = _HEAD.size
+    pieces: list[tuple[TensorSpec, Kind, int]] = []
+    for spec in expected:
+        kind, nbytes, at = _read_tensor(view, at, spec, codec)
+        pieces.append((spec, kind, nbytes))
+    if at + sum(nbytes for _, _, nbytes in pieces) != len(view):
+        raise CodecError(
+            'payload has another length than it says',
+            given=len(view),
+            allowed=str(at + sum(nbytes for _, _, nbytes in pieces)),
+        )
+    if zlib.crc32(view[_HEAD.size:]) != crc:
+        raise CodecError('payload is damaged: its check sum differs')
+    arrays = []
+    for spec, kind, nbytes in pieces:
+        target = Target(spec)
+        ENCODINGS[kind].decode(view[at:at + nbytes], spec, target.flat)
+        arrays.append(target.array())
+        at += nbytes
+    return arrays
+
+
+def encode_bound(specs: Sequence[TensorSpec], codec: str) -> int:
+    """Size of the largest legal payload [byte].
+
+    The same for all codecs: a tensor that an encoding cannot represent or shrink goes raw.
+    """
+    codec_named(codec)
+    return _bound(specs)
+
+
+def _bound(specs: Sequence[TensorSpec]) -> int:
+    return _HEAD.size + sum(
+        _TENSOR.size + 16 * len(spec.shape) + spec.nbytes for spec in specs
+    )
+
+
+def _check_array(array: np.ndarray, spec: TensorSpec, codec: Codec) -> None:
+    halved = (
+        codec.name == 'fp16'
+        and array.dtype == np.float16
+        and spec.dtype.startswith('float')
+    )
+    if array.shape != spec.shape or not (array.dtype.name == spec.dtype or halved):
+        raise CodecError(
+            f'tensor {spec.name!r} is not what its cut declares',
+            given=f'{array.dtype.name} {array.shape}',
+            allowed=f'{spec.dtype} {spec.shape}',
+        )
+
+
+def _encode_tensor(
+    array: np.ndarray, spec: TensorSpec, codec: Codec
+) -> tuple[Kind, Sequence[Buffer]]:
+    if spec.numel == 0:
+        layout_of(spec)
+        return Kind.RAW, []
+    values = flatten(array, spec)
+    for kind in codec.kinds(spec.dtype):
+        if kind is Kind.RAW and values.dtype.name != spec.dtype:
+            values = values.astype(spec.dtype)
+        body = ENCODINGS[kind].encode(values, spec)
+        if body is not None:
+            return kind, body
+    raise CodecError(
+        f'codec {codec.name!r} does not take tensor {spec.name!r}',
+        given=f'{spec.dtype} {spec.shape}',
+    )
+
+
+def _describe(spec: TensorSpec, kind: Kind, nbytes: int) -> bytes:
+    code, bits = DLPACK_CODES[spec.dtype]
+    axes = len(spec.shape)
+    return _TENSOR.pack(kind, code, bits, axes, nbytes) + struct.pack(
+        f'<{2 * axes}q', *spec.shape, *spec.strides
+    )
+
+
+def _read_head(view: memoryview, expected: Sequence[TensorSpec]) -> tuple[Codec, int]:
+    if not _HEAD.size <= len(view) <= _bound(expected):
+        raise CodecError(
+            'payload has an impossible length',
+            given=f'{len(view)} bytes',
+            allowed=f'{_HEAD.size}..{_bound(expected)}',
+        )
+    magic, version, number, count, crc = _HEAD.unpack_from(view)
+    if magic != MAGIC or version != VERSION:
+        raise CodecError(
+            'payload is not a tensor bundle of this version',
+            given=f'{magic!r} version {version}',
+            allowed=f'{MAGIC!r} version {VERSION}',
+            hint='run the same version of dnn_offload on both sides',
+        )
+    codec = _CODEC_OF_NUMBER.get(number)
+    if codec is None:
+        raise CodecError(
+            'payload has an unknown codec', given=number, allowed=str(sorted(_CODEC_OF_NUMBER))
+        )
+    if count != len(expected):
+        raise CodecError('wrong number of tensors', given=count, allowed=str(len(expected)))
+    return codec, crc
+
+
+def _read_tensor(
+    view: memoryview, at: int, spec: TensorSpec, codec: Codec
+) -> tuple[Kind, int, int]:
+    """Kind, body size and the position after the description at ``at``."""
+    wanted = _describe(spec, Kind.RAW, 0)
+    end = at + len(wanted)
+    if end > len(view):
+        raise CodecError('payload ends within a description', given=f'{len(view)} bytes')
+    number, code, bits, axes, nbytes = _TENSOR.unpack_from(view, at)
+    same_type = (code, bits) == DLPACK_CODES[spec.dtype] and axes == len(spec.shape)
+    if not same_type or view[at + _TENSOR.size:end] != wanted[_TENSOR.size:]:
+        raise CodecError(
+            f'tensor {spec.name!r} is not the expected one',
+            given=f'type code {code}, {bits} bits, {axes} axes, or its extents or strides',
+            allowed=f'{spec.dtype}, shape {spec.shape}, strides {spec.strides}',
+        )
+    allowed = codec.kinds(spec.dtype) if spec.numel else (Kind.RAW,)
+    if number not in allowed:
+        raise CodecError(
+            f'tensor {spec.name!r} has an encoding that its codec does not use',
+            given=number,
+            allowed=', '.join(f'{int(kind)} ({kind.name})' for kind in allowed),
+        )
+    if nbytes > spec.nbytes:
+        raise CodecError(
+            f'tensor {spec.name!r}: body is larger than the tensor',
+            given=nbytes,
+            allowed=f'at most {spec.nbytes}',
+        )
+    return Kind(number), nbytes, end

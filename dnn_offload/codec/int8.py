@@ -1,0 +1,132 @@
+"""Encodings INT8 and INT8_ZSTD: affine per tensor, ``value = offset + scale * q``, q in 0..255.
+
+``scale = (max - min) / 255``, so the error is at most half of that. Where zero lies in
+range, ``offset`` is a whole multiple of ``scale``: zeros (half of what follows a ReLU, and
+all padding) come back as exact zeros. A tensor with NaN or infinity has no such range; it
+is sent losslessly instead, so that a broken network stays visibly broken and a mask of -inf
+stays a mask.
+
+Body: offset and scale as float64, then N bytes (INT8) or a zstd frame of them (INT8_ZSTD).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import math
+import struct
+
+import cv2
+import numpy as np
+
+from dnn_offload.codec.encoding import Buffer
+from dnn_offload.codec.zstd import compress, decompress
+from dnn_offload.errors import CodecError
+from dnn_offload.tensors import TensorSpec
+
+_HEADER = struct.Struct('<dd')
+_LEVELS = 255
+# One pass in float32 (x * alpha + beta) rounds at 2^-24 of its terms; they must stay small
+# against one level, else the slow way in float64 is taken.
+_ONE_PASS_OFFSET = 1024.0
+_ONE_PASS_ALPHA = 1e30
+
+
+class Int8:
+    """A quarter of float32."""
+
+    def encode(self, values: np.ndarray, spec: TensorSpec) -> Sequence[Buffer] | None:
+        """Quantise; None for NaN, infinities and tensors of a few elements."""
+        if _HEADER.size + values.size >= spec.nbytes:
+            return None
+        levels = _quantise(values)
+        if levels is None:
+            return None
+        offset, scale, quantised = levels
+        return [_HEADER.pack(offset, scale), quantised.data]
+
+    def decode(self, body: memoryview, spec: TensorSpec, out: np.ndarray) -> None:
+        """Look the levels up into place."""
+        table = _table(body, spec)
+        levels = np.frombuffer(body, dtype=np.uint8, offset=_HEADER.size)
+        if levels.size != out.size:
+            raise CodecError(
+                f'tensor {spec.name!r}: wrong number of bytes',
+                given=len(body),
+                allowed=str(_HEADER.size + out.size),
+            )
+        _look_up(levels, table, out)
+
+
+class Int8Zstd:
+    """About an eighth of float32 after a ReLU."""
+
+    def encode(self, values: np.ndarray, spec: TensorSpec) -> Sequence[Buffer] | None:
+        """Quantise and compress; None where INT8 cannot, or compressing gains nothing."""
+        levels = _quantise(values)
+        if levels is None:
+            return None
+        offset, scale, quantised = levels
+        frame = compress(quantised)
+        nbytes = _HEADER.size + len(frame)
+        if nbytes >= min(spec.nbytes, _HEADER.size + values.size):
+            return None
+        return [_HEADER.pack(offset, scale), frame]
+
+    def decode(self, body: memoryview, spec: TensorSpec, out: np.ndarray) -> None:
+        """Decompress, then look the levels up into place."""
+        table = _table(body, spec)
+        content = decompress(body[_HEADER.size:], out.size, spec.name)
+        _look_up(np.frombuffer(content, dtype=np.uint8), table, out)
+
+
+def _quantise(values: np.ndarray) -> tuple[float, float, np.ndarray] | None:
+    """Offset, scale and levels uint8 (N,); None where a value is not finite."""
+    # NaN wins in min and max, so two reductions see everything.
+    low, high = float(values.min()), float(values.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return None
+    scale = high / _LEVELS - low / _LEVELS  # not (high - low): that may overflow
+    if scale == 0.0:
+        if low != high:
+            return None  # a range below what a double divides
+        return low, 0.0, np.zeros(values.size, dtype=np.uint8)
+    offset = -round(-low / scale) * scale if low <= 0.0 <= high else low
+    alpha, beta = 1.0 / scale, -offset / scale
+    if values.dtype == np.float32 and abs(beta) < _ONE_PASS_OFFSET and alpha < _ONE_PASS_ALPHA:
+        # One pass of multiply, add, round, saturate. The absolute value in its name is
+        # harmless: nothing lies below -0.5.
+        levels = cv2.convertScaleAbs(values.reshape(1, -1), alpha=alpha, beta=beta)
+        return offset, scale, levels.reshape(-1)
+    steps = values.astype(np.float64)
+    steps /= scale  # before the offset, in the same unit: neither overflows
+    steps += beta
+    np.rint(steps, out=steps)
+    np.clip(steps, 0, _LEVELS, out=steps)
+    return offset, scale, steps.astype(np.uint8)
+
+
+def _table(body: memoryview, spec: TensorSpec) -> np.ndarray:
+    """The 256 values, dtype of ``spec``; the same bits on every machine.
+
+    Raises:
+        CodecError: The body is too short, or its numbers make a value that is not finite.
+    """
+    if len(body) < _HEADER.size:
+        raise CodecError(f'tensor {spec.name!r}: body is too short', given=len(body))
+    offset, scale = _HEADER.unpack_from(body)
+    with np.errstate(over='ignore', invalid='ignore'):
+        table = (offset + scale * np.arange(_LEVELS + 1, dtype=np.float64)).astype(spec.dtype)
+    # The last level may round beyond the largest number of the dtype; the sender's own
+    # maximum was finite, so the largest finite number is the nearer answer.
+    if not (math.isfinite(offset) and math.isfinite(scale) and scale >= 0.0):
+        raise CodecError(f'tensor {spec.name!r}: offset or scale is impossible')
+    limit = np.finfo(spec.dtype)
+    return np.clip(table, limit.min, limit.max)
+
+
+def _look_up(levels: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+    """``out = table[levels]``, all 1-D; OpenCV's is 3 times as fast as ``np.take``."""
+    if table.dtype == np.float16:
+        cv2.LUT(levels.reshape(1, -1), table.view(np.int16), dst=out.view(np.int16).reshape(1, -1))
+    else:
+        cv2.LUT(levels.reshape(1, -1), table, dst=out.reshape(1, -1))
