@@ -1,0 +1,110 @@
+"""Parameters of local_inference_node: the robot's half of the split network. No ROS."""
+
+from __future__ import annotations
+
+from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
+from dnn_offload.nodes.parameters import ParameterSpec
+
+NODE = 'local_inference_node'
+SUMMARY = (
+    'Takes pictures, runs the head of the network, sends what crosses the cut to the edge '
+    'server, receives or rescues the answer, publishes detections or classes.'
+)
+
+PARAMETERS: tuple[ParameterSpec, ...] = (
+    *MODEL_PARAMETERS,
+    ParameterSpec(
+        'client_id',
+        '',
+        'Readable part of this robot\'s name at the servers; empty = host name and namespace. '
+        'Each start adds four random digits, so that answers to a former life go nowhere.',
+        read_only=True,
+    ),
+    ParameterSpec(
+        'deadline_ms',
+        500.0,
+        'From acquisition of a picture to publication of its result. A frame without an answer '
+        'is finished on the robot in time for it. 0 = no deadline (a lost answer is then '
+        'noticed after two seconds).',
+        unit='ms',
+        minimum=0.0,
+        maximum=60000.0,
+    ),
+    ParameterSpec(
+        'window',
+        2,
+        'Frames in work at the same time: capture, head, uplink, tail and downlink of '
+        'successive frames overlap.',
+        minimum=1,
+        maximum=8,
+    ),
+    ParameterSpec(
+        'max_uplink_bps',
+        0.0,
+        'Limit of the uplink that this node keeps to, for networks shared with others; '
+        '0 = none.',
+        unit='bit/s',
+        minimum=0.0,
+        maximum=1e11,
+    ),
+    ParameterSpec(
+        'result_codec',
+        'raw',
+        'Codec of the answers.',
+        choices=('raw', 'fp16', 'int8', 'int8_zstd'),
+    ),
+    ParameterSpec(
+        'server_timeout_s',
+        1.0,
+        'A server is lost when nothing was heard from it for so long.',
+        unit='s',
+        minimum=0.3,
+        maximum=30.0,
+    ),
+    ParameterSpec(
+        'probe_period_s',
+        1.5,
+        'A probe measures the link when nothing else was sent for so long.',
+        unit='s',
+        minimum=0.2,
+        maximum=60.0,
+    ),
+    ParameterSpec(
+        'score_threshold',
+        0.4,
+        'Detections below this score are not published.',
+        minimum=0.0,
+        maximum=1.0,
+        step=0.01,
+    ),
+    ParameterSpec(
+        'iou_threshold',
+        0.5,
+        'Of two detections of one class that overlap more than this, the better one stays.',
+        minimum=0.0,
+        maximum=1.0,
+        step=0.01,
+    ),
+    ParameterSpec(
+        'top_k',
+        5,
+        'Classes published per picture by a classification network.',
+        minimum=1,
+        maximum=100,
+    ),
+    ParameterSpec(
+        'annotate_rate_hz',
+        10.0,
+        'Highest rate of image_annotated; drawn only while somebody subscribes. 0 = every '
+        'result.',
+        unit='Hz',
+        minimum=0.0,
+        maximum=120.0,
+    ),
+    ParameterSpec(
+        'gil_monitor',
+        False,
+        'Measure the longest time that the interpreter lock was held (diagnostics value '
+        'gil_longest_ms); costs about 1 % of a core.',
+    ),
+)
