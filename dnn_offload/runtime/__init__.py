@@ -1,0 +1,1 @@
+"""Running a plan: backends, frame table, plan switch, rescue, profiler."""

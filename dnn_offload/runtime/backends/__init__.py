@@ -1,0 +1,1 @@
+"""Backends that run segments, one file each, behind ``base.py``."""

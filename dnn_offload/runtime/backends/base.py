@@ -1,0 +1,54 @@
+"""The interface that every backend has, so that the engine needs no torch to be tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from dnn_offload.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from dnn_offload.graph.cuts import Cut
+
+
+class LoadedModel(Protocol):
+    """A model that is ready to run in slices. Used by one thread at a time.
+
+    Attributes:
+        identity: Digest of weights and input specification.
+        cuts: All cuts, index 0 (the picture) .. N (all local).
+        outputs: What the whole network gives.
+    """
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+
+    def segment(self, start: int, end: int) -> Any:
+        """The slice between two cuts; cheap, cached, sharing the weights."""
+
+    def run(self, segment: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run a slice on the tensors of its first cut; gives those of its last, strides kept."""
+
+    def to_half(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """float32 tensors as float16, strides kept; others as they are."""
+
+    def set_threads(self, threads: int) -> None:
+        """Set the number of compute threads of the calling thread."""
+
+
+class Backend(Protocol):
+    """A way to run programs, e.g. torch."""
+
+    name: str
+
+    def load(self, folder: Path) -> LoadedModel:
+        """Load what ``runtime/prepare.py`` saved; raises ModelError."""

@@ -1,0 +1,152 @@
+"""One frame on its way through the engine, and the record that is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from dnn_offload.runtime.outcomes import DropReason, Outcome
+
+# What the node gives with a frame: called on the worker thread, returns the network's input
+# (uint8, (1, H, W, 3), RGB) and whatever is needed to map results back to the image.
+PictureSource = Callable[[], tuple[np.ndarray, Any]]
+
+
+class Stage(Enum):
+    """Where an open frame is. Every stage can also end it (drop)."""
+
+    WAITING = 'waiting'  # newest frame, not started
+    RUNNING = 'running'  # the worker preprocesses it and runs its head or the whole network
+    SENT = 'sent'  # handed to the uplink, no answer yet
+    RESCUING = 'rescuing'  # the worker runs its tail from the kept cut tensors
+    FINISHING = 'finishing'  # outputs are there; the responder decodes and publishes them
+
+
+@dataclass(slots=True)
+class StageTimes:
+    """Stage times of one frame [ms]; see ``msg/FrameReport.msg`` for each."""
+
+    age_ms: float = 0.0
+    wait_ms: float = 0.0
+    preprocess_ms: float = 0.0
+    head_ms: float = 0.0
+    head_cpu_ms: float = 0.0
+    head_wait_ms: float = 0.0
+    encode_ms: float = 0.0
+    uplink_ms: float = 0.0
+    queue_ms: float = 0.0
+    decode_ms: float = 0.0
+    tail_ms: float = 0.0
+    downlink_ms: float = 0.0
+    finish_ms: float = 0.0
+    latency_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """The plan that one frame runs under; ``server == ''`` means all on the robot."""
+
+    plan_id: int
+    epoch: int
+    cut_index: int
+    cut_id: str
+    label: str
+    codec: str
+    server: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether everything runs on the robot."""
+        return self.server == ''
+
+
+@dataclass(slots=True)
+class Frame:
+    """An open frame. Only the frame table moves ``stage``; only the engine fills the rest.
+
+    Attributes:
+        seq: Count of frames that entered, from 1.
+        stamp_s: Acquisition stamp on the node's clock, as published with the result.
+        acquired_s: The same instant on the engine's steady clock.
+        entered_s: When it entered, steady clock.
+        token: The node's own (header, image); never looked at.
+        source: Gives picture and mapping; dropped once used.
+        rescue_at_s: When its rescue is due, steady clock; ``inf`` before it is sent.
+        rescue_fits: Whether a rescue at ``rescue_at_s`` is in time for the deadline.
+        rescue_why: Why it will not be answered, where that is known before it is due.
+        deadline_s: When its result should be out, steady clock; ``inf`` without a deadline.
+        kept: The cut tensors, kept until the frame ends.
+    """
+
+    seq: int
+    stamp_s: float
+    acquired_s: float
+    entered_s: float
+    token: Any = None
+    source: PictureSource | None = None
+    stage: Stage = Stage.WAITING
+    plan: FramePlan | None = None
+    rescue_at_s: float = float('inf')
+    rescue_fits: bool = True
+    rescue_why: str = ''
+    deadline_s: float = float('inf')
+    mapping: Any = None
+    kept: list[np.ndarray] | None = None
+    outputs: list[np.ndarray] | None = None
+    uplink_bytes: int = 0
+    times: StageTimes = field(default_factory=StageTimes)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Frame counters; ``entered == remote + local + rescued + dropped + in_flight``, always."""
+
+    entered: int
+    remote: int
+    local: int
+    rescued: int
+    dropped: int
+    in_flight: int
+    late_answers: int
+    drop_reasons: dict[DropReason, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EndedFrame:
+    """A frame with its outcome, and the counters just after it ended."""
+
+    frame: Frame
+    outcome: Outcome
+    reason: DropReason
+    counters: Counters
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """What the node publishes as FrameReport (and what it needs to publish a result).
+
+    Attributes:
+        token: What the node gave to ``enter``.
+        plan: The plan that ran, None if the frame was dropped before it was started.
+        times: Stage times; a copy, safe to keep.
+        deadline_met: True without a deadline or when the result was in time.
+        late_by_ms: How much later than the deadline, 0 when met.
+    """
+
+    frame_seq: int
+    stamp_s: float
+    token: Any
+    outcome: Outcome
+    drop_reason: DropReason
+    plan: FramePlan | None
+    uplink_bytes: int
+    times: StageTimes
+    deadline_met: bool
+    late_by_ms: float
+    pid: int
+    compute_tid: int
+    counters: Counters

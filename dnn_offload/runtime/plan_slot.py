@@ -1,0 +1,126 @@
+"""The plan in force and the one being prepared: make before break, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dnn_offload.errors import CutError
+from dnn_offload.runtime.frames import FramePlan
+
+if TYPE_CHECKING:
+    from dnn_offload.graph.cuts import Cut
+
+FALLBACK_LABEL = 'fallback'
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """A plan to run; ``cut_id``, ``codec`` and ``server`` empty = all on the robot."""
+
+    plan_id: int
+    cut_id: str
+    codec: str
+    server: str
+
+
+@dataclass
+class _Pending:
+    plan: FramePlan
+    since_s: float
+    to_warm: list[Span]
+
+
+class PlanSlot:
+    """Active and pending plan. Not thread-safe: the engine's lock guards it.
+
+    Args:
+        cuts: All cuts of the model.
+    """
+
+    def __init__(self, cuts: tuple[Cut, ...]) -> None:
+        self._cuts = cuts
+        self._by_id = {cut.cut_id: cut for cut in cuts}
+        self.active = self._local_plan(0, 0)
+        self.pending: _Pending | None = None
+        self._warm: set[Span] = set()
+
+    @property
+    def last_cut(self) -> int:
+        """Index of the cut that means all local."""
+        return len(self._cuts) - 1
+
+    def _local_plan(self, plan_id: int, epoch: int) -> FramePlan:
+        cut = self._cuts[-1]
+        return FramePlan(plan_id, epoch, cut.index, '', cut.label, '', '')
+
+    def cut(self, index: int) -> Cut:
+        """A cut by its index."""
+        return self._cuts[index]
+
+    def request(self, wanted: PlanRequest, now_s: float) -> None:
+        """Make ``wanted`` the pending plan, in place of an older pending one.
+
+        Raises:
+            CutError: The cut is not one of this model; nothing changes.
+        """
+        if wanted.server == '':
+            plan = self._local_plan(wanted.plan_id, 0)
+        else:
+            cut = self._by_id.get(wanted.cut_id)
+            if cut is None or cut.index == self.last_cut:
+                raise CutError(
+                    'plan names a cut that this model does not have',
+                    given=wanted.cut_id,
+                    allowed=f'the {self.last_cut} cuts of the loaded model',
+                    hint='robot and planner have different models or versions; the old plan '
+                    'goes on',
+                )
+            plan = FramePlan(
+                wanted.plan_id, 0, cut.index, cut.cut_id, cut.label, wanted.codec, wanted.server
+            )
+        spans = [span for span in self.spans(plan) if span not in self._warm]
+        self.pending = _Pending(plan, now_s, spans)
+
+    def spans(self, plan: FramePlan) -> list[Span]:
+        """The slices that a plan needs here: head, and tail for the rescue."""
+        last = self.last_cut
+        if plan.is_local or plan.cut_index == 0:
+            return [(0, last)]
+        return [(0, plan.cut_index), (plan.cut_index, last)]
+
+    def next_to_warm(self) -> Span | None:
+        """A slice that must be warmed before the pending plan can run."""
+        if self.pending is None or not self.pending.to_warm:
+            return None
+        return self.pending.to_warm[0]
+
+    def warmed(self, span: Span) -> None:
+        """A slice has run once on this thread."""
+        self._warm.add(span)
+        if self.pending is not None and span in self.pending.to_warm:
+            self.pending.to_warm.remove(span)
+
+    def cool(self) -> None:
+        """Forget what is warm (the thread count has changed)."""
+        self._warm.clear()
+        if self.pending is not None:
+            self.pending.to_warm = self.spans(self.pending.plan)
+
+    def forget_pending(self) -> None:
+        """Give the pending plan up; the active one goes on."""
+        self.pending = None
+
+    def commit(self) -> FramePlan | None:
+        """Switch to the pending plan if it is warm; frames from now on run under it."""
+        if self.pending is None or self.pending.to_warm:
+            return None
+        self.active = replace(self.pending.plan, epoch=self.active.epoch + 1)
+        self.pending = None
+        return self.active
+
+    def fallback(self) -> FramePlan:
+        """The active plan run all on the robot, because its server is lost."""
+        local = self._local_plan(self.active.plan_id, self.active.epoch)
+        return replace(local, label=FALLBACK_LABEL)
