@@ -45,7 +45,9 @@ def layout_of(spec: TensorSpec) -> Layout:
     """
     if len(spec.shape) > MAX_NDIM:
         raise CodecError(
-            f'tensor {spec.name!r} has too many axes', given=len(spec.shape), allowed=f'0..{MAX_NDIM}'
+            f'tensor {spec.name!r} has too many axes',
+            given=len(spec.shape),
+            allowed=f'0..{MAX_NDIM}',
         )
     if any(n < 0 for n in spec.shape) or any(step < 0 for step in spec.strides):
         raise CodecError(
