@@ -28,11 +28,7 @@ from rcl_interfaces.msg import (
 )
 import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import (
-    InvalidParameterTypeException,
-    InvalidParameterValueException,
-    ParameterUninitializedException,
-)
+from rclpy.exceptions import ParameterException, ParameterUninitializedException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -432,7 +428,8 @@ class OffloadNode(LifecycleNode):
     # ---- diagnostics -----------------------------------------------------------------------
 
     def _publish_diagnostics(self) -> None:
-        level, message, values = OK, '', {}
+        level, message = OK, ''
+        values: dict[str, object] = {}
         if self._configured:
             try:
                 level, message, values = self.diagnose()
@@ -510,8 +507,8 @@ def main(node_class: Callable[[], OffloadNode], args: list[str] | None = None) -
         executor.add_node(node)
         executor.spin_until_future_complete(stopped)
         return 0
-    except (ConfigurationError, InvalidParameterTypeException, InvalidParameterValueException) as e:
-        print(f'{sys.argv[0]}: {e}', file=sys.stderr)
+    except (ConfigurationError, ParameterException) as error:
+        print(f'{sys.argv[0]}: {error}', file=sys.stderr)
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 import math
-from typing import Any, Union
+from typing import Any
 
 from dnn_offload.errors import ConfigurationError
 
-Scalar = Union[bool, int, float, str]
-Value = Union[Scalar, tuple[Scalar, ...]]
+Scalar = bool | int | float | str
+Value = Scalar | tuple[Scalar, ...]
 
 _TYPE_NAMES = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
 

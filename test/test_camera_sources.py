@@ -1,0 +1,293 @@
+"""Picture sources, the reader's pacing and recovery, and the calibration reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from dnn_offload.errors import ConfigurationError, ImageError
+from dnn_offload.nodes.camera_calibration import read_calibration
+from dnn_offload.nodes.camera_reader import PictureReader, ReaderState
+from dnn_offload.nodes.camera_sources import (
+    PictureSource,
+    SourceSettings,
+    fit,
+    natural_key,
+    open_source,
+    parse_source,
+)
+
+CALIBRATION = """
+image_width: 640
+image_height: 480
+camera_name: test
+distortion_model: plumb_bob
+camera_matrix: {rows: 3, cols: 3, data: [500.0, 0, 320.0, 0, 500.0, 240.0, 0, 0, 1]}
+distortion_coefficients: {rows: 1, cols: 5, data: [0.1, -0.2, 0, 0, 0]}
+rectification_matrix: {rows: 3, cols: 3, data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}
+projection_matrix: {rows: 3, cols: 4, data: [500.0, 0, 320.0, 0, 0, 500.0, 240.0, 0, 0, 0, 1, 0]}
+"""
+
+
+def picture(level: int, width: int = 64, height: int = 48) -> np.ndarray:
+    """A flat picture whose level identifies it."""
+    return np.full((height, width, 3), level, np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in (1, 2, 10):
+        cv2.imwrite(str(tmp_path / f'p{number}.png'), picture(10 * number))
+    return tmp_path
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / 'v.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 50.0, (64, 48))
+    assert writer.isOpened()
+    for number in range(20):
+        writer.write(picture(10 * number))
+    writer.release()
+    return path
+
+
+class FakeCamera(PictureSource):
+    """A live source that is unplugged after some pictures."""
+
+    live = True
+    description = 'fake camera'
+
+    def __init__(self, pictures: int, period_s: float = 0.01) -> None:
+        self.rate_hz = 1.0 / period_s
+        self._left = pictures
+        self._period_s = period_s
+        self.closed = False
+
+    def grab(self) -> bool:
+        if self._left == 0:
+            raise ImageError('fake camera delivers no picture any more')
+        self._left -= 1
+        time.sleep(self._period_s)
+        return True
+
+    def retrieve(self) -> np.ndarray:
+        return picture(self._left % 256)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ('text', 'kind', 'value'),
+    [
+        ('0', 'device', '0'),
+        (' 2 ', 'device', '2'),
+        ('device:/dev/video3', 'device', '/dev/video3'),
+        ('/dev/video1', 'device', '/dev/video1'),
+        ('rtsp://camera/stream', 'stream', 'rtsp://camera/stream'),
+        ('http://camera:8080/video', 'stream', 'http://camera:8080/video'),
+        ('file:///data/yard.mp4', 'path', '/data/yard.mp4'),
+        ('yard.mp4', 'path', 'yard.mp4'),
+    ],
+)
+def test_source_address(text: str, kind: str, value: str) -> None:
+    address = parse_source(text)
+    assert (address.kind, address.value) == (kind, value)
+
+
+@pytest.mark.parametrize('text', ['', '  ', 'device:', 'gopher://x'])
+def test_bad_address_names_what_is_allowed(text: str) -> None:
+    with pytest.raises(ImageError, match='camera index'):
+        parse_source(text)
+
+
+def test_missing_file_and_device_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match='does not exist'):
+        open_source(SourceSettings(str(tmp_path / 'nothing.mp4')))
+    with pytest.raises(ImageError, match='plugged in'):
+        open_source(SourceSettings('device:/dev/video987'))
+    text = tmp_path / 'text.mp4'
+    text.write_text('not a video')
+    with pytest.raises(ImageError, match='is it a video'):
+        open_source(SourceSettings(str(text)))
+    with pytest.raises(ImageError, match='no pictures'):
+        (tmp_path / 'empty').mkdir()
+        open_source(SourceSettings(str(tmp_path / 'empty')))
+
+
+def test_folder_in_natural_order(folder: Path) -> None:
+    source = open_source(SourceSettings(str(folder)))
+    levels = []
+    while source.grab():
+        levels.append(int(source.retrieve()[0, 0, 0]))
+    assert levels == [10, 20, 100]
+    source.rewind()
+    assert source.grab()
+    assert source.retrieve()[0, 0, 0] == 10
+    assert sorted(['b10', 'b9', 'a'], key=natural_key) == ['a', 'b9', 'b10']
+
+
+def test_fit_keeps_aspect() -> None:
+    wide = picture(1, 640, 480)
+    assert fit(wide, 0, 0) is wide
+    assert fit(wide, 640, 480) is wide
+    assert fit(wide, 320, 0).shape == (240, 320, 3)
+    assert fit(wide, 0, 960).shape == (960, 1280, 3)
+    assert fit(wide, 100, 100).shape == (100, 100, 3)
+
+
+def read_all(reader: PictureReader[float], wanted: int, limit_s: float = 5.0) -> list[np.ndarray]:
+    """Pictures as they come."""
+    taken = []
+    deadline_s = time.monotonic() + limit_s
+    while len(taken) < wanted and time.monotonic() < deadline_s:
+        item = reader.take(0.1)
+        if item is not None:
+            taken.append(item.bgr)
+    return taken
+
+
+def test_video_plays_in_real_time_and_once(video: Path) -> None:
+    reader = PictureReader(SourceSettings(str(video), loop=False), time.monotonic)
+    began_s = time.monotonic()
+    reader.start()
+    pictures = read_all(reader, 20)
+    took_s = time.monotonic() - began_s
+    time.sleep(0.1)
+    status = reader.status()
+    reader.stop()
+    assert status.state is ReaderState.ENDED
+    assert status.problem == ''
+    # 20 pictures at 50 Hz: the last is due after 0.38 s. A busy machine may skip some.
+    assert 0.3 < took_s < 2.0 or len(pictures) < 20
+    assert len(pictures) >= 10
+    levels = [int(p[0, 0, 0]) for p in pictures]
+    assert levels == sorted(levels)
+
+
+def test_video_loops_at_the_given_rate(video: Path) -> None:
+    reader = PictureReader(SourceSettings(str(video), loop=True, rate_hz=200.0), time.monotonic)
+    reader.start()
+    pictures = read_all(reader, 45)
+    reader.stop()
+    assert len(pictures) == 45  # more than two rounds of 20
+
+
+def test_once_then_loop_goes_on(folder: Path) -> None:
+    once = SourceSettings(str(folder), loop=False, rate_hz=100.0)
+    reader = PictureReader(once, time.monotonic)
+    reader.start()
+    read_all(reader, 3, 1.0)
+    time.sleep(0.1)
+    assert reader.status().state is ReaderState.ENDED
+    reader.reconfigure(SourceSettings(str(folder), loop=True, rate_hz=100.0), 0.1, 1.0)
+    assert len(read_all(reader, 8)) == 8
+    reader.stop()
+    assert reader.status().state is ReaderState.STOPPED
+
+
+def test_damaged_picture_is_left_out(folder: Path) -> None:
+    (folder / 'p5.png').write_bytes(b'damaged')
+    settings = SourceSettings(str(folder), loop=False, rate_hz=100.0)
+    reader = PictureReader(settings, time.monotonic)
+    reader.start()
+    read_all(reader, 3, 1.0)
+    time.sleep(0.1)
+    status = reader.status()
+    reader.stop()
+    assert status.pictures == 3
+    assert status.unreadable == 1
+    assert status.state is ReaderState.ENDED
+
+
+def test_unplugged_camera_is_opened_again() -> None:
+    cameras: list[FakeCamera] = []
+
+    def plug(settings: SourceSettings) -> PictureSource:
+        if len(cameras) in (1, 2):  # two failures while it is unplugged
+            cameras.append(FakeCamera(0))
+            raise ImageError('cannot open fake camera')
+        cameras.append(FakeCamera(5))
+        return cameras[-1]
+
+    reader = PictureReader(
+        SourceSettings('0'), time.monotonic,
+        reopen_min_s=0.05, reopen_max_s=0.2, open_function=plug,
+    )
+    reader.start()
+    assert len(read_all(reader, 4)) == 4
+    problems = set()
+    deadline_s = time.monotonic() + 5.0
+    while reader.status().pictures < 10 and time.monotonic() < deadline_s:
+        problems.add(reader.status().problem)
+        time.sleep(0.01)
+    status = reader.status()
+    reader.stop()
+    assert status.reopened >= 1
+    assert any('cannot open' in problem for problem in problems)
+    assert any('no picture any more' in problem for problem in problems)
+    assert cameras[0].closed
+
+
+def test_fast_camera_is_thinned_out_and_newest_is_kept() -> None:
+    reader = PictureReader(
+        SourceSettings('0', rate_hz=20.0), time.monotonic,
+        open_function=lambda _: FakeCamera(1000, period_s=0.005),
+    )
+    reader.start()
+    time.sleep(1.0)
+    status = reader.status()
+    reader.stop()
+    assert 14 <= status.pictures <= 23
+    assert status.passed_over == status.pictures - 1  # nobody took any but the newest is there
+    assert status.rate_hz == pytest.approx(20.0, rel=0.2)
+
+
+def test_stamp_is_taken_at_acquisition() -> None:
+    class SlowDecoding(FakeCamera):
+        def retrieve(self) -> np.ndarray:
+            time.sleep(0.05)
+            return super().retrieve()
+
+    reader = PictureReader(
+        SourceSettings('0'), time.monotonic, open_function=lambda _: SlowDecoding(50)
+    )
+    reader.start()
+    item = reader.take(2.0)
+    age_s = time.monotonic() - item.stamp if item else 0.0
+    reader.stop()
+    assert age_s >= 0.05
+
+
+def test_calibration(tmp_path: Path) -> None:
+    assert read_calibration('') is None
+    path = tmp_path / 'camera.yaml'
+    path.write_text(CALIBRATION)
+    calibration = read_calibration(f'file://{path}')
+    assert calibration is not None
+    assert calibration == read_calibration(str(path))
+    assert calibration.camera_matrix[:3] == (500.0, 0.0, 320.0)
+    half = calibration.scaled_to(320, 120)
+    assert half.camera_matrix == (250.0, 0.0, 160.0, 0.0, 125.0, 60.0, 0.0, 0.0, 1.0)
+    assert half.projection_matrix[:3] == (250.0, 0.0, 160.0)
+    assert half.projection_matrix[4:7] == (0.0, 125.0, 60.0)
+    assert half.distortion == calibration.distortion
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['', '[1, 2', 'image_width: 640', CALIBRATION.replace('500.0, 0, 320.0', '500.0', 1),
+     CALIBRATION.replace('0.1, -0.2', '.nan, 0'), '!!python/object/apply:os.getcwd []'],
+)
+def test_bad_calibration_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / 'camera.yaml'
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match='camera_calibration'):
+        read_calibration(str(path))
+    with pytest.raises(ConfigurationError, match='cannot read'):
+        read_calibration(str(tmp_path / 'none.yaml'))
