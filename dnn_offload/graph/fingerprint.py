@@ -1,0 +1,55 @@
+"""A few numbers that tell whether two machines hold the same network. No torch.
+
+Both ends run one seeded picture; the sampled outputs must agree within a tolerance that covers
+other instruction sets, thread counts and torch versions, not other weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+MAX_NUMBERS = 256
+TOLERANCE = 1e-2
+
+
+def seeded_picture(height: int, width: int) -> np.ndarray:
+    """The picture that is run: uint8 (1, height, width, 3), the same on every machine.
+
+    Coarse random blocks under fine noise: a picture of noise alone averages out in deep layers.
+    """
+    generator = np.random.Generator(np.random.PCG64(2019))
+    coarse = generator.integers(0, 192, (1, -(-height // 16), -(-width // 16), 3), np.uint8)
+    blocks = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
+    return blocks + generator.integers(0, 64, (1, height, width, 3), np.uint8)
+
+
+def sample(outputs: Sequence[np.ndarray]) -> tuple[float, ...]:
+    """At most 256 numbers spread over all outputs.
+
+    Rows of a list of detections, (1, n, k), are sorted column by column first: two detections
+    of almost the same score may change places from machine to machine.
+    """
+    columns = [
+        np.sort(output, axis=1) if output.ndim == 3 else output
+        for output in (np.asarray(output, np.float64) for output in outputs)
+    ]
+    flat = np.concatenate([column.ravel() for column in columns])
+    count = min(MAX_NUMBERS, flat.size)
+    chosen = flat[np.linspace(0, flat.size - 1, count).astype(np.int64)]
+    return tuple(float(np.float32(number)) for number in np.nan_to_num(chosen))
+
+
+def distance(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Relative L2 distance, 0 = equal; infinite if the counts differ or a number is not finite."""
+    a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return float('inf')
+    scale = max(float(np.linalg.norm(a)), float(np.linalg.norm(b)), 1e-12)
+    return float(np.linalg.norm(a - b)) / scale
+
+
+def agree(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+    """Whether two fingerprints are of the same network, computed with rounding of its own."""
+    return distance(ours, theirs) <= TOLERANCE

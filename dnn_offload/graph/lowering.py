@@ -1,0 +1,205 @@
+"""From an exported torch graph to a draft program: names, arguments and results as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+import math
+import operator
+from typing import Any
+
+import torch
+from torch.export.exported_program import ExportedProgram
+from torch.fx import Node
+
+from dnn_offload.errors import ModelError
+from dnn_offload.graph.operators import ALLOWED, CREATION
+from dnn_offload.graph.program import Argument, Instruction
+
+
+@dataclass
+class Draft:
+    """A program in the making.
+
+    Attributes:
+        input: Name of the picture.
+        instructions: Operators in order.
+        outputs: Names of the values that the network returns.
+        weights: Weights by name.
+    """
+
+    input: str
+    instructions: list[Instruction]
+    outputs: list[str]
+    weights: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def uses(self) -> dict[str, int]:
+        """How often each value is read; being an output counts as one use."""
+        count = dict.fromkeys(self.outputs, 1)
+        for instruction in self.instructions:
+            for name in instruction.values():
+                count[name] = count.get(name, 0) + 1
+        return count
+
+
+def lower(exported: ExportedProgram) -> Draft:
+    """Translate a functional exported graph.
+
+    Raises:
+        ModelError: It holds what a program cannot express (control flow, changing state,
+            operators that are not on the list).
+    """
+    signature = exported.graph_signature
+    if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
+        raise ModelError(
+            'the model changes its own state while it runs',
+            given=', '.join(signature.buffers_to_mutate.values())
+            or ', '.join(signature.user_inputs_to_mutate.values()),
+            hint='call eval() in the factory, or remove the running statistics',
+        )
+    weights = _weights(exported)
+    names: dict[str, Argument] = {}
+    instructions: list[Instruction] = []
+    picture = ''
+    outputs: list[str] = []
+    for node in exported.graph.nodes:
+        if node.op == 'placeholder':
+            if node.name in weights:
+                names[node.name] = {'w': weights[node.name][0]}
+            else:
+                picture = node.name
+                names[node.name] = {'v': node.name}
+        elif node.op == 'output':
+            outputs = _outputs(node, names, instructions)
+        elif node.op == 'call_function':
+            _lower_call(node, names, instructions)
+        else:
+            raise ModelError('exported graph holds a node that is not understood', given=node.op)
+    return Draft(picture, instructions, outputs, dict(weights.values()))
+
+
+def _weights(exported: ExportedProgram) -> dict[str, tuple[str, torch.Tensor]]:
+    """Place holder -> (name of the weight, tensor), for parameters, buffers and constants."""
+    signature = exported.graph_signature
+    found: dict[str, tuple[str, torch.Tensor]] = {}
+    sources: tuple[Mapping[str, str], ...] = (
+        signature.inputs_to_parameters,
+        signature.inputs_to_buffers,
+        signature.inputs_to_lifted_tensor_constants,
+    )
+    for mapping in sources:
+        for placeholder, full_name in mapping.items():
+            tensor = exported.state_dict.get(full_name)
+            if tensor is None:
+                tensor = exported.constants[full_name]
+            found[placeholder] = (full_name.removeprefix('module.'), tensor.detach())
+    return found
+
+
+def _lower_call(
+    node: Node, names: dict[str, Argument], instructions: list[Instruction]
+) -> None:
+    if node.target is operator.getitem:
+        # The result of an operator with several results: its name was given there.
+        return
+    target = str(node.target)
+    short = target.split('.')[1] if target.startswith('aten.') else target
+    if short.startswith(('_assert', 'sym_constrain')) and not node.users:
+        return
+    if not isinstance(node.target, torch._ops.OpOverload) or short not in ALLOWED | CREATION:
+        raise ModelError(
+            'the model holds an operator that a program cannot express',
+            given=f'{target} in {_module_path(node) or "the model"}',
+            hint='only deterministic, functional ATen inference operators are supported',
+        )
+    args = [_argument(item, names) for item in node.args]
+    kwargs = {key: _argument(item, names) for key, item in node.kwargs.items()}
+    if any(_holds_value(tree) for tree in kwargs.values()):
+        args, kwargs = _positional(node.target, args, kwargs)
+    instructions.append(
+        Instruction(target, tuple(args), kwargs, _name_results(node, names), _module_path(node))
+    )
+
+
+def _name_results(node: Node, names: dict[str, Argument]) -> tuple[str, ...]:
+    if isinstance(node.meta.get('val'), torch.Tensor):
+        names[node.name] = {'v': node.name}
+        return (node.name,)
+    results = [''] * len(node.meta['val'])
+    for user in node.users:
+        if user.target is not operator.getitem:
+            raise ModelError('a list of tensors is used as a whole', given=str(user.target))
+        index = user.args[1]
+        assert isinstance(index, int)
+        results[index] = results[index] or user.name
+        names[user.name] = {'v': results[index]}
+    return tuple(results)
+
+
+def _argument(item: Any, names: Mapping[str, Argument]) -> Argument:
+    """An argument of a graph node as JSON tree."""
+    if isinstance(item, Node):
+        return names[item.name]
+    if isinstance(item, (list, tuple)):
+        return [_argument(element, names) for element in item]
+    if isinstance(item, float) and not math.isfinite(item):
+        return {'float': str(item)}
+    if item is None or isinstance(item, (bool, int, float, str)):
+        return item
+    if isinstance(item, torch.device):
+        return {'device': 'cpu'}
+    for tag, kind in _TAGGED:
+        if isinstance(item, kind):
+            return {tag: str(item).removeprefix('torch.')}
+    raise ModelError('argument of an operator is not understood', given=repr(item))
+
+
+_TAGGED: tuple[tuple[str, type], ...] = (
+    ('dtype', torch.dtype),
+    ('memory_format', torch.memory_format),
+    ('layout', torch.layout),
+)
+
+
+def _holds_value(tree: Argument) -> bool:
+    if isinstance(tree, dict):
+        return 'v' in tree or 'w' in tree
+    return isinstance(tree, list) and any(_holds_value(item) for item in tree)
+
+
+def _positional(
+    op: torch._ops.OpOverload, args: list[Argument], kwargs: dict[str, Argument]
+) -> tuple[list[Argument], dict[str, Argument]]:
+    """Move tensors out of the keywords, where segments do not look for them."""
+    kwargs = dict(kwargs)
+    for parameter in op._schema.arguments[len(args) :]:
+        if parameter.kwarg_only:
+            break
+        default = parameter.default_value if parameter.has_default_value() else None
+        args.append(kwargs.pop(parameter.name, default))
+    if any(_holds_value(tree) for tree in kwargs.values()):
+        raise ModelError('operator takes a tensor by keyword only', given=str(op))
+    return args, kwargs
+
+
+def _outputs(
+    node: Node, names: Mapping[str, Argument], instructions: list[Instruction]
+) -> list[str]:
+    outputs: list[str] = []
+    for item in node.args[0]:  # type: ignore[union-attr]
+        tree = names[item.name] if isinstance(item, Node) else item
+        if not isinstance(tree, dict) or 'v' not in tree:
+            raise ModelError(
+                'an output of the model does not depend on the picture', given=str(item)
+            )
+        outputs.append(tree['v'])
+    if not outputs:
+        raise ModelError('the model returns no tensor')
+    return list(dict.fromkeys(outputs))
+
+
+def _module_path(node: Node) -> str:
+    """Path of the layer that made this node, e.g. ``features.3.squeeze``."""
+    stack = node.meta.get('nn_module_stack') or {}
+    path = next(reversed(stack.values()))[0] if stack else ''
+    return str(path).removeprefix("L['self'].").removeprefix('module').removeprefix('.')

@@ -1,0 +1,338 @@
+"""A model as a flat list of operators on named values: data that can be saved, cut and run.
+
+``program.json`` beside ``weights.safetensors`` in one folder is all that a robot or a server
+needs to run any part of the model: no Python code of the model, no pickle. This module needs
+no torch, so that a process without torch can read what there is to plan with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+import json
+import math
+import os
+from pathlib import Path
+import re
+from typing import Any
+
+from dnn_offload.errors import CutError, ModelError
+from dnn_offload.graph.cuts import Cut
+from dnn_offload.graph.operators import check_allowed
+from dnn_offload.tensors import TensorSpec
+
+SCHEMA_VERSION = 1
+PROGRAM_FILE = 'program.json'
+MAX_JSON_BYTES = 16 << 20
+MAX_INSTRUCTIONS = 20_000
+MAX_WEIGHTS = 20_000
+MAX_LIST = 4096
+MAX_DEPTH = 6
+MAX_INT = 1 << 40
+MAX_FINGERPRINT = 256
+MAX_CLASSES = 100_000
+
+_NAME = re.compile(r'[A-Za-z0-9_.]{1,200}\Z')
+_TAGS: dict[str, frozenset[str]] = {
+    'dtype': frozenset(
+        'bool uint8 int8 int16 int32 int64 float16 float32 float64 bfloat16'.split()
+    ),
+    'memory_format': frozenset('contiguous_format channels_last preserve_format'.split()),
+    'layout': frozenset(['strided']),
+    'device': frozenset(['cpu']),
+    'float': frozenset(['inf', '-inf', 'nan']),
+}
+
+# An argument: None, bool, int, float, str, {'v': value}, {'w': weight}, {tag: word}, or a list.
+Argument = Any
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One operator call.
+
+    Attributes:
+        target: ATen overload, e.g. ``aten.conv2d.default``.
+        args, kwargs: JSON trees; ``{'v': name}`` is a value, ``{'w': name}`` a weight.
+        outputs: Names given to the results; '' for a result that nobody uses.
+        module: Path of the layer in the original model, for people.
+    """
+
+    target: str
+    args: tuple[Argument, ...]
+    kwargs: Mapping[str, Argument]
+    outputs: tuple[str, ...]
+    module: str = ''
+
+    def values(self) -> Iterator[str]:
+        """Names of the values that are read, with repetitions."""
+        return self._references('v')
+
+    def weights(self) -> Iterator[str]:
+        """Names of the weights that are read, with repetitions."""
+        return self._references('w')
+
+    def _references(self, tag: str) -> Iterator[str]:
+        for tree in (*self.args, *self.kwargs.values()):
+            yield from _walk(tree, tag)
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """One weight: how it lies in memory; 4-D convolution weights are channels_last."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    channels_last: bool = False
+
+
+@dataclass(frozen=True)
+class Program:
+    """A whole network, picture in, outputs out, with all its cuts.
+
+    Attributes:
+        source: Where the model came from, e.g. ``torchvision:alexnet``.
+        identity: Hex digest of the weights as loaded and of the input specification.
+        input: The picture: uint8 (1, H, W, 3), RGB.
+        outputs: What the network returns.
+        instructions: Operators in order.
+        cuts: Legal cuts, index 0 (the picture) .. N (all here).
+        weights: All weights that the instructions name.
+        preprocess: Keyword arguments of ``vision.preprocess.PreprocessSpec``.
+        task: ``classification`` or ``detection``.
+        class_names: Index to name; may be empty.
+        stamp: '' or what a viewer must know, e.g. ``random weights``.
+        fingerprint: Sampled outputs for the seeded picture (``graph/fingerprint.py``).
+    """
+
+    source: str
+    identity: str
+    input: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+    instructions: tuple[Instruction, ...]
+    cuts: tuple[Cut, ...]
+    weights: tuple[WeightSpec, ...]
+    preprocess: Mapping[str, Any]
+    task: str
+    class_names: tuple[str, ...]
+    stamp: str
+    fingerprint: tuple[float, ...]
+
+    def cut(self, cut_id: str) -> Cut:
+        """The cut of that identity.
+
+        Raises:
+            CutError: This program has no such cut.
+        """
+        for cut in self.cuts:
+            if cut.cut_id == cut_id:
+                return cut
+        raise CutError('the model has no such cut', given=cut_id, allowed=f'{len(self.cuts)} cuts')
+
+    def save(self, folder: Path | str) -> Path:
+        """Write ``program.json`` into ``folder``; a reader never sees half a file."""
+        path = Path(folder) / PROGRAM_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f'.{os.getpid()}.part')
+        temporary.write_text(self.to_json(), encoding='utf-8')
+        os.replace(temporary, path)
+        return path
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Program:
+        """Read and check ``program.json`` of ``folder``.
+
+        Raises:
+            ModelError: Missing, damaged, or with anything that a program may not hold.
+        """
+        path = Path(folder) / PROGRAM_FILE
+        try:
+            if path.stat().st_size > MAX_JSON_BYTES:
+                raise ModelError(
+                    f'{path} is too large', allowed=f'{MAX_JSON_BYTES} bytes', hint='export again'
+                )
+            text = path.read_text(encoding='utf-8')
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f'cannot read {path}: {error}', hint='export again') from error
+        return cls.from_json(text)
+
+    def to_json(self) -> str:
+        """JSON text; ``from_json`` reads it back."""
+        data = {
+            'schema_version': SCHEMA_VERSION,
+            'source': self.source,
+            'identity': self.identity,
+            'input': self.input.to_json(),
+            'outputs': [spec.to_json() for spec in self.outputs],
+            'weights': [
+                [w.name, w.dtype, list(w.shape), int(w.channels_last)] for w in self.weights
+            ],
+            'instructions': [
+                [i.target, list(i.args), dict(i.kwargs), list(i.outputs), i.module]
+                for i in self.instructions
+            ],
+            'cuts': [cut.to_json() for cut in self.cuts],
+            'preprocess': dict(self.preprocess),
+            'task': self.task,
+            'class_names': list(self.class_names),
+            'stamp': self.stamp,
+            'fingerprint': list(self.fingerprint),
+        }
+        return json.dumps(data, separators=(',', ':'), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Program:
+        """Read what ``to_json`` wrote, checking everything.
+
+        Raises:
+            ModelError: See ``load``.
+        """
+        try:
+            data = json.loads(text)
+            if data['schema_version'] != SCHEMA_VERSION:
+                raise ModelError(
+                    'program has another schema version',
+                    given=data['schema_version'],
+                    allowed=str(SCHEMA_VERSION),
+                    hint='export again with this version of dnn_offload',
+                )
+            program = cls(
+                source=str(data['source']),
+                identity=str(data['identity']),
+                input=TensorSpec.from_json(data['input']),
+                outputs=tuple(TensorSpec.from_json(spec) for spec in data['outputs']),
+                instructions=tuple(_read_instruction(item) for item in data['instructions']),
+                cuts=tuple(Cut.from_json(item) for item in data['cuts']),
+                weights=tuple(_read_weight(item) for item in data['weights']),
+                preprocess=dict(data['preprocess']),
+                task=str(data['task']),
+                class_names=tuple(str(name) for name in data['class_names']),
+                stamp=str(data['stamp']),
+                fingerprint=tuple(float(number) for number in data['fingerprint']),
+            )
+        except (KeyError, TypeError, ValueError, IndexError, RecursionError, CutError) as error:
+            raise ModelError(
+                f'program is damaged: {error!r}', hint='delete its folder and export again'
+            ) from error
+        program.check()
+        return program
+
+    def check(self) -> None:
+        """Check counts and that every name is defined before it is used, exactly once.
+
+        Raises:
+            ModelError: The program contradicts itself or is out of bounds.
+        """
+        bounds = (
+            ('instructions', len(self.instructions), 1, MAX_INSTRUCTIONS),
+            ('weights', len(self.weights), 0, MAX_WEIGHTS),
+            ('outputs', len(self.outputs), 1, 64),
+            ('cuts', len(self.cuts), 2, len(self.instructions) + 2),
+            ('class names', len(self.class_names), 0, MAX_CLASSES),
+            ('fingerprint numbers', len(self.fingerprint), 0, MAX_FINGERPRINT),
+        )
+        for what, count, least, most in bounds:
+            if not least <= count <= most:
+                raise ModelError(
+                    f'program has an impossible number of {what}',
+                    given=count,
+                    allowed=f'{least}..{most}',
+                )
+        weights = {weight.name for weight in self.weights}
+        defined_at = {self.input.name: 0}
+        for position, instruction in enumerate(self.instructions, start=1):
+            check_allowed(instruction.target)
+            for name in instruction.values():
+                if name not in defined_at:
+                    raise ModelError('program reads a value before it exists', given=name)
+            for name in instruction.weights():
+                if name not in weights:
+                    raise ModelError('program reads a weight that it does not list', given=name)
+            for name in instruction.outputs:
+                if name in defined_at:
+                    raise ModelError('program defines a value twice', given=name)
+                if name:
+                    defined_at[name] = position
+        for spec in self.outputs:
+            if spec.name not in defined_at:
+                raise ModelError('program returns a value that does not exist', given=spec.name)
+        self._check_cuts(defined_at)
+
+    def _check_cuts(self, defined_at: Mapping[str, int]) -> None:
+        last = len(self.instructions)
+        positions = [cut.position for cut in self.cuts]
+        if (
+            [cut.index for cut in self.cuts] != list(range(len(self.cuts)))
+            or positions != sorted(set(positions))
+            or positions[0] != 0
+            or positions[-1] != last
+        ):
+            raise ModelError('cuts of the program are out of order', given=positions)
+        for cut in self.cuts:
+            for spec in cut.frontier:
+                if defined_at.get(spec.name, last + 1) > cut.position:
+                    raise ModelError(
+                        f'cut {cut.index} sends a value that does not exist yet', given=spec.name
+                    )
+
+    def with_stamp(self, stamp: str) -> Program:
+        """The same program with another stamp."""
+        return replace(self, stamp=stamp)
+
+
+def _walk(tree: Argument, tag: str) -> Iterator[str]:
+    if isinstance(tree, dict):
+        if tag in tree:
+            yield tree[tag]
+    elif isinstance(tree, (list, tuple)):
+        for item in tree:
+            yield from _walk(item, tag)
+
+
+def _check_argument(tree: Argument, depth: int = 0) -> None:
+    """Raise ValueError unless ``tree`` is an argument as the module describes it."""
+    if depth > MAX_DEPTH:
+        raise ValueError('argument is nested too deeply')
+    if isinstance(tree, list):
+        if len(tree) > MAX_LIST:
+            raise ValueError(f'argument has {len(tree)} elements')
+        for item in tree:
+            _check_argument(item, depth + 1)
+    elif isinstance(tree, dict):
+        if len(tree) != 1:
+            raise ValueError(f'argument is not understood: {str(tree)[:100]}')
+        ((tag, word),) = tree.items()
+        known = _NAME.match(word) if tag in ('v', 'w') else word in _TAGS.get(tag, ())
+        if not known:
+            raise ValueError(f'argument is not understood: {str(tree)[:100]}')
+    elif isinstance(tree, int):
+        if abs(tree) > MAX_INT and abs(tree) < (1 << 63) - 1:
+            raise ValueError(f'integer {tree} is out of bounds')
+    elif isinstance(tree, float):
+        if not math.isfinite(tree):
+            raise ValueError('number is not finite')
+    elif isinstance(tree, str):
+        if len(tree) > 64:
+            raise ValueError('text argument is too long')
+    elif tree is not None:
+        raise ValueError(f'argument is not understood: {str(tree)[:100]}')
+
+
+def _read_instruction(item: Any) -> Instruction:
+    target, args, kwargs, outputs, module = item
+    check_allowed(str(target))
+    if not isinstance(args, list) or len(args) > 64 or len(kwargs) > 16 or len(outputs) > 512:
+        raise ValueError('instruction is out of bounds')
+    for tree in (*args, *kwargs.values()):
+        _check_argument(tree)
+    if not all(name == '' or _NAME.match(name) for name in outputs):
+        raise ValueError('a value has an impossible name')
+    return Instruction(str(target), tuple(args), dict(kwargs), tuple(outputs), str(module)[:200])
+
+
+def _read_weight(item: Any) -> WeightSpec:
+    name, dtype, shape, channels_last = item
+    if not _NAME.match(name) or dtype not in _TAGS['dtype'] or len(shape) > 8:
+        raise ValueError(f'weight is not understood: {str(item)[:100]}')
+    return WeightSpec(name, dtype, tuple(int(extent) for extent in shape), bool(channels_last))

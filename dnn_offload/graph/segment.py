@@ -1,0 +1,245 @@
+"""A piece of a program between two cuts, run operator by operator on torch tensors.
+
+Building a segment resolves names and counts uses: no weight is copied, so that a new plan costs
+microseconds per operator and all segments share one set of weights. Running it frees every
+value after its last use. Operators are looked up from the list in ``operators.py`` and must be
+functional by torch's own schema: a program cannot name anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import time
+from typing import Any
+
+import torch
+
+from dnn_offload.errors import CutError, ModelError
+from dnn_offload.graph.operators import check_allowed
+from dnn_offload.graph.program import Argument, Program
+from dnn_offload.tensors import TensorSpec
+
+
+def resolve(target: str) -> Any:
+    """The torch operator that a program names.
+
+    Raises:
+        ModelError: Not on the list, unknown to this torch, or not functional.
+    """
+    name = check_allowed(target)
+    overload_name = target.rsplit('.', 1)[1]
+    try:
+        overload = getattr(getattr(torch.ops.aten, name), overload_name)
+    except AttributeError as error:
+        raise ModelError(
+            'this version of torch lacks an operator of the program',
+            given=f'{target}, torch {torch.__version__}',
+            hint='export again on this machine',
+        ) from error
+    if overload._schema.is_mutable:
+        raise ModelError('program holds an operator that writes into its input', given=target)
+    return overload
+
+
+def decode_argument(tree: Argument, weights: Mapping[str, torch.Tensor]) -> Any:
+    """An argument without values as torch takes it; values stay ``_Value`` place holders."""
+    if isinstance(tree, list):
+        return [decode_argument(item, weights) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    ((tag, word),) = tree.items()
+    if tag == 'w':
+        return weights[word]
+    if tag == 'v':
+        return _Value(word)
+    if tag == 'float':
+        return float(word)
+    if tag == 'device':
+        return torch.device(word)
+    return getattr(torch, word)
+
+
+@dataclass(frozen=True)
+class _Value:
+    name: str
+
+
+class _Step:
+    """One operator, ready to call: arguments with holes, where they come from, what to free."""
+
+    __slots__ = ('args', 'fills', 'free', 'kwargs', 'lists', 'op', 'outputs', 'single')
+
+    def __init__(self, op: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
+        self.op = op
+        self.args = args
+        self.kwargs = kwargs
+        self.fills: list[tuple[int, int]] = []  # (argument, slot)
+        self.lists: list[tuple[int, list[tuple[int, int]]]] = []  # (argument, [(item, slot)])
+        self.single = -1  # slot of the only result, -1 if the operator returns several
+        self.outputs: list[tuple[int, int]] = []  # (result, slot)
+        self.free: tuple[int, ...] = ()
+
+    def call(self, slots: list[Any]) -> None:
+        args = self.args.copy()
+        for index, slot in self.fills:
+            args[index] = slots[slot]
+        for index, items in self.lists:
+            filled = args[index].copy()
+            for item, slot in items:
+                filled[item] = slots[slot]
+            args[index] = filled
+        result = self.op(*args, **self.kwargs)
+        if self.single >= 0:
+            slots[self.single] = result
+        else:
+            for index, slot in self.outputs:
+                slots[slot] = result[index]
+        for slot in self.free:
+            slots[slot] = None
+
+
+class Segment:
+    """The instructions between two cuts of a program.
+
+    Args:
+        program: The whole program.
+        weights: Its weights; shared, never written to.
+        start, end: Indices of the cuts, 0 <= start < end <= N.
+
+    Attributes:
+        input_specs, output_specs: The frontiers of the two cuts.
+        start_cut, end_cut: The cuts.
+        positions: Instruction of each step, as index into ``program.instructions``.
+
+    Raises:
+        CutError: No such cuts.
+        ModelError: An operator or a weight cannot be found.
+    """
+
+    def __init__(
+        self, program: Program, weights: Mapping[str, torch.Tensor], start: int, end: int
+    ) -> None:
+        if not 0 <= start < end < len(program.cuts):
+            raise CutError(
+                'no such piece of the model',
+                given=f'cuts {start}..{end}',
+                allowed=f'0 <= start < end <= {len(program.cuts) - 1}',
+            )
+        self.start_cut = program.cuts[start]
+        self.end_cut = program.cuts[end]
+        self.input_specs: tuple[TensorSpec, ...] = self.start_cut.frontier
+        self.output_specs: tuple[TensorSpec, ...] = self.end_cut.frontier
+        self.positions = range(self.start_cut.position, self.end_cut.position)
+        self._slots: dict[str, int] = {}
+        for spec in self.input_specs:
+            self._slot(spec.name)
+        try:
+            self._steps = [
+                self._build(program, weights, position) for position in self.positions
+            ]
+        except KeyError as error:
+            raise ModelError('a weight of the program is missing', given=str(error)) from error
+        self._outputs = [self._slot(spec.name) for spec in self.output_specs]
+        self._plan_frees(program)
+        self._expected = [
+            (spec.name, getattr(torch, spec.dtype), spec.shape) for spec in self.input_specs
+        ]
+
+    def __call__(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Run the segment.
+
+        Args:
+            inputs: Tensors as ``input_specs`` says, strides included.
+
+        Raises:
+            CutError: The tensors are not those of the cut.
+        """
+        slots = self._enter(inputs)
+        with torch.inference_mode():
+            for step in self._steps:
+                step.call(slots)
+        return [slots[slot] for slot in self._outputs]
+
+    def stamps(self, inputs: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[int]]:
+        """Run the segment and take the time of each operator in place.
+
+        Returns:
+            The outputs, and the duration of each step [ns], in order of ``positions``.
+        """
+        slots = self._enter(inputs)
+        durations = []
+        with torch.inference_mode():
+            before = time.perf_counter_ns()
+            for step in self._steps:
+                step.call(slots)
+                after = time.perf_counter_ns()
+                durations.append(after - before)
+                before = after
+        return [slots[slot] for slot in self._outputs], durations
+
+    def _enter(self, inputs: Sequence[torch.Tensor]) -> list[Any]:
+        if len(inputs) != len(self._expected):
+            raise CutError(
+                f'cut {self.start_cut.index} takes another number of tensors',
+                given=len(inputs),
+                allowed=str(len(self._expected)),
+            )
+        for tensor, (name, dtype, shape) in zip(inputs, self._expected, strict=True):
+            if tensor.dtype != dtype or tensor.shape != shape:
+                raise CutError(
+                    f'tensor {name!r} is not the one of cut {self.start_cut.index}',
+                    given=f'{tensor.dtype} {tuple(tensor.shape)}',
+                    allowed=f'{dtype} {shape}',
+                )
+        slots: list[Any] = [None] * len(self._slots)
+        slots[: len(inputs)] = inputs
+        return slots
+
+    def _slot(self, name: str) -> int:
+        return self._slots.setdefault(name, len(self._slots))
+
+    def _build(self, program: Program, weights: Mapping[str, torch.Tensor], at: int) -> _Step:
+        instruction = program.instructions[at]
+        op = resolve(instruction.target)
+        args = [decode_argument(tree, weights) for tree in instruction.args]
+        kwargs = {k: decode_argument(tree, weights) for k, tree in instruction.kwargs.items()}
+        step = _Step(op, args, kwargs)
+        for index, argument in enumerate(args):
+            if isinstance(argument, _Value):
+                step.fills.append((index, self._known(argument.name)))
+            elif isinstance(argument, list):
+                items = [
+                    (item, self._known(value.name))
+                    for item, value in enumerate(argument)
+                    if isinstance(value, _Value)
+                ]
+                if items:
+                    step.lists.append((index, items))
+        results = op._schema.returns
+        if len(results) == 1 and str(results[0].type) == 'Tensor':
+            step.single = self._slot(instruction.outputs[0])
+        else:
+            step.outputs = [
+                (index, self._slot(name))
+                for index, name in enumerate(instruction.outputs)
+                if name
+            ]
+        return step
+
+    def _known(self, name: str) -> int:
+        if name not in self._slots:
+            raise ModelError('program reads a value that the cut does not carry', given=name)
+        return self._slots[name]
+
+    def _plan_frees(self, program: Program) -> None:
+        """Free each value after the step that uses it last; values made unused at once."""
+        kept = set(self._outputs)
+        freed: set[int] = set()
+        for step, position in zip(reversed(self._steps), reversed(self.positions), strict=True):
+            instruction = program.instructions[position]
+            touched = {
+                self._slots[name] for name in (*instruction.values(), *instruction.outputs) if name
+            }
+            step.free = tuple(touched - kept - freed)
+            freed |= touched
