@@ -1,0 +1,1 @@
+"""Bytes over DDS: QoS, pacing, message conversion, reassembly."""

@@ -1,0 +1,426 @@
+"""One robot's link to one server: greeting, probing, sending, losing. Pure: no ROS, no thread.
+
+The owner asks ``next_step`` what to publish now and passes in what arrives; both give back
+events to be told on. The clock is passed in, so a made-up network can test all of it.
+
+    ABSENT --status ready--> GREETING --ACCEPTED--> PROBING --probe acknowledged--> CONNECTED
+       ^------------- no status, no acknowledgement, restart, the engine's word ------------|
+
+A server counts as connected only when a probe has gone through: its acknowledgement is also
+the first sample for the link estimate. Attempts back off from 0.5 s to 2 s.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+import enum
+
+from dnn_offload.codec.chunks import slices
+from dnn_offload.exchange import UplinkRequest
+from dnn_offload.transport.pacing import FlowWindow, Throttle, chunk_bytes_under
+
+# Values of TensorChunk.KIND_*, repeated so that this module needs no ROS.
+KIND_TENSORS = 0
+KIND_PROBE = 1
+KIND_HELLO = 2
+KIND_CANCEL = 3
+KIND_BYE = 4
+
+PROBE_BYTES = 49152          # above the burst that radios and shapers let through (32 kB)
+MAX_PROBE_BYTES = 98304
+PROBE_GOAL_MS = 20.0
+_PROBE_PAYLOAD = bytes(range(256)) * (MAX_PROBE_BYTES // 256)
+_REMEMBERED_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class LinkTiming:
+    """When to try, and when to give up.
+
+    Attributes:
+        server_timeout_s: Lost after so long without status or acknowledgement.
+        probe_period_s: A probe goes when nothing was sent for so long.
+        big_probe_period_s: A probe goes between frames when nothing larger than the burst was
+            sent for so long; small frames alone would flatter the link.
+        retry_s, max_retry_s: Back-off between attempts to connect.
+        refused_retry_s: Pause after a refusal.
+    """
+
+    server_timeout_s: float = 1.0
+    probe_period_s: float = 1.5
+    big_probe_period_s: float = 5.0
+    retry_s: float = 0.5
+    max_retry_s: float = 2.0
+    refused_retry_s: float = 5.0
+
+
+class Phase(enum.Enum):
+    """How far the connection is."""
+
+    ABSENT = 'absent'
+    GREETING = 'greeting'
+    PROBING = 'probing'
+    CONNECTED = 'connected'
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The server has accepted us and a probe came through."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The server was connected and is not any more."""
+
+    reason: str
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The server does not want us; it will be asked again later."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Uplinked:
+    """The last slice of a frame has been acknowledged."""
+
+    frame_seq: int
+    uplink_ms: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The server refused a frame, or it could not be sent."""
+
+    frame_seq: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measured transfer up; ``duration_ms`` is what it took once the link was its own."""
+
+    probe: bool
+    nbytes: int
+    duration_ms: float
+
+
+Event = Connected | Lost | Rejected | Uplinked | Refused | Sample
+
+
+@dataclass
+class Transfer:
+    """A frame or a probe on its way, slice by slice."""
+
+    kind: int
+    seq: int
+    parts: Sequence[memoryview]
+    total_bytes: int
+    request: UplinkRequest | None = None
+    deadline_s: float = 0.0      # when it will be rescued, if its budget is not 0
+    next_index: int = 0
+    began_s: float = -1.0        # when its first slice was ready to go
+    ready_s: float = -1.0        # when its next slice was ready to go
+
+    @property
+    def sent_all(self) -> bool:
+        """Whether no slice is left to send."""
+        return self.next_index == len(self.parts)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to publish now, or until when there is nothing to publish.
+
+    Attributes:
+        kind: One of ``KIND_*``; -1 = nothing.
+        until_s: Nothing to do before this time.
+        transfer, index: The slice to publish, for KIND_TENSORS and KIND_PROBE.
+        frame_seq: The frame to cancel, for KIND_CANCEL.
+    """
+
+    kind: int = -1
+    until_s: float = float('inf')
+    transfer: Transfer | None = None
+    index: int = 0
+    frame_seq: int = 0
+
+
+@dataclass
+class ServerLink:
+    """The link to one server; see the module."""
+
+    name: str
+    timing: LinkTiming = field(default_factory=LinkTiming)
+    throttle: Throttle = field(default_factory=Throttle)
+    window: FlowWindow = field(default_factory=FlowWindow)
+    phase: Phase = Phase.ABSENT
+    reason: str = 'never seen'
+
+    def __post_init__(self) -> None:
+        """Begin without any knowledge of the server."""
+        self._session = 0
+        self._ready = False
+        self._status_s = float('-inf')
+        self._attempt_s = float('-inf')     # last attempt to connect
+        self._retry_s = self.timing.retry_s
+        self._pause_until_s = float('-inf')
+        self._sending: deque[Transfer] = deque()
+        self._awaiting: dict[tuple[int, int], Transfer] = {}
+        self._cancels: deque[int] = deque()
+        self._probe: Transfer | None = None
+        self._probe_seq = 0
+        self._probe_ms = 0.0
+        self._busy_s = float('-inf')        # last slice sent
+        self._big_s = float('-inf')         # last transfer above the burst
+        self._free_s = float('-inf')        # when the link's last transfer had come through
+        self._uplinked: dict[int, tuple[float, float]] = {}
+
+    # ---- what arrives ----------------------------------------------------------------------
+
+    def on_status(self, session: int, ready: bool, detail: str, now_s: float) -> list[Event]:
+        """The server has said that it is there."""
+        events: list[Event] = []
+        if session != self._session:
+            if self._session:
+                events += self.lose('the server has restarted', now_s)
+            self._session = session
+            self._forget_attempts()
+        elif self._ready and not ready:
+            events += self.lose(f'the server is not ready: {detail}', now_s)
+        if ready and not self._ready:
+            self._forget_attempts()
+        self._ready = ready
+        self._status_s = now_s
+        if ready and self.phase is Phase.ABSENT:
+            self.phase = Phase.GREETING
+        return events
+
+    def on_accepted(self, now_s: float) -> None:
+        """Our HELLO was answered."""
+        if self.phase is Phase.GREETING:
+            self.phase = Phase.PROBING
+            self._attempt_s = now_s
+            self._begin_probe()
+
+    def on_rejected(self, reason: str, now_s: float) -> list[Event]:
+        """Our HELLO was refused, or the server has forgotten us."""
+        events = self.lose(reason, now_s)
+        self._pause_until_s = now_s + self.timing.refused_retry_s
+        return [*events, Rejected(reason)]
+
+    def on_acked(self, kind: int, seq: int, index: int, now_s: float) -> list[Event]:
+        """A slice of ours has arrived."""
+        self.window.acked((kind, seq, index), now_s)
+        transfer = self._awaiting.get((kind, seq))
+        if transfer is None:  # left over from something cancelled
+            self._free_s = now_s
+            return []
+        if not transfer.sent_all or index != len(transfer.parts) - 1:
+            return []
+        del self._awaiting[(kind, seq)]
+        # What it took once the link was its own: before that it waited behind the last slices
+        # of its predecessor, which is no property of the link.
+        own_ms = max(1e3 * (now_s - max(transfer.began_s, self._free_s)), 1e-3)
+        self._free_s = now_s
+        events: list[Event] = [Sample(kind == KIND_PROBE, transfer.total_bytes, own_ms)]
+        if kind == KIND_PROBE:
+            self._probe_ms = own_ms
+            self._probe = None
+            if self.phase is Phase.PROBING:
+                self.phase = Phase.CONNECTED
+                self.reason = ''
+                self._retry_s = self.timing.retry_s
+                events.append(Connected())
+        else:
+            uplink_ms = 1e3 * (now_s - transfer.began_s)
+            self._uplinked[seq] = (now_s, uplink_ms)
+            if len(self._uplinked) > _REMEMBERED_FRAMES:
+                del self._uplinked[next(iter(self._uplinked))]
+            events.append(Uplinked(seq, uplink_ms))
+        return events
+
+    def on_frame_refused(self, seq: int, index: int, reason: str, now_s: float) -> list[Event]:
+        """The server refused a frame: at one of its slices, or as a whole later."""
+        self.window.acked((KIND_TENSORS, seq, index), now_s)
+        self._drop(seq)
+        return [Refused(seq, reason)]
+
+    def uplinked(self, seq: int) -> tuple[float, float] | None:
+        """When a frame's last slice was acknowledged, and its uplink time [ms], if known."""
+        return self._uplinked.get(seq)
+
+    # ---- what is wanted --------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether frames may be sent."""
+        return self.phase is Phase.CONNECTED
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes of frames that were given to ``send`` and are not acknowledged."""
+        pending = {id(t): t for t in (*self._sending, *self._awaiting.values())}
+        return sum(t.total_bytes for t in pending.values() if t.kind == KIND_TENSORS)
+
+    def send(self, request: UplinkRequest, limit_bps: float, now_s: float) -> list[Event]:
+        """Take a frame to send, in order, before any probe."""
+        if not self.connected:
+            why = f'server {self.name!r} is not connected: {self.reason}'
+            return [Refused(request.frame_seq, why)]
+        self._drop_probe()
+        size = chunk_bytes_under(limit_bps, self.window.chunk_bytes)
+        self._sending.append(
+            Transfer(
+                KIND_TENSORS, request.frame_seq, slices(request.payload, size),
+                len(request.payload), request, now_s + 1e-3 * request.budget_ms,
+            )
+        )
+        return []
+
+    def cancel(self, seq: int) -> None:
+        """Nobody waits for this frame any more; what is not sent will not be."""
+        if self._drop(seq):
+            self._cancels.append(seq)
+
+    def lose(self, reason: str, now_s: float) -> list[Event]:
+        """The server is lost; try again with back-off."""
+        was_connected = self.connected
+        nbytes = self.window.in_flight_bytes
+        if self.phase is Phase.PROBING or was_connected:
+            self._attempt_s = now_s
+        self.phase = Phase.ABSENT
+        self.reason = reason
+        self.window.forget()
+        self._sending.clear()
+        self._awaiting.clear()
+        self._cancels.clear()
+        self._probe = None
+        return [Lost(reason, nbytes)] if was_connected else []
+
+    # ---- what to do now --------------------------------------------------------------------
+
+    def check(self, now_s: float) -> list[Event]:
+        """See whether the server has been lost, and whether to try again."""
+        silent_s = now_s - self._status_s
+        waited_s = self.window.oldest_age_s(now_s)
+        patience_s = self._patience_s()
+        if self.phase is not Phase.ABSENT and silent_s > self.timing.server_timeout_s:
+            return self.lose(f'no status for {silent_s:.1f} s', now_s)
+        if self.phase is not Phase.ABSENT and waited_s > patience_s:
+            events = self.lose(f'no acknowledgement for {waited_s:.1f} s', now_s)
+            self._back_off()
+            return events
+        if self.phase is Phase.ABSENT and self._ready and (
+            silent_s <= self.timing.server_timeout_s
+        ):
+            self.phase = Phase.GREETING
+        return []
+
+    def next_step(self, now_s: float, limit_bps: float, matched: bool) -> Step:
+        """What to publish now; call again after having published it.
+
+        Args:
+            now_s: The time.
+            limit_bps: Limit of the uplink [bit/s], 0 = none.
+            matched: Whether the server's subscription is known, so that it would hear us.
+        """
+        if self.phase is Phase.ABSENT:
+            return Step()
+        check_s = self._status_s + self.timing.server_timeout_s
+        if self.phase is Phase.GREETING:
+            due_s = max(self._attempt_s + self._retry_s, self._pause_until_s)
+            if not matched:
+                due_s = max(due_s, now_s + 0.05)
+            if now_s >= due_s:
+                self._attempt_s = now_s
+                self._back_off()
+                return Step(KIND_HELLO)
+            return Step(until_s=min(check_s, due_s))
+        if self._cancels:
+            return Step(KIND_CANCEL, frame_seq=self._cancels.popleft())
+        if not self._sending:
+            probe_s = self._probe_due_s(now_s)
+            if now_s < probe_s:
+                return Step(until_s=min(probe_s, check_s))
+            self._begin_probe()
+        transfer = self._sending[0]
+        part = transfer.parts[transfer.next_index]
+        if transfer.ready_s < 0.0:
+            transfer.ready_s = now_s
+            if transfer.began_s < 0.0:
+                transfer.began_s = now_s
+        due_s = self.throttle.due_s(len(part), limit_bps, transfer.ready_s)
+        if now_s < due_s:
+            return Step(until_s=min(due_s, check_s))
+        if not self.window.may_send(len(part), now_s):
+            late_s = now_s + self._patience_s() - self.window.oldest_age_s(now_s)
+            return Step(until_s=min(check_s, max(late_s, now_s + 0.01)))
+        self.throttle.sent(due_s)
+        return self._take(transfer, len(part), now_s)
+
+    def _take(self, transfer: Transfer, nbytes: int, now_s: float) -> Step:
+        index = transfer.next_index
+        self.window.sent((transfer.kind, transfer.seq, index), nbytes, now_s)
+        self._awaiting[(transfer.kind, transfer.seq)] = transfer
+        transfer.next_index += 1
+        transfer.ready_s = -1.0
+        self._busy_s = now_s
+        if transfer.total_bytes >= PROBE_BYTES:
+            self._big_s = now_s
+        if transfer.sent_all:
+            self._sending.popleft()
+        return Step(transfer.kind, transfer=transfer, index=index)
+
+    def _probe_due_s(self, now_s: float) -> float:
+        """When a probe may go; infinity while one is out or anything is unanswered."""
+        if self._probe is not None or self._awaiting:
+            return float('inf')
+        if self.phase is Phase.PROBING:
+            return now_s
+        # At most a tenth of the link for probes.
+        period_s = max(self.timing.probe_period_s, 0.01 * self._probe_ms)
+        big_period_s = max(self.timing.big_probe_period_s, 0.01 * self._probe_ms)
+        return min(self._busy_s + period_s, self._big_s + big_period_s)
+
+    def _begin_probe(self) -> None:
+        goal = int(self.window.rate_bps * PROBE_GOAL_MS / 8e3)
+        nbytes = min(max(goal, PROBE_BYTES), MAX_PROBE_BYTES)
+        self._probe_seq += 1
+        parts = slices(memoryview(_PROBE_PAYLOAD)[:nbytes], self.window.chunk_bytes)
+        self._probe = Transfer(KIND_PROBE, self._probe_seq, parts, nbytes)
+        self._sending.append(self._probe)
+
+    def _drop_probe(self) -> None:
+        """Frames go first: what is left of a probe is not sent."""
+        if self._probe is not None and self._probe in self._sending:
+            self._sending.remove(self._probe)
+            self._awaiting.pop((KIND_PROBE, self._probe.seq), None)
+            self._probe = None
+
+    def _drop(self, seq: int) -> bool:
+        """Forget a frame; True if the server may have seen some of it."""
+        for transfer in self._sending:
+            if transfer.kind == KIND_TENSORS and transfer.seq == seq:
+                self._sending.remove(transfer)
+                self._awaiting.pop((KIND_TENSORS, seq), None)
+                return transfer.next_index > 0
+        sent = self._awaiting.pop((KIND_TENSORS, seq), None)
+        return sent is not None or seq in self._uplinked
+
+    def _patience_s(self) -> float:
+        """How long an acknowledgement may take."""
+        return self.timing.server_timeout_s + 3.0 * self.window.expected_s()
+
+    def _back_off(self) -> None:
+        self._retry_s = min(2.0 * self._retry_s, self.timing.max_retry_s)
+
+    def _forget_attempts(self) -> None:
+        self._retry_s = self.timing.retry_s
+        self._attempt_s = float('-inf')
+        self._pause_until_s = float('-inf')

@@ -1,0 +1,194 @@
+"""Slices from the network become one payload again, in bounded memory. Pure: no ROS.
+
+Whoever sends is not trusted. A stream of slices (one robot's, or one server's answers) has at
+most one frame under construction; what a frame may be is asked of ``admit`` when its first
+slice comes, before anything is kept; memory grows with bytes that have arrived, never with
+bytes that were declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dnn_offload.errors import RefusedError
+from dnn_offload.tensors import TensorSpec
+
+MAX_SLICE_BYTES = 61440   # bound of TensorChunk.data and TensorResult.data in the IDL
+MIN_SLICE_BYTES = 4096    # all slices but the last are at least so large
+
+
+@dataclass(frozen=True)
+class SliceHeader:
+    """What every slice says about itself; see ``msg/TensorChunk.msg``."""
+
+    frame_seq: int
+    plan_epoch: int
+    cut_id: str
+    codec: str
+    result_codec: str
+    chunk_index: int
+    chunk_count: int
+    total_bytes: int
+    budget_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What a slice led to.
+
+    Attributes:
+        received_bytes: Bytes of this frame that have arrived in order.
+        first: Header of the frame's first slice.
+        specs: The tensors, as the first slice described them.
+        payload: All bytes, once the last slice is there.
+    """
+
+    received_bytes: int
+    first: SliceHeader
+    specs: tuple[TensorSpec, ...]
+    payload: bytes | None = None
+
+
+Admit = Callable[[SliceHeader, tuple[TensorSpec, ...]], int]
+
+
+class Reassembler:
+    """One stream of slices, frame after frame; newer frames replace unfinished older ones.
+
+    Args:
+        admit: Called with a frame's first slice: returns the most bytes that such a frame may
+            have, or raises RefusedError.
+        max_frame_bytes: Most that any frame may have [byte].
+    """
+
+    def __init__(self, admit: Admit, max_frame_bytes: int) -> None:
+        self._admit = admit
+        self._max_frame_bytes = max_frame_bytes
+        self._first: SliceHeader | None = None
+        self._specs: tuple[TensorSpec, ...] = ()
+        self._buffer = bytearray()
+        self._next_index = 0
+        self._slice_bytes = 0
+        self._closed_seq = 0  # frames up to here are finished, refused or abandoned
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory held for the frame under construction [byte]."""
+        return len(self._buffer)
+
+    @property
+    def closed_seq(self) -> int:
+        """Newest frame that is finished, refused or abandoned."""
+        return self._closed_seq
+
+    def add(
+        self, header: SliceHeader, specs: tuple[TensorSpec, ...], data: bytes | memoryview
+    ) -> Arrival | None:
+        """Take one slice.
+
+        Args:
+            header: What the slice says.
+            specs: What it says about the tensors; only read on a frame's first slice.
+            data: Its bytes; copied.
+
+        Returns:
+            How far the frame is; None for the remains of a frame that was already refused or
+            abandoned (its sender learns that from the first refusal).
+
+        Raises:
+            RefusedError: The frame cannot be. It is forgotten, its remaining slices are
+                ignored, the stream goes on with the next frame.
+        """
+        if header.frame_seq <= self._closed_seq:
+            if header.chunk_index == 0 or header.frame_seq < 1:
+                raise RefusedError(
+                    'frame was sent before',
+                    given=header.frame_seq,
+                    allowed=f'numbers above {self._closed_seq}',
+                )
+            return None
+        if self._first is not None and header.frame_seq < self._first.frame_seq:
+            return None  # left over from a frame that a newer one has replaced
+        try:
+            if header.chunk_index == 0:
+                self._begin(header, specs, len(data))
+            first = self._check_order(header)
+            self._check_size(first, header, len(data))
+        except RefusedError:
+            self.abandon(header.frame_seq)
+            raise
+        self._buffer += data
+        self._next_index += 1
+        arrival = Arrival(len(self._buffer), first, self._specs)
+        if self._next_index == first.chunk_count:
+            arrival = Arrival(len(self._buffer), first, self._specs, bytes(self._buffer))
+            self.abandon(header.frame_seq)
+        return arrival
+
+    def abandon(self, frame_seq: int) -> None:
+        """Forget a frame, and all before it, at whatever stage."""
+        self._closed_seq = max(self._closed_seq, frame_seq)
+        if self._first is not None and self._first.frame_seq <= frame_seq:
+            self._first = None
+            self._specs = ()
+            self._buffer = bytearray()
+
+    def _begin(
+        self, header: SliceHeader, specs: tuple[TensorSpec, ...], slice_bytes: int
+    ) -> None:
+        if self._first is not None:
+            if self._first.frame_seq == header.frame_seq:
+                raise RefusedError('first slice came twice', given=header.frame_seq)
+            self.abandon(self._first.frame_seq)
+        bound = min(self._admit(header, specs), self._max_frame_bytes)
+        if not 0 < header.total_bytes <= bound:
+            raise RefusedError(
+                'frame has an impossible size',
+                given=f'{header.total_bytes} bytes',
+                allowed=f'1..{bound}',
+            )
+        fewest = -(-header.total_bytes // MAX_SLICE_BYTES)
+        most = -(-header.total_bytes // MIN_SLICE_BYTES)
+        if not fewest <= header.chunk_count <= most:
+            raise RefusedError(
+                'frame has an impossible number of slices',
+                given=f'{header.chunk_count} for {header.total_bytes} bytes',
+                allowed=f'{fewest}..{most}',
+            )
+        self._first = header
+        self._specs = specs
+        self._slice_bytes = slice_bytes
+        self._next_index = 0
+
+    def _check_order(self, header: SliceHeader) -> SliceHeader:
+        first = self._first
+        if first is None or first.frame_seq != header.frame_seq:
+            raise RefusedError(
+                'frame does not begin with its first slice', given=header.chunk_index, allowed='0'
+            )
+        if header.chunk_index != self._next_index:
+            raise RefusedError(
+                'slice is out of order', given=header.chunk_index, allowed=str(self._next_index)
+            )
+        if (header.total_bytes, header.chunk_count, header.cut_id, header.codec) != (
+            first.total_bytes, first.chunk_count, first.cut_id, first.codec
+        ):
+            raise RefusedError(
+                'slice contradicts the first one of its frame',
+                given=f'{header.total_bytes} bytes, {header.chunk_count} slices, cut '
+                f'{header.cut_id}, codec {header.codec}',
+                allowed=f'{first.total_bytes} bytes, {first.chunk_count} slices, cut '
+                f'{first.cut_id}, codec {first.codec}',
+            )
+        return first
+
+    def _check_size(self, first: SliceHeader, header: SliceHeader, nbytes: int) -> None:
+        last = header.chunk_index == first.chunk_count - 1
+        wanted = first.total_bytes - len(self._buffer) if last else self._slice_bytes
+        if nbytes != wanted or not 0 < nbytes <= MAX_SLICE_BYTES:
+            raise RefusedError(
+                'slice has an impossible size',
+                given=f'{nbytes} bytes in slice {header.chunk_index} of {first.chunk_count}',
+                allowed=f'{wanted} bytes, at most {MAX_SLICE_BYTES}',
+            )

@@ -1,0 +1,474 @@
+"""The robot's way to its servers over DDS: the ROS side of ``link.py``.
+
+Three threads meet here. Whoever calls ``send`` only queues; the executor's thread takes in
+status, acknowledgements and answers; the sender's thread publishes slice by slice. Publishing
+keeps Python's lock while the socket blocks, which the window of ``link.py`` prevents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import threading
+import time
+from typing import cast
+
+from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+
+from dnn_offload.errors import RefusedError
+from dnn_offload.exchange import Answer, UplinkEvents, UplinkRequest
+from dnn_offload.msg import LinkSample, ServerStatus, TensorChunk, TensorResult
+from dnn_offload.transport import names, qos
+from dnn_offload.transport.conversion import byte_array, meta_of, read_message
+from dnn_offload.transport.link import (
+    KIND_BYE,
+    KIND_TENSORS,
+    Connected,
+    Event,
+    LinkTiming,
+    Lost,
+    Phase,
+    Refused,
+    Rejected,
+    Sample,
+    ServerLink,
+    Step,
+    Transfer,
+    Uplinked,
+)
+from dnn_offload.transport.pacing import MAX_WINDOW_BYTES, FlowWindow, Throttle
+from dnn_offload.transport.reassembly import Reassembler, SliceHeader
+
+MAX_SERVERS = 16
+CHUNK_LIFESPAN_S = 5.0
+
+OnSample = Callable[[str, int, bool, int, float], None]
+
+
+@dataclass(frozen=True)
+class UplinkSettings:
+    """What may be set while running.
+
+    Attributes:
+        max_uplink_bps: Limit of what we send [bit/s]; 0 = none.
+        max_window_bytes: Most unacknowledged bytes per server.
+        max_answer_bytes: Larger answers are refused.
+        timing: When to try and when to give up.
+    """
+
+    max_uplink_bps: float = 0.0
+    max_window_bytes: int = MAX_WINDOW_BYTES
+    max_answer_bytes: int = 16 << 20
+    timing: LinkTiming = LinkTiming()
+
+
+@dataclass
+class _Server:
+    link: ServerLink
+    answers: Reassembler
+    publisher: Publisher | None = None
+    verdict_on: tuple[int, int, str] | None = None
+    verdict: str = ''
+
+
+class DdsUplink:
+    """The ``Uplink`` of ``exchange.py`` over DDS, to every server that announces itself.
+
+    Args:
+        node: Node to publish and subscribe with; it must be spun by somebody.
+        rendezvous: Absolute namespace in which robots and servers meet.
+        client_id: Our name, from ``names.new_client_id``.
+        model_identity: Digest of our model; other servers' models are not greeted.
+        events: Told of answers and connections, from our threads; must be short.
+        settings: See ``UplinkSettings``; ``configure`` changes them while running.
+        accept_server: Called when a server becomes ready or changes: '' to use it, else the
+            reason why not (e.g. its fingerprint differs). The identity is checked before.
+        on_status: Called with every server status, also of servers not accepted.
+        on_link_sample: Called as ``(server, LinkSample.kind, probe, nbytes, duration_ms)``.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        rendezvous: str,
+        client_id: str,
+        model_identity: str,
+        events: UplinkEvents,
+        *,
+        settings: UplinkSettings | None = None,
+        accept_server: Callable[[ServerStatus], str] | None = None,
+        on_status: Callable[[ServerStatus], None] | None = None,
+        on_link_sample: OnSample | None = None,
+    ) -> None:
+        self._node = node
+        self._rendezvous = names.check_rendezvous(rendezvous)
+        self._client_id = names.check_name(client_id, 'client')
+        self._model_identity = model_identity
+        self._events = events
+        self._settings = settings or UplinkSettings()
+        self._accept_server = accept_server
+        self._on_status = on_status
+        self._on_link_sample = on_link_sample
+        self._log = node.get_logger()
+
+        self._condition = threading.Condition()
+        self._servers: dict[str, _Server] = {}
+        self._throttle = Throttle()
+        self._pending: list[tuple[str, Event]] = []  # events of calls that may not call back
+        self._stopping = False
+        self._longest_publish_ms = 0.0
+
+        self._subscriptions = [
+            node.create_subscription(
+                TensorResult, names.results(self._rendezvous, client_id), self._take_result,
+                qos.results(), raw=True,
+            ),
+            node.create_subscription(
+                ServerStatus, names.server_status(self._rendezvous), self._take_status,
+                qos.latched(qos.STATUS_READER_DEPTH), raw=True,
+            ),
+        ]
+        self._thread = threading.Thread(target=self._run, name='uplink', daemon=True)
+        self._thread.start()
+
+    # ---- exchange.Uplink -------------------------------------------------------------------
+
+    def send(self, request: UplinkRequest) -> None:
+        """Queue a frame; see ``exchange.Uplink``."""
+        with self._condition:
+            server = self._servers.get(request.server)
+            if server is None:
+                why = f'server {request.server!r} is not known'
+                self._pending.append((request.server, Refused(request.frame_seq, why)))
+            else:
+                limit_bps = self._settings.max_uplink_bps
+                events = server.link.send(request, limit_bps, time.monotonic())
+                self._note(request.server, events)
+            self._condition.notify()
+
+    def cancel(self, frame_seq: int) -> None:
+        """Stop sending a frame that nobody waits for."""
+        with self._condition:
+            for server in self._servers.values():
+                server.link.cancel(frame_seq)
+            self._condition.notify()
+
+    def connected(self, server: str) -> bool:
+        """Whether the server has accepted us and is not known to be lost."""
+        with self._condition:
+            known = self._servers.get(server)
+            return known is not None and known.link.connected
+
+    def backlog_bytes(self) -> int:
+        """Bytes handed over that are not acknowledged."""
+        with self._condition:
+            return sum(server.link.backlog_bytes for server in self._servers.values())
+
+    def lost(self, server: str, why: str) -> None:
+        """The engine saw no answer."""
+        with self._condition:
+            known = self._servers.get(server)
+            if known is not None:
+                self._note(server, known.link.lose(why, time.monotonic()))
+            self._condition.notify()
+
+    # ---- for the node ----------------------------------------------------------------------
+
+    def configure(self, settings: UplinkSettings) -> None:
+        """Apply new settings to all servers, now."""
+        with self._condition:
+            self._settings = settings
+            for server in self._servers.values():
+                server.link.timing = settings.timing
+                server.link.window.max_window_bytes = settings.max_window_bytes
+            self._condition.notify()
+
+    def take_longest_publish_ms(self) -> float:
+        """Longest single ``publish`` call since this was last asked [ms]."""
+        longest, self._longest_publish_ms = self._longest_publish_ms, 0.0
+        return longest
+
+    def describe(self) -> dict[str, str]:
+        """State of the link to each server in words, for diagnostics."""
+        with self._condition:
+            return {
+                name: server.link.phase.value
+                + (f' ({server.link.reason})' if server.link.reason else '')
+                + f', {server.link.window.rate_bps / 1e6:.1f} Mbit/s'
+                for name, server in self._servers.items()
+            }
+
+    def stop(self) -> None:
+        """Say good-bye to all servers and end; nothing is called back afterwards."""
+        with self._condition:
+            if self._stopping:
+                return
+            self._stopping = True
+            self._condition.notify()
+        self._thread.join()
+        for name, server in self._servers.items():
+            if server.publisher is not None:
+                if server.link.phase is not Phase.ABSENT:
+                    server.publisher.publish(self._message(name, KIND_BYE))
+                self._node.destroy_publisher(server.publisher)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._servers.clear()
+
+    # ---- the sender's thread ---------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                if self._stopping:
+                    return
+                work, events, until_s = self._collect(time.monotonic())
+                if not work and not events:
+                    self._condition.wait(min(max(until_s - time.monotonic(), 0.0), 0.5))
+                    continue
+            for name, publisher, step in work:
+                self._publish(name, publisher, step)
+            self._dispatch(events)
+
+    def _collect(
+        self, now_s: float
+    ) -> tuple[list[tuple[str, Publisher, Step]], list[tuple[str, Event]], float]:
+        """One step of each server, what there is to tell, and when to look again."""
+        until_s = float('inf')
+        work = []
+        for name, server in self._servers.items():
+            self._note(name, server.link.check(now_s))
+            if server.publisher is None:
+                continue
+            matched = server.publisher.get_subscription_count() > 0
+            step = server.link.next_step(now_s, self._settings.max_uplink_bps, matched)
+            if step.kind < 0:
+                until_s = min(until_s, step.until_s)
+            else:
+                work.append((name, server.publisher, step))
+        events, self._pending = self._pending, []
+        return work, events, until_s
+
+    def _publish(self, name: str, publisher: Publisher, step: Step) -> None:
+        if step.transfer is not None:
+            message = self._slice_message(name, step.transfer, step.index)
+        else:
+            message = self._message(name, step.kind)
+            message.frame_seq = step.frame_seq
+        began_s = time.monotonic()
+        try:
+            publisher.publish(message)
+        except (RCLError, InvalidHandle) as error:
+            if self._node.context.ok():  # else we are going down
+                self._log.error(f'cannot publish to {name!r}: {error}',
+                                throttle_duration_sec=1.0)
+            return
+        took_ms = 1e3 * (time.monotonic() - began_s)
+        self._longest_publish_ms = max(self._longest_publish_ms, took_ms)
+
+    def _message(self, server: str, kind: int) -> TensorChunk:
+        message = TensorChunk()
+        message.kind = kind
+        message.client = self._client_id
+        message.server = server
+        message.model_identity = self._model_identity
+        return message
+
+    def _slice_message(self, name: str, transfer: Transfer, index: int) -> TensorChunk:
+        message = self._message(name, transfer.kind)
+        message.frame_seq = transfer.seq
+        message.chunk_index = index
+        message.chunk_count = len(transfer.parts)
+        message.total_bytes = transfer.total_bytes
+        message.data = byte_array(transfer.parts[index])
+        request = transfer.request
+        if request is not None:
+            message.plan_epoch = request.plan_epoch
+            message.cut = request.cut_id
+            message.codec = request.codec
+            message.result_codec = request.result_codec
+            if request.budget_ms > 0.0:
+                message.budget_ms = max(1e3 * (transfer.deadline_s - time.monotonic()), 0.1)
+            if index == 0:
+                message.tensors = [meta_of(spec) for spec in request.specs]
+        return message
+
+    # ---- the executor's thread -------------------------------------------------------------
+
+    def _take_status(self, serialised: bytes) -> None:
+        try:
+            message = cast(ServerStatus, read_message(serialised, ServerStatus))
+            names.check_name(message.server, 'server')
+        except RefusedError as error:
+            self._log.warning(str(error), throttle_duration_sec=5.0)
+            return
+        if self._on_status is not None:
+            self._on_status(message)
+        server = self._server_of(message)
+        if server is None:
+            return
+        ready = message.state == ServerStatus.STATE_READY
+        reason = self._verdict(server, message) if ready else message.detail
+        with self._condition:
+            events = server.link.on_status(
+                message.session, ready and not reason, reason, time.monotonic()
+            )
+            self._condition.notify()
+        self._dispatch([(message.server, event) for event in events])
+
+    def _server_of(self, message: ServerStatus) -> _Server | None:
+        """The server of that name, made if there is room; its publisher once it is ready."""
+        server = self._servers.get(message.server)
+        if server is None:
+            if len(self._servers) >= MAX_SERVERS:
+                self._log.warning(
+                    f'server {message.server!r} is ignored: {MAX_SERVERS} are known already',
+                    throttle_duration_sec=30.0,
+                )
+                return None
+            settings = self._settings
+            link = ServerLink(
+                message.server, settings.timing, self._throttle,
+                FlowWindow(settings.max_window_bytes),
+            )
+            server = _Server(link, Reassembler(self._admit_answer, settings.max_answer_bytes))
+            with self._condition:
+                self._servers[message.server] = server
+        if server.publisher is None and message.state == ServerStatus.STATE_READY:
+            topic = names.tensors(self._rendezvous, message.server)
+            profile = qos.tensors(qos.TENSOR_WRITER_DEPTH, CHUNK_LIFESPAN_S)
+            server.publisher = self._node.create_publisher(TensorChunk, topic, profile)
+        return server
+
+    def _verdict(self, server: _Server, message: ServerStatus) -> str:
+        """Why we do not use this server, or ''; asked once per life and model of the server."""
+        key = (message.session, message.state, message.model_identity)
+        if server.verdict_on != key:
+            if message.model_identity != self._model_identity:
+                server.verdict = (
+                    f'it runs another model ({message.model}, {message.model_identity[:12]}); '
+                    f'ours is {self._model_identity[:12]}'
+                )
+            else:
+                server.verdict = self._accept_server(message) if self._accept_server else ''
+            server.verdict_on = key
+            if server.verdict:
+                self._log.warning(f'server {message.server!r} is not used: {server.verdict}')
+        return server.verdict
+
+    def _admit_answer(self, header: SliceHeader, specs: object) -> int:
+        return self._settings.max_answer_bytes
+
+    def _take_result(self, serialised: bytes) -> None:
+        now_s = time.monotonic()
+        try:
+            message = cast(TensorResult, read_message(serialised, TensorResult))
+            server = self._servers.get(message.server)
+            if server is None or message.client != self._client_id:
+                return
+            events, answer = self._sort_result(server, message, now_s)
+        except RefusedError as error:
+            self._log.warning(f'answer is refused: {error}', throttle_duration_sec=1.0)
+            return
+        self._dispatch([(message.server, event) for event in events])
+        if message.status == TensorResult.STATUS_SUPERSEDED:
+            self._events.on_superseded(message.frame_seq)
+        if answer is not None:
+            if self._on_link_sample is not None:
+                self._on_link_sample(
+                    message.server, LinkSample.DOWNLINK, False, len(answer.payload),
+                    answer.downlink_ms,
+                )
+            self._events.on_answer(answer)
+
+    def _sort_result(
+        self, server: _Server, message: TensorResult, now_s: float
+    ) -> tuple[list[Event], Answer | None]:
+        link = server.link
+        status, kind, seq = message.status, message.request_kind, message.frame_seq
+        index = message.chunk_index
+        with self._condition:
+            try:
+                if status == TensorResult.STATUS_RECEIVED:
+                    return link.on_acked(kind, seq, index, now_s), None
+                if status == TensorResult.STATUS_ACCEPTED:
+                    link.on_accepted(now_s)
+                    return [], None
+                if status == TensorResult.STATUS_REFUSED:
+                    if kind == KIND_TENSORS:
+                        return link.on_frame_refused(seq, index, message.reason, now_s), None
+                    return link.on_rejected(message.reason, now_s), None
+                if status == TensorResult.STATUS_SUPERSEDED:
+                    return [], None
+                if status == TensorResult.STATUS_OK and kind == KIND_TENSORS:
+                    return [], self._answer_of(server, message, now_s)
+            finally:
+                self._condition.notify()
+        raise RefusedError('answer has an unknown status', given=status)
+
+    def _answer_of(self, server: _Server, message: TensorResult, now_s: float) -> Answer | None:
+        header = SliceHeader(
+            frame_seq=message.frame_seq,
+            plan_epoch=message.plan_epoch,
+            cut_id='',
+            codec=message.codec,
+            result_codec='',
+            chunk_index=message.chunk_index,
+            chunk_count=message.chunk_count,
+            total_bytes=message.total_bytes,
+        )
+        arrival = server.answers.add(header, (), memoryview(message.data))
+        if arrival is None or arrival.payload is None:
+            return None
+        uplinked = server.link.uplinked(message.frame_seq)
+        if uplinked is None:
+            return None  # not asked for, or before the connection was lost
+        acked_s, uplink_ms = uplinked
+        return Answer(
+            frame_seq=message.frame_seq,
+            payload=arrival.payload,
+            codec=message.codec,
+            queue_ms=message.queue_ms,
+            decode_ms=message.decode_ms,
+            compute_ms=message.compute_ms,
+            encode_ms=message.encode_ms,
+            service_ms=message.service_ms,
+            uplink_ms=uplink_ms,
+            downlink_ms=max(1e3 * (now_s - acked_s) - message.service_ms, 0.0),
+        )
+
+    # ---- telling ---------------------------------------------------------------------------
+
+    def _note(self, server: str, events: list[Event]) -> None:
+        """Keep events for the sender's thread to tell; the lock is held."""
+        self._pending += [(server, event) for event in events]
+
+    def _dispatch(self, events: list[tuple[str, Event]]) -> None:
+        """Tell the engine and the node; never with our lock held."""
+        for server, event in events:
+            if isinstance(event, Uplinked):
+                self._events.on_uplinked(event.frame_seq, event.uplink_ms)
+            elif isinstance(event, Sample):
+                self._sample(server, LinkSample.UPLINK, event.probe, event.nbytes,
+                             event.duration_ms)
+            elif isinstance(event, Refused):
+                self._events.on_refused(event.frame_seq, event.reason)
+            elif isinstance(event, Connected):
+                self._log.info(f'server {server!r} is connected')
+                self._events.on_connection(server, True, 'connected')
+            elif isinstance(event, Lost):
+                self._log.warning(f'server {server!r} is lost: {event.reason}')
+                self._sample(server, LinkSample.LOST, False, event.nbytes, 0.0)
+                self._events.on_connection(server, False, event.reason)
+            elif isinstance(event, Rejected):
+                self._log.warning(f'server {server!r} refuses us: {event.reason}',
+                                  throttle_duration_sec=30.0)
+                self._events.on_connection(server, False, event.reason)
+
+    def _sample(
+        self, server: str, kind: int, probe: bool, nbytes: int, duration_ms: float
+    ) -> None:
+        if self._on_link_sample is not None:
+            self._on_link_sample(server, kind, probe, nbytes, duration_ms)
