@@ -1,0 +1,63 @@
+"""``python -m dnn_offload.demo``: the package's promise on one machine, in about a minute."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+import sys
+import tempfile
+
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+import rclpy
+from rich.console import Console
+
+from dnn_offload.demo.script import DemoOptions, run
+
+
+def main() -> int:
+    """Parse arguments and run."""
+    parser = argparse.ArgumentParser(
+        prog='python -m dnn_offload.demo', description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('--out', type=Path, default=Path('demo_out'), help='folder for results')
+    parser.add_argument('--model', default='demo:detector', help='model source')
+    parser.add_argument('--rate-hz', type=float, default=15.0, help='pictures per second')
+    parser.add_argument('--deadline-ms', type=float, default=300.0, help='deadline of a frame')
+    parser.add_argument(
+        '--time-scale', type=float, default=1.0, help='length of the phases, 1 = about a minute'
+    )
+    parser.add_argument(
+        '--domain', type=int, default=int(os.environ.get('ROS_DOMAIN_ID', '97')),
+        help='ROS domain; apart from your robot\'s by default',
+    )
+    arguments = parser.parse_args()
+    os.environ['ROS_DOMAIN_ID'] = str(arguments.domain)
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    # torch with its default waiting spins on the core that navigation needs.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    try:
+        prefix = Path(get_package_prefix('dnn_offload'))
+    except PackageNotFoundError:
+        print(
+            'demo: the package is not installed in this environment; run "make setup" and then '
+            '"make demo", or source install/setup.bash', file=sys.stderr,
+        )
+        return 2
+    with tempfile.TemporaryDirectory(prefix='dnn_offload_') as logs:
+        os.environ.setdefault('ROS_LOG_DIR', logs)
+        options = DemoOptions(
+            arguments.out, prefix, arguments.model, arguments.rate_hz, arguments.deadline_ms,
+            time_scale=arguments.time_scale,
+        )
+        try:
+            return run(options, Console(), rclpy.init)
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

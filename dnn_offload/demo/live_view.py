@@ -1,0 +1,110 @@
+"""The demo's terminal view: a table that is redrawn, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+from collections import deque
+import math
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+BARS = '▁▂▃▄▅▆▇█'
+LINE_PERIOD_S = 2.0
+
+
+def sparkline(values: deque[float], lowest_top: float) -> str:
+    """Values as a line of bars from 0 to the largest (at least ``lowest_top``)."""
+    top = max([lowest_top, *values])
+    steps = len(BARS) - 1
+    return ''.join(BARS[min(steps, max(0, round(steps * value / top)))] for value in values)
+
+
+class LiveView:
+    """Shows what is going on.
+
+    Args:
+        console: Where to.
+        total_s: Length of the script, for the progress bar.
+    """
+
+    def __init__(self, console: Console, total_s: float) -> None:
+        self._console = console
+        self._total_s = total_s
+        self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+        self._latencies: deque[float] = deque(maxlen=60)
+        self._loads: deque[float] = deque(maxlen=60)
+        self._next_line_s = 0.0
+
+    def __enter__(self) -> LiveView:
+        if self._live is not None:
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        (self._live.console if self._live is not None else self._console).print(text)
+
+    def update(self, now_s: float, phase: str, values: dict[str, float | str]) -> None:
+        """Redraw.
+
+        Args:
+            now_s: Seconds since the start.
+            phase: Title of the phase.
+            values: ``fps``, ``latency_ms``, ``load``, ``uplink_mbps``, ``cut``, ``codec``,
+                ``where``, ``navigation_hz``, ``reason`` and outcome counters ``remote``,
+                ``local``, ``rescued``, ``dropped``.
+        """
+        latency, load = float(values['latency_ms']), float(values['load'])
+        if math.isfinite(latency):
+            self._latencies.append(latency)
+        if math.isfinite(load):
+            self._loads.append(load)
+        if self._live is not None:
+            self._live.update(self._panel(now_s, phase, values))
+        elif now_s >= self._next_line_s:
+            self._next_line_s = now_s + LINE_PERIOD_S
+            self._console.print(
+                f'{now_s:5.1f} s  {phase:20s} {values["fps"]:>4} fps {values["latency_ms"]:>6} ms'
+                f'  load {values["load"]:>5}  {values["where"]:10s} cut {values["cut"]} '
+                f'{values["codec"]}  remote {values["remote"]} local {values["local"]} '
+                f'rescued {values["rescued"]} dropped {values["dropped"]}',
+                soft_wrap=True, highlight=False,
+            )
+
+    def _panel(self, now_s: float, phase: str, values: dict[str, float | str]) -> Panel:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(justify='right', style='dim', width=12)
+        table.add_column(width=10)
+        table.add_column()
+        rows = (
+            ('results', f'{values["fps"]} fps', ''),
+            ('latency', f'{values["latency_ms"]} ms', sparkline(self._latencies, 50.0)),
+            ('load', f'{values["load"]} x', sparkline(self._loads, 4.0)),
+            ('uplink', f'{values["uplink_mbps"]} Mbit/s', ''),
+            ('runs at', f'{values["where"]}', f'cut {values["cut"]}  {values["codec"]}'),
+            ('navigation', f'{values["navigation_hz"]} Hz', ''),
+            (
+                'outcomes', '',
+                f'remote {values["remote"]}  local {values["local"]}  '
+                f'rescued {values["rescued"]}  dropped {values["dropped"]}',
+            ),
+            ('why', '', Text(str(values['reason']), overflow='ellipsis', no_wrap=True)),
+        )
+        for row in rows:
+            table.add_row(*row)
+        table.add_row(f'{now_s:.0f} s', '', ProgressBar(self._total_s, now_s, width=60))
+        return Panel(table, title=f'dnn_offload demo: {phase}', width=100)

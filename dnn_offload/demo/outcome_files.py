@@ -1,0 +1,139 @@
+"""What the demo leaves in ``demo_out/``: CSV, JSON, timeline, page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+import json
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from dnn_offload.cost.profile import Profile
+from dnn_offload.demo.phases import AUTO
+from dnn_offload.demo.processes import Cores
+from dnn_offload.demo.verdict import Verdict
+from dnn_offload.report.page import embed_png, gallery, page, table, verdict_line
+from dnn_offload.report.records import Event, FrameRow, LoadSample, Span, write_frames_csv
+from dnn_offload.report.timeline import plot_timeline
+
+
+class Record(Protocol):
+    """What of the recorder is needed here."""
+
+    rows: list[FrameRow]
+    loads: list[LoadSample]
+    profile: Profile | None
+
+
+def write_outcome(
+    out: Path,
+    verdict: Verdict,
+    record: Record,
+    spans: Sequence[Span],
+    events: Sequence[Event],
+    pictures: Mapping[str, np.ndarray],
+    *,
+    deadline_ms: float,
+    cores: Cores,
+    model: str,
+) -> None:
+    """Write ``frames.csv``, ``summary.json``, ``timeline.png`` and ``report.html``."""
+    rows = sorted((row for row in record.rows if row.time_s >= 0.0), key=lambda r: r.frame_seq)
+    write_frames_csv(out / 'frames.csv', record.rows)
+    (out / 'summary.json').write_text(
+        json.dumps(_summary(verdict, deadline_ms, cores, model), indent=1), encoding='utf-8'
+    )
+    cut_count = record.profile.cuts[-1].index if record.profile is not None else 1
+    plot_timeline(
+        out / 'timeline.png', rows, record.loads, spans, events, deadline_ms=deadline_ms,
+        cut_count=cut_count, title=f'{model} between a robot and a server: one run of the demo',
+    )
+    failures = list(verdict.failures)
+    for finding in verdict.phases:
+        failures += [f'{finding.phase.title}: {text}' for text in finding.failures]
+    sections = [
+        ('', verdict_line(verdict.passed, failures)),
+        ('Timeline', f'<img src="{embed_png(out / "timeline.png")}" alt="timeline">'),
+        ('Phases', _phase_table(verdict)),
+        ('What the robot saw', gallery(_captions(verdict, pictures))),
+        ('Outcomes', table(
+            ('outcome', 'frames'),
+            [(name, count) for name, count in
+             {**verdict.outcomes, **{f'dropped: {k}': v for k, v in
+                                     verdict.drop_reasons.items()}}.items()],
+        )),
+        ('Ground', f'<p>{_ground(cores, deadline_ms)}</p>'),
+    ]
+    (out / 'report.html').write_text(page('dnn_offload demo', sections), encoding='utf-8')
+
+
+def _summary(
+    verdict: Verdict, deadline_ms: float, cores: Cores, model: str
+) -> dict[str, object]:
+    return {
+        'passed': verdict.passed,
+        'failures': list(verdict.failures),
+        'model': model,
+        'deadline_ms': deadline_ms,
+        'robot_cores': sorted(cores.robot),
+        'server_cores': sorted(cores.server),
+        'outcomes': verdict.outcomes,
+        'drop_reasons': verdict.drop_reasons,
+        'phases': [
+            {
+                **asdict(finding.phase),
+                'latency_ms': finding.latency_ms,
+                'rate_hz': finding.rate_hz,
+                'auto_over_best_baseline': finding.ratio,
+                'served': finding.served,
+                'failures': list(finding.failures),
+            }
+            for finding in verdict.phases
+        ],
+    }
+
+
+def _phase_table(verdict: Verdict) -> str:
+    def shown(values: dict[str, float], key: str) -> str | float:
+        return values[key] if key in values else '–'
+
+    rows: list[tuple[str | float, ...]] = []
+    for finding in verdict.phases:
+        rows.append((
+            finding.phase.title, finding.phase.what, finding.served,
+            shown(finding.latency_ms, AUTO), shown(finding.latency_ms, 'local'),
+            shown(finding.latency_ms, 'remote'), shown(finding.rate_hz, AUTO),
+            f'{finding.ratio:.2f}' if finding.ratio is not None else '–',
+            'kept' if not finding.failures else '; '.join(finding.failures),
+        ))
+    return table(
+        ('phase', 'what happens', 'auto ran', 'auto [ms]', 'all local [ms]', 'all remote [ms]',
+         'auto [1/s]', 'auto / best', 'promise'),
+        rows,
+    )
+
+
+def _captions(verdict: Verdict, pictures: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+    titles = {finding.phase.name: finding.phase.title for finding in verdict.phases}
+    captions = {}
+    for name, rgb in pictures.items():
+        if name in titles:
+            bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+            captions[titles[name]] = cv2.imencode('.jpg', bgr)[1].tobytes()
+    return captions
+
+
+def _ground(cores: Cores, deadline_ms: float) -> str:
+    where = (
+        f'The robot\'s processes had core {sorted(cores.robot)}, the server\'s '
+        f'{sorted(cores.server)}.' if cores.apart else
+        'Robot and server shared one core: their times disturb each other.'
+    )
+    return (
+        f'{where} Deadline {deadline_ms:.0f} ms. Latency is the median from acquisition to '
+        'publication in the settled part of each window; all-local and all-remote ran for a '
+        'moment in the same phase, under the same conditions.'
+    )

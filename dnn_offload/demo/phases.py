@@ -1,0 +1,82 @@
+"""The script of the demo: what happens when. Pure data, no ROS.
+
+A phase sets the scene, lets the default strategy run (``auto`` window), then, so that its
+promise can be checked under the very same conditions, forces all-local and all-remote for a
+moment each. A baseline that the phase forbids (a picture over the air) or that cannot exist
+(no server) is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+AUTO = 'auto'
+BASELINES = ('local', 'remote')
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase.
+
+    Attributes:
+        name: Short name, as in ``frames.csv``.
+        title: A few words for the plot.
+        load_processes: Busy mapping processes that navigation runs beside its own loop.
+        private_layers: Weighted layers that must run on the robot; 1 = no picture leaves it.
+        max_uplink_bps: Limit of the uplink [bit/s]; 0 = none.
+        server: What happens to the server at the start: '' nothing, 'kill', 'start'.
+        baselines: Strategies to compare with in this phase.
+        auto_s: Length of the ``auto`` window [s].
+        what: One sentence for the report.
+    """
+
+    name: str
+    title: str
+    what: str
+    load_processes: int = 0
+    private_layers: int = 0
+    max_uplink_bps: float = 0.0
+    server: str = ''
+    baselines: tuple[str, ...] = BASELINES
+    auto_s: float = 5.0
+
+
+BASELINE_S = 2.0  # length of one forced window
+SETTLE_AUTO_S = 2.5  # of an auto window, not counted: the new plan may take 2 s
+SETTLE_BASELINE_S = 0.7  # of a forced window, not counted
+GRACE_S = 1.0  # after a new constraint: until the parameter has arrived and the plan switched
+
+PHASES: tuple[Phase, ...] = (
+    Phase('quiet', 'quiet', 'Nothing but the camera and a slow navigation loop.'),
+    Phase(
+        'load_up', 'navigation load up',
+        'Mapping and planning compete with the network for the robot\'s processor.',
+        load_processes=2,
+    ),
+    Phase(
+        'private', 'no picture leaves',
+        'The first layer must run on the robot: private_layers = 1.',
+        load_processes=2, private_layers=1, baselines=('local',),
+    ),
+    Phase(
+        'slow_uplink', 'uplink 4 Mbit/s',
+        'The robot may send 4 Mbit/s at most: max_uplink_bps = 4e6.',
+        load_processes=2, max_uplink_bps=4e6,
+    ),
+    Phase(
+        'server_killed', 'server killed',
+        'kill -9 of the server in the middle of the stream.',
+        load_processes=2, server='kill', baselines=('local',),
+    ),
+    Phase(
+        'server_back', 'server back',
+        'The server is started again; the robot finds it by itself.',
+        load_processes=2, server='start', auto_s=9.0,
+    ),
+    Phase('load_down', 'load down', 'Navigation is calm again.'),
+)
+
+
+def duration_s(phases: tuple[Phase, ...] = PHASES) -> float:
+    """Length of the whole script [s]."""
+    return sum(phase.auto_s + BASELINE_S * len(phase.baselines) for phase in phases)

@@ -1,0 +1,142 @@
+"""The demo's processes: start, kill and end real nodes, each with its cores and its log.
+
+No ROS here: a node is an executable with arguments. A child never outlives its parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import ctypes
+from dataclasses import dataclass, field
+import os
+from pathlib import Path
+import signal
+import subprocess
+import time
+
+from dnn_offload.errors import OffloadError
+
+STOP_TIMEOUT_S = 5.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Which cores play the robot and which the server; equal where there is only one."""
+
+    robot: frozenset[int]
+    server: frozenset[int]
+
+    @property
+    def apart(self) -> bool:
+        """Whether robot and server have cores of their own."""
+        return not self.robot & self.server
+
+
+def share_cores(available: frozenset[int]) -> Cores:
+    """One core for the robot, the others for the server and the display."""
+    first, *others = sorted(available)
+    return Cores(frozenset({first}), frozenset(others) if others else frozenset({first}))
+
+
+@dataclass
+class NodeProcess:
+    """One node as a process of its own.
+
+    Attributes:
+        name: For messages and the log file.
+        command: Program and arguments.
+        cores: Cores that it may use.
+        log_path: Where its output goes, appended over restarts.
+        nice: Scheduling niceness.
+    """
+
+    name: str
+    command: Sequence[str]
+    cores: frozenset[int]
+    log_path: Path
+    nice: int = 0
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """Start it; an already running one is left alone."""
+        if self.running:
+            return
+        cores, nice = self.cores, self.nice
+        libc = ctypes.CDLL(None, use_errno=True)
+
+        def prepare() -> None:
+            os.sched_setaffinity(0, cores)
+            os.nice(nice)
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+        with self.log_path.open('ab') as log:
+            try:
+                self.process = subprocess.Popen(
+                    list(self.command), stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=subprocess.STDOUT, preexec_fn=prepare, start_new_session=True,
+                )
+            except OSError as error:
+                raise OffloadError(
+                    f'cannot start {self.name}', given=self.command[0],
+                    hint=f'{error.strerror}; build the package first (make setup)',
+                ) from error
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Process id, 0 if it was never started."""
+        return self.process.pid if self.process is not None else 0
+
+    def kill(self) -> None:
+        """Kill -9 the process and its children, as a crash or a pulled plug would."""
+        self._signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end; kill it if it does not."""
+        if not self.running or self.process is None:
+            return
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        else:
+            self._signal(signal.SIGKILL)  # children that it left behind
+
+    def last_lines(self, count: int = 8) -> str:
+        """The end of its log, for an error message."""
+        if not self.log_path.exists():
+            return ''
+        text = self.log_path.read_text(encoding='utf-8', errors='replace')
+        return '\n'.join(text.splitlines()[-count:])
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is None:
+            return
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            return  # all of the group has ended
+
+
+def stop_all(processes: Sequence[NodeProcess]) -> None:
+    """End all at once, then wait for each."""
+    for item in processes:
+        if item.running and item.process is not None:
+            item.process.send_signal(signal.SIGINT)
+    end_s = time.monotonic() + STOP_TIMEOUT_S
+    for item in processes:
+        if item.process is None:
+            continue
+        try:
+            item.process.wait(max(0.1, end_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            pass  # stop() kills it
+        item.kill()

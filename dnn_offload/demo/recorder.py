@@ -1,0 +1,226 @@
+"""The demo's own ROS node: listens to everything, sets parameters, keeps the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import json
+import threading
+import time
+from typing import Any
+
+from cv_bridge import CvBridge
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+import numpy as np
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.parameter_client import AsyncParameterClient
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from dnn_offload.cost.profile import Profile
+from dnn_offload.demo.phases import AUTO
+from dnn_offload.errors import OffloadError
+from dnn_offload.msg import FrameReport, Load, Plan, ServerStatus
+from dnn_offload.report.records import DROP_REASONS, OUTCOMES, FrameRow, LoadSample
+
+SERVICE_TIMEOUT_S = 5.0
+LATCHED = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+_TIMES = (
+    'age_ms', 'wait_ms', 'preprocess_ms', 'head_ms', 'head_cpu_ms', 'head_wait_ms', 'encode_ms',
+    'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms', 'finish_ms', 'latency_ms',
+)
+
+
+@dataclass
+class Snapshot:
+    """What is known now, for the live view."""
+
+    report: FrameReport | None = None
+    plan: Plan | None = None
+    load: Load | None = None
+    status: ServerStatus | None = None
+    navigation: dict[str, Any] | None = None
+
+
+class Recorder:
+    """Spins a node in its own thread and keeps what it hears.
+
+    Args:
+        namespace: Namespace of the robot, e.g. ``/robot``.
+        rendezvous: Namespace where robots and servers meet.
+        on_image: Gets annotated pictures, RGB uint8 (H, W, 3), on the spinning thread.
+    """
+
+    def __init__(
+        self, namespace: str, rendezvous: str, on_image: Callable[[np.ndarray], None]
+    ) -> None:
+        self.rows: list[FrameRow] = []
+        self.loads: list[LoadSample] = []
+        self.latest = Snapshot()
+        self.profile: Profile | None = None
+        self.counters: dict[int, dict[str, int]] = {}  # pid of each life -> its last counters
+        self.phase = 'start'
+        self._start_s: float | None = None
+        self._strategies: dict[int, str] = {0: AUTO}
+        self._depths: dict[str, int] = {}
+        self._namespace = namespace
+        self._on_image = on_image
+        self._bridge = CvBridge()
+        self._lock = threading.Lock()
+        self._node = Node('demo_recorder', namespace=namespace)
+        many = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+        for message_type, topic, callback, qos in (
+            (FrameReport, 'frame_report', self._on_report, many),
+            (Plan, 'plan', self._on_plan, LATCHED),
+            (Load, 'load', self._on_load, 10),
+            (String, 'navigation_status', self._on_navigation, 10),
+            (String, 'edge_profile', self._on_profile, LATCHED),
+            (Image, 'image_annotated', self._on_annotated, 2),
+            (ServerStatus, f'{rendezvous}/server_status', self._on_status, LATCHED),
+        ):
+            self._node.create_subscription(message_type, topic, callback, qos)
+        self._parameter_clients: dict[str, AsyncParameterClient] = {}
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, name='recorder', daemon=True)
+        self._thread.start()
+
+    # -- time ---------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Time zero of the record."""
+        self._start_s = self._clock_s()
+
+    def now_s(self) -> float:
+        """Seconds since ``begin``."""
+        return self._clock_s() - (self._start_s if self._start_s is not None else 0.0)
+
+    def _clock_s(self) -> float:
+        return float(self._node.get_clock().now().nanoseconds) / 1e9
+
+    # -- asking nodes -------------------------------------------------------------------
+
+    def set_parameters(self, node: str, **values: Any) -> None:
+        """What ``ros2 param set`` does.
+
+        Raises:
+            OffloadError: The node does not answer, or refuses the value.
+        """
+        name = f'{self._namespace}/{node}'
+        with self._lock:
+            if name not in self._parameter_clients:
+                self._parameter_clients[name] = AsyncParameterClient(self._node, name)
+            client = self._parameter_clients[name]
+        if not client.wait_for_services(SERVICE_TIMEOUT_S):
+            raise OffloadError('a node does not offer its parameters', given=name)
+        parameters = [Parameter(key, value=value) for key, value in values.items()]
+        results = self._await(client.set_parameters(parameters), f'parameters of {name}').results
+        for key, result in zip(values, results, strict=True):
+            if not result.successful:
+                raise OffloadError(f'{name} refused {key}', hint=result.reason)
+
+    def deactivate(self, node: str) -> None:
+        """What ``ros2 lifecycle set NODE deactivate`` does."""
+        name = f'{self._namespace}/{node}/change_state'
+        client = self._node.create_client(ChangeState, name)
+        if not client.wait_for_service(SERVICE_TIMEOUT_S):
+            raise OffloadError('a node does not offer its lifecycle', given=name)
+        request = ChangeState.Request()
+        request.transition.id = Transition.TRANSITION_DEACTIVATE
+        self._await(client.call_async(request), name)
+
+    def _await(self, future: Any, what: str) -> Any:
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        if not done.wait(SERVICE_TIMEOUT_S):
+            raise OffloadError('no answer', given=what, hint='see the node\'s log')
+        return future.result()
+
+    # -- listening ----------------------------------------------------------------------
+
+    def _on_report(self, msg: FrameReport) -> None:
+        stamp_s = msg.header.stamp.sec + msg.header.stamp.nanosec / 1e9
+        self.latest.report = msg
+        self.counters[msg.pid] = {
+            key: getattr(msg, key)
+            for key in ('entered', 'remote', 'local', 'rescued', 'dropped', 'in_flight')
+        }
+        start_s = self._start_s if self._start_s is not None else stamp_s
+        left = msg.uplink_bytes > 0
+        self.rows.append(
+            FrameRow(
+                time_s=stamp_s - start_s,
+                phase=self.phase,
+                strategy=self._strategies.get(msg.plan_id, ''),
+                frame_seq=msg.frame_seq,
+                outcome=OUTCOMES[msg.outcome],
+                drop_reason=DROP_REASONS[msg.drop_reason],
+                cut_index=msg.cut_index,
+                cut_label=msg.label,
+                depth=self._depths.get(msg.cut, 0) if left else -1,
+                codec=msg.codec,
+                server=msg.server,
+                plan_epoch=msg.plan_epoch,
+                plan_id=msg.plan_id,
+                uplink_bytes=msg.uplink_bytes,
+                deadline_met=msg.deadline_met,
+                **{name: float(getattr(msg, name)) for name in _TIMES},
+            )
+        )
+
+    def _on_plan(self, msg: Plan) -> None:
+        self.latest.plan = msg
+        self._strategies[msg.plan_id] = msg.strategy
+
+    def _on_load(self, msg: Load) -> None:
+        self.latest.load = msg
+        if self._start_s is not None:
+            navigation = self.latest.navigation or {}
+            self.loads.append(
+                LoadSample(
+                    self.now_s(), msg.factor, msg.loadavg_1min / max(msg.cores, 1),
+                    float(navigation.get('loop_hz', 0.0)),
+                )
+            )
+
+    def _on_navigation(self, msg: String) -> None:
+        self.latest.navigation = json.loads(msg.data)
+
+    def _on_profile(self, msg: String) -> None:
+        self.profile = Profile.from_json(msg.data)
+        self._depths = {cut.cut_id: cut.depth for cut in self.profile.cuts}
+
+    def _on_status(self, msg: ServerStatus) -> None:
+        self.latest.status = msg
+
+    def _on_annotated(self, msg: Image) -> None:
+        self._on_image(self._bridge.imgmsg_to_cv2(msg, 'rgb8'))
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass  # the context was shut down under us: nothing left to hear
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._executor.shutdown()
+        self._thread.join(SERVICE_TIMEOUT_S)
+        self._node.destroy_node()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, period_s: float = 0.05) -> bool:
+    """Wait for something; False if it did not happen in time."""
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end_s or not rclpy.ok():
+            return False
+        time.sleep(period_s)
+    return True

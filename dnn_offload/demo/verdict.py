@@ -1,0 +1,183 @@
+"""Did the demo keep its promises? Pure: rows and phases in, findings out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dnn_offload.demo.phases import AUTO, Phase
+from dnn_offload.report.records import FrameRow
+
+MAX_RATIO = 1.2  # the default strategy may be this much slower than the best baseline
+MIN_FRAMES = 5  # fewer frames than this in a window say nothing
+MAX_GAP_S = 2.0  # the longest silence that still counts as a stream that goes on
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of time in which one strategy was in force and had settled."""
+
+    phase: str
+    strategy: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class PhaseFinding:
+    """What one phase showed.
+
+    Attributes:
+        latency_ms: Strategy to median latency of its settled window.
+        rate_hz: Strategy to results per second in its settled window.
+        ratio: Latency of ``auto`` over the best baseline's; None without a baseline.
+        served: What ``auto`` ran most, e.g. ``cut 0 jpeg`` or ``local``.
+        failures: Broken promises, in words; empty = kept.
+    """
+
+    phase: Phase
+    latency_ms: dict[str, float]
+    rate_hz: dict[str, float]
+    ratio: float | None
+    served: str
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The whole demo."""
+
+    phases: tuple[PhaseFinding, ...]
+    outcomes: dict[str, int]
+    drop_reasons: dict[str, int]
+    failures: tuple[str, ...] = field(default=())
+
+    @property
+    def passed(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.failures and not any(phase.failures for phase in self.phases)
+
+
+def accounting_failures(rows: Sequence[FrameRow], counters: Sequence[dict[str, int]]) -> list[str]:
+    """Frames that are unaccounted for.
+
+    Args:
+        rows: One per frame report received, every life of the inference process together.
+        counters: For each life, the counters of its last report: ``entered``, ``remote``,
+            ``local``, ``rescued``, ``dropped``, ``in_flight``.
+    """
+    failures = []
+    reported = Counter(row.outcome for row in rows)
+    for outcome in ('remote', 'local', 'rescued', 'dropped'):
+        counted = sum(life[outcome] for life in counters)
+        if counted != reported[outcome]:
+            failures.append(
+                f'{outcome}: the robot counted {counted} frames, {reported[outcome]} reported'
+            )
+    for life in counters:
+        ended = sum(life[key] for key in ('remote', 'local', 'rescued', 'dropped'))
+        if life['entered'] != ended + life['in_flight'] or life['in_flight'] != 0:
+            failures.append(
+                f'{life["entered"]} frames entered, {ended} ended, {life["in_flight"]} open'
+            )
+    numbers = Counter(row.frame_seq for row in rows)
+    twice = [seq for seq, count in numbers.items() if count > len(counters)]
+    if twice:
+        failures.append(f'frames with two outcomes: {twice[:5]}')
+    if not rows:
+        failures.append('no frame was reported at all')
+    return failures
+
+
+def count_outcomes(rows: Sequence[FrameRow]) -> tuple[dict[str, int], dict[str, int]]:
+    """Frames by outcome, and dropped frames by reason."""
+    outcomes = Counter(row.outcome for row in rows)
+    reasons = Counter(row.drop_reason for row in rows if row.drop_reason)
+    return dict(outcomes), dict(reasons)
+
+
+def judge_phase(
+    phase: Phase,
+    span: tuple[float, float],
+    windows: Sequence[Window],
+    rows: Sequence[FrameRow],
+    *,
+    deadline_ms: float,
+    grace_s: float,
+) -> PhaseFinding:
+    """Compare ``auto`` with the baselines of one phase, and check the phase's constraint.
+
+    Args:
+        phase: The phase.
+        span: Its start and end [s].
+        windows: Settled windows of this phase.
+        rows: All frames of the run.
+        deadline_ms: Deadline in force; 0 = none.
+        grace_s: Time after the start in which a new constraint may not be in force yet.
+    """
+    latency_ms: dict[str, float] = {}
+    rate_hz: dict[str, float] = {}
+    served = 'nothing'
+    for window in windows:
+        chosen = [
+            row for row in rows
+            if window.start_s <= row.time_s < window.end_s
+            and row.has_result and row.strategy == window.strategy
+        ]
+        if len(chosen) >= MIN_FRAMES:
+            latency_ms[window.strategy] = float(np.median([row.latency_ms for row in chosen]))
+            rate_hz[window.strategy] = len(chosen) / (window.end_s - window.start_s)
+        if window.strategy == AUTO and chosen:
+            served = Counter(
+                f'cut {row.cut_index} {row.codec}' if row.server else 'local' for row in chosen
+            ).most_common(1)[0][0]
+    failures = []
+    ratio = None
+    best_ms = min((latency_ms[s] for s in phase.baselines if s in latency_ms), default=None)
+    missing = [s for s in (AUTO, *phase.baselines) if s not in latency_ms]
+    if missing:
+        failures.append(f'too few results to compare: {", ".join(missing)}')
+    elif best_ms is not None:
+        ratio = latency_ms[AUTO] / best_ms
+        if ratio > MAX_RATIO:
+            failures.append(
+                f'auto took {latency_ms[AUTO]:.1f} ms, the best baseline {best_ms:.1f} ms'
+            )
+    inside = [row for row in rows if span[0] <= row.time_s < span[1]]
+    failures += _constraint_failures(phase, span, inside, deadline_ms, grace_s)
+    return PhaseFinding(phase, latency_ms, rate_hz, ratio, served, tuple(failures))
+
+
+def _constraint_failures(
+    phase: Phase,
+    span: tuple[float, float],
+    rows: Sequence[FrameRow],
+    deadline_ms: float,
+    grace_s: float,
+) -> list[str]:
+    failures = []
+    settled = [row for row in rows if row.time_s >= span[0] + grace_s]
+    if phase.private_layers > 0:
+        leaked = [
+            row.frame_seq for row in settled
+            if row.uplink_bytes > 0 and row.depth < phase.private_layers
+        ]
+        if leaked:
+            failures.append(f'{len(leaked)} pictures left the robot, first frame {leaked[0]}')
+        if not any(row.uplink_bytes > 0 and row.outcome == 'remote' for row in settled):
+            failures.append('no cut inside the network served')
+    if phase.server == 'kill' and deadline_ms > 0.0:
+        late = [row.frame_seq for row in rows if row.has_result and not row.deadline_met]
+        if late:
+            failures.append(f'{len(late)} results after their deadline, first frame {late[0]}')
+    if phase.server == 'start' and not any(row.outcome == 'remote' for row in settled):
+        failures.append('the server that came back was not used')
+    times = np.sort([row.result_time_s for row in rows if row.has_result])
+    edges = np.concatenate(([span[0]], times, [span[1]]))
+    gap_s = float(np.max(np.diff(edges)))
+    if gap_s > MAX_GAP_S:
+        failures.append(f'no result for {gap_s:.1f} s')
+    return failures
