@@ -10,9 +10,235 @@ How a node uses it::
     seq = engine.enter(stamp_s, (header, image), picture_source)       # image callback
     engine.configure(deadline_ms=80.0, window=2, threads=1)            # any thread, any time
     engine.note_load(1.7)                                    # from the load monitor
-    engine.counters(), engine.pid, engine.compute_tid, engine.active_plan
+    engine.counters(), engine.compute_tid, engine.active_plan
     engine.stop()                                            # drops what is left, joins
 
 ``events`` is an ``EngineEvents`` (``settings.py``); all its methods run on one thread, the
 responder. ``picture_source`` runs on the worker thread and returns ``(picture, mapping)``.
+
+What happens to a frame whose answer does not come, with deadline D (DESIGN 1):
+
+* It is rescued at ``D - p95(local tail, at the load of now) - p95(finish) - margin``, from the
+  kept cut tensors, if no newer frame is unanswered. The answer may still overtake the rescue.
+* Older unanswered frames end as ``no_answer`` when a newer result is published.
+* Its server counts as lost; frames run all on the robot (label ``fallback``) until the uplink
+  says that it is connected again.
+* If the tail does not fit into what is left of D, the answer has until D (or as long as the
+  tail would take, if that is later). Then the frame is dropped as ``cannot_rescue`` where
+  a newer frame waits to be worked on, else finished late: a late result beats none.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+import time
+from typing import Any
+
+from dnn_offload.cost.profile import Profile
+from dnn_offload.errors import OffloadError
+from dnn_offload.exchange import Answer, Uplink
+from dnn_offload.runtime.backends.base import LoadedModel
+from dnn_offload.runtime.frames import Counters, FramePlan, PictureSource
+from dnn_offload.runtime.outcomes import DropReason
+from dnn_offload.runtime.plan_slot import PlanRequest
+from dnn_offload.runtime.responder import Responder
+from dnn_offload.runtime.settings import EngineEvents, EngineSettings
+from dnn_offload.runtime.shared import FINISH, Shared
+from dnn_offload.runtime.worker import Worker, encode_key, run_key
+
+STOP_TIMEOUT_S = 10.0
+
+
+class InferenceEngine:
+    """Runs one model under one plan at a time; implements ``exchange.UplinkEvents``.
+
+    An engine is started once and stopped once. All methods may be called by any thread and
+    return at once (``stop`` waits for the work in progress).
+
+    Args:
+        model: The model, not used by anybody else.
+        events: The node.
+        settings: Initial settings.
+        clock_s: The clock that stamps the pictures; its differences are used, with sim time
+            too [s].
+        profile: Measured profile that seeds the expectations; they are learnt anyway.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        events: EngineEvents,
+        settings: EngineSettings | None = None,
+        *,
+        clock_s: Callable[[], float] = time.time,
+        profile: Profile | None = None,
+    ) -> None:
+        self._shared = Shared(model, settings or EngineSettings(), clock_s)
+        self._events = events
+        self._responder = Responder(self._shared, events)
+        self._worker = Worker(self._shared, self._responder)
+        if profile is not None:
+            self.seed(profile)
+
+    # -- life ---------------------------------------------------------------------------
+
+    def start(self, uplink: Uplink | None = None) -> None:
+        """Start the threads; the worker warms the whole network before the first frame."""
+        shared = self._shared
+        with shared.lock:
+            if shared.running:
+                raise OffloadError('engine is running already')
+            shared.uplink = uplink
+            shared.running = True
+        self._responder.start()
+        self._responder.post_plan(shared.slot.active)
+        self._worker.start()
+
+    def stop(self) -> None:
+        """End both threads; every frame left is reported as ``shutdown`` before it returns."""
+        shared = self._shared
+        with shared.changed:
+            if not shared.running:
+                return
+            shared.running = False
+            shared.changed.notify_all()
+        self._worker.join(STOP_TIMEOUT_S)
+        self._responder.stop(STOP_TIMEOUT_S)
+
+    def seed(self, profile: Profile) -> None:
+        """Take the expected times from a profile (of this machine, model and threads)."""
+        last = self._shared.slot.last_cut
+        for cut in profile.cuts:
+            if cut.index > last:
+                break
+            if cut.index > 0:
+                self._shared.times.seed(run_key((0, cut.index)), cut.head_ms)
+            if cut.index < last:
+                self._shared.times.seed(run_key((cut.index, last)), cut.tail_ms)
+            for name, cost in cut.codecs.items():
+                self._shared.times.seed(encode_key(cut.index, name), cost.encode_ms)
+        self._shared.times.seed(FINISH, profile.finish_ms)
+
+    # -- work ---------------------------------------------------------------------------
+
+    def enter(self, stamp_s: float, token: Any, source: PictureSource) -> int:
+        """Let a picture in; it takes the place of one that waits.
+
+        Args:
+            stamp_s: Its acquisition stamp on ``clock_s``'s clock [s].
+            token: Comes back in every record of this frame.
+            source: Gives picture and mapping, on the worker thread.
+
+        Returns:
+            Its frame_seq; 0 if the engine is not running (then nothing is counted).
+        """
+        shared = self._shared
+        age_s = max(0.0, shared.clock_s() - stamp_s)
+        with shared.changed:
+            if not shared.running:
+                return 0
+            now_s = time.monotonic()
+            frame = shared.table.enter(stamp_s, now_s - age_s, now_s, token, source)
+            shared.changed.notify_all()
+        self._responder.flush()
+        return frame.seq
+
+    def reject(self, stamp_s: float, token: Any, why: str) -> int:
+        """Count a picture that cannot even be read: it enters and ends as ``bad_image``."""
+        shared = self._shared
+        with shared.changed:
+            if not shared.running:
+                return 0
+            seq = shared.table.reject(stamp_s, time.monotonic(), token).seq
+        self._responder.post_error(why, seq)
+        return seq
+
+    def set_plan(self, wanted: PlanRequest) -> bool:
+        """Prepare a plan and switch to it when it is warm; the active one goes on till then.
+
+        Returns:
+            False if the cut is unknown or the codec is (reported by ``on_error``).
+        """
+        try:
+            with self._shared.changed:
+                self._shared.slot.request(wanted, time.monotonic())
+                self._shared.changed.notify_all()
+        except OffloadError as error:
+            self._responder.post_error(error)
+            return False
+        return True
+
+    def configure(self, **changes: Any) -> None:
+        """Change fields of ``EngineSettings``; raises ConfigurationError and changes nothing."""
+        with self._shared.changed:
+            self._shared.settings = replace(self._shared.settings, **changes)
+            self._shared.changed.notify_all()
+
+    def note_load(self, factor: float) -> None:
+        """Tell how much slower than its profile this machine is now (load monitor)."""
+        self._shared.times.note_load(factor)
+
+    # -- looking at it ------------------------------------------------------------------
+
+    @property
+    def settings(self) -> EngineSettings:
+        """Settings in force."""
+        return self._shared.settings
+
+    @property
+    def active_plan(self) -> FramePlan:
+        """The plan under which the next frame runs (a lost server is not shown here)."""
+        with self._shared.lock:
+            return self._shared.slot.active
+
+    @property
+    def compute_tid(self) -> int:
+        """Native id of the worker thread; 0 before it runs."""
+        return self._shared.compute_tid
+
+    def counters(self) -> Counters:
+        """Frame counters now."""
+        return self._shared.table.counters()
+
+    # -- UplinkEvents -------------------------------------------------------------------
+
+    def on_uplinked(self, frame_seq: int, uplink_ms: float) -> None:
+        """The last slice of a frame has been acknowledged."""
+        frame = self._shared.table.get(frame_seq)
+        if frame is not None:
+            frame.times.uplink_ms = uplink_ms
+            self._shared.note_sent(frame.uplink_bytes, uplink_ms)
+        self._shared.wake()
+
+    def on_answer(self, answer: Answer) -> None:
+        """An answer is complete."""
+        self._worker.note_answered()
+        frame = self._shared.table.answered(answer.frame_seq)
+        if frame is not None:
+            self._responder.post_answer(frame, answer)
+
+    def on_superseded(self, frame_seq: int) -> None:
+        """The server took a newer frame of ours instead."""
+        if self._shared.table.superseded_at_server(frame_seq):
+            self._responder.flush()
+            self._shared.wake()
+
+    def on_refused(self, frame_seq: int, reason: str) -> None:
+        """The server refused the frame: finish it here."""
+        frame = self._shared.table.get(frame_seq)
+        why = f'refused by the server: {reason}'
+        if self._shared.table.hasten_rescue(frame_seq, time.monotonic(), why):
+            self._responder.post_error(why, frame_seq)
+            if frame is not None and frame.plan is not None:
+                self._worker.note_refused(frame.plan.server, reason)
+            self._shared.wake()
+
+    def on_connection(self, server: str, connected: bool, reason: str) -> None:
+        """A server accepted us, or was lost: its frames are finished here at once."""
+        if not connected:
+            now_s = time.monotonic()
+            for seq in self._shared.table.sent_to(server):
+                self._shared.table.hasten_rescue(seq, now_s, f'server lost: {reason}')
+        self._responder.post(self._events.on_connection, server, connected, reason)
+        self._shared.wake()

@@ -73,6 +73,15 @@ class FrameTable:
             self._waiting = frame
             return frame
 
+    def reject(self, stamp_s: float, now_s: float, token: Any = None) -> Frame:
+        """Count a picture that cannot be read: it enters and ends as ``bad_image``."""
+        with self._lock:
+            self._entered += 1
+            frame = Frame(self._entered, stamp_s, now_s, now_s, token)
+            self._open[frame.seq] = frame
+            self._end(frame, Outcome.DROPPED, DropReason.BAD_IMAGE)
+            return frame
+
     def start(self, seq: int, now_s: float) -> Frame | None:
         """WAITING to RUNNING: the worker takes the frame."""
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from dnn_offload.codec.registry import codec_named
 from dnn_offload.errors import CutError
 from dnn_offload.runtime.frames import FramePlan
 
@@ -64,10 +65,12 @@ class PlanSlot:
 
         Raises:
             CutError: The cut is not one of this model; nothing changes.
+            CodecError: There is no such codec.
         """
         if wanted.server == '':
             plan = self._local_plan(wanted.plan_id, 0)
         else:
+            codec_named(wanted.codec)
             cut = self._by_id.get(wanted.cut_id)
             if cut is None or cut.index == self.last_cut:
                 raise CutError(

@@ -1,0 +1,194 @@
+"""The responder thread: answers become results, ends become reports, in order.
+
+It is the only one that calls the node, so that the node's callbacks need no locks, and the
+only one that publishes, so that results cannot overtake each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+import os
+import queue
+import threading
+import time
+import traceback
+from typing import Any
+
+import numpy as np
+
+from dnn_offload.codec import bundle
+from dnn_offload.exchange import Answer
+from dnn_offload.runtime.frames import Counters, EndedFrame, Frame, FramePlan, FrameRecord
+from dnn_offload.runtime.outcomes import DropReason, Outcome
+from dnn_offload.runtime.settings import EngineEvents
+from dnn_offload.runtime.shared import FINISH, Shared
+
+
+def describe_error(error: BaseException) -> str:
+    """An exception in one line: what, and where it was raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f' ({os.path.basename(last[0].filename)}:{last[0].lineno})' if last else ''
+    return f'{type(error).__name__}: {error}{where}'
+
+
+class Responder:
+    """Owns the thread and its inbox.
+
+    Args:
+        shared: The engine's state.
+        events: The node.
+    """
+
+    def __init__(self, shared: Shared, events: EngineEvents) -> None:
+        self._shared = shared
+        self._events = events
+        self._inbox: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._thread = threading.Thread(target=self._loop, name='responder', daemon=True)
+        self._max_output_bytes = sum(spec.nbytes for spec in shared.model.outputs)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Finish what is in the inbox, drop what is left as shutdown, end the thread."""
+        self._inbox.put(None)
+        self._thread.join(timeout_s)
+
+    # -- called by any thread -----------------------------------------------------------
+
+    def post(self, function: Callable[..., None], *args: Any) -> None:
+        """Call ``function`` on the responder's thread."""
+        self._inbox.put((function, args))
+
+    def post_answer(self, frame: Frame, answer: Answer) -> None:
+        """A server's answer for a frame that is FINISHING now."""
+        self.post(self._answer, frame, answer)
+
+    def post_outputs(self, frame: Frame, outputs: list[np.ndarray], outcome: Outcome) -> None:
+        """Outputs that were computed here, for a frame that is FINISHING now."""
+        self.post(self._finish, frame, outputs, outcome, 0.0)
+
+    def post_error(self, error: BaseException | str, frame_seq: int = 0) -> None:
+        """Something to be logged."""
+        text = error if isinstance(error, str) else describe_error(error)
+        self.post(self._events.on_error, text, frame_seq)
+
+    def post_plan(self, plan: FramePlan) -> None:
+        """A plan is in force."""
+        self.post(self._events.on_plan, plan)
+
+    def flush(self) -> None:
+        """Frames have ended: report them soon."""
+        self.post(self._report_ended)
+
+    # -- the thread ---------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while True:
+            item = self._inbox.get()
+            if item is None:
+                self._shared.table.drop_all(DropReason.SHUTDOWN)
+                self._report_ended()
+                return
+            function, args = item
+            try:
+                function(*args)
+            except Exception as error:  # the node's callback failed; say so and go on
+                self._log(describe_error(error), 0)
+            self._report_ended()
+
+    def _log(self, text: str, frame_seq: int) -> None:
+        try:
+            self._events.on_error(text, frame_seq)
+        except Exception:  # the logger itself failed: nobody is left to be told
+            traceback.print_exc()
+
+    def _answer(self, frame: Frame, answer: Answer) -> None:
+        started_s = time.perf_counter()
+        times = frame.times
+        times.uplink_ms = answer.uplink_ms
+        times.queue_ms = answer.queue_ms
+        times.decode_ms = answer.decode_ms
+        times.tail_ms = answer.compute_ms
+        times.downlink_ms = answer.downlink_ms
+        try:
+            outputs = bundle.decode(
+                answer.payload, self._shared.model.outputs, max_bytes=4 * self._max_output_bytes
+            )
+        except Exception as error:  # unreadable: finish the frame here, the tensors are kept
+            why = f'answer is unreadable: {describe_error(error)}'
+            self._log(why, frame.seq)
+            self._shared.table.hasten_rescue(frame.seq, time.monotonic(), why)
+            self._shared.wake()
+            return
+        decode_ms = (time.perf_counter() - started_s) * 1e3
+        self._finish(frame, outputs, Outcome.REMOTE, decode_ms)
+
+    def _finish(
+        self, frame: Frame, outputs: list[np.ndarray], outcome: Outcome, decode_ms: float
+    ) -> None:
+        """Decode the outputs, publish, end the frame."""
+        shared = self._shared
+        try:
+            started_s = time.perf_counter()
+            result = self._events.finish(outputs, frame.mapping)
+            finish_ms = (time.perf_counter() - started_s) * 1e3 + decode_ms
+            frame.times.finish_ms = finish_ms
+            if shared.table.publishable(frame.seq):
+                frame.times.latency_ms = (time.monotonic() - frame.acquired_s) * 1e3
+                self._events.on_result(
+                    self._record(frame, outcome, DropReason.NONE, shared.table.counters()), result
+                )
+                now_s = time.monotonic()
+                frame.times.latency_ms = (now_s - frame.acquired_s) * 1e3
+                shared.table.published(frame.seq, outcome)
+                publish_ms = (time.perf_counter() - started_s) * 1e3 + decode_ms
+                shared.times.add(FINISH, publish_ms, now_s)
+        except Exception as error:
+            shared.table.drop(frame.seq, DropReason.ERROR)
+            self._log(describe_error(error), frame.seq)
+        shared.wake()
+
+    def _report_ended(self) -> None:
+        for ended in self._shared.table.take_ended():
+            self._stop_sending(ended)
+            record = self._record(ended.frame, ended.outcome, ended.reason, ended.counters)
+            try:
+                self._events.on_report(record)
+            except Exception as error:
+                self._log(describe_error(error), ended.frame.seq)
+
+    def _stop_sending(self, ended: EndedFrame) -> None:
+        """Nobody waits for this frame's answer any more: its unsent slices stay here."""
+        uplink = self._shared.uplink
+        if uplink is None or ended.frame.uplink_bytes == 0 or ended.outcome is Outcome.REMOTE:
+            return
+        try:
+            uplink.cancel(ended.frame.seq)
+        except Exception as error:
+            self._log(describe_error(error), ended.frame.seq)
+
+    def _record(
+        self, frame: Frame, outcome: Outcome, reason: DropReason, counters: Counters
+    ) -> FrameRecord:
+        deadline_ms = self._shared.settings.deadline_ms
+        late_ms = max(0.0, frame.times.latency_ms - deadline_ms) if deadline_ms > 0.0 else 0.0
+        return FrameRecord(
+            frame_seq=frame.seq,
+            stamp_s=frame.stamp_s,
+            token=frame.token,
+            outcome=outcome,
+            drop_reason=reason,
+            plan=frame.plan,
+            uplink_bytes=frame.uplink_bytes,
+            times=replace(frame.times),
+            deadline_met=outcome is not Outcome.DROPPED and late_ms == 0.0,
+            late_by_ms=late_ms,
+            pid=os.getpid(),
+            compute_tid=self._shared.compute_tid,
+            counters=counters,
+        )

@@ -1,0 +1,114 @@
+"""What the engine's threads share, under one lock, and how the worker's time is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import contextlib
+from dataclasses import dataclass
+import os
+import threading
+import time
+from typing import Any
+
+from dnn_offload.exchange import Uplink
+from dnn_offload.runtime.backends.base import LoadedModel
+from dnn_offload.runtime.frame_table import FrameTable
+from dnn_offload.runtime.plan_slot import PlanSlot
+from dnn_offload.runtime.settings import EngineSettings
+from dnn_offload.runtime.timing import RunTimes
+
+PREPROCESS = ('preprocess', 0, 0)
+FINISH = ('finish', 0, 0)
+_LINK_MEMORY = 0.3  # weight of the newest transfer in the sending rate
+
+
+class Shared:
+    """State of one engine. ``changed`` is notified whenever a decision could be another.
+
+    Args:
+        model: The model to run.
+        settings: Initial settings.
+        clock_s: The node's clock, in which frames are stamped [s].
+    """
+
+    def __init__(
+        self, model: LoadedModel, settings: EngineSettings, clock_s: Callable[[], float]
+    ) -> None:
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.table = FrameTable(self.lock)
+        self.slot = PlanSlot(model.cuts)
+        self.times = RunTimes()
+        self.model = model
+        self.settings = settings
+        self.clock_s = clock_s
+        self.uplink: Uplink | None = None
+        self.running = False
+        self.compute_tid = 0
+        self._bytes_per_ms = 0.0
+
+    def wake(self) -> None:
+        """Let the worker decide again."""
+        with self.changed:
+            self.changed.notify_all()
+
+    def connected(self, server: str) -> bool:
+        """Whether frames can be sent to a server now."""
+        return self.uplink is not None and self.uplink.connected(server)
+
+    def note_sent(self, nbytes: int, uplink_ms: float) -> None:
+        """Learn the sending rate from an acknowledged frame."""
+        if nbytes > 0 and uplink_ms > 0.0:
+            rate = nbytes / uplink_ms
+            with self.lock:
+                old = self._bytes_per_ms or rate
+                self._bytes_per_ms = old + _LINK_MEMORY * (rate - old)
+
+    def backlog_ms(self) -> float:
+        """Expected time until the sender has nothing left; 0 while its rate is unknown."""
+        if self.uplink is None or self._bytes_per_ms <= 0.0:
+            return 0.0
+        return self.uplink.backlog_bytes() / self._bytes_per_ms
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Time of one piece of work on the calling thread [ms]."""
+
+    wall_ms: float
+    cpu_ms: float
+    wait_ms: float
+
+
+class ThreadClock:
+    """Wall time, CPU time and run-queue wait of the thread that made it."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+        with contextlib.suppress(OSError):  # no /proc (not Linux): the wait stays 0
+            self._fd = os.open(
+                f'/proc/self/task/{threading.get_native_id()}/schedstat', os.O_RDONLY
+            )
+
+    def close(self) -> None:
+        """Close the file; needed once."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _wait_ns(self) -> int:
+        if self._fd < 0:
+            return 0
+        fields = os.pread(self._fd, 96, 0).split()  # on CPU, waiting, slices
+        return int(fields[1]) if len(fields) >= 2 else 0
+
+    def measure(self, work: Callable[[], Any]) -> tuple[Any, Spent]:
+        """Run ``work`` and measure it."""
+        wait_ns = self._wait_ns()
+        cpu_s = time.thread_time()
+        wall_s = time.perf_counter()
+        result = work()
+        wall_s = time.perf_counter() - wall_s
+        cpu_s = time.thread_time() - cpu_s
+        wait_ns = self._wait_ns() - wait_ns
+        return result, Spent(wall_s * 1e3, cpu_s * 1e3, wait_ns * 1e-6)

@@ -1,0 +1,334 @@
+"""The worker thread: the only one that computes with the model.
+
+It asks ``scheduling.decide`` what to do, does it without the lock, and waits on a condition
+when there is nothing: no polling.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+from dnn_offload.codec import bundle
+from dnn_offload.codec.layout import Target
+from dnn_offload.errors import ImageError
+from dnn_offload.exchange import UplinkRequest
+from dnn_offload.runtime.frames import Frame, FramePlan
+from dnn_offload.runtime.outcomes import DropReason, Outcome
+from dnn_offload.runtime.plan_slot import Span
+from dnn_offload.runtime.responder import Responder
+from dnn_offload.runtime.scheduling import Decision, Job, Situation, Unanswered, decide
+from dnn_offload.runtime.shared import FINISH, PREPROCESS, Shared, Spent, ThreadClock
+from dnn_offload.runtime.timing import Key
+
+REFUSALS_UNTIL_LOST = 3  # refusals in a row after which a server counts as lost
+MAX_WAIT_S = 3600.0  # Condition.wait overflows on infinity
+COLD_FACTOR = 2.0  # a first run against a warm one
+
+
+def run_key(span: Span) -> Key:
+    """Key of a slice's run times."""
+    return ('run', *span)
+
+
+def encode_key(cut_index: int, codec: str) -> Key:
+    """Key of an encoder's run times."""
+    return (f'encode {codec}', cut_index, 0)
+
+
+class Worker:
+    """Owns the thread.
+
+    Args:
+        shared: The engine's state.
+        responder: Where outputs and errors go.
+    """
+
+    def __init__(self, shared: Shared, responder: Responder) -> None:
+        self._shared = shared
+        self._responder = responder
+        self._thread = threading.Thread(target=self._loop, name='worker', daemon=True)
+        self._clock: ThreadClock | None = None
+        self._threads = 0
+        self._refusals = 0
+
+    def start(self) -> None:
+        """Start the thread; it warms the whole network first."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread after ``shared.running`` has become False."""
+        self._thread.join(timeout_s)
+
+    def note_refused(self, server: str, reason: str) -> None:
+        """A server refused a frame; several in a row mean that it is of no use."""
+        self._refusals += 1
+        if self._refusals >= REFUSALS_UNTIL_LOST:
+            self._refusals = 0
+            self._lose(server, f'{REFUSALS_UNTIL_LOST} refusals in a row, the last: {reason}')
+
+    def note_answered(self) -> None:
+        """A server answered a frame."""
+        self._refusals = 0
+
+    # -- deciding -----------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        shared = self._shared
+        self._clock = ThreadClock()
+        shared.compute_tid = threading.get_native_id()
+        try:
+            self._apply_threads()
+            self._warm((0, shared.slot.last_cut))
+            while shared.running:
+                try:
+                    self._step()
+                except Exception as error:  # not a frame's fault: say so, do not spin
+                    self._responder.post_error(error)
+                    time.sleep(0.1)
+        finally:
+            self._clock.close()
+
+    def _step(self) -> None:
+        """Decide once, and do it or wait."""
+        shared = self._shared
+        self._apply_threads()
+        with shared.changed:
+            if not shared.running:
+                return
+            decision = decide(self._situation(time.monotonic()))
+            if decision.job is Job.WAIT:
+                shared.changed.wait(
+                    min(max(decision.until_s - time.monotonic(), 0.0), MAX_WAIT_S)
+                )
+                return
+            frame = self._take(decision)
+            span = shared.slot.next_to_warm()
+        if decision.job is Job.WARM and span is not None:
+            self._warm(span)
+        elif frame is not None and decision.job is Job.START:
+            self._start(frame)
+        elif frame is not None and decision.job is Job.RESCUE:
+            self._rescue(frame)
+
+    def _take(self, decision: Decision) -> Frame | None:
+        """The part of a job that must happen under the lock."""
+        shared, table = self._shared, self._shared.table
+        now_s = time.monotonic()
+        if decision.job is Job.COMMIT:
+            plan = shared.slot.commit()
+            if plan is not None:
+                self._responder.post_plan(plan)
+        elif decision.job is Job.GIVE_UP:
+            frame = table.to_rescue()
+            if frame is not None and table.drop(frame.seq, DropReason.CANNOT_RESCUE):
+                self._responder.flush()
+                self._blame(frame)
+        elif decision.job is Job.RESCUE:
+            frame = table.to_rescue()
+            return table.begin_rescue(frame.seq) if frame is not None else None
+        elif decision.job is Job.START and table.waiting is not None:
+            plan = shared.slot.active
+            if not plan.is_local and not shared.connected(plan.server):
+                plan = shared.slot.fallback()
+            frame = table.start(table.waiting.seq, now_s)
+            if frame is not None:
+                frame.plan = plan
+            return frame
+        return None
+
+    def _situation(self, now_s: float) -> Situation:
+        shared, table, times = self._shared, self._shared.table, self._shared.times
+        last = shared.slot.last_cut
+        pending, lost = shared.slot.pending, table.to_rescue()
+        unanswered = None
+        if lost is not None and lost.plan is not None:
+            tail_ms = times.expected_ms(run_key((lost.plan.cut_index, last)), now_s)
+            unanswered = Unanswered(
+                lost.rescue_at_s, lost.rescue_fits, lost.deadline_s,
+                tail_ms + times.expected_ms(FINISH, now_s),
+            )
+        span = shared.slot.next_to_warm()
+        whole_ms = times.expected_ms(run_key((0, last)), now_s, 0.95)
+        warm_ms = whole_ms * COLD_FACTOR
+        if span is not None and times.knows(run_key(span)):
+            warm_ms = times.expected_ms(run_key(span), now_s, 0.95) * COLD_FACTOR
+        plan = shared.slot.active
+        if not plan.is_local and not shared.connected(plan.server):
+            plan = shared.slot.fallback()
+        waiting = table.waiting is not None
+        return Situation(
+            now_s=now_s,
+            unanswered=unanswered,
+            can_commit=pending is not None and not pending.to_warm,
+            must_warm=span is not None,
+            warm_since_s=pending.since_s if pending is not None else 0.0,
+            warm_ms=warm_ms,
+            waiting=waiting,
+            started=table.started(),
+            window=shared.settings.window,
+            start_ms=self._start_ms(plan, now_s, 0.95) if waiting else 0.0,
+            ready_ms=0.0 if plan.is_local or not waiting else self._start_ms(plan, now_s, 0.5),
+            backlog_ms=0.0 if plan.is_local else shared.backlog_ms(),
+        )
+
+    def _start_ms(self, plan: FramePlan, now_s: float, q: float) -> float:
+        """Expected time for which a frame under ``plan`` holds the worker [ms]."""
+        times = self._shared.times
+        total = times.expected_ms(PREPROCESS, now_s, q)
+        if plan.cut_index > 0:
+            total += times.expected_ms(run_key((0, plan.cut_index)), now_s, q)
+        if not plan.is_local:
+            total += times.expected_ms(encode_key(plan.cut_index, plan.codec), now_s, q)
+        return total
+
+    # -- doing --------------------------------------------------------------------------
+
+    def _run(self, span: Span, arrays: list[np.ndarray]) -> tuple[list[np.ndarray], Spent]:
+        model = self._shared.model
+        if span[0] == span[1]:
+            return arrays, Spent(0.0, 0.0, 0.0)
+        segment = model.segment(*span)
+        assert self._clock is not None
+        outputs, spent = self._clock.measure(lambda: model.run(segment, arrays))
+        self._shared.times.add(run_key(span), spent.wall_ms, time.monotonic(), spent.cpu_ms)
+        return outputs, spent
+
+    def _apply_threads(self) -> None:
+        shared = self._shared
+        wanted = shared.settings.threads
+        if wanted == self._threads:
+            return
+        shared.model.set_threads(wanted)
+        with shared.lock:
+            if self._threads:
+                shared.slot.cool()
+            self._threads = wanted
+
+    def _warm(self, span: Span) -> None:
+        """Run a slice once on zeros; a plan whose slice fails is given up.
+
+        A cold run is slower than the next ones: it counts only where nothing else is known.
+        """
+        shared = self._shared
+        assert self._clock is not None
+        try:
+            arrays = []
+            for spec in shared.slot.cut(span[0]).frontier:
+                target = Target(spec)
+                target.flat[...] = 0
+                arrays.append(target.array())
+            segment = shared.model.segment(*span)
+            _, spent = self._clock.measure(lambda: shared.model.run(segment, arrays))
+            if not shared.times.knows(run_key(span)):
+                shared.times.add(run_key(span), spent.wall_ms, time.monotonic())
+            with shared.lock:
+                shared.slot.warmed(span)
+        except Exception as error:
+            self._responder.post_error(error)
+            self._responder.post_error(f'plan is not taken: slice {span} does not run')
+            with shared.lock:
+                shared.slot.forget_pending()
+
+    def _start(self, frame: Frame) -> None:
+        """Preprocess, run the head (or everything), encode, hand over."""
+        shared, plan = self._shared, frame.plan
+        assert plan is not None and frame.source is not None and self._clock is not None
+        try:
+            (picture, frame.mapping), spent = self._clock.measure(frame.source)
+            frame.source = None
+            frame.times.preprocess_ms = spent.wall_ms
+            shared.times.add(PREPROCESS, spent.wall_ms, time.monotonic(), spent.cpu_ms)
+            arrays, spent = self._run((0, plan.cut_index), [picture])
+            frame.times.head_ms = spent.wall_ms
+            frame.times.head_cpu_ms = spent.cpu_ms
+            frame.times.head_wait_ms = spent.wait_ms
+            if not plan.is_local:
+                self._send(frame, plan, arrays)
+            elif shared.table.computed(frame.seq):
+                self._responder.post_outputs(frame, arrays, Outcome.LOCAL)
+        except Exception as error:
+            bad = isinstance(error, ImageError)
+            shared.table.drop(frame.seq, DropReason.BAD_IMAGE if bad else DropReason.ERROR)
+            self._responder.post_error(error, frame.seq)
+
+    def _send(self, frame: Frame, plan: FramePlan, arrays: list[np.ndarray]) -> None:
+        shared = self._shared
+        specs = shared.slot.cut(plan.cut_index).frontier
+        assert self._clock is not None
+
+        def encode() -> bytes:
+            halved = shared.model.to_half(arrays) if plan.codec == 'fp16' else arrays
+            return bundle.encode(halved, specs, plan.codec)
+
+        payload, spent = self._clock.measure(encode)
+        now_s = time.monotonic()
+        shared.times.add(encode_key(plan.cut_index, plan.codec), spent.wall_ms, now_s)
+        frame.times.encode_ms = spent.wall_ms
+        frame.uplink_bytes = len(payload)
+        frame.kept = arrays
+        rescue_at_s, fits = self._rescue_time(frame, plan, now_s)
+        request = UplinkRequest(
+            frame.seq, plan.epoch, plan.server, plan.cut_id, plan.codec,
+            shared.settings.result_codec, specs, payload,
+            max(0.0, (rescue_at_s - now_s) * 1e3) if frame.deadline_s < float('inf') else 0.0,
+        )
+        if not shared.table.sent(frame.seq, rescue_at_s, fits):
+            return
+        try:
+            if shared.uplink is None or not shared.uplink.connected(plan.server):
+                shared.table.hasten_rescue(frame.seq, now_s, 'server lost before sending')
+                return
+            shared.uplink.send(request)
+        except Exception as error:
+            shared.table.hasten_rescue(frame.seq, now_s, 'sending failed')
+            self._responder.post_error(error, frame.seq)
+
+    def _rescue_time(self, frame: Frame, plan: FramePlan, now_s: float) -> tuple[float, bool]:
+        """When a frame's rescue is due [s], and whether it is then in time.
+
+        A picture that is older than its deadline when it enters (a recording) cannot meet it;
+        its rescue counts from its entry. Where the tail does not fit, the server gets the
+        deadline, or as long as the tail would take: bounded, and never a stalled stream.
+        """
+        settings, times = self._shared.settings, self._shared.times
+        if settings.deadline_ms <= 0.0:
+            return frame.entered_s + settings.no_answer_timeout_ms * 1e-3, True
+        deadline = settings.deadline_ms * 1e-3
+        fresh = frame.entered_s - frame.acquired_s < deadline
+        frame.deadline_s = (frame.acquired_s if fresh else frame.entered_s) + deadline
+        tail = run_key((plan.cut_index, self._shared.slot.last_cut))
+        needed_ms = times.expected_ms(tail, now_s, 0.95) + times.expected_ms(FINISH, now_s, 0.95)
+        rescue_at_s = frame.deadline_s - (needed_ms + settings.margin_ms) * 1e-3
+        if rescue_at_s >= now_s:
+            return rescue_at_s, True
+        return max(frame.deadline_s, now_s + times.expected_ms(tail, now_s) * 1e-3), False
+
+    def _rescue(self, frame: Frame) -> None:
+        """Finish a frame from its kept cut tensors."""
+        shared, plan = self._shared, frame.plan
+        assert plan is not None
+        kept = frame.kept
+        self._blame(frame)
+        if kept is None:  # ended in the meantime
+            return
+        try:
+            outputs, spent = self._run((plan.cut_index, shared.slot.last_cut), kept)
+            if shared.table.computed(frame.seq):
+                frame.times.tail_ms = spent.wall_ms
+                self._responder.post_outputs(frame, outputs, Outcome.RESCUED)
+        except Exception as error:
+            shared.table.drop(frame.seq, DropReason.ERROR)
+            self._responder.post_error(error, frame.seq)
+
+    def _blame(self, frame: Frame) -> None:
+        """No answer in time: the server counts as lost, unless a better reason is known."""
+        if frame.plan is not None and frame.rescue_why == '':
+            self._lose(frame.plan.server, f'no answer to frame {frame.seq} in time')
+
+    def _lose(self, server: str, why: str) -> None:
+        uplink = self._shared.uplink
+        if uplink is not None and uplink.connected(server):
+            uplink.lost(server, why)

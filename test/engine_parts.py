@@ -1,0 +1,252 @@
+"""Stand-ins for the edges of the engine: a model of additions, a scripted uplink, a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+import heapq
+import random
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from dnn_offload.codec import bundle
+from dnn_offload.exchange import Answer, UplinkEvents, UplinkRequest
+from dnn_offload.graph.cuts import Cut, signature
+from dnn_offload.runtime.engine import InferenceEngine
+from dnn_offload.runtime.frames import FramePlan, FrameRecord
+from dnn_offload.tensors import TensorSpec, contiguous_strides
+
+SHAPE = (1, 2, 2, 3)
+STAGES = 4
+
+
+def spec(name: str, dtype: str = 'float32') -> TensorSpec:
+    """A tensor of the fake model."""
+    return TensorSpec(name, dtype, SHAPE, contiguous_strides(SHAPE))
+
+
+class FakeModel:
+    """``x -> x + 1`` four times; each step takes ``step_s`` (a live attribute)."""
+
+    identity = 'fake'
+
+    def __init__(self, step_s: float = 0.0) -> None:
+        frontiers = [(spec('picture', 'uint8'),)]
+        frontiers += [(spec(f'v{i}'),) for i in range(1, STAGES)]
+        frontiers += [(spec('out'),)]
+        self.cuts = tuple(
+            Cut(i, signature(frontier), f'step {i}', i, i, frontier)
+            for i, frontier in enumerate(frontiers)
+        )
+        self.outputs = self.cuts[-1].frontier
+        self.step_s = step_s
+        self.fail: Callable[[tuple[int, int]], None] = lambda span: None
+        self.runs: list[tuple[int, int]] = []
+        self.threads: list[int] = []
+
+    def segment(self, start: int, end: int) -> tuple[int, int]:
+        return (start, end)
+
+    def run(self, segment: tuple[int, int], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        self.fail(segment)
+        self.runs.append(segment)
+        steps = segment[1] - segment[0]
+        if self.step_s > 0.0:
+            time.sleep(steps * self.step_s)
+        return [arrays[0].astype(np.float32) + steps]
+
+    def to_half(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [array.astype(np.float16) for array in arrays]
+
+    def set_threads(self, threads: int) -> None:
+        self.threads.append(threads)
+
+
+class FakeUplink:
+    """A link and a server of its own thread: delays, drops, refuses, dies, comes back.
+
+    Attributes:
+        behave: Called for each request; returns 'answer', 'drop', 'refuse', 'supersede' or
+            'garbage'.
+        delay_s: Time from sending to the answer.
+    """
+
+    def __init__(self, model: FakeModel, events: UplinkEvents, delay_s: float = 0.005) -> None:
+        self.model = model
+        self.events = events
+        self.delay_s = delay_s
+        self.behave: Callable[[UplinkRequest], str] = lambda request: 'answer'
+        self.sent: list[UplinkRequest] = []
+        self.cancelled: list[int] = []
+        self.lost_calls: list[tuple[str, str]] = []
+        self.backlog = 0
+        self._connected = {'server'}
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self._changed = threading.Condition()
+        self._stop = False
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._thread.start()
+
+    # Uplink
+    def send(self, request: UplinkRequest) -> None:
+        self.sent.append(request)
+        what = self.behave(request)
+        seq = request.frame_seq
+        self._later(self.delay_s / 2, lambda: self.events.on_uplinked(seq, self.delay_s * 500))
+        if what == 'answer':
+            self._later(self.delay_s, lambda: self.events.on_answer(self.answer(request)))
+        elif what == 'garbage':
+            bad = Answer(seq, b'no bundle', 'raw', 0, 0, 0, 0, 0, 1, 1)
+            self._later(self.delay_s, lambda: self.events.on_answer(bad))
+        elif what == 'refuse':
+            self._later(self.delay_s, lambda: self.events.on_refused(seq, 'because'))
+        elif what == 'supersede':
+            self._later(self.delay_s, lambda: self.events.on_superseded(seq))
+
+    def cancel(self, frame_seq: int) -> None:
+        self.cancelled.append(frame_seq)
+
+    def connected(self, server: str) -> bool:
+        return server in self._connected
+
+    def backlog_bytes(self) -> int:
+        return self.backlog
+
+    def lost(self, server: str, why: str) -> None:
+        self._connected.discard(server)
+        self.lost_calls.append((server, why))
+
+    # the script
+    def connect(self, server: str = 'server') -> None:
+        self._connected.add(server)
+        self.events.on_connection(server, True, 'back')
+
+    def disconnect(self, server: str = 'server') -> None:
+        self._connected.discard(server)
+        self.events.on_connection(server, False, 'gone')
+
+    def answer(self, request: UplinkRequest) -> Answer:
+        """Compute the tail as a server would."""
+        cut = next(cut for cut in self.model.cuts if cut.cut_id == request.cut_id)
+        arrays = bundle.decode(request.payload, cut.frontier, max_bytes=1 << 20)
+        outputs = [arrays[0].astype(np.float32) + (STAGES - cut.index)]
+        payload = bundle.encode(outputs, self.model.outputs, request.result_codec)
+        return Answer(request.frame_seq, payload, request.result_codec, 0.1, 0.2, 0.3, 0.4, 1.0,
+                      2.0, 0.5)
+
+    def close(self) -> None:
+        with self._changed:
+            self._stop = True
+            self._changed.notify()
+        self._thread.join(5)
+
+    def _later(self, delay_s: float, call: Callable[[], None]) -> None:
+        with self._changed:
+            self._count += 1
+            heapq.heappush(self._due, (time.monotonic() + delay_s, self._count, call))
+            self._changed.notify()
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                if self._stop:
+                    return
+                wait_s = self._due[0][0] - time.monotonic() if self._due else None
+                if wait_s is None or wait_s > 0.0:
+                    self._changed.wait(wait_s)
+                    continue
+                call = heapq.heappop(self._due)[2]
+            call()
+
+
+@dataclass
+class FakeNode:
+    """Collects what the engine tells."""
+
+    results: list[tuple[FrameRecord, Any]] = field(default_factory=list)
+    reports: list[FrameRecord] = field(default_factory=list)
+    plans: list[FramePlan] = field(default_factory=list)
+    errors: list[tuple[str, int]] = field(default_factory=list)
+    connections: list[tuple[str, bool]] = field(default_factory=list)
+    finish_s: float = 0.0
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def finish(self, outputs: list[Any], mapping: Any) -> Any:
+        if self.finish_s:
+            time.sleep(self.finish_s)
+        return float(outputs[0].ravel()[0]), mapping
+
+    def on_result(self, record: FrameRecord, result: Any) -> None:
+        self.results.append((record, result))
+
+    def on_report(self, record: FrameRecord) -> None:
+        with self.changed:
+            self.reports.append(record)
+            self.changed.notify_all()
+
+    def on_plan(self, plan: FramePlan) -> None:
+        with self.changed:
+            self.plans.append(plan)
+            self.changed.notify_all()
+
+    def on_error(self, text: str, frame_seq: int) -> None:
+        self.errors.append((text, frame_seq))
+
+    def on_connection(self, server: str, connected: bool, reason: str) -> None:
+        self.connections.append((server, connected))
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+        """Wait until something is true; checked after each report and plan."""
+        end_s = time.monotonic() + timeout_s
+        with self.changed:
+            while not condition():
+                assert time.monotonic() < end_s, f'timed out; errors: {self.errors[-3:]}'
+                self.changed.wait(0.05)
+
+
+class Stream:
+    """Lets numbered pictures into an engine; the number comes back in the result."""
+
+    def __init__(self, engine: InferenceEngine) -> None:
+        self.engine = engine
+        self.count = 0
+        self._stamp_s = 0.0
+
+    def push(self, age_s: float = 0.0) -> int:
+        """One picture; returns its frame_seq."""
+        self.count += 1
+        number = self.count
+        picture = np.full(SHAPE, number % 200, dtype=np.uint8)
+        self._stamp_s = max(self._stamp_s + 1e-6, time.time() - age_s)
+        return self.engine.enter(self._stamp_s, number, lambda: (picture, number))
+
+    def run(self, frames: int, period_s: float, jitter: random.Random | None = None) -> None:
+        """A stream of pictures."""
+        for _ in range(frames):
+            self.push()
+            time.sleep(period_s * (jitter.uniform(0.2, 1.8) if jitter else 1.0))
+
+
+def check_accounts(node: FakeNode, entered: int) -> None:
+    """Every frame has exactly one report, results are right, in order, and counters add up."""
+    seqs = [record.frame_seq for record in node.reports]
+    assert sorted(seqs) == list(range(1, entered + 1))
+    published = [record for record, _ in node.results]
+    stamps = [record.stamp_s for record in published]
+    assert all(a < b for a, b in zip(stamps, stamps[1:], strict=False))
+    for record, (value, number) in node.results:
+        assert number == record.token
+        assert abs(value - (record.token % 200 + STAGES)) < 0.51, (value, record)
+    for record in node.reports:
+        counts = record.counters
+        total = counts.remote + counts.local + counts.rescued + counts.dropped
+        assert counts.entered == total + counts.in_flight
+        assert counts.dropped == sum(counts.drop_reasons.values())
+    final = max((record.counters for record in node.reports), key=lambda c: c.entered)
+    assert final.entered == entered
+    with_result = [r for r in node.reports if r.outcome != 3]
+    assert [r.frame_seq for r in with_result] == [r.frame_seq for r in published]
