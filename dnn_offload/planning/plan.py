@@ -4,37 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dnn_offload.cost.link_state import LinkState as LinkState  # re-exported
 from dnn_offload.cost.profile import Profile
-
-
-@dataclass(frozen=True)
-class LinkState:
-    """Estimate of one link, each way: ``t(bytes) = alpha_ms + 8000 * bytes / bps``.
-
-    Attributes:
-        uplink_alpha_ms, downlink_alpha_ms: Fixed cost of one transfer.
-        uplink_bps, downlink_bps: Rate in bit/s; 0 means that nothing gets through.
-        confidence: 0 = assumed, 1 = measured well and lately.
-    """
-
-    uplink_alpha_ms: float
-    uplink_bps: float
-    downlink_alpha_ms: float
-    downlink_bps: float
-    confidence: float = 0.0
-
-    @property
-    def alive(self) -> bool:
-        """Whether anything gets through."""
-        return self.uplink_bps > 0.0 and self.downlink_bps > 0.0
-
-    def uplink_ms(self, nbytes: int) -> float:
-        """Time to send ``nbytes`` up [ms]."""
-        return self.uplink_alpha_ms + 8e3 * nbytes / self.uplink_bps
-
-    def downlink_ms(self, nbytes: int) -> float:
-        """Time to send ``nbytes`` down [ms]."""
-        return self.downlink_alpha_ms + 8e3 * nbytes / self.downlink_bps
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What things cost: profile schema, link and load estimates. No torch, no ROS."""

@@ -1,0 +1,193 @@
+"""Robust, forgetting fit of one direction of a link: ``ms = alpha + slope * bytes``."""
+
+from __future__ import annotations
+
+from collections import deque
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_BPS = 1e4      # 10 kbit/s
+MAX_BPS = 1e11     # 100 Gbit/s
+MAX_ALPHA_MS = 10e3
+
+BURST_BYTES = 32768        # payloads below this may fit into a burst (radio, queue, tbf)
+MAX_SAMPLES = 32           # kept of either size class
+HALF_LIFE_S = 4.0          # of a sample's weight, counted from the newest of its size class
+CLASS_HALF_LIFE_S = 30.0   # of a size class's weight that gets no samples any more
+FRESH_S = 10.0             # without samples for this long, the estimate starts to fade
+FADE_S = 20.0              # half-life of its return to the prior then
+NOISE_RATIO = 0.1          # expected scatter of a transfer, as a share
+NOISE_MS = 0.2             # and as a constant
+HUBER = 1.5                # residuals beyond so many scatters count linearly only
+SMALL_SHARE = 0.5          # of the largest payload; below it a fast sample may be a burst
+BURST_WEIGHT = 0.3
+PROBE_WEIGHT = 0.5         # probes count less than the frames that we really want to predict
+BIG_CHANGE = (3, 2.0)      # samples in a row, ratio to the prediction
+SMALL_CHANGE = (5, 1.35)
+
+
+Floats = NDArray[np.float64]
+_Sample = tuple[float, float, float, float]
+
+
+class Line(NamedTuple):
+    """``ms = alpha_ms + ms_per_byte * nbytes``."""
+
+    alpha_ms: float
+    ms_per_byte: float
+
+    @property
+    def bps(self) -> float:
+        """Rate [bit/s]."""
+        return 8e3 / self.ms_per_byte
+
+    def ms(self, nbytes: float) -> float:
+        """Predicted duration [ms]."""
+        return self.alpha_ms + self.ms_per_byte * nbytes
+
+
+def line(alpha_ms: float, bps: float) -> Line:
+    """A line from its fixed cost and rate, held within physical bounds."""
+    return _bounded(alpha_ms, 8e3 / min(max(bps, MIN_BPS), MAX_BPS))
+
+
+class TransferFit:
+    """One direction; fed with samples, asked for the line that fits them.
+
+    Args:
+        prior: Believed before any sample, and again long after the last one.
+    """
+
+    def __init__(self, prior: Line) -> None:
+        self.prior = prior
+        self._line = prior
+        # Two size classes, so that many small frames never crowd out the few samples that
+        # know the rate. Each sample: time [s], bytes, duration [ms], weight.
+        self._small: deque[_Sample] = deque(maxlen=MAX_SAMPLES)
+        self._large: deque[_Sample] = deque(maxlen=MAX_SAMPLES)
+        self._recent: deque[tuple[float, _Sample]] = deque(maxlen=SMALL_CHANGE[0])
+        self._newest_s = -math.inf
+        self._evidence = 0.0
+
+    def add(self, nbytes: int, duration_ms: float, now_s: float, *, probe: bool = False) -> None:
+        """Take one transfer; times before the newest sample are taken as now."""
+        now_s = max(now_s, self._newest_s)
+        sample = (now_s, float(nbytes), duration_ms, PROBE_WEIGHT if probe else 1.0)
+        if self._small or self._large:
+            self._watch_for_change(sample)
+        self._newest_s = now_s
+        (self._small if nbytes < BURST_BYTES else self._large).append(sample)
+        self._fit()
+
+    def line(self, now_s: float) -> Line:
+        """The estimate now; fades to the prior when no sample has come for long."""
+        fresh = self.freshness(now_s)
+        if fresh >= 1.0:
+            return self._line
+        here, prior = self._line, self.prior
+        slope = here.ms_per_byte**fresh * prior.ms_per_byte ** (1.0 - fresh)
+        return _bounded(fresh * here.alpha_ms + (1.0 - fresh) * prior.alpha_ms, slope)
+
+    def confidence(self, now_s: float) -> float:
+        """0 = assumed .. 1 = many agreeing samples, lately."""
+        return self._evidence * self.freshness(now_s)
+
+    def freshness(self, now_s: float) -> float:
+        """1 while samples come, fading to 0 afterwards."""
+        if not (self._small or self._large):
+            return 0.0
+        idle_s = now_s - self._newest_s - FRESH_S
+        return 1.0 if idle_s <= 0.0 else 0.5 ** (idle_s / FADE_S)
+
+    def _watch_for_change(self, sample: _Sample) -> None:
+        """Forget what is older than a run of samples that all deviate the same way."""
+        _, nbytes, ms, _ = sample
+        largest = max(other[1] for other in (*self._small, *self._large))
+        ratio = (ms + NOISE_MS) / (self._line.ms(nbytes) + NOISE_MS)
+        if ratio < 1.0 and nbytes < SMALL_SHARE * largest:
+            return  # a burst, or nearly all alpha: tells nothing about the rate
+        self._recent.append((ratio, sample))
+        for run, factor in (BIG_CHANGE, SMALL_CHANGE):
+            last = list(self._recent)[-run:]
+            ratios = [r for r, _ in last]
+            if len(last) == run and (min(ratios) > factor or max(ratios) < 1.0 / factor):
+                self._small.clear()
+                self._large.clear()
+                self._recent.clear()
+                for _, kept in last[:-1]:  # the newest is added by the caller
+                    (self._small if kept[1] < BURST_BYTES else self._large).append(kept)
+                return
+
+    def _fit(self) -> None:
+        """Iteratively re-weighted least squares with weak priors on both parameters."""
+        table = np.array([*self._small, *self._large])  # (samples, 4)
+        nbytes, ms = table[:, 1], table[:, 2]
+        weight = table[:, 3] * 0.5 ** (self._ages() / HALF_LIFE_S)
+        small = nbytes < SMALL_SHARE * nbytes.max()
+        alpha, slope = self._first_guess(nbytes, ms, weight, small)
+        alpha_0, slope_0 = self.prior.alpha_ms, slope
+        # Precision of the priors: alpha within its own size, the slope within its own size.
+        alpha_p = 1.0 / (alpha_0 + 0.5) ** 2
+        slope_p = 1.0 / slope_0**2
+        for _ in range(6):
+            expected = alpha + slope * nbytes
+            scatter = NOISE_RATIO * expected + NOISE_MS
+            residual = (ms - expected) / scatter
+            size = np.maximum(np.abs(residual), HUBER)
+            used = weight * HUBER / size
+            used = np.where(small & (residual < 0.0), BURST_WEIGHT * used, used)
+            w = used / scatter**2
+            s_w, s_n = w.sum() + alpha_p, (w * nbytes).sum()
+            s_nn = (w * nbytes * nbytes).sum() + slope_p
+            s_y = (w * ms).sum() + alpha_p * alpha_0
+            s_ny = (w * nbytes * ms).sum() + slope_p * slope_0
+            determinant = s_w * s_nn - s_n * s_n
+            alpha = (s_y * s_nn - s_ny * s_n) / determinant
+            if alpha < 0.0:
+                alpha = 0.0
+            alpha, slope = _bounded(alpha, (s_ny - alpha * s_n) / s_nn)
+        self._line = Line(float(alpha), float(slope))
+        expected = alpha + slope * nbytes
+        error = float(np.average(np.abs(ms - expected) / expected, weights=used + 1e-12))
+        count = float(used.sum())
+        self._evidence = count / (count + 2.0) / (1.0 + (error / 0.5) ** 2)
+
+    def _ages(self) -> Floats:
+        """Effective age of each sample [s], (samples,)."""
+        parts = []
+        for samples in (self._small, self._large):
+            if samples:
+                newest_s = samples[-1][0]
+                silent_s = (self._newest_s - newest_s) * HALF_LIFE_S / CLASS_HALF_LIFE_S
+                parts.append(silent_s + newest_s - np.array([sample[0] for sample in samples]))
+        return np.concatenate(parts)
+
+    def _first_guess(
+        self, nbytes: Floats, ms: Floats, weight: Floats, small: NDArray[np.bool_]
+    ) -> tuple[float, float]:
+        """Weighted median rate of the large samples, after the fixed cost."""
+        alpha = self.prior.alpha_ms
+        if _median(ms[~small], weight[~small]) <= 2.0 * alpha:
+            # Nearly all fixed cost: such samples cannot tell the rate; keep what is known.
+            known = self._line.ms_per_byte
+            fastest = _median(ms[~small] / nbytes[~small], weight[~small])
+            return alpha, min(known, fastest)
+        rest = np.maximum(ms - alpha, 0.5 * ms)
+        return alpha, _median(rest[~small] / nbytes[~small], weight[~small])
+
+
+def _bounded(alpha_ms: float, ms_per_byte: float) -> Line:
+    return Line(
+        min(max(alpha_ms, 0.0), MAX_ALPHA_MS),
+        min(max(ms_per_byte, 8e3 / MAX_BPS), 8e3 / MIN_BPS),
+    )
+
+
+def _median(values: Floats, weights: Floats) -> float:
+    """Weighted median."""
+    order = np.argsort(values)
+    cumulated = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(cumulated, 0.5 * cumulated[-1])])

@@ -1,0 +1,1 @@
+"""From costs to a plan: search, strategies, when to switch. No torch, no ROS."""

@@ -1,0 +1,226 @@
+"""What a plan costs: profiles and conditions in, candidates with a breakdown out.
+
+The cost of one frame is additive (DESIGN: cost of a plan)::
+
+    head*load + encode*load + uplink + queue + decode*s + tail*s + downlink + finish*load
+
+with ``load`` the robot's and ``s`` the server's slow-down relative to their profiles. Every
+strategy prices through this module, so strategies differ only in what they believe
+(``edge_load``, ``server_load``) and in which cuts and codecs they consider. All times ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+import math
+from typing import NamedTuple
+
+from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
+from dnn_offload.errors import PlanningError
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
+
+PICTURE_CUT = 0
+RAW = 'raw'
+MIN_LOAD_FACTOR = 0.01
+MAX_LOAD_FACTOR = 1e4
+_CACHE_SIZE = 16
+
+
+class _Row(NamedTuple):
+    """What does not change between two plannings: one cut and codec, both profiles."""
+
+    position: int
+    cut_id: str
+    label: str
+    depth: int
+    codec: str
+    nbytes: int
+    head_ms: float
+    encode_ms: float
+    decode_ms: float
+    tail_ms: float
+
+
+# Profiles hold dicts and cannot be hashed: rows are cached by object identity, with the
+# profiles kept alive beside them so that an identity is never reused.
+_rows_cache: dict[tuple[int, int], tuple[Profile, Profile, tuple[_Row, ...]]] = {}
+
+
+def sane_load(factor: float) -> float:
+    """A usable load factor: unknown (NaN, infinite, not positive) counts as 1."""
+    if not math.isfinite(factor) or factor <= 0.0:
+        return 1.0
+    return min(max(factor, MIN_LOAD_FACTOR), MAX_LOAD_FACTOR)
+
+
+def local_candidate(conditions: Conditions, *, edge_load: float | None = None) -> Candidate:
+    """Everything on the robot; always legal.
+
+    Args:
+        conditions: What is known now.
+        edge_load: Load to believe in; None = ``conditions.edge_load``.
+    """
+    load = sane_load(conditions.edge_load if edge_load is None else edge_load)
+    profile = conditions.edge_profile
+    last = profile.cuts[-1]
+    return Candidate(
+        cut_index=last.index,
+        cut_id='',
+        label='all on the robot',
+        codec='',
+        server='',
+        head_ms=profile.whole_ms * load,
+        finish_ms=profile.finish_ms * load,
+    )
+
+
+def remote_candidates(
+    conditions: Conditions,
+    constraints: Constraints,
+    *,
+    edge_load: float | None = None,
+    server_load: float | None = None,
+    codecs: Collection[str] = (),
+    cuts: Collection[int] = (),
+) -> list[Candidate]:
+    """Price every legal way to use a server, in no particular order.
+
+    A cut is a candidate when both profiles have it (by ``cut_id``); the last one is not,
+    since nothing is left for the server.
+
+    Args:
+        conditions: What is known now.
+        constraints: What the user demands.
+        edge_load: Load of the robot to believe in; None = ``conditions.edge_load``.
+        server_load: Load of the servers to believe in; None = what each reports.
+        codecs: Codecs that the strategy considers; empty = all.
+        cuts: Cut positions that the strategy considers; empty = all.
+    """
+    load = sane_load(conditions.edge_load if edge_load is None else edge_load)
+    profile = conditions.edge_profile
+    finish_ms = profile.finish_ms * load
+    allowed = constraints.codecs
+    private = constraints.private_layers
+    found = []
+    for server in _usable_servers(conditions, constraints):
+        tail_load = sane_load(server.load_factor if server_load is None else server_load)
+        downlink_ms = server.link.downlink_ms(_output_bytes(conditions, server))
+        queue_ms = max(server.queue_ms, 0.0)
+        alpha_ms = server.link.uplink_alpha_ms
+        ms_per_byte = 8e3 / server.link.uplink_bps
+        for row in _rows(profile, server.profile):
+            if row.depth < private:
+                continue
+            if allowed and row.codec not in allowed:
+                continue
+            if codecs and row.codec not in codecs:
+                continue
+            if cuts and row.position not in cuts:
+                continue
+            found.append(
+                Candidate(
+                    row.position,
+                    row.cut_id,
+                    row.label,
+                    row.codec,
+                    server.name,
+                    row.nbytes,
+                    row.head_ms * load,
+                    row.encode_ms * load,
+                    alpha_ms + ms_per_byte * row.nbytes,
+                    queue_ms,
+                    row.decode_ms * tail_load,
+                    row.tail_ms * tail_load,
+                    downlink_ms,
+                    finish_ms,
+                )
+            )
+    return found
+
+
+def reprice(candidate: Candidate, conditions: Conditions) -> Candidate:
+    """Price a candidate of any strategy under the true conditions.
+
+    Raises:
+        PlanningError: The server is gone, its link is dead, or the cut is not in both
+            profiles: the candidate cannot run.
+    """
+    if candidate.is_local:
+        return local_candidate(conditions)
+    only = Constraints(servers=(candidate.server,))
+    for other in remote_candidates(
+        conditions, only, codecs=(candidate.codec,), cuts=(candidate.cut_index,)
+    ):
+        if other.key == candidate.key:
+            return other
+    raise PlanningError(
+        'plan cannot be priced',
+        given=f'cut {candidate.cut_index} ({candidate.label}), {candidate.codec}, '
+        f'{candidate.server}',
+        allowed='a ready server with a live link, and a cut and codec in both profiles',
+    )
+
+
+def _usable_servers(conditions: Conditions, constraints: Constraints) -> Iterator[ServerState]:
+    """Servers that may be used and can be reached."""
+    for server in conditions.servers:
+        if constraints.servers and server.name not in constraints.servers:
+            continue
+        if server.link.alive:
+            yield server
+
+
+def _output_bytes(conditions: Conditions, server: ServerState) -> int:
+    """Size of an answer; the robot's own profile stands in where the server's is silent."""
+    for profile in (server.profile, conditions.edge_profile):
+        nbytes = profile.output_bytes.get(conditions.result_codec)
+        if nbytes is not None:
+            return nbytes
+    raise PlanningError(
+        'size of an answer is unknown',
+        given=conditions.result_codec,
+        allowed=', '.join(sorted(server.profile.output_bytes)) or 'none: measure a new profile',
+    )
+
+
+def _rows(edge: Profile, server: Profile) -> tuple[_Row, ...]:
+    """All (cut, codec) that both sides know, cached per pair of profiles."""
+    key = (id(edge), id(server))
+    cached = _rows_cache.get(key)
+    if cached is None:
+        while len(_rows_cache) >= _CACHE_SIZE:
+            del _rows_cache[next(iter(_rows_cache))]
+        cached = (edge, server, tuple(_make_rows(edge, server)))
+        _rows_cache[key] = cached
+    return cached[2]
+
+
+def _make_rows(edge: Profile, server: Profile) -> Iterator[_Row]:
+    there = server.by_id()
+    for here in edge.cuts[:-1]:
+        tail = there.get(here.cut_id)
+        if tail is None:
+            continue
+        for codec, cost in _codecs(here).items():
+            decode_ms = tail.codecs.get(codec, cost).decode_ms
+            # Nothing runs before the picture, whatever the profile's noise says.
+            head_ms = 0.0 if here.index == PICTURE_CUT else here.head_ms
+            yield _Row(
+                here.index,
+                here.cut_id,
+                here.label,
+                here.depth,
+                codec,
+                cost.nbytes,
+                head_ms,
+                cost.encode_ms,
+                decode_ms,
+                tail.tail_ms,
+            )
+
+
+def _codecs(cut: CutProfile) -> dict[str, CodecCost]:
+    """Profiled codecs; raw tensors need no codec, so they are always possible."""
+    if RAW in cut.codecs:
+        return cut.codecs
+    return {RAW: CodecCost(cut.frontier_bytes, 0.0, 0.0), **cut.codecs}

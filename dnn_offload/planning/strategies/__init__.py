@@ -1,0 +1,1 @@
+"""One published (or our own) way to choose a plan per module."""

@@ -1,0 +1,282 @@
+"""When to change the plan: at once where it must be, otherwise only for a lasting gain.
+
+The policy is fed at every planner tick with the ranked candidates *under the conditions of
+now* and answers with the plan to run. It guards against the three ways in which a planner
+oscillates under constant conditions:
+
+- noise: a gain counts only above ``min_gain_ms`` and ``min_gain_ratio``, and only after
+  ``hold_ticks`` ticks in a row;
+- estimates that depend on what runs (a robot that computes reads its load elsewhere than
+  one that does not; a link that is used is measured otherwise than one that is probed):
+  each return to a plan that was left shortly before raises the gain demanded next time;
+- a server that dies again and again: each death doubles the wait before it is trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+import math
+
+from dnn_offload.errors import ConfigurationError, PlanningError
+from dnn_offload.planning.plan import Candidate
+
+Key = tuple[str, str, str]
+
+FORGET_RETURNS_S = 300.0   # half-life of the memory of returns
+QUICK_RETURN_S = 10.0      # a return after less than this counts in full
+MAX_CAUTION = 8.0          # most that the demanded gain is multiplied by
+MAX_NEEDED = 0.75          # share of the latency; a plan four times as fast is always worth it
+REASON_CHARS = 512
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to run now, and why.
+
+    Attributes:
+        candidate: The plan to run, priced under the conditions of now.
+        switched: Whether it differs from the plan of the last decision.
+        reason: Why, in words and numbers; why not, when ``switched`` is false.
+        urgent: Switched at once because the old plan cannot go on.
+        previous_ms: Predicted latency of the plan that was left, under the same
+            conditions; NaN when there was none or it cannot run any more.
+    """
+
+    candidate: Candidate
+    switched: bool
+    reason: str
+    urgent: bool = False
+    previous_ms: float = math.nan
+
+
+@dataclass
+class _ServerRecord:
+    """What is remembered of one server's deaths."""
+
+    deaths: int = 0
+    lost: bool = False
+    blocked_until_s: float = -math.inf
+
+
+@dataclass
+class _Memory:
+    """What the policy remembers of its own switches."""
+
+    current: Candidate | None = None
+    current_since_s: float = 0.0
+    better_ticks: int = 0
+    left_at_s: dict[Key, float] = field(default_factory=dict)
+    returns: float = 0.0
+    returns_at_s: float = 0.0
+
+
+class SwitchPolicy:
+    """Decides tick by tick; one per planner. Not thread-safe.
+
+    Args:
+        min_gain_ms: Least predicted gain worth a switch [ms].
+        min_gain_ratio: The same as a share of the current plan's latency.
+        hold_ticks: Ticks in a row for which the gain must last.
+        first_backoff_s: Wait after a server's first death, once it is ready again [s].
+        max_backoff_s: Longest such wait [s].
+        stable_s: A server that stays for this long, once trusted, is trusted as new [s].
+
+    Raises:
+        ConfigurationError: A value out of its range.
+    """
+
+    def __init__(
+        self,
+        min_gain_ms: float = 2.0,
+        min_gain_ratio: float = 0.12,
+        hold_ticks: int = 3,
+        *,
+        first_backoff_s: float = 1.0,
+        max_backoff_s: float = 60.0,
+        stable_s: float = 30.0,
+    ) -> None:
+        if min_gain_ms < 0.0 or not math.isfinite(min_gain_ms):
+            raise ConfigurationError('min_gain_ms', given=min_gain_ms, allowed='0 or more')
+        if not 0.0 <= min_gain_ratio < 1.0:
+            raise ConfigurationError('min_gain_ratio', given=min_gain_ratio, allowed='[0, 1)')
+        if hold_ticks < 1:
+            raise ConfigurationError('hold_ticks', given=hold_ticks, allowed='1 or more')
+        if not 0.0 <= first_backoff_s <= max_backoff_s:
+            raise ConfigurationError(
+                'first_backoff_s', given=first_backoff_s, allowed='0..max_backoff_s'
+            )
+        self.min_gain_ms = min_gain_ms
+        self.min_gain_ratio = min_gain_ratio
+        self.hold_ticks = hold_ticks
+        self.first_backoff_s = first_backoff_s
+        self.max_backoff_s = max_backoff_s
+        self.stable_s = stable_s
+        self._memory = _Memory()
+        self._servers: dict[str, _ServerRecord] = {}
+
+    @property
+    def current(self) -> Candidate | None:
+        """The plan of the last decision, priced at that time."""
+        return self._memory.current
+
+    def reset(self) -> None:
+        """Forget the current plan, so that the next decision takes the best at once.
+
+        For a change of strategy, model or constraint by the user. Deaths of servers are
+        remembered.
+        """
+        self._memory = _Memory()
+
+    def blocked(self, now_s: float) -> dict[str, float]:
+        """Servers that are not trusted yet, with the seconds left (infinite while lost)."""
+        waits = {
+            name: math.inf if record.lost else record.blocked_until_s - now_s
+            for name, record in self._servers.items()
+        }
+        return {name: wait for name, wait in waits.items() if wait > 0.0}
+
+    def decide(
+        self,
+        ranked: Sequence[Candidate],
+        now_s: float,
+        lost: Collection[str] = (),
+        *,
+        fallback: Candidate | None = None,
+    ) -> Decision:
+        """Take the tick's candidates, say what to run.
+
+        Args:
+            ranked: All legal candidates, best first, priced under the conditions of now
+                (``search.plan``). A plan that is not in it cannot go on.
+            now_s: Monotonic clock [s].
+            lost: Servers that are lost now: silent, disconnected, or with a dead link.
+                Their candidates are ignored until they are back and trusted again.
+            fallback: What to run when nothing else remains (``costs.local_candidate``).
+
+        Raises:
+            PlanningError: Nothing remains and there is no fallback.
+        """
+        self._watch_servers(lost, now_s)
+        blocked = self.blocked(now_s)
+        usable = [c for c in ranked if c.server not in blocked] if blocked else list(ranked)
+        if not usable:
+            if fallback is None:
+                raise PlanningError(
+                    'no plan remains',
+                    given=f'{len(ranked)} candidates, servers not usable: {sorted(blocked)}',
+                    allowed='at least one candidate on the robot or on a trusted server',
+                    hint='pass costs.local_candidate(conditions) as fallback',
+                )
+            usable = [fallback]
+        best = usable[0]
+        old = self._memory.current
+        if old is None:
+            return self._switch(
+                best, now_s, f'first plan: {_name(best)}, {best.latency_ms:.1f} ms'
+            )
+        now_priced = next((c for c in usable if c.key == old.key), None)
+        if now_priced is None:
+            why = (
+                f'server {old.server} lost'
+                if old.server in lost
+                else f'{_name(old)} is no longer possible'
+            )
+            return self._switch(
+                best, now_s, f'{why}: {_name(best)}, {best.latency_ms:.1f} ms', urgent=True
+            )
+        return self._weigh(now_priced, best, now_s)
+
+    def _weigh(self, old: Candidate, best: Candidate, now_s: float) -> Decision:
+        """Switch to ``best`` if its gain is large enough and has lasted."""
+        memory = self._memory
+        memory.current = old
+        gain_ms = old.latency_ms - best.latency_ms
+        caution = self._caution(now_s)
+        needed_ms = caution * max(self.min_gain_ms, self.min_gain_ratio * old.latency_ms)
+        # Caution must not demand the impossible.
+        needed_ms = min(needed_ms, max(MAX_NEEDED * old.latency_ms, self.min_gain_ms))
+        numbers = (
+            f'{_name(old)} {old.latency_ms:.1f} ms, {_name(best)} {best.latency_ms:.1f} ms '
+            f'(gain {gain_ms:.1f} ms, needed {needed_ms:.1f} ms'
+        )
+        if best.key == old.key or gain_ms < needed_ms:
+            memory.better_ticks = 0
+            return Decision(
+                old, False, f'kept: {numbers})'[:REASON_CHARS], previous_ms=old.latency_ms
+            )
+        memory.better_ticks += 1
+        if memory.better_ticks < self.hold_ticks:
+            held = f', for {memory.better_ticks} of {self.hold_ticks} ticks)'
+            return Decision(
+                old, False, f'waiting: {numbers}{held}'[:REASON_CHARS], previous_ms=old.latency_ms
+            )
+        self._count_return(best.key, now_s)
+        return self._switch(
+            best,
+            now_s,
+            f'faster: {numbers}, for {memory.better_ticks} ticks)',
+            previous_ms=old.latency_ms,
+        )
+
+    def _switch(
+        self,
+        best: Candidate,
+        now_s: float,
+        reason: str,
+        *,
+        urgent: bool = False,
+        previous_ms: float = math.nan,
+    ) -> Decision:
+        memory = self._memory
+        if memory.current is not None:
+            memory.left_at_s[memory.current.key] = now_s
+        memory.current = best
+        memory.current_since_s = now_s
+        memory.better_ticks = 0
+        return Decision(best, True, reason[:REASON_CHARS], urgent, previous_ms)
+
+    def _caution(self, now_s: float) -> float:
+        """Factor on the demanded gain, from recent returns."""
+        memory = self._memory
+        memory.returns *= 0.5 ** ((now_s - memory.returns_at_s) / FORGET_RETURNS_S)
+        memory.returns_at_s = now_s
+        return min(math.pow(2.0, memory.returns), MAX_CAUTION)
+
+    def _count_return(self, target: Key, now_s: float) -> None:
+        """A voluntary switch to ``target``: was it left shortly before?"""
+        memory = self._memory
+        left_s = memory.left_at_s.get(target)
+        memory.left_at_s = {
+            key: at for key, at in memory.left_at_s.items() if now_s - at < FORGET_RETURNS_S
+        }
+        if left_s is None:
+            return
+        away_s = max(now_s - left_s, 1e-3)
+        # A quick return means that the promise was false; a late one that the world moved.
+        memory.returns += min(1.0, QUICK_RETURN_S / away_s) ** 2
+        memory.returns = min(memory.returns, math.log2(MAX_CAUTION) + 1.0)
+
+    def _watch_servers(self, lost: Collection[str], now_s: float) -> None:
+        for name in lost:
+            record = self._servers.setdefault(name, _ServerRecord())
+            if not record.lost:
+                if now_s - record.blocked_until_s >= self.stable_s:
+                    record.deaths = 0
+                record.lost = True
+                record.deaths += 1
+        for name, record in self._servers.items():
+            if record.lost and name not in lost:
+                wait_s = self.first_backoff_s * 2.0 ** min(record.deaths - 1, 16)
+                record.lost = False
+                record.blocked_until_s = now_s + min(wait_s, self.max_backoff_s)
+
+
+def _name(candidate: Candidate) -> str:
+    """A plan in a few words."""
+    if candidate.is_local:
+        return 'all on the robot'
+    return (
+        f'cut {candidate.cut_index} ({candidate.label}) as {candidate.codec} '
+        f'on {candidate.server}'
+    )

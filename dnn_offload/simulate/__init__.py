@@ -1,0 +1,1 @@
+"""Made-up conditions against the real estimators and planner. No torch, no ROS."""

@@ -1,0 +1,184 @@
+"""The link estimator: converges, reacts, is not fooled, is neither stuck up nor down."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings, strategies as st
+import numpy as np
+import pytest
+
+from dnn_offload.cost.link import DOWNLINK, LOST, UPLINK, LinkDefaults, LinkEstimator
+from dnn_offload.cost.link_state import LinkState
+from dnn_offload.cost.transfer_fit import MAX_ALPHA_MS, MAX_BPS, MIN_BPS
+from dnn_offload.errors import ConfigurationError
+
+RATE_HZ = 8.0
+
+
+class Wire:
+    """A made-up link with noise, feeding an estimator."""
+
+    def __init__(self, estimator: LinkEstimator, noise: float = 0.1, seed: int = 1) -> None:
+        self.estimator = estimator
+        self.noise = noise
+        self.now_s = 0.0
+        self.random = np.random.default_rng(seed)
+
+    def send(
+        self, count: int, sizes: int | list[int], bps: float, alpha_ms: float, **options: float
+    ) -> LinkState:
+        """``count`` transfers at 8 per second; the state after the last."""
+        for index in range(count):
+            nbytes = sizes if isinstance(sizes, int) else sizes[index % len(sizes)]
+            ms = (alpha_ms + 8e3 * nbytes / bps) * np.exp(self.noise * self.random.normal())
+            self.estimator.add(UPLINK, nbytes, float(ms), self.now_s, **options)
+            self.now_s += 1.0 / RATE_HZ
+        return self.estimator.state(self.now_s)
+
+
+def test_defaults_before_any_sample() -> None:
+    state = LinkEstimator(LinkDefaults(4.0, 7e6, 5.0, 9e6)).state(0.0)
+    assert state == LinkState(4.0, pytest.approx(7e6), 5.0, pytest.approx(9e6), 0.0)
+
+
+@pytest.mark.parametrize('bps', [2e5, 1e6, 1e7, 1e8, 1e9])
+@pytest.mark.parametrize('alpha_ms', [0.3, 3.0, 30.0])
+def test_mixed_sizes_tell_alpha_from_rate(bps: float, alpha_ms: float) -> None:
+    sizes = [50_000, 100_000, 300_000, 600_000]
+    state = Wire(LinkEstimator()).send(60, sizes, bps, alpha_ms)
+    for nbytes in (50_000, 200_000, 600_000):
+        assert state.uplink_ms(nbytes) == pytest.approx(alpha_ms + 8e3 * nbytes / bps, rel=0.15)
+    assert state.confidence > 0.5
+
+
+def test_equal_sizes_move_the_rate_and_keep_alpha() -> None:
+    state = Wire(LinkEstimator()).send(40, 50_000, 2e6, 3.0)
+    assert state.uplink_alpha_ms == pytest.approx(3.0, abs=1.0)
+    assert state.uplink_bps == pytest.approx(2e6, rel=0.15)
+
+
+@pytest.mark.parametrize('before, after', [(20e6, 2e6), (2e6, 20e6), (20e6, 10e6), (10e6, 20e6)])
+def test_step_is_seen_within_a_second(before: float, after: float) -> None:
+    wire = Wire(LinkEstimator())
+    wire.send(60, 60_000, before, 3.0)
+    state = wire.send(int(RATE_HZ), 60_000, after, 3.0)  # one second
+    assert state.uplink_ms(60_000) == pytest.approx(3.0 + 8e3 * 60_000 / after, rel=0.25)
+
+
+def test_single_outliers_do_not_move_it() -> None:
+    wire = Wire(LinkEstimator(), noise=0.05)
+    before = wire.send(60, 60_000, 20e6, 3.0)
+    for ms in (0.1, 900.0):
+        wire.estimator.add(UPLINK, 60_000, ms, wire.now_s)
+        after = wire.estimator.state(wire.now_s)
+        assert after.uplink_ms(60_000) == pytest.approx(before.uplink_ms(60_000), rel=0.15)
+        wire.send(10, 60_000, 20e6, 3.0)
+
+
+def test_small_payloads_in_a_burst_do_not_explode_the_rate() -> None:
+    wire = Wire(LinkEstimator())
+    for _ in range(40):  # 5 Mbit/s behind a burst of 32 kB, frames of both sizes
+        wire.send(3, 10_000, 1e9, 0.1)
+        wire.send(1, 200_000, 5e6, 0.1)
+    state = wire.estimator.state(wire.now_s)
+    assert state.uplink_bps < 7.5e6
+    # Half a minute of small frames only: the rate must not be forgotten.
+    state = wire.send(240, 10_000, 1e9, 0.1)
+    assert state.uplink_bps < 10e6
+    assert state.uplink_ms(10_000) < 20.0
+
+
+def test_stale_estimate_returns_to_the_prior() -> None:
+    for bps in (1e5, 1e9):
+        wire = Wire(LinkEstimator())
+        state = wire.send(40, 60_000, bps, 3.0)
+        later = wire.estimator.state(wire.now_s + 5.0)
+        assert later.uplink_bps == state.uplink_bps
+        much_later = wire.estimator.state(wire.now_s + 300.0)
+        assert much_later.uplink_bps == pytest.approx(20e6, rel=0.05)
+        assert much_later.confidence < 0.01
+
+
+def test_losses_kill_the_link_and_a_success_revives_it() -> None:
+    estimator = LinkEstimator()
+    estimator.add(UPLINK, 60_000, 20.0, 0.0)
+    estimator.add(LOST, 0, 0.0, 0.1)
+    assert estimator.state(0.1).alive
+    estimator.add(LOST, 0, 0.0, 0.2)
+    assert not estimator.state(0.2).alive
+    estimator.add(UPLINK, 60_000, 20.0, 0.3)
+    assert estimator.state(0.3).alive
+
+
+def test_dead_link_is_tried_again_with_back_off() -> None:
+    estimator = LinkEstimator(first_dead_s=2.0, max_dead_s=30.0)
+    alive_at = []
+    now_s = 0.0
+    for _ in range(3000):  # five minutes at 10 Hz in which each try is lost
+        if estimator.state(now_s).alive:
+            alive_at.append(now_s)
+            estimator.lost(now_s)
+        now_s += 0.1
+    waits = np.diff(alive_at[1:])
+    assert 10 <= len(alive_at) <= 25          # not for ever, not all the time
+    assert waits[0] == pytest.approx(2.0, abs=0.2)
+    assert waits.max() == pytest.approx(30.0, abs=0.2)
+
+
+def test_limit_of_our_own_is_not_the_links() -> None:
+    wire = Wire(LinkEstimator())
+    free = wire.send(60, 60_000, 40e6, 3.0)
+    wire.send(40, 60_000, 1e6, 3.0, max_uplink_bps=1e6)
+    limited = wire.estimator.state(wire.now_s, max_uplink_bps=1e6)
+    assert limited.uplink_bps == pytest.approx(1e6, rel=0.15)
+    assert limited.uplink_bps <= 1e6
+    lifted = wire.estimator.state(wire.now_s)
+    assert lifted.uplink_bps == pytest.approx(free.uplink_bps, rel=0.1)
+    assert wire.estimator.state(wire.now_s, max_uplink_bps=5e6).uplink_bps <= 5e6
+
+
+def test_slower_than_the_limit_is_the_links_doing() -> None:
+    wire = Wire(LinkEstimator())
+    wire.send(60, 60_000, 40e6, 3.0)
+    wire.send(20, 60_000, 2e5, 3.0, max_uplink_bps=1e6)
+    assert wire.estimator.state(wire.now_s).uplink_bps == pytest.approx(2e5, rel=0.2)
+
+
+def test_downlink_is_apart() -> None:
+    estimator = LinkEstimator()
+    for index in range(30):
+        estimator.add(DOWNLINK, 4_000, 12.0, index / 8)
+    state = estimator.state(4.0)
+    assert state.downlink_ms(4_000) == pytest.approx(12.0, rel=0.1)
+    assert state.uplink_bps == pytest.approx(20e6)
+
+
+def test_unknown_kind_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match='kind'):
+        LinkEstimator().add(7, 1, 1.0, 0.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([UPLINK, DOWNLINK, LOST]),
+            st.integers(-1, 10**9),
+            st.floats(-1e6, 1e9) | st.just(float('nan')),
+            st.floats(-10.0, 1e4),
+            st.booleans(),
+            st.sampled_from([0.0, 1e5, 1e6]),
+        ),
+        max_size=60,
+    )
+)
+def test_always_within_physical_bounds(
+    samples: list[tuple[int, int, float, float, bool, float]],
+) -> None:
+    estimator = LinkEstimator()
+    for kind, nbytes, ms, now_s, probe, limit in samples:
+        estimator.add(kind, nbytes, ms, now_s, probe, max_uplink_bps=limit)
+        state = estimator.state(now_s)
+        assert 0.0 <= state.uplink_alpha_ms <= MAX_ALPHA_MS
+        assert 0.0 <= state.confidence <= 1.0
+        for bps in (state.uplink_bps, state.downlink_bps):
+            assert bps == 0.0 or MIN_BPS * 0.999 <= bps <= MAX_BPS * 1.001

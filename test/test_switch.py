@@ -1,0 +1,214 @@
+"""When the plan changes: at once where it must, otherwise only for a lasting gain."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from dnn_offload.errors import ConfigurationError, PlanningError
+from dnn_offload.planning.plan import Candidate
+from dnn_offload.planning.switch import Decision, SwitchPolicy
+
+TICK_S = 0.2
+
+
+def local(ms: float) -> Candidate:
+    """All on the robot."""
+    return Candidate(9, '', 'all', '', '', head_ms=ms)
+
+
+def remote(ms: float, cut: str = 'c3', server: str = 's') -> Candidate:
+    """A cut."""
+    return Candidate(3, cut, 'relu', 'int8', server, uplink_ms=ms)
+
+
+def ranked(*candidates: Candidate) -> list[Candidate]:
+    """Best first."""
+    return sorted(candidates, key=lambda c: c.latency_ms)
+
+
+class Clock:
+    """Drives a policy at 5 Hz."""
+
+    def __init__(self, policy: SwitchPolicy | None = None) -> None:
+        self.policy = policy or SwitchPolicy(2.0, 0.1, 3)
+        self.now_s = 0.0
+        self.switches = 0
+
+    def tick(self, *candidates: Candidate, lost: set[str] | None = None) -> Decision:
+        """One tick."""
+        decision = self.policy.decide(ranked(*candidates), self.now_s, lost or set())
+        self.now_s += TICK_S
+        self.switches += decision.switched
+        return decision
+
+
+def test_first_plan_is_taken_at_once() -> None:
+    decision = Clock().tick(local(40.0), remote(30.0))
+    assert decision.switched
+    assert not decision.urgent
+    assert decision.candidate.server == 's'
+    assert math.isnan(decision.previous_ms)
+
+
+def test_gain_must_last() -> None:
+    clock = Clock()
+    clock.tick(local(30.0), remote(40.0))
+    decisions = [clock.tick(local(60.0), remote(40.0)) for _ in range(3)]
+    assert [d.switched for d in decisions] == [False, False, True]
+    assert decisions[2].previous_ms == 60.0
+    assert '60.0 ms' in decisions[2].reason
+    assert '40.0 ms' in decisions[2].reason
+    assert 'all on the robot' in decisions[2].reason
+
+
+def test_interrupted_gain_starts_again() -> None:
+    clock = Clock()
+    clock.tick(local(30.0), remote(40.0))
+    for _ in range(10):
+        assert not clock.tick(local(60.0), remote(40.0)).switched
+        assert not clock.tick(local(60.0), remote(40.0)).switched
+        assert not clock.tick(local(40.0), remote(40.0)).switched
+
+
+@pytest.mark.parametrize(
+    'here_ms, there_ms, worth_it',
+    [(100.0, 91.0, False), (100.0, 89.0, True), (5.0, 3.5, False), (5.0, 2.5, True)],
+)
+def test_gain_in_ms_and_percent(here_ms: float, there_ms: float, worth_it: bool) -> None:
+    clock = Clock()
+    clock.tick(local(here_ms))
+    switched = [clock.tick(local(here_ms), remote(there_ms)).switched for _ in range(5)]
+    assert any(switched) == worth_it
+
+
+def test_rivals_that_take_turns_count_together() -> None:
+    clock = Clock()
+    clock.tick(local(100.0))
+    clock.tick(local(100.0), remote(50.0, 'a'), remote(51.0, 'b'))
+    clock.tick(local(100.0), remote(51.0, 'a'), remote(50.0, 'b'))
+    assert clock.tick(local(100.0), remote(50.0, 'a'), remote(51.0, 'b')).switched
+
+
+def test_candidate_is_priced_now() -> None:
+    clock = Clock()
+    clock.tick(local(30.0))
+    assert clock.tick(local(77.0)).candidate.latency_ms == 77.0
+
+
+def test_lost_server_is_left_at_once() -> None:
+    clock = Clock()
+    clock.tick(local(60.0), remote(10.0), remote(30.0, server='t'))
+    decision = clock.tick(local(60.0), remote(10.0), remote(30.0, server='t'), lost={'s'})
+    assert decision.switched
+    assert decision.urgent
+    assert decision.candidate.server == 't'
+    assert 's lost' in decision.reason
+
+
+def test_plan_that_became_illegal_is_left_at_once() -> None:
+    clock = Clock()
+    clock.tick(local(60.0), remote(10.0, 'a'), remote(20.0, 'b'))
+    decision = clock.tick(local(60.0), remote(20.0, 'b'))
+    assert decision.switched
+    assert decision.urgent
+    assert decision.candidate.cut_id == 'b'
+    assert 'no longer possible' in decision.reason
+
+
+def test_single_death_is_forgiven_within_five_seconds() -> None:
+    clock = Clock()
+    clock.tick(local(60.0), remote(10.0))
+    for _ in range(50):
+        assert clock.tick(local(60.0), lost={'s'}).candidate.is_local
+    ready_s = clock.now_s
+    while clock.tick(local(60.0), remote(10.0)).candidate.is_local:
+        assert clock.now_s - ready_s < 5.0
+    assert clock.switches == 3
+
+
+def _seconds_until_used(clock: Clock) -> float:
+    ready_s = clock.now_s
+    while clock.tick(local(60.0), remote(10.0)).candidate.is_local:
+        assert clock.now_s - ready_s < 120.0
+    return clock.now_s - ready_s
+
+
+def test_back_off_grows_and_is_forgotten_after_a_stable_time() -> None:
+    clock = Clock()
+    clock.tick(local(60.0), remote(10.0))
+    waits = []
+    for _ in range(8):
+        clock.tick(local(60.0), lost={'s'})
+        waits.append(_seconds_until_used(clock))
+    assert waits == sorted(waits)
+    assert waits[3] > 6.0
+    assert 55.0 < waits[-1] < 65.0
+    for _ in range(int(40.0 / TICK_S)):
+        clock.tick(local(60.0), remote(10.0))
+    clock.tick(local(60.0), lost={'s'})
+    assert _seconds_until_used(clock) < 5.0
+
+
+def test_blocked_servers_are_told() -> None:
+    clock = Clock()
+    clock.tick(local(60.0), remote(10.0))
+    clock.tick(local(60.0), lost={'s'})
+    assert clock.policy.blocked(clock.now_s) == {'s': math.inf}
+    clock.tick(local(60.0), remote(10.0))
+    assert 0.0 < clock.policy.blocked(clock.now_s)['s'] <= 1.0
+
+
+def test_fallback_when_nothing_remains() -> None:
+    policy = SwitchPolicy()
+    policy.decide([remote(10.0)], 0.0)
+    with pytest.raises(PlanningError, match='no plan remains'):
+        policy.decide([], 0.2, {'s'})
+    decision = policy.decide([], 0.4, {'s'}, fallback=local(60.0))
+    assert decision.urgent
+    assert decision.candidate.is_local
+    assert not policy.decide([], 0.6, {'s'}, fallback=local(60.0)).switched
+    assert policy.decide([remote(10.0)], 9.0, fallback=local(60.0)).candidate.is_local
+    assert policy.decide([remote(10.0)], 11.0, fallback=local(60.0)).candidate.server == 's'
+
+
+def test_reset_takes_the_best_at_once() -> None:
+    clock = Clock()
+    clock.tick(local(60.0))
+    clock.policy.reset()
+    assert clock.tick(local(60.0), remote(59.9)).switched
+
+
+def test_noise_alone_never_switches() -> None:
+    random = np.random.default_rng(3)
+    clock = Clock(SwitchPolicy())
+    for _ in range(18_000):
+        a, b = 40.0 * np.exp(0.03 * random.normal(size=2))
+        clock.tick(local(float(a)), remote(float(b)))
+    assert clock.switches == 1
+
+
+def test_false_promises_are_learned() -> None:
+    """A plan that looks 30 % better while not run, and is not: returns become rare."""
+    clock = Clock(SwitchPolicy())
+    here = clock.tick(local(40.0)).candidate
+    times = []
+    while clock.now_s < 600.0:
+        price = 28.0 if here.is_local else 56.0
+        decision = clock.tick(local(40.0), remote(price))
+        here = decision.candidate
+        if decision.switched:
+            times.append(clock.now_s)
+    assert len(times) < 16                       # 500 without the memory
+    assert sum(t > 60.0 for t in times) < 12
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [(-1.0, 0.1, 3), (math.nan, 0.1, 3), (1.0, 1.0, 3), (1.0, -0.1, 3), (1.0, 0.1, 0)],
+)
+def test_bad_values_are_refused(arguments: tuple[float, float, int]) -> None:
+    with pytest.raises(ConfigurationError, match='allowed'):
+        SwitchPolicy(*arguments)
