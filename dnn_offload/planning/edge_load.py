@@ -1,0 +1,147 @@
+"""The robot's slow-down relative to its profile: what a head costs here now. Pure.
+
+Two kinds of evidence, the better one wins:
+
+- Frames that ran here: wall time over profiled time of the same head. Exact, and it contains
+  what no load signal sees (caches gone cold between frames, a lower clock), but only there
+  while something runs here.
+- The load monitor's factor, which also answers "what would it cost here" when nothing runs.
+  It is divided by what the same source read while the profile was taken, and multiplied by
+  the growth of CPU time (1.0 to 1.35 at 5 to 10 Hz) that was last seen, so that the answer
+  does not jump when the frames go elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+import math
+
+from dnn_offload.cost.profile import Profile
+
+AUTO = 'auto'
+LOAD_SOURCES = (
+    AUTO, 'loadavg', 'loadavg_own_removed', 'schedstat', 'procs_running', 'probe', 'psi',
+)
+WINDOW_S = 1.5             # frames younger than this count
+MIN_EVIDENCE_MS = 40.0     # profiled time that they must add up to
+MIN_FRAMES = 3
+MIN_HEAD_MS = 0.5          # shorter heads are mostly overhead
+GROWTH_TIME_S = 5.0        # time constant of the growth's average
+GROWTH_FORGET_S = 120.0    # half-life of the growth when nothing runs here
+GROWTH_RANGE = (0.8, 1.6)
+STALE_LOAD_S = 5.0         # a load message older than this is not believed
+
+
+@dataclass(frozen=True)
+class LoadReadings:
+    """One ``Load`` message: slow-down factors by source, NaN = unknown.
+
+    Attributes:
+        factors: By name of the source, ``auto`` is the monitor's own combination.
+        auto_source: Source that ``auto`` was taken from.
+        loadavg_per_core: Raw load average over cores, for ``dey2019``.
+    """
+
+    factors: Mapping[str, float] = field(default_factory=dict)
+    auto_source: str = ''
+    loadavg_per_core: float = math.nan
+
+
+@dataclass(frozen=True)
+class EdgeLoadEstimate:
+    """The factor and where it comes from.
+
+    Attributes:
+        factor: Slow-down relative to the profile; 1 where nothing is known.
+        source: ``frames``, the name of a load source, or ``assumed``.
+    """
+
+    factor: float
+    source: str
+
+
+class EdgeLoad:
+    """Combines frames and load readings; clocks are passed in, not thread-safe."""
+
+    def __init__(self) -> None:
+        self._readings = LoadReadings()
+        self._readings_at_s = -math.inf
+        self._frames: deque[tuple[float, float, float]] = deque(maxlen=512)
+        self._growth = 1.0
+        self._growth_at_s = -math.inf
+
+    def reset_frames(self) -> None:
+        """Forget the frames, e.g. because the profile changed."""
+        self._frames.clear()
+        self._growth = 1.0
+
+    def add_readings(self, readings: LoadReadings, now_s: float) -> None:
+        """Take a message of the load monitor."""
+        self._readings = readings
+        self._readings_at_s = now_s
+
+    def add_frame(
+        self, profile_ms: float, wall_ms: float, cpu_ms: float, cpu_ratio: float, now_s: float
+    ) -> None:
+        """Take a frame whose head (or whole network) ran here.
+
+        Args:
+            profile_ms: Profiled time of the same head [ms].
+            wall_ms, cpu_ms: Its wall and CPU time now [ms].
+            cpu_ratio: Wall over CPU time while the profile was taken [1].
+            now_s: Monotonic clock [s].
+        """
+        values = (profile_ms, wall_ms, cpu_ms)
+        if not all(math.isfinite(v) and v >= 0.0 for v in values) or profile_ms < MIN_HEAD_MS:
+            return
+        self._frames.append((now_s, profile_ms, wall_ms))
+        if cpu_ms > 0.0:
+            low, high = GROWTH_RANGE
+            growth = min(max(cpu_ms * max(cpu_ratio, 1.0) / profile_ms, low), high)
+            since_s = min(now_s - self._growth_at_s, GROWTH_TIME_S)
+            # At least a 10 s average, however rarely frames come.
+            self._growth += min(since_s / GROWTH_TIME_S, 0.1) * (growth - self._growth)
+            self._growth_at_s = now_s
+
+    def growth(self, now_s: float) -> float:
+        """Growth of CPU time against the profile, fading to 1 without evidence."""
+        if not math.isfinite(self._growth_at_s):
+            return 1.0
+        age_s = max(now_s - self._growth_at_s, 0.0)
+        return float(1.0 + (self._growth - 1.0) * 0.5 ** (age_s / GROWTH_FORGET_S))
+
+    def loadavg_per_core(self, now_s: float) -> float:
+        """Raw load average per core; 1 where unknown."""
+        value = self._readings.loadavg_per_core
+        fresh = now_s - self._readings_at_s < STALE_LOAD_S
+        return value if fresh and math.isfinite(value) else 1.0
+
+    def estimate(self, profile: Profile, source: str, now_s: float) -> EdgeLoadEstimate:
+        """The factor by ``source``, one of ``LOAD_SOURCES``.
+
+        Frames count for ``auto`` only: a named source is taken as it is, since it was named
+        to see what it does.
+        """
+        if source == AUTO:
+            seen = self._from_frames(now_s)
+            if seen is not None:
+                return EdgeLoadEstimate(seen, 'frames')
+        if now_s - self._readings_at_s >= STALE_LOAD_S:
+            return EdgeLoadEstimate(self.growth(now_s) if source == AUTO else 1.0, 'assumed')
+        reading = self._readings.factors.get(source, math.nan)
+        if not math.isfinite(reading) or reading <= 0.0:
+            return EdgeLoadEstimate(1.0, 'assumed')
+        name = self._readings.auto_source if source == AUTO else source
+        relative = reading / max(profile.load_ratios.get(name, 1.0), 1.0)
+        if source == AUTO:
+            relative *= self.growth(now_s)
+        return EdgeLoadEstimate(relative, name or source)
+
+    def _from_frames(self, now_s: float) -> float | None:
+        recent = [f for f in self._frames if now_s - f[0] <= WINDOW_S]
+        profiled_ms = sum(frame[1] for frame in recent)
+        if len(recent) < MIN_FRAMES or profiled_ms < MIN_EVIDENCE_MS:
+            return None
+        return sum(frame[2] for frame in recent) / profiled_ms

@@ -1,0 +1,425 @@
+"""One planner's life: facts come in, plans come out. Pure, clocks are passed in.
+
+``nodes/partition_planner_node.py`` turns messages into the calls of ``PlannerSession`` and
+its ``Outcome`` into a message; everything that is decided is decided here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+import math
+import statistics
+import time
+
+from dnn_offload.cost.link import LOST, LinkDefaults, LinkEstimator
+from dnn_offload.cost.profile import Profile
+from dnn_offload.errors import PlanningError
+from dnn_offload.planning import costs, search
+from dnn_offload.planning.edge_load import AUTO, EdgeLoad, EdgeLoadEstimate, LoadReadings
+from dnn_offload.planning.plan import (
+    Candidate,
+    Conditions,
+    Constraints,
+    LinkState,
+    ServerState,
+)
+from dnn_offload.planning.switch import Decision, SwitchPolicy
+
+MAX_SERVERS = 64           # names come from the network: bounded
+FORGET_SERVER_S = 600.0
+MEASURED_FRAMES = 30       # frames behind `measured_ms`
+
+# ServerStatus.msg STATE_*
+PREPARING, READY, STOPPING, FAILED = range(4)
+STATE_NAMES = ('preparing', 'ready', 'stopping', 'failed')
+
+
+@dataclass(frozen=True)
+class PlannerSettings:
+    """What the user sets; see ``nodes/planner_parameters.py``."""
+
+    strategy: str = search.DEFAULT_STRATEGY
+    load_source: str = AUTO
+    private_layers: int = 0
+    codecs: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+    min_gain_ms: float = 2.0
+    min_gain_ratio: float = 0.12
+    hold_ticks: int = 3
+    server_timeout_s: float = 2.0
+    result_codec: str = 'raw'
+    link_defaults: LinkDefaults = field(default_factory=LinkDefaults)
+
+
+@dataclass(frozen=True)
+class ServerReport:
+    """A ``ServerStatus`` message, as far as planning needs it."""
+
+    server: str
+    session: int
+    state: int
+    model_identity: str = ''
+    load_factor: float = 1.0
+    queue_ms: float = 0.0
+    detail: str = ''
+
+
+@dataclass(frozen=True)
+class FrameEvidence:
+    """A ``FrameReport`` message, as far as planning needs it; times [ms].
+
+    ``local_whole`` says that the whole network ran here (no server in the plan).
+    """
+
+    plan_id: int
+    cut: str
+    local_whole: bool
+    finished: bool
+    head_ms: float
+    head_cpu_ms: float
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one tick came to.
+
+    Attributes:
+        plan_id: Counts plans, from 1; changes only when the plan does.
+        decision: What to run and why.
+        conditions: What the costs were made from.
+        edge_load: The robot's load and its source.
+        ranked: All candidates, best first.
+        planning_ms: Time the tick took.
+        switch_reason, switch_urgent, previous_ms: Of the last switch.
+        unusable: Servers that were not considered, and why.
+    """
+
+    plan_id: int
+    decision: Decision
+    conditions: Conditions
+    edge_load: EdgeLoadEstimate
+    ranked: tuple[Candidate, ...]
+    planning_ms: float
+    switch_reason: str
+    switch_urgent: bool
+    previous_ms: float
+    unusable: dict[str, str]
+
+    @property
+    def link(self) -> LinkState | None:
+        """Link to the chosen server, else to the first one; None without servers."""
+        links = {server.name: server.link for server in self.conditions.servers}
+        chosen = links.get(self.decision.candidate.server)
+        return chosen or next(iter(links.values()), None)
+
+    @property
+    def server_load(self) -> float:
+        """Load of the chosen server, else of the first one; NaN without servers."""
+        loads = {server.name: server.load_factor for server in self.conditions.servers}
+        chosen = loads.get(self.decision.candidate.server)
+        return chosen if chosen is not None else next(iter(loads.values()), math.nan)
+
+    def table(self, size: int) -> list[Candidate]:
+        """The best ``size`` candidates; the chosen one and all-local are always among them."""
+        chosen = self.decision.candidate
+        head = list(self.ranked[:size])
+        for wanted in (
+            next((c for c in self.ranked if c.is_local), None),
+            next((c for c in self.ranked if c.key == chosen.key), None),
+        ):
+            if wanted is not None and wanted not in head:
+                head = [*head[: size - 1], wanted] if len(head) >= size else [*head, wanted]
+        return sorted(head, key=search.rank_key)
+
+
+@dataclass
+class _Server:
+    """What is known of one server."""
+
+    estimator: LinkEstimator
+    report: ServerReport | None = None
+    heard_s: float = -math.inf
+    was_ready: bool = False
+    restarted: bool = False
+    profile: Profile | None = None
+
+
+class PlannerSession:
+    """Facts in, decisions out; not thread-safe.
+
+    The ``feed_*`` methods return True when the plan that runs now cannot go on, so that the
+    caller ticks at once instead of at its next period.
+    """
+
+    def __init__(self, settings: PlannerSettings | None = None) -> None:
+        self._settings = settings or PlannerSettings()
+        self._policy = self._make_policy()
+        self._servers: dict[str, _Server] = {}
+        self._edge_profile: Profile | None = None
+        self._edge_load = EdgeLoad()
+        self._max_uplink_bps = 0.0
+        self._plan_id = 0
+        self._cause = ''
+        self._switch = ('', False, math.nan)  # reason, urgent, previous_ms
+        self._latencies_ms: deque[float] = deque(maxlen=MEASURED_FRAMES)
+
+    def _make_policy(self) -> SwitchPolicy:
+        settings = self._settings
+        return SwitchPolicy(settings.min_gain_ms, settings.min_gain_ratio, settings.hold_ticks)
+
+    @property
+    def edge_profile(self) -> Profile | None:
+        """The robot's profile, None while unknown."""
+        return self._edge_profile
+
+    @property
+    def current_server(self) -> str:
+        """Server of the plan that runs; empty for none."""
+        current = self._policy.current
+        return current.server if current is not None else ''
+
+    @property
+    def max_uplink_bps(self) -> float:
+        """Limit on the uplink that is in force; 0 = none."""
+        return self._max_uplink_bps
+
+    @property
+    def measured_ms(self) -> float:
+        """Median latency of the last frames under the plan that runs; NaN while unknown."""
+        return statistics.median(self._latencies_ms) if self._latencies_ms else math.nan
+
+    # ---- facts -----------------------------------------------------------------------------
+
+    def set_settings(self, settings: PlannerSettings) -> None:
+        """Take new settings; another strategy or load source plans afresh."""
+        old, self._settings = self._settings, settings
+        policy = self._policy
+        policy.min_gain_ms = settings.min_gain_ms
+        policy.min_gain_ratio = settings.min_gain_ratio
+        policy.hold_ticks = settings.hold_ticks
+        if settings.link_defaults != old.link_defaults:
+            for server in self._servers.values():
+                server.estimator = LinkEstimator(settings.link_defaults)
+        changes = [
+            f'{name} = {_show(getattr(settings, name))}'
+            for name in ('strategy', 'load_source', 'private_layers', 'codecs', 'servers')
+            if getattr(settings, name) != getattr(old, name)
+        ]
+        if changes:
+            self._cause = ', '.join(changes)
+            policy.reset()
+
+    def feed_edge_profile(self, profile: Profile) -> bool:
+        """The robot's profile; another model plans afresh."""
+        old, self._edge_profile = self._edge_profile, profile
+        self._edge_load.reset_frames()
+        if old is not None and old.model_identity != profile.model_identity:
+            self._cause = f'model {profile.model}'
+            self._policy.reset()
+        return True
+
+    def feed_server_profile(self, name: str, profile: Profile) -> None:
+        """A server's profile."""
+        server = self._server(name)
+        if server is not None:
+            server.profile = profile
+
+    def feed_status(self, report: ServerReport, now_s: float) -> bool:
+        """A server's status."""
+        server = self._server(report.server)
+        if server is None:
+            return False
+        old = server.report
+        if old is not None and old.session != report.session:
+            server.restarted = server.was_ready
+            if server.estimator.dead(now_s):
+                # The silence was the process, not the link; the restarted one is to be used.
+                server.estimator = LinkEstimator(self._settings.link_defaults)
+        server.report = report
+        server.heard_s = now_s
+        if report.state == READY:
+            server.was_ready = True
+        is_current = report.server == self.current_server
+        return is_current and (report.state != READY or server.restarted)
+
+    def feed_load(self, readings: LoadReadings, now_s: float) -> None:
+        """A message of the load monitor."""
+        self._edge_load.add_readings(readings, now_s)
+
+    def feed_link(
+        self,
+        name: str,
+        kind: int,
+        nbytes: int,
+        duration_ms: float,
+        probe: bool,
+        max_uplink_bps: float,
+        now_s: float,
+    ) -> bool:
+        """A measured transfer, or a loss."""
+        server = self._server(name)
+        if server is None:
+            return False
+        limit_bps = max_uplink_bps if math.isfinite(max_uplink_bps) else 0.0
+        self._max_uplink_bps = max(limit_bps, 0.0)
+        server.estimator.add(
+            kind, nbytes, duration_ms, now_s, probe, max_uplink_bps=self._max_uplink_bps
+        )
+        return kind == LOST and name == self.current_server and server.estimator.dead(now_s)
+
+    def feed_frame(self, frame: FrameEvidence, now_s: float) -> None:
+        """The end of a frame."""
+        profile = self._edge_profile
+        if profile is None or not frame.finished:
+            return
+        if frame.plan_id == self._plan_id and self._plan_id:
+            self._latencies_ms.append(frame.latency_ms)
+        if frame.local_whole:
+            profiled_ms = profile.whole_ms
+        else:
+            cut = profile.by_id().get(frame.cut)
+            profiled_ms = cut.head_ms if cut is not None and cut.index > 0 else 0.0
+        self._edge_load.add_frame(
+            profiled_ms,
+            frame.head_ms,
+            frame.head_cpu_ms,
+            profile.load_ratios.get('schedstat', 1.0),
+            now_s,
+        )
+
+    # ---- decisions -------------------------------------------------------------------------
+
+    def tick(self, now_s: float) -> Outcome | None:
+        """Plan under the conditions of now; None while the robot's profile is unknown."""
+        profile = self._edge_profile
+        if profile is None:
+            return None
+        began_s = time.perf_counter()
+        self._forget(now_s)
+        settings = self._settings
+        edge_load = self._edge_load.estimate(profile, settings.load_source, now_s)
+        servers, unusable, lost = self._look_at_servers(profile, now_s)
+        conditions = Conditions(
+            edge_profile=profile,
+            edge_load=edge_load.factor,
+            edge_load_raw=self._edge_load.loadavg_per_core(now_s),
+            servers=servers,
+            result_codec=settings.result_codec,
+        )
+        constraints = Constraints(settings.private_layers, settings.codecs, settings.servers)
+        note = ''
+        try:
+            ranked = search.plan(settings.strategy, conditions, constraints)
+        except PlanningError as error:
+            ranked, note = [], str(error)
+        fallback = costs.local_candidate(conditions)
+        decision = self._policy.decide(ranked, now_s, lost, fallback=fallback)
+        for server in self._servers.values():
+            server.restarted = False
+        if decision.switched:
+            self._plan_id += 1
+            self._latencies_ms.clear()
+            reason = '; '.join(part for part in (self._cause, decision.reason, note) if part)
+            self._switch = (reason, decision.urgent, decision.previous_ms)
+            self._cause = ''
+        return Outcome(
+            plan_id=self._plan_id,
+            decision=decision,
+            conditions=conditions,
+            edge_load=edge_load,
+            ranked=tuple(ranked or [fallback]),
+            planning_ms=1e3 * (time.perf_counter() - began_s),
+            switch_reason=self._switch[0],
+            switch_urgent=self._switch[1],
+            previous_ms=self._switch[2],
+            unusable={**unusable, **self._waiting(now_s, unusable)},
+        )
+
+    def _look_at_servers(
+        self, profile: Profile, now_s: float
+    ) -> tuple[tuple[ServerState, ...], dict[str, str], set[str]]:
+        """Servers that can be planned with; the others with the reason; those that are lost."""
+        usable: list[ServerState] = []
+        unusable: dict[str, str] = {}
+        lost: set[str] = set()
+        for name, server in self._servers.items():
+            link = server.estimator.state(now_s, self._max_uplink_bps)
+            gone = self._gone(server, now_s)
+            if not gone and not link.alive:
+                gone = 'nothing gets through'
+            if gone:
+                unusable[name] = gone
+                if server.was_ready:
+                    lost.add(name)
+                continue
+            why_not = self._unfit(server, profile)
+            if why_not:
+                unusable[name] = why_not
+                continue
+            assert server.report is not None and server.profile is not None
+            usable.append(
+                ServerState(
+                    name, server.profile, link, server.report.load_factor, server.report.queue_ms
+                )
+            )
+        return tuple(usable), unusable, lost
+
+    def _gone(self, server: _Server, now_s: float) -> str:
+        report = server.report
+        if report is None:
+            return 'no status yet'
+        if now_s - server.heard_s > self._settings.server_timeout_s:
+            return f'silent for {now_s - server.heard_s:.1f} s'
+        if server.restarted:
+            return 'restarted'
+        if report.state != READY:
+            state = STATE_NAMES[report.state] if report.state < len(STATE_NAMES) else 'unknown'
+            return f'{state}: {report.detail}' if report.detail else state
+        return ''
+
+    def _unfit(self, server: _Server, profile: Profile) -> str:
+        report = server.report
+        assert report is not None
+        allowed = self._settings.servers
+        if allowed and report.server not in allowed:
+            return 'not among the allowed servers'
+        if report.model_identity != profile.model_identity:
+            return (
+                f'runs another model ({report.model_identity[:12] or "unknown"}, '
+                f'the robot runs {profile.model_identity[:12]})'
+            )
+        if server.profile is None:
+            return 'its profile has not arrived'
+        if server.profile.model_identity != profile.model_identity:
+            return 'its profile is of another model'
+        return ''
+
+    def _waiting(self, now_s: float, known: dict[str, str]) -> dict[str, str]:
+        return {
+            name: f'back, trusted again in {wait_s:.1f} s'
+            for name, wait_s in self._policy.blocked(now_s).items()
+            if name not in known and math.isfinite(wait_s)
+        }
+
+    def _server(self, name: str) -> _Server | None:
+        """The record of a server; None when there are too many."""
+        if not name:
+            return None
+        if name not in self._servers:
+            if len(self._servers) >= MAX_SERVERS:
+                return None
+            self._servers[name] = _Server(LinkEstimator(self._settings.link_defaults))
+        return self._servers[name]
+
+    def _forget(self, now_s: float) -> None:
+        for name, server in list(self._servers.items()):
+            if math.isfinite(server.heard_s) and now_s - server.heard_s > FORGET_SERVER_S:
+                del self._servers[name]
+
+
+def _show(value: object) -> str:
+    if isinstance(value, tuple):
+        return ', '.join(str(item) for item in value) or 'any'
+    return str(value)

@@ -1,0 +1,321 @@
+"""The planner's session: facts in, plans out. Also the robot's load estimate."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from dnn_offload.cost.link import DOWNLINK, LOST, UPLINK
+from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
+from dnn_offload.planning.edge_load import EdgeLoad, LoadReadings
+from dnn_offload.planning.session import (
+    FAILED,
+    PREPARING,
+    READY,
+    STOPPING,
+    FrameEvidence,
+    Outcome,
+    PlannerSession,
+    PlannerSettings,
+    ServerReport,
+)
+
+TICK_S = 0.2
+
+
+def make_profile(
+    whole_ms: float, identity: str = 'abc', load_ratios: dict[str, float] | None = None
+) -> Profile:
+    """Three cuts: picture, middle, all-local."""
+    picture = {'jpeg': CodecCost(10_000, 0.3, 0.2), 'raw': CodecCost(150_000, 0.0, 0.0)}
+    middle = {'int8': CodecCost(25_000, 0.2, 0.1), 'raw': CodecCost(100_000, 0.0, 0.0)}
+    cuts = (
+        CutProfile('c0', 0, 'picture', 0, 150_000, 0.0, whole_ms, codecs=picture),
+        CutProfile('c1', 1, 'pool', 1, 100_000, 0.3 * whole_ms, 0.7 * whole_ms, codecs=middle),
+        CutProfile('c2', 2, 'out', 2, 4_000, whole_ms, 0.0),
+    )
+    return Profile(
+        'torchvision:test', identity, {}, 'torch', 1, load_ratios or {}, 0.1,
+        {'raw': 4_000}, 1.0, cuts,
+    )
+
+
+class World:
+    """A session with a clock and one server."""
+
+    def __init__(self, **settings: object) -> None:
+        self.session = PlannerSession(PlannerSettings(**settings))  # type: ignore[arg-type]
+        self.now_s = 100.0
+        self.server_session = 1
+        self.server_state = READY
+        self.server_speaks = True
+        self.identity = 'abc'
+
+    def report(self, name: str = 'desk') -> bool:
+        return self.session.feed_status(
+            ServerReport(name, self.server_session, self.server_state, self.identity), self.now_s
+        )
+
+    def link(self, bps: float = 50e6, count: int = 10) -> None:
+        for nbytes in [60_000, 100_000] * (count // 2):
+            self.session.feed_link(
+                'desk', UPLINK, nbytes, 2.0 + 8e3 * nbytes / bps, False, 0.0, self.now_s
+            )
+            self.session.feed_link('desk', DOWNLINK, 4_000, 2.0, False, 0.0, self.now_s)
+
+    def load(self, factor: float) -> None:
+        self.session.feed_load(
+            LoadReadings({'auto': factor, 'procs_running': factor}, 'procs_running', factor),
+            self.now_s,
+        )
+
+    def run(self, seconds: float, load: float = 1.0) -> Outcome:
+        outcome = None
+        for _ in range(round(seconds / TICK_S)):
+            self.now_s += TICK_S
+            if self.server_speaks:
+                self.report()
+            self.load(load)
+            self.link(count=2)
+            outcome = self.session.tick(self.now_s)
+        assert outcome is not None
+        return outcome
+
+
+def offloading(**settings: object) -> World:
+    """A slow robot and a fast server, settled on the server."""
+    world = World(**settings)
+    world.session.feed_edge_profile(make_profile(100.0))
+    world.session.feed_server_profile('desk', make_profile(10.0))
+    outcome = world.run(3.0)
+    assert outcome.decision.candidate.server == 'desk'
+    return world
+
+
+def test_no_plan_without_the_robots_profile() -> None:
+    session = PlannerSession()
+    assert session.tick(1.0) is None
+
+
+def test_all_local_without_server() -> None:
+    world = World()
+    world.session.feed_edge_profile(make_profile(100.0))
+    world.server_speaks = False
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert outcome.decision.candidate.is_local
+    assert outcome.plan_id == 1
+    assert outcome.link is None
+    assert math.isnan(outcome.server_load)
+
+
+def test_offloads_and_keeps_its_plan_id() -> None:
+    world = offloading()
+    before = world.session.tick(world.now_s)
+    after = world.run(10.0)
+    assert before is not None
+    assert after.plan_id == before.plan_id
+    assert after.decision.candidate.codec == 'jpeg'
+    assert 'ms' in after.switch_reason
+    assert after.server_load == 1.0
+    assert after.link is not None
+    assert after.link.confidence > 0.3
+
+
+@pytest.mark.parametrize('state', [STOPPING, FAILED, PREPARING])
+def test_leaves_at_once_when_the_server_goes(state: int) -> None:
+    world = offloading()
+    world.server_state = state
+    assert world.report() is True  # tells the caller to tick at once
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert outcome.decision.candidate.is_local
+    assert outcome.switch_urgent
+    assert 'desk' in outcome.unusable
+
+
+def test_leaves_at_once_on_losses() -> None:
+    world = offloading()
+    urgent = [
+        world.session.feed_link('desk', LOST, 0, 0.0, False, 0.0, world.now_s) for _ in range(2)
+    ]
+    assert urgent[-1] is True
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert outcome.decision.candidate.is_local
+    assert outcome.unusable['desk'] == 'nothing gets through'
+
+
+def test_leaves_a_silent_server_and_returns_within_five_seconds() -> None:
+    world = offloading(server_timeout_s=1.0)
+    world.server_speaks = False
+    assert world.run(1.4).decision.candidate.is_local
+    world.run(10.0)
+    world.server_speaks = True
+    world.server_session = 2
+    assert world.run(5.0).decision.candidate.server == 'desk'
+
+
+def test_a_restart_is_seen_even_without_silence() -> None:
+    world = offloading()
+    world.server_session = 2
+    assert world.report() is True
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert outcome.decision.candidate.is_local
+    assert world.run(5.0).decision.candidate.server == 'desk'
+
+
+def test_another_model_is_not_used() -> None:
+    world = World()
+    world.session.feed_edge_profile(make_profile(100.0))
+    world.session.feed_server_profile('desk', make_profile(10.0))
+    world.identity = 'other'
+    outcome = world.run(3.0)
+    assert outcome.decision.candidate.is_local
+    assert 'another model' in outcome.unusable['desk']
+
+
+def test_a_server_without_profile_or_permission_is_not_used() -> None:
+    world = World()
+    world.session.feed_edge_profile(make_profile(100.0))
+    assert 'profile has not arrived' in world.run(1.0).unusable['desk']
+    world.session.feed_server_profile('desk', make_profile(10.0, 'other'))
+    assert 'profile is of another model' in world.run(1.0).unusable['desk']
+    world.session.feed_server_profile('desk', make_profile(10.0))
+    world.session.set_settings(PlannerSettings(servers=('garage',)))
+    outcome = world.run(1.0)
+    assert outcome.decision.candidate.is_local
+    assert 'not among' in outcome.unusable['desk']
+
+
+def test_privacy_acts_at_once_and_keeps_the_picture_on_the_robot() -> None:
+    world = offloading()
+    world.session.set_settings(PlannerSettings(private_layers=1))
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert outcome.decision.candidate.cut_id == 'c1'
+    assert 'private_layers = 1' in outcome.switch_reason
+    assert all(c.cut_index > 0 for c in outcome.ranked)
+    world.session.set_settings(PlannerSettings(private_layers=9))
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert outcome.decision.candidate.is_local
+
+
+def test_codecs_are_a_constraint() -> None:
+    world = offloading()
+    world.session.set_settings(PlannerSettings(codecs=('int8',)))
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert {c.codec for c in outcome.ranked} == {'int8', ''}
+
+
+def test_strategy_changes_at_once_and_remote_falls_back() -> None:
+    world = offloading()
+    world.session.set_settings(PlannerSettings(strategy='local'))
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert outcome.decision.candidate.is_local
+    assert 'strategy = local' in outcome.switch_reason
+    world.session.set_settings(PlannerSettings(strategy='remote'))
+    assert world.run(1.0).decision.candidate.cut_index == 0
+    world.server_state = STOPPING
+    assert world.run(0.4).decision.candidate.is_local
+
+
+def test_load_moves_the_plan_within_two_seconds() -> None:
+    world = World()
+    world.session.feed_edge_profile(make_profile(20.0))
+    world.session.feed_server_profile('desk', make_profile(20.0))
+    assert world.run(5.0).decision.candidate.is_local
+    assert world.run(1.0, load=3.0).decision.candidate.server == 'desk'
+
+
+def test_table_contains_chosen_and_local() -> None:
+    world = offloading()
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    table = outcome.table(2)
+    assert len(table) == 2
+    assert any(c.is_local for c in table)
+    assert any(c.key == outcome.decision.candidate.key for c in table)
+    assert len(outcome.table(100)) == len(outcome.ranked)
+
+
+def test_limit_on_the_uplink_counts() -> None:
+    world = offloading()
+    for _ in range(10):
+        world.now_s += TICK_S
+        world.report()
+        world.session.feed_link('desk', UPLINK, 10_000, 400.0, False, 2e5, world.now_s)
+        outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert world.session.max_uplink_bps == 2e5
+    assert outcome.decision.candidate.is_local
+
+
+def frame(session: PlannerSession, wall_ms: float, cpu_ms: float, now_s: float) -> None:
+    session.feed_frame(FrameEvidence(1, '', True, True, wall_ms, cpu_ms, wall_ms + 5.0), now_s)
+
+
+def test_frames_that_ran_here_give_the_load() -> None:
+    world = World()
+    world.session.feed_edge_profile(make_profile(20.0))
+    world.session.tick(world.now_s)
+    for _ in range(10):
+        world.now_s += 0.1
+        frame(world.session, 50.0, 22.0, world.now_s)
+    world.load(1.3)
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert outcome.edge_load.source == 'frames'
+    assert outcome.edge_load.factor == pytest.approx(2.5)
+    assert world.session.measured_ms == pytest.approx(55.0)
+    world.now_s += 3.0
+    world.load(1.3)
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert outcome.edge_load.source == 'procs_running'
+    assert 1.3 <= outcome.edge_load.factor < 1.5
+
+
+def test_named_source_is_taken_as_it_is() -> None:
+    load = EdgeLoad()
+    profile = make_profile(20.0, load_ratios={'schedstat': 2.0})
+    for step in range(10):
+        load.add_frame(20.0, 60.0, 25.0, 2.0, 0.1 * step)
+    load.add_readings(LoadReadings({'schedstat': 4.0, 'psi': math.nan}, 'x', 1.5), 1.0)
+    assert load.estimate(profile, 'schedstat', 1.0).factor == pytest.approx(2.0)
+    assert load.estimate(profile, 'psi', 1.0).source == 'assumed'
+    assert load.estimate(profile, 'auto', 1.0).source == 'frames'
+    assert load.estimate(profile, 'schedstat', 100.0).source == 'assumed'
+    assert load.loadavg_per_core(1.0) == 1.5
+    assert load.loadavg_per_core(100.0) == 1.0
+
+
+def test_growth_is_bounded_and_fades() -> None:
+    load = EdgeLoad()
+    for step in range(200):
+        load.add_frame(20.0, 200.0, 200.0, 1.0, 0.1 * step)
+    assert 1.4 < load.growth(20.0) <= 1.6
+    assert load.growth(20.0 + 1200.0) == pytest.approx(1.0, abs=0.01)
+    load.add_frame(math.nan, 1.0, 1.0, 1.0, 21.0)  # damaged reports do no harm
+    load.add_frame(20.0, -1.0, 1.0, 1.0, 21.0)
+
+
+def test_no_switch_in_ten_minutes_of_constant_conditions() -> None:
+    world = offloading()
+    before = world.run(20.0).plan_id
+    assert world.run(600.0).plan_id == before
+
+
+def test_the_number_of_servers_is_bounded() -> None:
+    world = World()
+    for number in range(1000):
+        world.report(f's{number}')
+    world.session.feed_edge_profile(make_profile(20.0))
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert len(outcome.unusable) == 64
