@@ -1,12 +1,14 @@
-"""What the robot hands to the uplink and what comes back: pure data and two protocols.
+"""What runtime and transport hand to each other: pure data and protocols.
 
-``runtime/engine.py`` (no ROS) and ``transport/uplink.py`` (no torch) meet here, so that
-neither imports the other.
+``runtime/engine.py`` (no ROS) and ``transport/uplink.py`` (no torch) meet here on the robot,
+``runtime/tail_server.py`` and ``transport/tensor_server.py`` on the server, so that neither
+imports the other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+import enum
 from typing import Protocol
 
 from dnn_offload.tensors import TensorSpec
@@ -91,3 +93,52 @@ class UplinkEvents(Protocol):
 
     def on_connection(self, server: str, connected: bool, reason: str) -> None:
         """A server accepted us, or was lost."""
+
+
+class Verdict(enum.Enum):
+    """How a frame ended at the server."""
+
+    OK = 'ok'
+    SUPERSEDED = 'superseded'
+    REFUSED = 'refused'
+
+
+@dataclass(frozen=True)
+class TailJob:
+    """A frame that has arrived at the server and was admitted.
+
+    Attributes:
+        client: Name of the robot's inference process.
+        frame_seq, plan_epoch: Copied into the answer.
+        cut_id: Identity of the cut whose frontier this is.
+        codec: Codec of ``payload``.
+        result_codec: Codec wanted for the answer.
+        payload: Encoded bundle.
+        arrived_s: When the last slice arrived, server's monotonic clock [s].
+        budget_ms: Time left at sending until the robot rescues the frame [ms]; 0 = no deadline.
+    """
+
+    client: str
+    frame_seq: int
+    plan_epoch: int
+    cut_id: str
+    codec: str
+    result_codec: str
+    payload: bytes
+    arrived_s: float
+    budget_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class TailResult:
+    """What became of a frame at the server; times on the server's own clock."""
+
+    job: TailJob
+    verdict: Verdict
+    reason: str = ''
+    payload: bytes = b''
+    specs: tuple[TensorSpec, ...] = ()
+    queue_ms: float = 0.0
+    decode_ms: float = 0.0
+    compute_ms: float = 0.0
+    encode_ms: float = 0.0

@@ -1,0 +1,257 @@
+"""The server's work: a short queue that forgets what is old, and one thread that computes.
+
+Each robot has one place in the queue: its newer frame takes the place of its older one, which
+is announced. Between robots the one that was served longest ago comes first, so that a fast
+robot cannot starve a slow one. No ROS here; answers leave through a callback.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+import statistics
+import threading
+import time
+
+import numpy as np
+
+from dnn_offload.codec import bundle
+from dnn_offload.cost.profile import Profile
+from dnn_offload.errors import CodecError, OffloadError
+from dnn_offload.exchange import TailJob, TailResult, Verdict
+from dnn_offload.graph.cuts import Cut
+from dnn_offload.runtime.backends.base import LoadedModel
+
+MEMORY_S = 3.0          # how long a frame says something about queue and load
+_ENOUGH_FRAMES = 3
+_SHORTEST_TAIL_MS = 0.3  # shorter ones are mostly overhead and say nothing about load
+
+
+class TailQueue:
+    """One place per robot, the longest unserved robot first. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, TailJob] = {}
+        self._served: dict[str, int] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, job: TailJob) -> TailJob | None:
+        """Take a frame; gives the older one of the same robot back, which it replaces."""
+        superseded = self._waiting.get(job.client)
+        self._waiting[job.client] = job
+        return superseded
+
+    def take(self) -> TailJob | None:
+        """The next frame to compute, if any."""
+        if not self._waiting:
+            return None
+        client = min(self._waiting, key=lambda name: self._served.get(name, 0))
+        self._count += 1
+        self._served[client] = self._count
+        return self._waiting.pop(client)
+
+    def cancel(self, client: str, frame_seq: int) -> bool:
+        """Drop a waiting frame; True if it was there."""
+        job = self._waiting.get(client)
+        if job is None or job.frame_seq != frame_seq:
+            return False
+        del self._waiting[client]
+        return True
+
+    def forget(self, client: str) -> None:
+        """The robot is gone."""
+        self._waiting.pop(client, None)
+        self._served.pop(client, None)
+
+    def clear(self) -> list[TailJob]:
+        """Empty the queue."""
+        jobs = list(self._waiting.values())
+        self._waiting.clear()
+        return jobs
+
+
+@dataclass(frozen=True)
+class TailStatistics:
+    """Where the server stands now.
+
+    Attributes:
+        served, superseded, refused: Counters since start.
+        waiting: Frames in the queue.
+        queue_ms: Expected wait of a frame that arrives now.
+        load_factor: Compute time over profiled compute time; None without fresh evidence.
+    """
+
+    served: int
+    superseded: int
+    refused: int
+    waiting: int
+    queue_ms: float
+    load_factor: float | None
+
+
+class TailServer:
+    """Computes tails, one at a time, in its own thread.
+
+    Args:
+        model: The model; used by the thread only.
+        respond: Called with every frame's end, from the thread or from ``submit``; must be
+            thread-safe.
+        log: Called with what went wrong inside, in words.
+        threads: Threads of the compute library.
+        profile: The profile of this server, for the load factor.
+        max_bytes: Most that the decoded tensors of one frame may take.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        respond: Callable[[TailResult], None],
+        *,
+        log: Callable[[str], None],
+        threads: int = 1,
+        profile: Profile | None = None,
+        max_bytes: int = 256 << 20,
+    ) -> None:
+        self._model = model
+        self._respond = respond
+        self._log = log
+        self._wanted_threads = threads
+        self._max_bytes = max_bytes
+        self._tail_ms = {cut.cut_id: cut.tail_ms for cut in profile.cuts} if profile else {}
+        self._cuts: dict[str, Cut] = {cut.cut_id: cut for cut in model.cuts}
+        self._changed = threading.Condition()
+        self._queue = TailQueue()
+        self._running = False
+        self._waits: deque[tuple[float, float]] = deque(maxlen=64)
+        self._loads: deque[tuple[float, float]] = deque(maxlen=64)
+        self._compute_ms: deque[float] = deque(maxlen=16)
+        self._served = self._superseded = self._refused = 0
+        self.thread_id = 0  # kernel's number of the compute thread, 0 before start
+        self._thread = threading.Thread(target=self._run, name='tail', daemon=True)
+
+    def start(self) -> None:
+        """Start to compute."""
+        self._running = True
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End after the frame that is being computed; waiting ones get no answer."""
+        with self._changed:
+            self._running = False
+            self._queue.clear()
+            self._changed.notify()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def submit(self, job: TailJob) -> None:
+        """Take a frame; an older one of the same robot that still waits is superseded."""
+        with self._changed:
+            superseded = self._queue.put(job)
+            if superseded is not None:
+                self._superseded += 1
+            self._changed.notify()
+        if superseded is not None:
+            waited_ms = 1e3 * (time.monotonic() - superseded.arrived_s)
+            self._respond(TailResult(superseded, Verdict.SUPERSEDED, queue_ms=waited_ms))
+
+    def cancel(self, client: str, frame_seq: int) -> None:
+        """The robot does not want this frame any more."""
+        with self._changed:
+            self._queue.cancel(client, frame_seq)
+
+    def forget(self, client: str) -> None:
+        """The robot is gone; its frame is not computed."""
+        with self._changed:
+            self._queue.forget(client)
+
+    def set_threads(self, threads: int) -> None:
+        """Change the number of compute threads before the next frame."""
+        self._wanted_threads = threads
+
+    def statistics(self, now_s: float | None = None) -> TailStatistics:
+        """Where the server stands."""
+        now_s = time.monotonic() if now_s is None else now_s
+        with self._changed:
+            waits = [wait for at_s, wait in self._waits if now_s - at_s <= MEMORY_S]
+            loads = [load for at_s, load in self._loads if now_s - at_s <= MEMORY_S]
+            typical_ms = statistics.median(self._compute_ms) if self._compute_ms else 0.0
+            # What is known now, or what frames met lately, whichever is worse.
+            backlog_ms = typical_ms * len(self._queue)
+            mean_wait_ms = statistics.fmean(waits) if waits else 0.0
+            return TailStatistics(
+                served=self._served,
+                superseded=self._superseded,
+                refused=self._refused,
+                waiting=len(self._queue),
+                queue_ms=max(backlog_ms, mean_wait_ms),
+                load_factor=statistics.median(loads) if len(loads) >= _ENOUGH_FRAMES else None,
+            )
+
+    # ---- the compute thread ----------------------------------------------------------------
+
+    def _run(self) -> None:
+        self.thread_id = threading.get_native_id()
+        threads = 0
+        while True:
+            with self._changed:
+                while self._running and not self._queue:
+                    self._changed.wait()
+                if not self._running:
+                    return
+                job = self._queue.take()
+            assert job is not None
+            if threads != self._wanted_threads:
+                threads = self._wanted_threads
+                self._model.set_threads(threads)
+            result = self._finish(job)
+            with self._changed:
+                self._served += result.verdict is Verdict.OK
+                self._refused += result.verdict is Verdict.REFUSED
+            self._respond(result)
+
+    def _finish(self, job: TailJob) -> TailResult:
+        """Compute one frame; whatever happens, it ends in a result."""
+        began_s = time.monotonic()
+        queue_ms = 1e3 * (began_s - job.arrived_s)
+        with self._changed:
+            self._waits.append((began_s, queue_ms))
+        if 0.0 < job.budget_ms < queue_ms:
+            reason = f'too late: waited {queue_ms:.0f} ms of a budget of {job.budget_ms:.0f} ms'
+            return TailResult(job, Verdict.REFUSED, reason, queue_ms=queue_ms)
+        try:
+            return replace(self._compute(job), queue_ms=queue_ms)
+        except OffloadError as error:
+            return TailResult(job, Verdict.REFUSED, str(error), queue_ms=queue_ms)
+        except Exception as error:  # one robot's frame must not end the service of all
+            self._log(f'frame {job.frame_seq} of {job.client}: {type(error).__name__}: {error}')
+            reason = f'the server failed on it: {type(error).__name__}'
+            return TailResult(job, Verdict.REFUSED, reason, queue_ms=queue_ms)
+
+    def _compute(self, job: TailJob) -> TailResult:
+        times_s = [time.monotonic()]
+        cut = self._cuts.get(job.cut_id)
+        if cut is None:
+            raise CodecError('the model has no such cut', given=job.cut_id)
+        arrays = bundle.decode(job.payload, cut.frontier, max_bytes=self._max_bytes)
+        times_s.append(time.monotonic())
+        segment = self._model.segment(cut.index, len(self._model.cuts) - 1)
+        outputs = self._model.run(segment, arrays)
+        times_s.append(time.monotonic())
+        specs = self._model.outputs
+        halved = self._model.to_half(outputs) if job.result_codec == 'fp16' else outputs
+        payload = bundle.encode(halved, specs, job.result_codec)
+        times_s.append(time.monotonic())
+        decode_ms, compute_ms, encode_ms = (1e3 * step for step in np.diff(times_s))
+        with self._changed:
+            self._compute_ms.append(compute_ms)
+            expected_ms = self._tail_ms.get(job.cut_id, 0.0)
+            if expected_ms >= _SHORTEST_TAIL_MS:
+                self._loads.append((times_s[2], compute_ms / expected_ms))
+        return TailResult(
+            job, Verdict.OK, '', payload, specs,
+            decode_ms=decode_ms, compute_ms=compute_ms, encode_ms=encode_ms,
+        )

@@ -1,0 +1,411 @@
+"""The server's side of the uplink over DDS: greeting, acknowledging, reassembling, answering.
+
+Everything that arrives is distrusted: it is deserialised under guard, belongs to a robot that
+has greeted, is admitted by its first slice before a byte is kept, and takes at most one frame
+of memory per robot. What does not fit is refused with the reason, to that robot alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+import threading
+import time
+from typing import Protocol, cast
+
+from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+
+from dnn_offload.codec.chunks import slices
+from dnn_offload.errors import RefusedError
+from dnn_offload.exchange import TailJob, TailResult, Verdict
+from dnn_offload.msg import TensorChunk, TensorResult
+from dnn_offload.tensors import TensorSpec
+from dnn_offload.transport import names, qos
+from dnn_offload.transport.conversion import (
+    byte_array,
+    header_of,
+    meta_of,
+    read_message,
+    specs_of,
+)
+from dnn_offload.transport.reassembly import Reassembler, SliceHeader
+
+MAX_MESSAGE_BYTES = 128 << 10  # a slice with 64 described tensors is below 85 kB
+MATCH_PERIOD_S = 0.02
+HOUSEKEEPING_PERIOD_S = 0.5
+DEAF_S = 2.0                   # forgotten when nobody listens to its result topic for so long
+MAX_REFUSED_CLIENTS = 8        # robots that are kept just long enough to tell them no
+REFUSED_CLIENT_S = 3.0
+MAX_REASON = 400
+
+_STATUS = {
+    Verdict.OK: TensorResult.STATUS_OK,
+    Verdict.SUPERSEDED: TensorResult.STATUS_SUPERSEDED,
+    Verdict.REFUSED: TensorResult.STATUS_REFUSED,
+}
+
+
+class Admit(Protocol):
+    """Says how large a frame may be, or refuses it; see ``runtime/admission.py``."""
+
+    def __call__(
+        self, cut_id: str, specs: tuple[TensorSpec, ...], codec: str, result_codec: str
+    ) -> int:
+        """Give the most bytes that such a frame may have; raises RefusedError."""
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Bounds of the service.
+
+    Attributes:
+        max_clients: Robots served at a time.
+        client_timeout_s: A robot that sends nothing for so long is forgotten.
+        max_request_bytes: Larger frames are refused.
+    """
+
+    max_clients: int = 8
+    client_timeout_s: float = 15.0
+    max_request_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True)
+class ServiceHooks:
+    """What the service calls, from the executor's thread.
+
+    Attributes:
+        admit: See ``Admit``.
+        on_frame: A frame is complete.
+        on_cancel: A robot has abandoned a frame.
+        on_forget: A robot is gone.
+    """
+
+    admit: Admit
+    on_frame: Callable[[TailJob], None]
+    on_cancel: Callable[[str, int], None]
+    on_forget: Callable[[str], None]
+
+
+@dataclass
+class _Client:
+    name: str
+    publisher: Publisher
+    frames: Reassembler
+    heard_s: float
+    listens_s: float
+    accepted: bool = False
+    greeted: bool = True       # a HELLO waits for its answer
+    refusal: str = ''
+
+
+@dataclass
+class ServiceCounters:
+    """What has come and gone since start."""
+
+    refused: int = 0
+    ignored: int = 0
+    frames: int = 0
+    longest_publish_ms: float = field(default=0.0)
+
+
+class TensorServer:
+    """Receives frames of several robots and sends them their answers.
+
+    Args:
+        node: Node to publish and subscribe with.
+        rendezvous: Absolute namespace in which robots and servers meet.
+        server: Our name.
+        model_identity: Digest of our model; robots with another one are refused.
+        hooks: See ``ServiceHooks``.
+        settings: Bounds; may be replaced while running.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        rendezvous: str,
+        server: str,
+        model_identity: str,
+        hooks: ServiceHooks,
+        settings: ServiceSettings,
+    ) -> None:
+        self._node = node
+        self._rendezvous = names.check_rendezvous(rendezvous)
+        self._server = server
+        self._model_identity = model_identity
+        self._hooks = hooks
+        self.settings = settings
+        self.counters = ServiceCounters()
+        self._log = node.get_logger()
+        self._lock = threading.Lock()  # publishers vanish here while the worker answers
+        self._clients: dict[str, _Client] = {}
+        self._subscription = node.create_subscription(
+            TensorChunk, names.tensors(self._rendezvous, server), self._take,
+            qos.tensors(qos.TENSOR_READER_DEPTH), raw=True,
+        )
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        self._matching = node.create_timer(MATCH_PERIOD_S, self._answer_greetings, clock=steady)
+        self._matching.cancel()
+        self._housekeeping = node.create_timer(
+            HOUSEKEEPING_PERIOD_S, self._keep_house, clock=steady
+        )
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """Robots that are served."""
+        return tuple(client.name for client in self._clients.values() if client.accepted)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of frames that are not complete [byte]."""
+        return sum(client.frames.held_bytes for client in self._clients.values())
+
+    def stop(self) -> None:
+        """Forget all robots and stop to listen."""
+        self._node.destroy_timer(self._matching)
+        self._node.destroy_timer(self._housekeeping)
+        self._node.destroy_subscription(self._subscription)
+        for name in list(self._clients):
+            self._forget(name, 'the service ends')
+
+    def respond(self, result: TailResult) -> None:
+        """Send a frame's end to its robot; from any thread."""
+        job = result.job
+        message = self._message(job.client, TensorChunk.KIND_TENSORS, job.frame_seq)
+        message.status = _STATUS[result.verdict]
+        message.plan_epoch = job.plan_epoch
+        message.reason = result.reason[:MAX_REASON]
+        message.queue_ms = result.queue_ms
+        message.decode_ms = result.decode_ms
+        message.compute_ms = result.compute_ms
+        message.encode_ms = result.encode_ms
+        parts = [memoryview(b'')]
+        if result.verdict is Verdict.OK:
+            parts = slices(result.payload)
+            message.codec = job.result_codec
+            message.tensors = [meta_of(spec) for spec in result.specs]
+        elif result.verdict is Verdict.REFUSED:
+            self.counters.refused += 1
+        message.chunk_count = len(parts)
+        message.total_bytes = len(result.payload)
+        for index, part in enumerate(parts):
+            message.chunk_index = index
+            message.data = byte_array(part)
+            message.service_ms = 1e3 * (time.monotonic() - job.arrived_s)
+            self._send(job.client, message)
+            message.tensors = []
+
+    # ---- what arrives ----------------------------------------------------------------------
+
+    def _take(self, serialised: bytes) -> None:
+        now_s = time.monotonic()
+        try:
+            if len(serialised) > MAX_MESSAGE_BYTES:
+                raise RefusedError('message is too large', given=f'{len(serialised)} bytes',
+                                   allowed=f'{MAX_MESSAGE_BYTES}')
+            message = cast(TensorChunk, read_message(serialised, TensorChunk))
+            names.check_name(message.client, 'robot')
+            if message.server != self._server:
+                raise RefusedError('message is for another server', given=message.server[:64],
+                                   allowed=self._server)
+        except RefusedError as error:
+            self._ignore(str(error))
+            return
+        if message.kind == TensorChunk.KIND_HELLO:
+            self._greet(message, now_s)
+            return
+        client = self._clients.get(message.client)
+        if client is None or not client.accepted:
+            self._ignore(f'robot {message.client!r} has not greeted')
+            return
+        client.heard_s = now_s
+        if message.kind == TensorChunk.KIND_TENSORS:
+            self._take_slice(client, message, now_s)
+        elif message.kind == TensorChunk.KIND_PROBE:
+            self._acknowledge(client, message, len(message.data))
+        elif message.kind == TensorChunk.KIND_CANCEL:
+            client.frames.abandon(message.frame_seq)
+            self._hooks.on_cancel(client.name, message.frame_seq)
+        elif message.kind == TensorChunk.KIND_BYE:
+            self._forget(client.name, 'it said good-bye')
+        else:
+            self._ignore(f'robot {client.name!r} sends an unknown kind: {message.kind}')
+
+    def _take_slice(self, client: _Client, message: TensorChunk, now_s: float) -> None:
+        try:
+            if message.model_identity != self._model_identity:
+                client.frames.abandon(message.frame_seq)
+                raise RefusedError(
+                    'frame is of another model', given=message.model_identity[:16],
+                    allowed=self._model_identity[:16],
+                )
+            header = header_of(message)
+            specs = specs_of(message.tensors) if message.chunk_index == 0 else ()
+            arrival = client.frames.add(header, specs, memoryview(message.data))
+        except RefusedError as error:
+            self._refuse(client, message, str(error))
+            return
+        self._acknowledge(client, message, arrival.received_bytes if arrival else 0)
+        if arrival is None or arrival.payload is None:
+            return
+        self.counters.frames += 1
+        self._hooks.on_frame(
+            TailJob(
+                client.name, header.frame_seq, header.plan_epoch, header.cut_id, header.codec,
+                arrival.first.result_codec, arrival.payload, now_s,
+                max(message.budget_ms, 0.0),
+            )
+        )
+
+    def _admit(self, header: SliceHeader, specs: tuple[TensorSpec, ...]) -> int:
+        return self._hooks.admit(header.cut_id, specs, header.codec, header.result_codec)
+
+    # ---- robots come and go ----------------------------------------------------------------
+
+    def _greet(self, message: TensorChunk, now_s: float) -> None:
+        name = message.client
+        client = self._clients.get(name)
+        refusal = self._why_not(message, client)
+        if client is None:
+            refused = sum(not known.accepted for known in self._clients.values())
+            if refusal and refused >= MAX_REFUSED_CLIENTS:
+                self._ignore(f'robot {name!r}: {refusal}')
+                return
+            publisher = self._node.create_publisher(
+                TensorResult, names.results(self._rendezvous, name), qos.results()
+            )
+            client = _Client(name, publisher, self._new_reassembler(), now_s, now_s)
+            with self._lock:
+                self._clients[name] = client
+        else:  # it has lost us: nothing of before counts
+            client.frames = self._new_reassembler()
+            self._hooks.on_forget(name)
+        client.heard_s = now_s
+        client.greeted = True
+        client.refusal = refusal
+        client.accepted = client.accepted and not refusal
+        self._answer_greetings()
+        if client.greeted:
+            self._matching.reset()
+
+    def _why_not(self, message: TensorChunk, client: _Client | None) -> str:
+        if message.model_identity != self._model_identity:
+            return (
+                f'the server runs another model; given: {message.model_identity[:16]}; '
+                f'allowed: {self._model_identity[:16]}'
+            )
+        places = self.settings.max_clients
+        others = sum(
+            not known.refusal for known in self._clients.values() if known is not client
+        )
+        if others >= places:
+            return f'the server is full: it serves {places} robots; raise max_clients'
+        return ''
+
+    def _new_reassembler(self) -> Reassembler:
+        return Reassembler(self._admit, self.settings.max_request_bytes)
+
+    def _answer_greetings(self) -> None:
+        """Answer each HELLO once the robot's subscription is known, else it would miss it."""
+        waiting = False
+        for client in self._clients.values():
+            if not client.greeted:
+                continue
+            if client.publisher.get_subscription_count() == 0:
+                waiting = True
+                continue
+            client.greeted = False
+            message = self._message(client.name, TensorChunk.KIND_HELLO, 0)
+            message.status = TensorResult.STATUS_REFUSED
+            message.reason = client.refusal[:MAX_REASON]
+            if not client.refusal:
+                message.status = TensorResult.STATUS_ACCEPTED
+                if not client.accepted:
+                    self._log.info(f'robot {client.name!r} is served')
+                client.accepted = True
+            else:
+                self.counters.refused += 1
+                self._log.warning(f'robot {client.name!r} is refused: {client.refusal}',
+                                  throttle_duration_sec=5.0)
+            self._send(client.name, message)
+        if not waiting:
+            self._matching.cancel()
+
+    def _keep_house(self) -> None:
+        """Forget robots that are silent or gone."""
+        now_s = time.monotonic()
+        for client in list(self._clients.values()):
+            silent_s = now_s - client.heard_s
+            if client.publisher.get_subscription_count() > 0:
+                client.listens_s = now_s
+            deaf_s = now_s - client.listens_s
+            if client.refusal and silent_s > REFUSED_CLIENT_S:
+                self._forget(client.name, 'it was refused')
+            elif silent_s > self.settings.client_timeout_s:
+                self._forget(client.name, f'nothing came for {silent_s:.1f} s')
+            elif deaf_s > DEAF_S:
+                self._forget(client.name, f'it has not listened for {deaf_s:.1f} s')
+
+    def _forget(self, name: str, why: str) -> None:
+        with self._lock:
+            client = self._clients.pop(name)
+        self._node.destroy_publisher(client.publisher)
+        self._hooks.on_forget(name)
+        if client.accepted:
+            self._log.info(f'robot {name!r} is forgotten: {why}')
+
+    # ---- sending ---------------------------------------------------------------------------
+
+    def _message(self, client: str, kind: int, frame_seq: int) -> TensorResult:
+        message = TensorResult()
+        message.client = client
+        message.server = self._server
+        message.model_identity = self._model_identity
+        message.request_kind = kind
+        message.frame_seq = frame_seq
+        return message
+
+    def _acknowledge(self, client: _Client, message: TensorChunk, received: int) -> None:
+        answer = self._message(client.name, message.kind, message.frame_seq)
+        answer.status = TensorResult.STATUS_RECEIVED
+        answer.plan_epoch = message.plan_epoch
+        answer.chunk_index = message.chunk_index
+        answer.chunk_count = message.chunk_count
+        answer.received_bytes = received
+        self._send(client.name, answer)
+
+    def _refuse(self, client: _Client, message: TensorChunk, reason: str) -> None:
+        self.counters.refused += 1
+        self._log.warning(
+            f'frame {message.frame_seq} of robot {client.name!r} is refused: {reason}',
+            throttle_duration_sec=1.0,
+        )
+        answer = self._message(client.name, message.kind, message.frame_seq)
+        answer.status = TensorResult.STATUS_REFUSED
+        answer.plan_epoch = message.plan_epoch
+        answer.chunk_index = message.chunk_index
+        answer.reason = reason[:MAX_REASON]
+        self._send(client.name, answer)
+
+    def _ignore(self, why: str) -> None:
+        """Something that cannot be answered: nobody is known to listen."""
+        self.counters.ignored += 1
+        self._log.warning(f'message is ignored: {why}', throttle_duration_sec=1.0)
+
+    def _send(self, name: str, message: TensorResult) -> None:
+        with self._lock:
+            client = self._clients.get(name)
+            if client is None:
+                return
+            began_s = time.monotonic()
+            try:
+                client.publisher.publish(message)
+            except (RCLError, InvalidHandle) as error:
+                if self._node.context.ok():
+                    self._log.error(f'cannot answer {name!r}: {error}',
+                                    throttle_duration_sec=1.0)
+            took_ms = 1e3 * (time.monotonic() - began_s)
+            self.counters.longest_publish_ms = max(self.counters.longest_publish_ms, took_ms)
