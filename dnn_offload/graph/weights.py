@@ -3,23 +3,41 @@
 safetensors keeps C-contiguous tensors only, so a channels_last weight (O, I, h, w) is written
 as its (O, h, w, I) permutation, which lies in the file exactly as it shall lie in memory:
 loading it back is a view on the mapped file, no copy.
+
+Every weight starts at a multiple of 64 bytes, with tensors named ``padding.N`` in the gaps (the
+format knows no gaps): a matrix product rounds differently when its weights are not aligned to
+16 bytes (measured), and two ends shall compute the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import json
 import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 import torch
 
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.program import Program, WeightSpec
 
 WEIGHTS_FILE = 'weights.safetensors'
+ALIGNMENT = 64
 Weights = dict[str, torch.Tensor]
+
+_SAFETENSORS_DTYPES = {
+    torch.bool: 'BOOL',
+    torch.uint8: 'U8',
+    torch.int8: 'I8',
+    torch.int16: 'I16',
+    torch.int32: 'I32',
+    torch.int64: 'I64',
+    torch.float16: 'F16',
+    torch.bfloat16: 'BF16',
+    torch.float32: 'F32',
+    torch.float64: 'F64',
+}
 
 
 def lay_out(tensor: torch.Tensor, *, convolution: bool) -> torch.Tensor:
@@ -54,13 +72,36 @@ def save_weights(folder: Path | str, weights: Mapping[str, torch.Tensor]) -> Pat
     path = Path(folder) / WEIGHTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f'.{os.getpid()}.part')
-    flat = {
-        name: tensor.permute(0, 2, 3, 1) if _is_channels_last(tensor) else tensor
+    flat = [
+        (name, tensor.permute(0, 2, 3, 1) if _is_channels_last(tensor) else tensor)
         for name, tensor in weights.items()
-    }
-    save_file(flat, str(temporary))
+    ]
+    header = json.dumps(dict(_entries(flat)), separators=(',', ':')).encode()
+    header += b' ' * (-(8 + len(header)) % ALIGNMENT)
+    with temporary.open('wb') as file:
+        file.write(len(header).to_bytes(8, 'little'))
+        file.write(header)
+        for _, tensor in flat:
+            data = memoryview(tensor.detach().reshape(-1).view(torch.uint8).numpy())
+            file.write(data)
+            file.write(bytes(-len(data) % ALIGNMENT))
     os.replace(temporary, path)
     return path
+
+
+def _entries(flat: list[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, dict[str, object]]]:
+    """The header of a safetensors file: each tensor, and the padding after it."""
+    start = 0
+    for number, (name, tensor) in enumerate(flat):
+        end = start + tensor.numel() * tensor.element_size()
+        dtype = _SAFETENSORS_DTYPES[tensor.dtype]
+        yield name, {'dtype': dtype, 'shape': list(tensor.shape), 'data_offsets': [start, end]}
+        start = end + -end % ALIGNMENT
+        if start > end:
+            yield (
+                f'padding.{number}',
+                {'dtype': 'U8', 'shape': [start - end], 'data_offsets': [end, start]},
+            )
 
 
 def load_weights(folder: Path | str, program: Program) -> Weights:
