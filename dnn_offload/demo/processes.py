@@ -5,7 +5,7 @@ No ROS here: a node is an executable with arguments. A child never outlives its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import ctypes
 from dataclasses import dataclass, field
 import os
@@ -124,6 +124,46 @@ class NodeProcess:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
             return  # all of the group has ended
+
+
+def node_process(
+    prefix: Path,
+    name: str,
+    namespace: str,
+    parameters: Mapping[str, object],
+    *,
+    cores: frozenset[int],
+    log_dir: Path,
+    remappings: Mapping[str, str] | None = None,
+) -> NodeProcess:
+    """Describe a node of this package.
+
+    Args:
+        prefix: Prefix under which the package is installed.
+        name: Executable, e.g. ``camera_node``.
+        namespace: Its namespace, e.g. ``/robot``.
+        parameters: Start-up parameters.
+        cores: Cores that it may use.
+        log_dir: Folder of its log, named after namespace and node.
+        remappings: Topic to topic.
+    """
+    command = [str(prefix / 'lib' / 'dnn_offload' / name), '--ros-args', '-r', f'__ns:={namespace}']
+    for old, new in (remappings or {}).items():
+        command += ['-r', f'{old}:={new}']
+    for key, value in parameters.items():
+        command += ['-p', f'{key}:={_yaml(value)}']
+    log_dir.mkdir(parents=True, exist_ok=True)
+    log_path = log_dir / f'{namespace.strip("/").replace("/", "_")}_{name}.log'
+    return NodeProcess(name, command, cores, log_path)
+
+
+def _yaml(value: object) -> str:
+    """A parameter value as the command line of a ROS node takes it."""
+    if isinstance(value, bool):
+        return 'true' if value else 'false'
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return repr(value)
 
 
 def stop_all(processes: Sequence[NodeProcess]) -> None:

@@ -17,7 +17,7 @@ from dnn_offload.demo.live_view import LiveView
 from dnn_offload.demo.outcome_files import write_outcome
 from dnn_offload.demo.phases import AUTO, PHASES, Phase
 from dnn_offload.demo.pictures import SnapshotStore
-from dnn_offload.demo.processes import Cores, NodeProcess, share_cores, stop_all
+from dnn_offload.demo.processes import NodeProcess, node_process, share_cores, stop_all
 from dnn_offload.demo.recorder import Recorder, wait_until
 from dnn_offload.demo.verdict import (
     PhaseFinding,
@@ -86,7 +86,7 @@ class Demo:
         options, cores = self._options, self._cores
         video = options.out / 'drive.mp4'
         shared = {'model': options.model, 'cache_dir': str(options.cache_dir.expanduser())}
-        described: tuple[tuple[str, str, Cores | frozenset[int], dict[str, object]], ...] = (
+        described: tuple[tuple[str, str, frozenset[int], dict[str, object]], ...] = (
             ('remote_inference_node', SERVER_NAMESPACE, cores.server,
              {**shared, 'server_id': SERVER_ID}),
             ('local_inference_node', ROBOT_NAMESPACE, cores.robot,
@@ -97,17 +97,13 @@ class Demo:
             ('camera_node', ROBOT_NAMESPACE, cores.robot,
              {'source': str(video), 'rate_hz': options.rate_hz, 'loop': True}),
         )
-        nodes = {}
-        for name, namespace, node_cores, parameters in described:
-            program = options.prefix / 'lib' / 'dnn_offload' / name
-            command = [str(program), '--ros-args', '-r', f'__ns:={namespace}']
-            for key, value in parameters.items():
-                command += ['-p', f'{key}:={_yaml(value)}']
-            assert isinstance(node_cores, frozenset)
-            nodes[name] = NodeProcess(
-                name, command, node_cores, options.out / 'logs' / f'{name}.log'
+        nodes = {
+            name: node_process(
+                options.prefix, name, namespace, parameters, cores=node_cores,
+                log_dir=options.out / 'logs',
             )
-        (options.out / 'logs').mkdir(exist_ok=True)
+            for name, namespace, node_cores, parameters in described
+        }
         for node in nodes.values():
             node.log_path.unlink(missing_ok=True)
         return nodes
@@ -262,15 +258,6 @@ def live_values(recorder: Recorder) -> dict[str, float | str]:
             'dropped': report.dropped,
         }
     return values
-
-
-def _yaml(value: object) -> str:
-    """A parameter value as the command line of a ROS node takes it."""
-    if isinstance(value, bool):
-        return 'true' if value else 'false'
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return repr(value)
 
 
 def run(options: DemoOptions, console: Console, spin_up: Callable[[], None]) -> int:

@@ -1,0 +1,99 @@
+"""Pictures from whatever camera driver there is: reliability adopted, any encoding read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+from cv_bridge import CvBridge, CvBridgeError
+import numpy as np
+from rclpy.qos import ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import Image
+
+from dnn_offload.errors import ImageError
+from dnn_offload.nodes.base import OffloadNode
+from dnn_offload.transport.qos import newest_only
+
+CHECK_PERIOD_S = 1.0
+MAX_PIXELS = 64 << 20
+
+
+class ImageIntake:
+    """Subscribes to ``image_raw`` and keeps its reliability equal to the publisher's.
+
+    A reliable subscriber hears nothing from a best-effort camera; a best-effort subscriber
+    loses pictures of a reliable one between processes. So it asks who publishes, and changes.
+
+    Args:
+        node: The node; the subscription ends with its ``deactivate``.
+        callback: Gets every picture.
+    """
+
+    def __init__(self, node: OffloadNode, callback: Callable[[Image], None]) -> None:
+        self._node = node
+        self._callback = callback
+        self._reliable = True
+        self._subscription = self._subscribe()
+        node.every(CHECK_PERIOD_S, self._adopt)
+
+    def _subscribe(self) -> Subscription:
+        return self._node.subscribe(
+            Image, 'image_raw', self._callback, newest_only(self._reliable)
+        )
+
+    def _adopt(self) -> None:
+        topic = self._subscription.topic_name
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        if not publishers:
+            return
+        reliable = all(
+            info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in publishers
+        )
+        if reliable != self._reliable:
+            self._reliable = reliable
+            self._node.end(self._subscription)
+            self._subscription = self._subscribe()
+            kind = 'reliable' if reliable else 'best effort'
+            self._node.get_logger().info(f'{topic} is published {kind}: subscribed the same way')
+
+
+class ImageReader:
+    """Turns an image message of any encoding that cv_bridge converts into RGB."""
+
+    def __init__(self) -> None:
+        self._bridge = CvBridge()
+
+    def rgb(self, message: Image) -> np.ndarray:
+        """The picture as uint8 (H, W, 3), RGB.
+
+        Raises:
+            ImageError: Size and data do not fit, or the encoding cannot be converted.
+        """
+        height, width, step = message.height, message.width, message.step
+        if height == 0 or width == 0 or height * width > MAX_PIXELS:
+            raise ImageError(
+                'picture has an impossible size', given=f'{width} x {height}',
+                allowed=f'1 .. {MAX_PIXELS} pixels',
+            )
+        if len(message.data) != height * step:
+            raise ImageError(
+                'picture is damaged', given=f'{len(message.data)} bytes',
+                allowed=f'{height} rows of {step} bytes',
+            )
+        if message.encoding in ('rgb8', 'bgr8') and step == 3 * width:
+            # The common case without cv_bridge's copies.
+            flat: np.ndarray = np.frombuffer(message.data, np.uint8)
+            picture = flat.reshape(height, width, 3)
+            if message.encoding == 'rgb8':
+                return picture
+            return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+        try:
+            converted: Any = self._bridge.imgmsg_to_cv2(message, 'rgb8')
+        except (CvBridgeError, ValueError, TypeError, KeyError, cv2.error) as error:
+            raise ImageError(
+                'picture cannot be converted to RGB', given=message.encoding,
+                allowed='any encoding that cv_bridge converts to rgb8', hint=str(error)[:200],
+            ) from error
+        return np.ascontiguousarray(converted, dtype=np.uint8)

@@ -1,0 +1,331 @@
+"""The robot's inference node: pictures in, detections out, whatever the link does.
+
+All cleverness is in ``runtime/engine.py``; this node connects it: images to frames, plans to
+switches, outcomes to messages. Until the network is prepared (a child process exports and
+profiles it) no picture enters.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+import socket
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from dnn_offload.cost.profile import Profile
+from dnn_offload.errors import ImageError, OffloadError
+from dnn_offload.graph.fingerprint import TOLERANCE, distance
+from dnn_offload.graph.program import Program
+from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
+from dnn_offload.nodes import base
+from dnn_offload.nodes.base import ERROR, OK, WARN, OffloadNode
+from dnn_offload.nodes.image_intake import ImageIntake, ImageReader
+from dnn_offload.nodes.local_outputs import REPORT_DEPTH, ResultOutput, frame_report
+from dnn_offload.nodes.local_parameters import NODE, PARAMETERS
+from dnn_offload.runtime.backends.torch_backend import TorchBackend
+from dnn_offload.runtime.engine import InferenceEngine
+from dnn_offload.runtime.frames import FramePlan, FrameRecord
+from dnn_offload.runtime.gil import GilMonitor
+from dnn_offload.runtime.outcomes import Outcome
+from dnn_offload.runtime.plan_slot import PlanRequest
+from dnn_offload.runtime.preparation import Preparation
+from dnn_offload.runtime.settings import EngineSettings
+from dnn_offload.transport import names
+from dnn_offload.transport.link import LinkTiming
+from dnn_offload.transport.qos import latched
+from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
+from dnn_offload.vision.preprocess import Mapping, PreprocessSpec, prepare
+
+POLL_PERIOD_S = 0.1
+ENGINE_PARAMETERS = ('deadline_ms', 'window', 'result_codec')
+UPLINK_PARAMETERS = ('max_uplink_bps', 'server_timeout_s', 'probe_period_s')
+
+
+class LocalInferenceNode(OffloadNode):
+    """See the module; hooks as in ``OffloadNode``, engine events as in ``EngineEvents``."""
+
+    NODE = NODE
+    PARAMETERS = PARAMETERS
+
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__(**node_arguments)
+        self._preparation: Preparation | None = None
+        self._poll_timer: Any = None
+        self._progress = 'waiting'
+        self._failed = ''
+        self._program: Program | None = None
+        self._profile: Profile | None = None
+        self._folder: Path | None = None
+        self._preprocess: PreprocessSpec | None = None
+        self._output: ResultOutput | None = None
+        self._engine: InferenceEngine | None = None
+        self._uplink: DdsUplink | None = None
+        self._reader = ImageReader()
+        self._wanted: PlanRequest | None = None
+        self._gil: GilMonitor | None = None
+        self._undrawn: tuple[int, list[Any]] = (0, [])
+
+    # -- lifecycle hooks ----------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Publishers, and the child process that prepares the network."""
+        names.check_rendezvous(self.setting('rendezvous_namespace'))
+        self._failed = ''
+        self._reports = self.advertise(FrameReport, 'frame_report', REPORT_DEPTH)
+        self._samples = self.advertise(LinkSample, 'link_sample', REPORT_DEPTH)
+        self._profile_publisher = self.create_publisher(String, 'edge_profile', latched())
+        self._preparation = Preparation.from_settings(self.setting, role='edge')
+        self._preparation.start()
+        self._poll_timer = self.create_timer(POLL_PERIOD_S, self.guarded(self._poll))
+
+    def activate(self) -> None:
+        """Open traffic, now or as soon as the network is ready."""
+        self.subscribe(Plan, 'plan', self._take_plan, latched())
+        self.subscribe(Load, 'load', self._take_load, 1)
+        if self._program is not None:
+            self._open()
+
+    def deactivate(self) -> None:
+        """End the stream: every frame left gets its outcome before this returns."""
+        engine, uplink = self._engine, self._uplink
+        self._engine = self._uplink = None
+        if engine is not None:
+            engine.stop()
+        if uplink is not None:
+            uplink.stop()
+        if self._gil is not None:
+            self._gil.stop()
+            self._gil = None
+
+    def cleanup(self) -> None:
+        """Give the network back."""
+        if self._preparation is not None:
+            self._preparation.stop()
+            self._preparation = None
+        if self._poll_timer is not None:
+            self.destroy_timer(self._poll_timer)
+            self._poll_timer = None
+            self.destroy_publisher(self._profile_publisher)
+        if self._output is not None:
+            self._output.close()
+            self._output = None
+        self._program = self._profile = self._folder = None
+
+    # -- preparing ----------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        """Follow the preparation; not a model callback, so a failure is said once."""
+        if self._preparation is None or self._program is not None or self._failed:
+            return
+        progress = self._preparation.poll()
+        self._progress = f'{progress.stage}: {progress.message}'
+        if progress.failed:
+            self._failed = progress.message
+            self.get_logger().error(f'cannot prepare the network: {progress.message}')
+        elif progress.done and progress.folder is not None:
+            self._prepared(progress.folder, progress.profile_path)
+
+    def _prepared(self, folder: Path, profile_path: Path | None) -> None:
+        program = Program.load(folder)
+        self._folder = folder
+        self._preprocess = PreprocessSpec.from_json(dict(program.preprocess))
+        if profile_path is not None:
+            text = profile_path.read_text(encoding='utf-8')
+            self._profile = Profile.from_json(text)
+            self._profile_publisher.publish(String(data=text))
+        self._output = ResultOutput(
+            self, program.source, program.task, program.class_names, program.stamp,
+            self._reader.rgb,
+        )
+        self._program = program
+        self.get_logger().info(
+            f'{program.source} is prepared: {len(program.cuts)} cuts, whole network '
+            + (f'{self._profile.whole_ms:.1f} ms' if self._profile else 'not profiled')
+        )
+        if self.is_active:
+            self._open()
+
+    def _open(self) -> None:
+        """Start engine, uplink and pictures."""
+        assert self._folder is not None and self._program is not None
+        model = TorchBackend().load(self._folder)
+        engine = InferenceEngine(
+            model, self, self._engine_settings(), clock_s=self._clock_s, profile=self._profile
+        )
+        prefix = self.setting('client_id') or f'{socket.gethostname()}{self.get_namespace()}'
+        uplink = DdsUplink(
+            self, self.setting('rendezvous_namespace'), names.new_client_id(prefix),
+            self._program.identity, engine, settings=self._uplink_settings(),
+            accept_server=self._accept_server, on_link_sample=self._publish_sample,
+        )
+        engine.start(uplink)
+        self._engine, self._uplink = engine, uplink
+        if self._wanted is not None:
+            engine.set_plan(self._wanted)
+        self._watch_gil()
+        ImageIntake(self, self._take_image)
+
+    def _engine_settings(self) -> EngineSettings:
+        return EngineSettings(
+            deadline_ms=self.setting('deadline_ms'), window=self.setting('window'),
+            threads=self.setting('threads'), result_codec=self.setting('result_codec'),
+        )
+
+    def _uplink_settings(self) -> UplinkSettings:
+        timing = LinkTiming(
+            server_timeout_s=self.setting('server_timeout_s'),
+            probe_period_s=self.setting('probe_period_s'),
+        )
+        return UplinkSettings(max_uplink_bps=self.setting('max_uplink_bps'), timing=timing)
+
+    def on_parameters_changed(self, changed: dict[str, Any]) -> None:
+        """Apply live."""
+        if self._engine is not None:
+            engine_changes = {k: v for k, v in changed.items() if k in ENGINE_PARAMETERS}
+            if engine_changes:
+                self._engine.configure(**engine_changes)
+        if self._uplink is not None and any(name in changed for name in UPLINK_PARAMETERS):
+            self._uplink.configure(self._uplink_settings())
+        if 'gil_monitor' in changed:
+            self._watch_gil()
+
+    def _watch_gil(self) -> None:
+        wanted = self.setting('gil_monitor') and self._engine is not None
+        if wanted and self._gil is None:
+            self._gil = GilMonitor()
+            self._gil.start()
+        elif not wanted and self._gil is not None:
+            self._gil.stop()
+            self._gil = None
+
+    def _accept_server(self, status: ServerStatus) -> str:
+        """'' if the server computes what we compute; its identity is checked already."""
+        assert self._program is not None
+        gap = distance(self._program.fingerprint, tuple(status.fingerprint))
+        if gap <= TOLERANCE:
+            return ''
+        return (
+            f'its outputs for the test picture differ by {gap:.2g} (relative; allowed '
+            f'{TOLERANCE:g}): compare versions of torch on both sides'
+        )
+
+    # -- what comes in ------------------------------------------------------------------
+
+    def _clock_s(self) -> float:
+        return float(self.get_clock().now().nanoseconds) / 1e9
+
+    def _take_image(self, message: Image) -> None:
+        engine, spec = self._engine, self._preprocess
+        if engine is None or spec is None:
+            return
+        stamp = message.header.stamp
+        stamp_s = stamp.sec + stamp.nanosec / 1e9
+
+        def picture() -> tuple[np.ndarray, Mapping]:
+            return prepare(self._reader.rgb(message), spec)
+
+        engine.enter(stamp_s, message, picture)
+
+    def _take_plan(self, message: Plan) -> None:
+        if self._program is not None and message.model_identity != self._program.identity:
+            self.get_logger().warning(
+                f'plan {message.plan_id} is for another model ({message.model_identity[:12]}); '
+                'the old plan goes on', throttle_duration_sec=5.0,
+            )
+            return
+        wanted = PlanRequest(message.plan_id, message.cut, message.codec, message.server)
+        if wanted == self._wanted:
+            return
+        self._wanted = wanted
+        if self._engine is not None:
+            self._engine.set_plan(wanted)
+
+    def _take_load(self, message: Load) -> None:
+        if self._engine is not None and np.isfinite(message.factor) and message.factor > 0.0:
+            self._engine.note_load(float(message.factor))
+
+    # -- EngineEvents: on the responder's thread ----------------------------------------
+
+    def finish(self, outputs: list[np.ndarray], mapping: Mapping) -> list[Any]:
+        """Decode the outputs."""
+        assert self._output is not None
+        return self._output.finish(outputs, mapping)
+
+    def on_result(self, record: FrameRecord, result: list[Any]) -> None:
+        """Publish the result; the picture is drawn after the report, it delays nobody."""
+        assert self._output is not None
+        self._output.publish(record, result)
+        self._undrawn = (record.frame_seq, result)
+
+    def on_report(self, record: FrameRecord) -> None:
+        """Publish the frame's end."""
+        self._reports.publish(frame_report(record))
+        frame_seq, result = self._undrawn
+        if frame_seq == record.frame_seq and record.outcome is not Outcome.DROPPED:
+            assert self._output is not None
+            self._output.draw(record, result)
+
+    def on_plan(self, plan: FramePlan) -> None:
+        """A plan is in force."""
+        where = f'cut {plan.cut_index} ({plan.label}) {plan.codec} @ {plan.server}'
+        self.get_logger().info(
+            f'plan {plan.plan_id} runs as epoch {plan.epoch}: '
+            + ('all on the robot' if plan.is_local else where)
+        )
+
+    def on_error(self, text: str, frame_seq: int) -> None:
+        """Say what failed."""
+        where = f'frame {frame_seq}: ' if frame_seq else ''
+        self.get_logger().warning(f'{where}{text}', throttle_duration_sec=1.0)
+
+    def on_connection(self, server: str, connected: bool, reason: str) -> None:
+        """The uplink logs it."""
+
+    def _publish_sample(
+        self, server: str, kind: int, probe: bool, nbytes: int, duration_ms: float
+    ) -> None:
+        self._samples.publish(LinkSample(
+            server=server, kind=kind, probe=probe, payload_bytes=nbytes,
+            duration_ms=duration_ms, max_uplink_bps=float(self.setting('max_uplink_bps')),
+        ))
+
+    # -- diagnostics --------------------------------------------------------------------
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        """State, plan, counters, links."""
+        if self._failed:
+            return ERROR, self._failed, {}
+        engine, uplink = self._engine, self._uplink
+        if self._program is None:
+            return WARN, f'preparing the network: {self._progress}', {}
+        if engine is None or uplink is None or self._output is None:
+            return OK, 'ready', {'model': self._program.source}
+        counters, plan = engine.counters(), engine.active_plan
+        values: dict[str, object] = {
+            'model': self._program.source, 'fps': self._output.rate_hz(),
+            'plan': 'all on the robot' if plan.is_local else f'cut {plan.cut_index} {plan.codec}',
+            'server': plan.server, 'plan_epoch': plan.epoch,
+            'entered': counters.entered, 'remote': counters.remote, 'local': counters.local,
+            'rescued': counters.rescued, 'dropped': counters.dropped,
+            'in_flight': counters.in_flight, 'late_answers': counters.late_answers,
+            'longest_publish_ms': uplink.take_longest_publish_ms(),
+        }
+        values |= {f'dropped_{k.name.lower()}': v for k, v in counters.drop_reasons.items()}
+        values |= {f'link to {name}': text for name, text in uplink.describe().items()}
+        if self._gil is not None:
+            values['gil_longest_ms'] = self._gil.take_longest_ms()
+        if not plan.is_local and not uplink.connected(plan.server):
+            return WARN, f'server {plan.server} is lost; running on the robot', values
+        return OK, 'running', values
+
+
+def main() -> None:
+    """Entry point of the executable ``local_inference_node``."""
+    raise SystemExit(base.main(LocalInferenceNode))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,154 @@
+"""What the robot's user sees: results, annotated pictures, frame reports. Publishing only."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+import time
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Classification, Detection2DArray, VisionInfo
+
+from dnn_offload.msg import FrameReport
+from dnn_offload.nodes.base import OffloadNode
+from dnn_offload.runtime.frames import FrameRecord, StageTimes
+from dnn_offload.runtime.outcomes import Outcome
+from dnn_offload.transport.conversion import image_of
+from dnn_offload.transport.qos import latched
+from dnn_offload.transport.vision_messages import (
+    classification_message,
+    detections_message,
+    vision_info_message,
+)
+from dnn_offload.vision.decode import decode_classes, decode_detections
+from dnn_offload.vision.drawing import draw
+from dnn_offload.vision.preprocess import Mapping
+
+RESULT_DEPTH = 10
+REPORT_DEPTH = 100
+RATE_WINDOW = 30
+_COPIED = tuple(field.name for field in fields(StageTimes))
+
+
+class ResultOutput:
+    """Decodes, publishes and draws the results of one model.
+
+    Args:
+        node: The node whose publishers these are.
+        model: Model source, for the label information.
+        task: ``detection`` or ``classification``.
+        class_names: Index to name.
+        stamp: '' or a warning drawn on every picture.
+        rgb_of: Gives the RGB picture of an image message.
+    """
+
+    def __init__(
+        self,
+        node: OffloadNode,
+        model: str,
+        task: str,
+        class_names: Sequence[str],
+        stamp: str,
+        rgb_of: Callable[[Image], np.ndarray],
+    ) -> None:
+        self._node = node
+        self._task = task
+        self._class_names = class_names
+        self._stamp = stamp
+        self._rgb_of = rgb_of
+        self._result_times_s: deque[float] = deque(maxlen=RATE_WINDOW)
+        self._next_drawing_s = 0.0
+        if task == 'detection':
+            self._results = node.advertise(Detection2DArray, 'detections', RESULT_DEPTH)
+        else:
+            self._results = node.advertise(Classification, 'classification', RESULT_DEPTH)
+        self._annotated = node.advertise(Image, 'image_annotated', 2)
+        # Not a lifecycle publisher: the names of the classes are known while inactive, too.
+        self._info = node.create_publisher(VisionInfo, 'vision_info', latched())
+        self._class_message = vision_info_message(model, class_names, Image().header)
+        self._info.publish(self._class_message)
+
+    def finish(self, outputs: list[np.ndarray], mapping: Mapping) -> list[Any]:
+        """Decode the network's outputs."""
+        setting = self._node.setting
+        if self._task == 'detection':
+            return list(decode_detections(
+                outputs, mapping, self._class_names, setting('score_threshold'),
+                setting('iou_threshold'),
+            ))
+        return list(decode_classes(outputs, self._class_names, setting('top_k')))
+
+    def publish(self, record: FrameRecord, found: list[Any]) -> None:
+        """Publish one result with the picture's own header."""
+        image: Image = record.token
+        make = detections_message if self._task == 'detection' else classification_message
+        self._results.publish(make(found, image.header))
+        self._result_times_s.append(time.monotonic())
+
+    def draw(self, record: FrameRecord, found: list[Any]) -> None:
+        """Publish the annotated picture, if somebody looks and it is time for one."""
+        now_s = time.monotonic()
+        if self._annotated.get_subscription_count() == 0 or now_s < self._next_drawing_s:
+            return
+        rate_hz = self._node.setting('annotate_rate_hz')
+        if rate_hz > 0.0:
+            # A little early is on time: pictures come on a grid of their own.
+            self._next_drawing_s = now_s + 0.8 / rate_hz
+        image: Image = record.token
+        picture = draw(self._rgb_of(image), found, self._status(record), stamp=self._stamp)
+        self._annotated.publish(image_of(picture, image.header))
+
+    def close(self) -> None:
+        """Destroy what is not a lifecycle publisher."""
+        self._node.destroy_publisher(self._info)
+
+    def rate_hz(self) -> float:
+        """Results per second lately; 0 when there was none in the last two seconds."""
+        times = self._result_times_s
+        if len(times) < 2 or time.monotonic() - times[-1] > 2.0:
+            return 0.0
+        return (len(times) - 1) / max(times[-1] - times[0], 1e-6)
+
+    def _status(self, record: FrameRecord) -> list[str]:
+        plan = record.plan
+        where = f'{record.outcome.name.lower()}'
+        if plan is not None and plan.server:
+            where += f' @ {plan.server}, cut {plan.cut_index} ({plan.label}), {plan.codec}'
+        return [where, f'{self.rate_hz():.1f} fps, {record.times.latency_ms:.0f} ms']
+
+
+def frame_report(record: FrameRecord) -> FrameReport:
+    """A frame's end as a message; an image that could not be read has an empty header."""
+    message = FrameReport()
+    if record.token is not None:
+        message.header = record.token.header
+    message.frame_seq = record.frame_seq
+    message.outcome = int(record.outcome)
+    message.drop_reason = int(record.drop_reason)
+    if record.plan is not None:
+        plan = record.plan
+        message.plan_epoch = plan.epoch
+        message.plan_id = plan.plan_id
+        message.cut_index = plan.cut_index
+        message.cut = plan.cut_id
+        message.label = plan.label[:128]
+        message.codec = plan.codec
+        message.server = plan.server
+    message.uplink_bytes = record.uplink_bytes
+    for name in _COPIED:
+        setattr(message, name, float(getattr(record.times, name)))
+    message.deadline_met = record.deadline_met and record.outcome is not Outcome.DROPPED
+    message.pid = record.pid
+    message.compute_tid = record.compute_tid
+    counters = record.counters
+    message.entered = counters.entered
+    message.remote = counters.remote
+    message.local = counters.local
+    message.rescued = counters.rescued
+    message.dropped = counters.dropped
+    message.in_flight = counters.in_flight
+    message.late_answers = counters.late_answers
+    return message

@@ -1,0 +1,117 @@
+"""The demo's verdict: promises kept are found kept, broken ones broken."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from dnn_offload.demo.phases import AUTO, PHASES, Phase, duration_s
+from dnn_offload.demo.verdict import Window, accounting_failures, judge_phase
+from dnn_offload.report.records import FrameRow
+
+DEADLINE_MS = 300.0
+
+
+def _row(seq: int, time_s: float, **changes: object) -> FrameRow:
+    values: dict[str, object] = {field.name: 0.0 for field in fields(FrameRow)}
+    values |= {
+        'time_s': time_s, 'phase': 'p', 'strategy': AUTO, 'frame_seq': seq, 'outcome': 'local',
+        'drop_reason': '', 'cut_index': 9, 'cut_label': '', 'depth': -1, 'codec': '',
+        'server': '', 'plan_epoch': 1, 'plan_id': 1, 'uplink_bytes': 0, 'latency_ms': 30.0,
+        'deadline_met': True,
+    }
+    return FrameRow(**(values | changes))  # type: ignore[arg-type]
+
+
+def _stream(latencies_ms: dict[str, float], **changes: object) -> list[FrameRow]:
+    """Ten rows a second, two seconds for each strategy in turn."""
+    rows = []
+    for number, (strategy, latency_ms) in enumerate(latencies_ms.items()):
+        for step in range(20):
+            time_s = 2.0 * number + 0.1 * step
+            rows.append(_row(
+                len(rows) + 1, time_s, strategy=strategy, latency_ms=latency_ms, **changes
+            ))
+    return rows
+
+
+def _judge(phase: Phase, rows: list[FrameRow], strategies: list[str]) -> tuple[str, ...]:
+    windows = [Window('p', s, 2.0 * n, 2.0 * n + 2.0) for n, s in enumerate(strategies)]
+    finding = judge_phase(
+        phase, (0.0, 2.0 * len(strategies)), windows, rows, deadline_ms=DEADLINE_MS, grace_s=0.2
+    )
+    return finding.failures
+
+
+def test_auto_within_a_fifth_of_the_best_is_kept() -> None:
+    phase = Phase('p', 'p', 'p')
+    rows = _stream({AUTO: 35.0, 'local': 30.0, 'remote': 60.0})
+    assert _judge(phase, rows, [AUTO, 'local', 'remote']) == ()
+
+
+def test_auto_slower_than_a_fifth_over_the_best_is_broken() -> None:
+    phase = Phase('p', 'p', 'p')
+    rows = _stream({AUTO: 37.0, 'local': 60.0, 'remote': 30.0})
+    failures = _judge(phase, rows, [AUTO, 'local', 'remote'])
+    assert len(failures) == 1 and 'best baseline' in failures[0]
+
+
+def test_a_window_without_frames_is_not_passed_over() -> None:
+    phase = Phase('p', 'p', 'p')
+    rows = _stream({AUTO: 30.0, 'local': 30.0})
+    failures = _judge(phase, rows, [AUTO, 'local', 'remote'])
+    assert any('too few results to compare: remote' in text for text in failures)
+
+
+def test_a_picture_that_leaves_under_privacy_is_broken() -> None:
+    phase = Phase('p', 'p', 'p', private_layers=1, baselines=('local',))
+    inner = {'uplink_bytes': 1000, 'depth': 1, 'outcome': 'remote', 'server': 's'}
+    rows = _stream({AUTO: 30.0, 'local': 30.0}, **inner)
+    assert _judge(phase, rows, [AUTO, 'local']) == ()
+    rows[15] = replace(rows[15], depth=0)
+    assert _judge(phase, rows, [AUTO, 'local']) == ('1 pictures left the robot, first frame 16',)
+
+
+def test_a_late_result_after_the_kill_is_broken() -> None:
+    phase = Phase('p', 'p', 'p', server='kill', baselines=('local',))
+    rows = _stream({AUTO: 30.0, 'local': 30.0})
+    assert _judge(phase, rows, [AUTO, 'local']) == ()
+    rows[3] = replace(rows[3], deadline_met=False, latency_ms=301.0)
+    assert any('after their deadline' in text for text in _judge(phase, rows, [AUTO, 'local']))
+
+
+def test_a_silent_stream_is_broken() -> None:
+    phase = Phase('p', 'p', 'p', baselines=())
+    rows = [row for row in _stream({AUTO: 30.0, 'local': 30.0}) if row.time_s < 1.5]
+    windows = [Window('p', AUTO, 0.0, 2.0)]
+    finding = judge_phase(
+        phase, (0.0, 4.0), windows, rows, deadline_ms=DEADLINE_MS, grace_s=0.2
+    )
+    assert any('no result for' in text for text in finding.failures)
+
+
+def _counters(**changes: int) -> dict[str, int]:
+    counters = {
+        'entered': 3, 'remote': 0, 'local': 2, 'rescued': 0, 'dropped': 1, 'in_flight': 0,
+    }
+    return counters | changes
+
+
+def test_accounts_that_add_up() -> None:
+    rows = [_row(1, 0.0), _row(2, 0.1), _row(3, 0.2, outcome='dropped', drop_reason='superseded')]
+    assert accounting_failures(rows, [_counters()]) == []
+
+
+def test_accounts_that_do_not_add_up() -> None:
+    rows = [_row(1, 0.0), _row(2, 0.1), _row(3, 0.2, outcome='dropped', drop_reason='superseded')]
+    assert accounting_failures(rows[:2], [_counters()])
+    assert accounting_failures(rows, [_counters(entered=4)])
+    assert accounting_failures(rows, [_counters(entered=4, in_flight=1)])
+    assert accounting_failures([*rows[:2], rows[1], rows[2]], [_counters(local=3, entered=4)])
+    assert accounting_failures([], [])
+
+
+def test_the_script_takes_about_a_minute_and_forbids_no_picture_baseline() -> None:
+    assert 50.0 <= duration_s() <= 75.0
+    for phase in PHASES:
+        assert not (phase.private_layers and 'remote' in phase.baselines)
+        assert not (phase.server == 'kill' and 'remote' in phase.baselines)
