@@ -1,0 +1,33 @@
+# dnn_offload without ROS's own tools. Every target that needs the environment makes it first;
+# a second run takes well under a second for that. `make help` lists the targets.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+IN_ENVIRONMENT := source tools/env.sh &&
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint docs clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup:  ## make .venv (or use the sourced ROS 2 Jazzy) and build the package into install/
+	@$(PYTHON) tools/bootstrap.py
+
+build: setup  ## the same: only what changed is built
+
+demo: setup  ## run robot and server here for a minute and leave a report; DEMO_ARGS=... passes on
+	@$(IN_ENVIRONMENT) python -m dnn_offload.demo $(DEMO_ARGS)
+
+test: setup  ## linters, type check, unit tests, node tests; TEST_ARGS=... picks some
+	@$(IN_ENVIRONMENT) python tools/run_tests.py $(TEST_ARGS)
+
+lint: setup  ## ruff and mypy only
+	@$(IN_ENVIRONMENT) python tools/run_tests.py --only lint
+
+docs: setup  ## write docs/parameters.md from the declared parameters
+	@$(IN_ENVIRONMENT) python -m dnn_offload.nodes.document_parameters
+
+clean:  ## remove everything that was made here, the environment too
+	rm -rf .venv build install log demo_out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The set-up, step by step; tools/bootstrap.py starts it. Standard library only."""

@@ -1,0 +1,182 @@
+"""Runs linters, type check, unit tests and node tests, and adds them up in one last line.
+
+Usage, in the environment (`make test` brings it): python tools/run_tests.py [--only PART] [FILE ...]
+
+Unit tests run in one pytest process against the source tree. Each file of node tests (test/ros)
+runs in a pytest process of its own, since rclpy has global state, from an empty folder so that
+only the installed package is seen, on a ROS domain of its own, with discovery kept on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ('lint', 'unit', 'ros')
+ROS_DOMAINS = 101  # 0 to 101 are safe with Linux's range of ephemeral ports; 0 is the user's own
+UNIT_LIMIT_S = 1800
+ROS_FILE_LIMIT_S = 900
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many passed, failed (errors too) and were skipped."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.passed + other.passed,
+            self.failed + other.failed,
+            self.skipped + other.skipped,
+        )
+
+    def __str__(self) -> str:
+        return f'{self.passed} passed, {self.failed} failed, {self.skipped} skipped'
+
+
+def read_tally(report: Path) -> Tally | None:
+    """Read pytest's JUnit file; None where there is none that can be read."""
+    try:
+        root = ElementTree.parse(report).getroot()
+    except (OSError, ElementTree.ParseError):
+        return None
+    suites = [root] if root.tag == 'testsuite' else root.findall('testsuite')
+    total = Tally()
+    for suite in suites:
+        tests, skipped = int(suite.get('tests', 0)), int(suite.get('skipped', 0))
+        failed = int(suite.get('failures', 0)) + int(suite.get('errors', 0))
+        total += Tally(max(0, tests - failed - skipped), failed, skipped)
+    return total
+
+
+def run_group(
+    command: Sequence[str], cwd: Path, env: Mapping[str, str], limit_s: float
+) -> int | None:
+    """Run a command in a process group of its own, and leave nothing of the group behind.
+
+    Returns:
+        The exit status, None when it ran past the limit.
+    """
+    process = subprocess.Popen(command, cwd=cwd, env=env, start_new_session=True)
+    try:
+        return process.wait(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # the usual case: the whole group has ended
+        process.wait()
+
+
+def headline(text: str) -> None:
+    """Print a line that stands out in a log."""
+    print(f'\n== {text} ==', flush=True)
+
+
+def lint() -> Tally:
+    """Run ruff and mypy; each counts as one test."""
+    total = Tally()
+    for title, command in (
+        ('ruff', ['ruff', 'check', '.']),
+        ('mypy', ['mypy', '--no-error-summary']),
+    ):
+        headline(title)
+        status = subprocess.run([sys.executable, '-m', *command], cwd=ROOT, check=False).returncode
+        print('clean' if status == 0 else f'{title} found something', flush=True)
+        total += Tally(passed=int(status == 0), failed=int(status != 0))
+    return total
+
+
+def pytest(
+    arguments: Sequence[str], cwd: Path, env: Mapping[str, str], limit_s: float
+) -> Tally:
+    """Run one pytest process; one that dies or hangs counts as one failure more."""
+    with tempfile.TemporaryDirectory(prefix='dnn_offload_test_') as folder:
+        report = Path(folder) / 'report.xml'
+        command = [sys.executable, '-m', 'pytest', '-q', '-rfEs', f'--junit-xml={report}']
+        status = run_group([*command, *arguments], cwd, env, limit_s)
+        tally = read_tally(report)
+    if status is None:
+        print(f'stopped: it ran for more than {limit_s:.0f} s', flush=True)
+        return (tally or Tally()) + Tally(failed=1)
+    if tally is None:
+        print(f'it ended with status {status} and without a report', flush=True)
+        return Tally(failed=1)
+    if status not in (0, 5) and tally.failed == 0:  # 5: no test collected
+        print(f'it ended with status {status}', flush=True)
+        return tally + Tally(failed=1)
+    return tally
+
+
+def unit(files: Sequence[Path]) -> Tally:
+    """Run the unit tests, or those of them that were named."""
+    headline('unit tests')
+    chosen = [str(path) for path in files] or ['test']
+    return pytest(chosen, ROOT, os.environ, UNIT_LIMIT_S)
+
+
+def ros(files: Sequence[Path]) -> Tally:
+    """Run each file of node tests by itself."""
+    total = Tally()
+    first = os.getpid()  # several checkouts on one machine: start somewhere else each time
+    for number, path in enumerate(files or sorted((ROOT / 'test/ros').glob('test_*.py'))):
+        headline(f'node tests: {path.name}')
+        with tempfile.TemporaryDirectory(prefix='dnn_offload_ros_') as folder:
+            env = dict(os.environ)
+            env['ROS_DOMAIN_ID'] = str(1 + (first + number) % ROS_DOMAINS)
+            env['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+            env['ROS_LOG_DIR'] = f'{folder}/log'
+            env['PYTHONDONTWRITEBYTECODE'] = '1'
+            arguments = ['--rootdir', str(ROOT / 'test/ros'), str(path)]
+            total += pytest(arguments, Path(folder), env, ROS_FILE_LIMIT_S)
+    return total
+
+
+def main() -> int:
+    """Run what was asked for; return 0 when nothing failed and something ran."""
+    parser = argparse.ArgumentParser(description='Run the checks of dnn_offload.')
+    parser.add_argument('--only', choices=PARTS, help='run one part')
+    parser.add_argument('files', nargs='*', type=Path, help='run these test files only')
+    options = parser.parse_args()
+
+    files = [path.resolve() for path in options.files]
+    ros_files = [path for path in files if path.parent == ROOT / 'test/ros']
+    unit_files = [path for path in files if path not in ros_files]
+    wanted = {
+        'lint': not files,
+        'unit': bool(unit_files) or not files,
+        'ros': bool(ros_files) or not files,
+    }
+    started_s = time.monotonic()
+    total = Tally()
+    for part in PARTS:
+        if options.only not in (None, part) or not wanted[part]:
+            continue
+        if part == 'lint':
+            total += lint()
+        elif part == 'unit':
+            total += unit(unit_files)
+        else:
+            total += ros(ros_files)
+    print(f'\nall of it took {time.monotonic() - started_s:.0f} s')
+    print(total, flush=True)
+    return 0 if total.failed == 0 and total.passed > 0 else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
