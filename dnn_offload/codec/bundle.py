@@ -114,7 +114,8 @@ def decode(
     arrays = []
     for spec, kind, nbytes in pieces:
         target = Target(spec)
-        ENCODINGS[kind].decode(view[at:at + nbytes], spec, target.flat)
+        if spec.numel:
+            ENCODINGS[kind].decode(view[at:at + nbytes], spec, target.flat)
         arrays.append(target.array())
         at += nbytes
     return arrays

@@ -29,6 +29,8 @@ _LEVELS = 255
 # against one level, else the slow way in float64 is taken.
 _ONE_PASS_OFFSET = 1024.0
 _ONE_PASS_ALPHA = 1e30
+# Beyond these, arithmetic in doubles itself under- or overflows (float64 tensors only).
+_MIN_SCALE, _MAX_VALUE = 1e-300, 1e300
 
 
 class Int8:
@@ -80,16 +82,16 @@ class Int8Zstd:
 
 
 def _quantise(values: np.ndarray) -> tuple[float, float, np.ndarray] | None:
-    """Offset, scale and levels uint8 (N,); None where a value is not finite."""
+    """Offset, scale and levels uint8 (N,); None where a value is not finite (or near it)."""
     # NaN wins in min and max, so two reductions see everything.
     low, high = float(values.min()), float(values.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
+    if not (-_MAX_VALUE <= low <= high <= _MAX_VALUE):
         return None
-    scale = high / _LEVELS - low / _LEVELS  # not (high - low): that may overflow
-    if scale == 0.0:
-        if low != high:
-            return None  # a range below what a double divides
+    scale = (high - low) / _LEVELS
+    if low == high:
         return low, 0.0, np.zeros(values.size, dtype=np.uint8)
+    if scale < _MIN_SCALE:
+        return None
     offset = -round(-low / scale) * scale if low <= 0.0 <= high else low
     alpha, beta = 1.0 / scale, -offset / scale
     if values.dtype == np.float32 and abs(beta) < _ONE_PASS_OFFSET and alpha < _ONE_PASS_ALPHA:
@@ -109,19 +111,21 @@ def _table(body: memoryview, spec: TensorSpec) -> np.ndarray:
     """The 256 values, dtype of ``spec``; the same bits on every machine.
 
     Raises:
-        CodecError: The body is too short, or its numbers make a value that is not finite.
+        CodecError: The body is too short, or its numbers are not those of a range.
     """
     if len(body) < _HEADER.size:
         raise CodecError(f'tensor {spec.name!r}: body is too short', given=len(body))
     offset, scale = _HEADER.unpack_from(body)
-    with np.errstate(over='ignore', invalid='ignore'):
-        table = (offset + scale * np.arange(_LEVELS + 1, dtype=np.float64)).astype(spec.dtype)
-    # The last level may round beyond the largest number of the dtype; the sender's own
-    # maximum was finite, so the largest finite number is the nearer answer.
     if not (math.isfinite(offset) and math.isfinite(scale) and scale >= 0.0):
-        raise CodecError(f'tensor {spec.name!r}: offset or scale is impossible')
+        raise CodecError(
+            f'tensor {spec.name!r}: offset or scale is impossible', given=f'{offset}, {scale}'
+        )
+    with np.errstate(over='ignore'):
+        values = offset + scale * np.arange(_LEVELS + 1, dtype=np.float64)
+    # The outer levels may round beyond the largest number of the dtype; the sender's own
+    # extremes were finite, so the largest finite number is the nearer answer.
     limit = np.finfo(spec.dtype)
-    return np.clip(table, limit.min, limit.max)
+    return np.clip(values, float(limit.min), float(limit.max)).astype(spec.dtype)
 
 
 def _look_up(levels: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:

@@ -20,9 +20,12 @@ QUALITY = 85
 MAX_SIDE = 65500  # libjpeg's limit
 
 _START_OF_IMAGE = b'\xff\xd8'
+_START_OF_SCAN = b'\xff\xda'
 _BASELINE = 0xC0
-_START_OF_SCAN = 0xDA
-_OTHER_FRAMES = frozenset(range(0xC1, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Segments that may stand before the frame header: application data, Huffman tables,
+# quantisation tables, restart interval, comment. Libjpeg skips more (fill bytes, markers
+# without a length); whoever uses those may want it to see another header than we do.
+_SKIPPED = frozenset((*range(0xE0, 0xF0), 0xC4, 0xDB, 0xDD, 0xFE))
 
 
 class Jpeg:
@@ -76,21 +79,23 @@ def declared_size(data: memoryview) -> tuple[int, int]:
     Walks the segments (ITU-T T.81, annex B) from the start to the frame header.
 
     Raises:
-        CodecError: No baseline colour JPEG: other kinds (progressive ones may cost minutes
-            for a few kilobytes) were not written by us.
+        CodecError: No baseline colour JPEG of one scan: other kinds (ten bytes of a further
+            scan cost as much time as the whole picture) were not written by us.
     """
     if bytes(data[:2]) != _START_OF_IMAGE:
         raise CodecError('picture is not a JPEG', given=bytes(data[:2]).hex())
+    if bytes(data).count(_START_OF_SCAN) != 1:
+        raise CodecError('picture is not a JPEG of one scan')
     at = 2
     while at + 4 <= len(data):
         marker = data[at + 1]
         length = int.from_bytes(data[at + 2:at + 4], 'big')
-        if data[at] != 0xFF or length < 2 or marker in _OTHER_FRAMES or marker == _START_OF_SCAN:
+        if data[at] != 0xFF or length < 2:
             break
-        if marker == _BASELINE:
-            if length != 17 or at + 2 + length > len(data) or data[at + 4] != 8:
-                break
+        if marker == _BASELINE and length == 17 and at + 2 + length <= len(data):
             height = int.from_bytes(data[at + 5:at + 7], 'big')
             return height, int.from_bytes(data[at + 7:at + 9], 'big')
+        if marker not in _SKIPPED:
+            break
         at += 2 + length
     raise CodecError('picture is not a baseline colour JPEG')

@@ -14,9 +14,10 @@ import math
 import numpy as np
 
 from dnn_offload.errors import CodecError
-from dnn_offload.tensors import TensorSpec
+from dnn_offload.tensors import TensorSpec, contiguous_strides
 
 MAX_NDIM = 8  # bound of TensorMeta.shape in the IDL
+_MAX_BYTES = 1 << 62  # beyond, numpy's own arithmetic would overflow
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def layout_of(spec: TensorSpec) -> Layout:
     """Work out the layout that ``spec`` demands; allocates nothing.
 
     Raises:
-        CodecError: More than 8 axes, a negative extent or a negative stride.
+        CodecError: More than 8 axes, or an impossible extent or stride.
     """
     if len(spec.shape) > MAX_NDIM:
         raise CodecError(
@@ -57,6 +58,14 @@ def layout_of(spec: TensorSpec) -> Layout:
         )
     order = tuple(sorted(range(len(spec.shape)), key=lambda axis: (-spec.strides[axis], axis)))
     itemsize = np.dtype(spec.dtype).itemsize
+    reach = math.prod(max(n, 1) for n in spec.shape) + sum(
+        max(n, 1) * stride for n, stride in zip(spec.shape, spec.strides, strict=True)
+    )
+    if reach * itemsize > _MAX_BYTES:
+        raise CodecError(
+            f'tensor {spec.name!r} is larger than any memory',
+            given=f'shape {spec.shape}, strides {spec.strides}',
+        )
     if 0 in spec.shape:
         return Layout(order, True, 0, tuple(step * itemsize for step in spec.strides))
     step = 1
@@ -79,10 +88,8 @@ def flatten(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
 
 
 def buffer_bytes(spec: TensorSpec) -> int:
-    """Most that ``Target(spec)`` allocates [byte]."""
-    layout = layout_of(spec)
-    elements = layout.span if layout.dense else layout.span + spec.numel
-    return elements * np.dtype(spec.dtype).itemsize
+    """What a tensor takes in memory, gaps and repeats included [byte]."""
+    return max(layout_of(spec).span, spec.numel) * np.dtype(spec.dtype).itemsize
 
 
 class Target:
@@ -93,6 +100,7 @@ class Target:
     """
 
     def __init__(self, spec: TensorSpec) -> None:
+        """Allocate ``flat``."""
         self._spec = spec
         self._layout = layout_of(spec)
         self.flat: np.ndarray = np.empty(spec.numel, dtype=spec.dtype)
@@ -116,5 +124,9 @@ def is_picture(spec: TensorSpec) -> bool:
         return False
     if spec.shape[0] != 1 or spec.shape[3] != 3:
         return False
-    layout = layout_of(spec)
-    return layout.dense and layout.order[1:] == (1, 2, 3)
+    return all(
+        extent == 1 or stride == wanted  # the stride of a single element is never used
+        for extent, stride, wanted in zip(
+            spec.shape, spec.strides, contiguous_strides(spec.shape), strict=True
+        )
+    )

@@ -42,6 +42,7 @@ class PreprocessSpec:
     crop_fraction: float = 0.875
 
     def __post_init__(self) -> None:
+        """Check the ranges; raises ModelError."""
         if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
             raise ModelError(
                 'network input has an impossible size',
