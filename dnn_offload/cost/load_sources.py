@@ -1,0 +1,151 @@
+"""Signals of how loaded a Linux machine is, read from /proc: plain readings, no judgement.
+
+Every reader takes the root of the file system (``root='/proc'``), so that tests can hand in
+made-up files, and answers None or NaN where the kernel does not tell: a missing source is
+not an error, the others stand in for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+import contextlib
+import math
+import os
+from pathlib import Path
+import time
+from typing import NamedTuple
+
+PROC = '/proc'
+RUNNING = 'R'
+
+
+class CpuTimes(NamedTuple):
+    """Of one or several threads since their start [ns]: on a CPU, and waiting for one."""
+
+    cpu_ns: int
+    wait_ns: int
+
+
+class ProbeRun(NamedTuple):
+    """One made-up computation [ms]."""
+
+    wall_ms: float
+    cpu_ms: float
+
+
+def _read(path: Path) -> str | None:
+    """A file of /proc; None when it is not there or its process has gone."""
+    try:
+        return path.read_text(encoding='ascii', errors='replace')
+    except OSError:
+        return None
+
+
+def threads_of(pid: int, root: str = PROC) -> tuple[int, ...]:
+    """Thread ids of a process; empty when it has gone."""
+    try:
+        names = os.listdir(Path(root, str(pid), 'task'))
+    except OSError:
+        return ()
+    return tuple(sorted(int(name) for name in names if name.isdigit()))
+
+
+def read_schedstat(
+    pid: int, tids: Collection[int] = (), root: str = PROC
+) -> CpuTimes | None:
+    """CPU and run-queue time of a process's threads, summed.
+
+    Args:
+        pid: The process.
+        tids: Threads that count; empty = all.
+        root: Where /proc is.
+
+    Returns:
+        None when no such thread is there or the kernel keeps no schedstat.
+    """
+    cpu_ns = wait_ns = 0
+    found = False
+    for tid in tids or threads_of(pid, root):
+        text = _read(Path(root, str(pid), 'task', str(tid), 'schedstat'))
+        fields = (text or '').split()
+        if len(fields) < 2:
+            continue
+        cpu_ns += int(fields[0])
+        wait_ns += int(fields[1])
+        found = True
+    return CpuTimes(cpu_ns, wait_ns) if found else None
+
+
+def count_running(pid: int, tids: Collection[int] = (), root: str = PROC) -> int:
+    """Threads of a process that run or want to run at this moment (state R)."""
+    running = 0
+    for tid in tids or threads_of(pid, root):
+        text = _read(Path(root, str(pid), 'task', str(tid), 'stat')) or ''
+        # The name in parentheses may contain anything, so look behind the last one.
+        running += text.rpartition(')')[2].strip().startswith(RUNNING)
+    return running
+
+
+def read_procs_running(root: str = PROC) -> int | None:
+    """Runnable threads of the whole machine, the reader itself among them."""
+    for row in (_read(Path(root, 'stat')) or '').splitlines():
+        if row.startswith('procs_running'):
+            return int(row.split()[1])
+    return None
+
+
+def read_loadavg(root: str = PROC) -> float:
+    """Load average over one minute, as the kernel reports it; NaN where it does not."""
+    fields = (_read(Path(root, 'loadavg')) or '').split()
+    return float(fields[0]) if fields else math.nan
+
+
+def read_psi_us(root: str = PROC) -> int | None:
+    """Time in which some thread waited for a CPU since boot [us].
+
+    None where pressure stall information is switched off, as on Raspberry Pi kernels
+    (``psi=1`` on the kernel's command line turns it on).
+    """
+    text = _read(Path(root, 'pressure', 'cpu')) or ''
+    for row in text.splitlines():
+        if row.startswith('some'):
+            for field in row.split():
+                if field.startswith('total='):
+                    return int(field[len('total='):])
+    return None
+
+
+def cores_of(pid: int = 0) -> frozenset[int]:
+    """Cores that a process may use (0 = this one); empty when it has gone."""
+    try:
+        return frozenset(os.sched_getaffinity(pid))
+    except OSError:
+        return frozenset()
+
+
+def run_probe(cpu_ms: float = 8.0, cores: Iterable[int] = ()) -> ProbeRun:
+    """Compute for ``cpu_ms`` of CPU time in this thread and see how long that takes.
+
+    8 ms is longer than a scheduler's time slice: a shorter probe often finishes before
+    anybody else gets the core (FACTS 5: 15 % error at 2 ms, 10 % at 8 ms).
+
+    Args:
+        cpu_ms: CPU time to spend [ms].
+        cores: Cores to do it on, as the process that is asked about; the thread's own
+            affinity is restored afterwards. Empty, or not permitted = where we are.
+    """
+    wanted = set(cores)
+    before = os.sched_getaffinity(0)
+    if wanted and wanted != before:
+        with contextlib.suppress(OSError):  # outside our cpuset: probe where we are
+            os.sched_setaffinity(0, wanted)
+    try:
+        start_ns, start_cpu_ns = time.perf_counter_ns(), time.thread_time_ns()
+        end_ns = start_cpu_ns + round(cpu_ms * 1e6)
+        while time.thread_time_ns() < end_ns:
+            sum(range(2000))  # some 20 us, so that reading the clock hardly counts
+        spent_ns = time.thread_time_ns() - start_cpu_ns
+        return ProbeRun((time.perf_counter_ns() - start_ns) / 1e6, spent_ns / 1e6)
+    finally:
+        if wanted and wanted != before:
+            os.sched_setaffinity(0, before)
