@@ -38,7 +38,7 @@ def main() -> int:
     # torch with its default waiting spins on the core that navigation needs.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     try:
-        prefix = Path(get_package_prefix('dnn_offload'))
+        get_package_prefix('dnn_offload')
     except PackageNotFoundError:
         print(
             'demo: the package is not installed in this environment; run "make setup" and then '
@@ -48,11 +48,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix='dnn_offload_') as logs:
         os.environ.setdefault('ROS_LOG_DIR', logs)
         options = DemoOptions(
-            arguments.out, prefix, arguments.model, arguments.rate_hz, arguments.deadline_ms,
+            arguments.out, arguments.model, arguments.rate_hz, arguments.deadline_ms,
             time_scale=arguments.time_scale,
         )
+        rclpy.init()
         try:
-            return run(options, Console(), rclpy.init)
+            return run(options, Console())
         except KeyboardInterrupt:
             return 130
         finally:

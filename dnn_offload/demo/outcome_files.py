@@ -13,11 +13,11 @@ import numpy as np
 
 from dnn_offload.cost.profile import Profile
 from dnn_offload.demo.phases import AUTO
-from dnn_offload.demo.processes import Cores
 from dnn_offload.demo.verdict import Verdict
 from dnn_offload.report.page import embed_png, gallery, page, table, verdict_line
 from dnn_offload.report.records import Event, FrameRow, LoadSample, Span, write_frames_csv
 from dnn_offload.report.timeline import plot_timeline
+from dnn_offload.testbed.processes import Cores
 
 
 class Record(Protocol):

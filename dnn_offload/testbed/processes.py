@@ -1,4 +1,4 @@
-"""The demo's processes: start, kill and end real nodes, each with its cores and its log.
+"""Nodes as processes: start, kill and end them, each with its cores and its log.
 
 No ROS here: a node is an executable with arguments. A child never outlives its parent.
 """
@@ -6,6 +6,7 @@ No ROS here: a node is an executable with arguments. A child never outlives its 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import ctypes
 from dataclasses import dataclass, field
 import os
@@ -147,7 +148,8 @@ def node_process(
         log_dir: Folder of its log, named after namespace and node.
         remappings: Topic to topic.
     """
-    command = [str(prefix / 'lib' / 'dnn_offload' / name), '--ros-args', '-r', f'__ns:={namespace}']
+    program = prefix / 'lib' / 'dnn_offload' / name
+    command = [str(program), '--ros-args', '-r', f'__ns:={namespace}']
     for old, new in (remappings or {}).items():
         command += ['-r', f'{old}:={new}']
     for key, value in parameters.items():
@@ -175,8 +177,6 @@ def stop_all(processes: Sequence[NodeProcess]) -> None:
     for item in processes:
         if item.process is None:
             continue
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the kill below ends it
             item.process.wait(max(0.1, end_s - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            pass  # stop() kills it
         item.kill()

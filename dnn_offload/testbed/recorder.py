@@ -1,8 +1,9 @@
-"""The demo's own ROS node: listens to everything, sets parameters, keeps the record."""
+"""An observer's ROS node: listens to everything, sets parameters, keeps the record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 from dataclasses import dataclass
 import json
 import threading
@@ -23,12 +24,12 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from dnn_offload.cost.profile import Profile
-from dnn_offload.demo.phases import AUTO
 from dnn_offload.errors import OffloadError
 from dnn_offload.msg import FrameReport, Load, Plan, ServerStatus
 from dnn_offload.report.records import DROP_REASONS, OUTCOMES, FrameRow, LoadSample
 
 SERVICE_TIMEOUT_S = 5.0
+AUTO = 'auto'  # the default strategy; before the first plan the robot runs by itself
 LATCHED = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
@@ -74,7 +75,7 @@ class Recorder:
         self._on_image = on_image
         self._bridge = CvBridge()
         self._lock = threading.Lock()
-        self._node = Node('demo_recorder', namespace=namespace)
+        self._node = Node('recorder', namespace=namespace)
         many = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
         for message_type, topic, callback, qos in (
             (FrameReport, 'frame_report', self._on_report, many),
@@ -204,10 +205,9 @@ class Recorder:
         self._on_image(self._bridge.imgmsg_to_cv2(msg, 'rgb8'))
 
     def _spin(self) -> None:
-        try:
+        # When the context is shut down under us, there is nothing left to hear.
+        with contextlib.suppress(ExternalShutdownException):
             self._executor.spin()
-        except ExternalShutdownException:
-            pass  # the context was shut down under us: nothing left to hear
 
     def close(self) -> None:
         """Stop listening."""
