@@ -8,14 +8,14 @@ by ``python -m dnn_offload.demo.train_detector``; without them there is no detec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from dnn_offload.errors import ModelError
@@ -31,7 +31,9 @@ DATA_FOLDER = Path(__file__).resolve().parent.parent / 'data'
 class ConvBlock(nn.Sequential):
     """Convolution, batch norm, ReLU."""
 
-    def __init__(self, channels_in: int, channels_out: int, size: int = 3, stride: int = 1) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, size: int = 3, stride: int = 1
+    ) -> None:
         super().__init__(
             nn.Conv2d(channels_in, channels_out, size, stride, size // 2, bias=False),
             nn.BatchNorm2d(channels_out),
@@ -64,7 +66,7 @@ class Head(nn.Module):
         self.box_tower = ConvBlock(channels, channels)
         self.score = nn.Conv2d(channels, classes, 1)
         self.box = nn.Conv2d(channels, 4, 1)
-        nn.init.constant_(self.score.bias, -4.0)  # type: ignore[arg-type]  # rare at the start
+        nn.init.constant_(self.score.bias, -4.0)  # objects are rare
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, h * w, 4 + classes) raw box and logits."""
@@ -87,12 +89,19 @@ class DemoDetector(nn.Module):
     ) -> None:
         super().__init__()
         stem, quarter, eighth, sixteenth, last = widths
-        self.stem = nn.Sequential(ConvBlock(3, stem, stride=2), ConvBlock(stem, quarter, stride=2),
-                                  ResidualBlock(quarter))
-        self.stage8 = nn.Sequential(ConvBlock(quarter, eighth, stride=2),
-                                    ResidualBlock(eighth), ResidualBlock(eighth))
-        self.stage16 = nn.Sequential(ConvBlock(eighth, sixteenth, stride=2),
-                                     ResidualBlock(sixteenth), ResidualBlock(sixteenth))
+        self.stem = nn.Sequential(
+            ConvBlock(3, stem, stride=2),
+            ConvBlock(stem, quarter, stride=2),
+            ResidualBlock(quarter),
+        )
+        self.stage8 = nn.Sequential(
+            ConvBlock(quarter, eighth, stride=2), ResidualBlock(eighth), ResidualBlock(eighth)
+        )
+        self.stage16 = nn.Sequential(
+            ConvBlock(eighth, sixteenth, stride=2),
+            ResidualBlock(sixteenth),
+            ResidualBlock(sixteenth),
+        )
         self.stage32 = nn.Sequential(ConvBlock(sixteenth, last, stride=2), ResidualBlock(last))
         self.lateral8 = ConvBlock(eighth, neck, 1)
         self.lateral16 = ConvBlock(sixteenth, neck, 1)
@@ -136,8 +145,7 @@ class DemoDetector(nn.Module):
         return torch.cat([chosen, score.sigmoid().unsqueeze(2), kind.unsqueeze(2)], dim=2)
 
 
-@dataclass(frozen=True)
-class LoadedDetector:
+class LoadedDetector(NamedTuple):
     """What ``graph.sources`` needs of the detector.
 
     Attributes:

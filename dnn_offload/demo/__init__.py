@@ -1,0 +1,1 @@
+"""The demo: drawn scenes, a small detector, a navigation stand-in."""
