@@ -13,12 +13,12 @@ from dnn_offload.errors import ConfigurationError, ImageError
 from dnn_offload.nodes.camera_calibration import read_calibration
 from dnn_offload.nodes.camera_reader import PictureReader, ReaderState
 from dnn_offload.nodes.camera_sources import (
-    PictureSource,
-    SourceSettings,
     fit,
     natural_key,
     open_source,
     parse_source,
+    PictureSource,
+    SourceSettings,
 )
 
 CALIBRATION = """

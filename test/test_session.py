@@ -7,18 +7,19 @@ import math
 import pytest
 
 from dnn_offload.cost.link import DOWNLINK, LOST, UPLINK
+from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
-from dnn_offload.planning.edge_load import EdgeLoad, LoadReadings
+from dnn_offload.planning.edge_load import EdgeLoad
 from dnn_offload.planning.session import (
     FAILED,
-    PREPARING,
-    READY,
-    STOPPING,
     FrameEvidence,
     Outcome,
     PlannerSession,
     PlannerSettings,
+    PREPARING,
+    READY,
     ServerReport,
+    STOPPING,
 )
 
 TICK_S = 0.2
@@ -66,7 +67,7 @@ class World:
 
     def load(self, factor: float) -> None:
         self.session.feed_load(
-            LoadReadings({'auto': factor, 'procs_running': factor}, 'procs_running', factor),
+            LoadReadings(procs_running=factor, factor=factor, source='procs_running'),
             self.now_s,
         )
 
@@ -286,13 +287,13 @@ def test_named_source_is_taken_as_it_is() -> None:
     profile = make_profile(20.0, load_ratios={'schedstat': 2.0})
     for step in range(10):
         load.add_frame(20.0, 60.0, 25.0, 2.0, 0.1 * step)
-    load.add_readings(LoadReadings({'schedstat': 4.0, 'psi': math.nan}, 'x', 1.5), 1.0)
+    load.add_readings(LoadReadings(loadavg=1.5, schedstat=4.0), 1.0)
     assert load.estimate(profile, 'schedstat', 1.0).factor == pytest.approx(2.0)
     assert load.estimate(profile, 'psi', 1.0).source == 'assumed'
     assert load.estimate(profile, 'auto', 1.0).source == 'frames'
     assert load.estimate(profile, 'schedstat', 100.0).source == 'assumed'
-    assert load.loadavg_per_core(1.0) == 1.5
-    assert load.loadavg_per_core(100.0) == 1.0
+    assert load.loadavg(1.0) == 1.5
+    assert load.loadavg(100.0) == 1.0
 
 
 def test_growth_is_bounded_and_fades() -> None:

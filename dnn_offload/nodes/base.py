@@ -39,7 +39,7 @@ from rclpy.task import Future
 from rclpy.timer import Timer
 
 from dnn_offload.errors import ConfigurationError, OffloadError
-from dnn_offload.nodes.parameters import COMMON_PARAMETERS, ParameterSpec, Value, by_name
+from dnn_offload.nodes.parameters import by_name, COMMON_PARAMETERS, ParameterSpec, Value
 
 OK: bytes = DiagnosticStatus.OK
 WARN: bytes = DiagnosticStatus.WARN
@@ -158,6 +158,8 @@ class OffloadNode(LifecycleNode):
         """A lifecycle publisher (silent while inactive) that ends with ``cleanup``."""
         publisher = self.create_lifecycle_publisher(message_type, topic, qos)
         self._publishers_made.append(publisher)
+        if self._active:  # made late, when the transition that opens publishers is over
+            publisher.on_activate(None)
         return publisher
 
     def subscribe(

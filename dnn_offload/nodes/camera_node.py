@@ -12,7 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -21,15 +20,8 @@ from dnn_offload.nodes import base, camera_parameters
 from dnn_offload.nodes.camera_calibration import Calibration, read_calibration
 from dnn_offload.nodes.camera_reader import PictureReader, ReaderState, StampedPicture
 from dnn_offload.nodes.camera_sources import SourceSettings
+from dnn_offload.transport import qos
 
-# Reliable: best-effort pictures of 1 MB get lost between processes (15 to 45 of 180 arrived);
-# a best-effort subscriber matches a reliable publisher. Depth 1: the newest picture wins.
-PICTURE_QOS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
 TAKE_TIMEOUT_S = 0.5
 
 
@@ -46,9 +38,10 @@ class CameraNode(base.OffloadNode):
         self._last_problem = ''
         self._published = 0
         self._apply_output_settings()
-        self._images = self.advertise(Image, 'image_raw', PICTURE_QOS)
-        self._compressed = self.advertise(CompressedImage, 'image_raw/compressed', PICTURE_QOS)
-        self._infos = self.advertise(CameraInfo, 'camera_info', PICTURE_QOS)
+        newest = qos.newest_only()
+        self._images = self.advertise(Image, 'image_raw', newest)
+        self._compressed = self.advertise(CompressedImage, 'image_raw/compressed', newest)
+        self._infos = self.advertise(CameraInfo, 'camera_info', newest)
 
     def activate(self) -> None:
         """Start to read and to publish."""

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from dnn_offload.errors import ImageError
-from dnn_offload.nodes.camera_sources import PictureSource, SourceSettings, fit, open_source
+from dnn_offload.nodes.camera_sources import fit, open_source, PictureSource, SourceSettings
 
 Stamp = TypeVar('Stamp')
 DEFAULT_RATE_HZ = 30.0  # a video that does not tell its rate

@@ -269,7 +269,8 @@ def fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
 
     Args:
         picture: (H, W, 3) uint8.
-        width, height: Wanted size [px].
+        width: Wanted width [px].
+        height: Wanted height [px].
     """
     own_height, own_width = picture.shape[:2]
     if not width and not height:

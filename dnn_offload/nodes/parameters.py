@@ -114,7 +114,7 @@ class ParameterSpec:
         if self.is_array:
             if value is not None and (isinstance(value, str) or not isinstance(value, Iterable)):
                 raise self._refusal(value, f'a {self.type_name}')
-            items = [self._convert_scalar(item) for item in (value or ())]  # type: ignore[union-attr]
+            items = [self._convert_scalar(item) for item in (value or ())]
             converted = tuple(item for item in items if item != '')
         else:
             converted = self._convert_scalar(value)

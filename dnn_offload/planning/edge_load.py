@@ -14,16 +14,12 @@ Two kinds of evidence, the better one wins:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 import math
 
+from dnn_offload.cost.load import AUTO, LoadReadings, relative
 from dnn_offload.cost.profile import Profile
 
-AUTO = 'auto'
-LOAD_SOURCES = (
-    AUTO, 'loadavg', 'loadavg_own_removed', 'schedstat', 'procs_running', 'probe', 'psi',
-)
 WINDOW_S = 1.5             # frames younger than this count
 MIN_EVIDENCE_MS = 40.0     # profiled time that they must add up to
 MIN_FRAMES = 3
@@ -32,21 +28,6 @@ GROWTH_TIME_S = 5.0        # time constant of the growth's average
 GROWTH_FORGET_S = 120.0    # half-life of the growth when nothing runs here
 GROWTH_RANGE = (0.8, 1.6)
 STALE_LOAD_S = 5.0         # a load message older than this is not believed
-
-
-@dataclass(frozen=True)
-class LoadReadings:
-    """One ``Load`` message: slow-down factors by source, NaN = unknown.
-
-    Attributes:
-        factors: By name of the source, ``auto`` is the monitor's own combination.
-        auto_source: Source that ``auto`` was taken from.
-        loadavg_per_core: Raw load average over cores, for ``dey2019``.
-    """
-
-    factors: Mapping[str, float] = field(default_factory=dict)
-    auto_source: str = ''
-    loadavg_per_core: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -89,7 +70,8 @@ class EdgeLoad:
 
         Args:
             profile_ms: Profiled time of the same head [ms].
-            wall_ms, cpu_ms: Its wall and CPU time now [ms].
+            wall_ms: Its wall time now [ms].
+            cpu_ms: Its CPU time now [ms].
             cpu_ratio: Wall over CPU time while the profile was taken [1].
             now_s: Monotonic clock [s].
         """
@@ -112,14 +94,14 @@ class EdgeLoad:
         age_s = max(now_s - self._growth_at_s, 0.0)
         return float(1.0 + (self._growth - 1.0) * 0.5 ** (age_s / GROWTH_FORGET_S))
 
-    def loadavg_per_core(self, now_s: float) -> float:
-        """Raw load average per core; 1 where unknown."""
-        value = self._readings.loadavg_per_core
+    def loadavg(self, now_s: float) -> float:
+        """max(1, raw load average over cores); 1 where unknown."""
+        value = self._readings.loadavg
         fresh = now_s - self._readings_at_s < STALE_LOAD_S
         return value if fresh and math.isfinite(value) else 1.0
 
     def estimate(self, profile: Profile, source: str, now_s: float) -> EdgeLoadEstimate:
-        """The factor by ``source``, one of ``LOAD_SOURCES``.
+        """The factor by ``source``, one of ``cost.load.LOAD_SOURCES``.
 
         Frames count for ``auto`` only: a named source is taken as it is, since it was named
         to see what it does.
@@ -130,14 +112,14 @@ class EdgeLoad:
                 return EdgeLoadEstimate(seen, 'frames')
         if now_s - self._readings_at_s >= STALE_LOAD_S:
             return EdgeLoadEstimate(self.growth(now_s) if source == AUTO else 1.0, 'assumed')
-        reading = self._readings.factors.get(source, math.nan)
+        reading = self._readings.of(source)
         if not math.isfinite(reading) or reading <= 0.0:
             return EdgeLoadEstimate(1.0, 'assumed')
-        name = self._readings.auto_source if source == AUTO else source
-        relative = reading / max(profile.load_ratios.get(name, 1.0), 1.0)
+        name = self._readings.source if source == AUTO else source
+        factor = relative(reading, name, profile.load_ratios)
         if source == AUTO:
-            relative *= self.growth(now_s)
-        return EdgeLoadEstimate(relative, name or source)
+            factor *= self.growth(now_s)
+        return EdgeLoadEstimate(factor, name or source)
 
     def _from_frames(self, now_s: float) -> float | None:
         recent = [f for f in self._frames if now_s - f[0] <= WINDOW_S]

@@ -12,11 +12,12 @@ import math
 import statistics
 import time
 
-from dnn_offload.cost.link import LOST, LinkDefaults, LinkEstimator
+from dnn_offload.cost.link import LinkDefaults, LinkEstimator, LOST
+from dnn_offload.cost.load import AUTO, LoadReadings
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning import costs, search
-from dnn_offload.planning.edge_load import AUTO, EdgeLoad, EdgeLoadEstimate, LoadReadings
+from dnn_offload.planning.edge_load import EdgeLoad, EdgeLoadEstimate
 from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
@@ -304,7 +305,7 @@ class PlannerSession:
         conditions = Conditions(
             edge_profile=profile,
             edge_load=edge_load.factor,
-            edge_load_raw=self._edge_load.loadavg_per_core(now_s),
+            edge_load_raw=self._edge_load.loadavg(now_s),
             servers=servers,
             result_codec=settings.result_codec,
         )

@@ -1,0 +1,358 @@
+"""Turns messages into facts for ``planning/session.py`` and its outcome into a plan."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rclpy.timer import Timer
+from std_msgs.msg import String
+from visualization_msgs.msg import Marker
+
+from dnn_offload.cost.link import LinkDefaults
+from dnn_offload.cost.load import LoadReadings
+from dnn_offload.cost.profile import Profile
+from dnn_offload.errors import ProfileError
+from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, PlanCost, ServerStatus
+from dnn_offload.nodes import base, planner_parameters
+from dnn_offload.planning.plan import Candidate
+from dnn_offload.planning.session import (
+    FrameEvidence,
+    MAX_SERVERS,
+    Outcome,
+    PlannerSession,
+    PlannerSettings,
+    ServerReport,
+)
+from dnn_offload.transport import names, qos
+
+REFRESH_S = 1.0             # the table is published again at least so often
+ALTERNATIVES = 3            # shown in diagnostics
+LABEL_CHARS = 128           # bounds of the message fields
+REASON_CHARS = 512
+
+
+class PartitionPlannerNode(base.OffloadNode):
+    """See ``planner_parameters.SUMMARY``."""
+
+    NODE = planner_parameters.NODE
+    PARAMETERS = planner_parameters.PARAMETERS
+
+    def configure(self) -> None:
+        """Make the session and the publishers."""
+        self._rendezvous = names.check_rendezvous(self.setting('rendezvous_namespace'))
+        self._session = PlannerSession(self._settings())
+        self._outcome: Outcome | None = None
+        self._published_at_s = 0.0
+        self._profile_problem = ''
+        self._profile_topics: set[str] = set()
+        self._timer: Timer | None = None
+        self._watchdog: Timer | None = None
+        self._plans = self.advertise(Plan, 'plan', qos.latched())
+        self._markers = self.advertise(Marker, 'plan_marker', qos.latched())
+
+    def activate(self) -> None:
+        """Listen and plan."""
+        self.subscribe(String, 'edge_profile', self._on_edge_profile, qos.latched())
+        self.subscribe(Load, 'load', self._on_load, 10)
+        self.subscribe(FrameReport, 'frame_report', self._on_frame_report, 50)
+        self.subscribe(LinkSample, 'link_sample', self._on_link_sample, 50)
+        self.subscribe(
+            ServerStatus,
+            names.server_status(self._rendezvous),
+            self._on_status,
+            qos.latched(qos.STATUS_READER_DEPTH),
+        )
+        self._start_timers()
+
+    def deactivate(self) -> None:
+        """Forget the subscriptions to profiles: they end with the active state."""
+        if hasattr(self, '_profile_topics'):
+            self._profile_topics.clear()
+            self._timer = self._watchdog = None
+
+    def on_parameters_changed(self, changed: dict[str, Any]) -> None:
+        """Everything is live; what changes the plan is planned at once."""
+        self._session.set_settings(self._settings())
+        if not self.is_active:
+            return
+        if 'rate_hz' in changed or 'server_timeout_s' in changed:
+            self._start_timers()
+        self._tick()
+
+    def _settings(self) -> PlannerSettings:
+        alpha_ms = self.setting('default_alpha_ms')
+        return PlannerSettings(
+            strategy=self.setting('strategy'),
+            load_source=self.setting('load_source'),
+            private_layers=self.setting('private_layers'),
+            codecs=self.setting('codecs'),
+            servers=self.setting('servers'),
+            min_gain_ms=self.setting('min_gain_ms'),
+            min_gain_ratio=self.setting('min_gain_percent') / 100.0,
+            hold_ticks=self.setting('hold_ticks'),
+            server_timeout_s=self.setting('server_timeout_s'),
+            result_codec=self.setting('result_codec'),
+            link_defaults=LinkDefaults(
+                uplink_alpha_ms=alpha_ms,
+                uplink_bps=self.setting('default_uplink_bps'),
+                downlink_alpha_ms=alpha_ms,
+                downlink_bps=self.setting('default_downlink_bps'),
+            ),
+        )
+
+    def _start_timers(self) -> None:
+        for timer in (self._timer, self._watchdog):
+            if timer is not None:
+                self.end(timer)
+        self._timer = self.every(1.0 / self.setting('rate_hz'), self._tick)
+        # Set back by every status of the server in use: fires when it has been silent too long.
+        self._watchdog = self.every(self.setting('server_timeout_s') + 0.01, self._tick)
+
+    # ---- facts -----------------------------------------------------------------------------
+
+    def _on_edge_profile(self, message: String) -> None:
+        profile = self._read_profile(message.data, 'this robot')
+        if profile is not None and self._session.feed_edge_profile(profile):
+            self._tick()
+
+    def _on_server_profile(self, server: str, message: String) -> None:
+        profile = self._read_profile(message.data, f'server {server}')
+        if profile is not None:
+            self._session.feed_server_profile(server, profile)
+
+    def _read_profile(self, text: str, whose: str) -> Profile | None:
+        try:
+            profile = Profile.from_json(text)
+        except ProfileError as error:
+            self._profile_problem = f'profile of {whose} is ignored: {error}'
+            self.get_logger().warning(self._profile_problem)
+            return None
+        self._profile_problem = ''
+        self.get_logger().info(
+            f'profile of {whose}: {profile.model}, {len(profile.cuts)} cuts, whole network '
+            f'{profile.whole_ms:.1f} ms'
+        )
+        return profile
+
+    def _on_status(self, message: ServerStatus) -> None:
+        name = names.check_name(message.server, 'server')
+        self._follow_profile(name)
+        urgent = self._session.feed_status(
+            ServerReport(
+                server=name,
+                session=message.session,
+                state=message.state,
+                model_identity=message.model_identity,
+                load_factor=message.load_factor,
+                queue_ms=message.queue_ms,
+                detail=message.detail,
+            ),
+            time.monotonic(),
+        )
+        if urgent:
+            self._tick()
+        elif name == self._session.current_server and self._watchdog is not None:
+            self._watchdog.reset()
+
+    def _follow_profile(self, server: str) -> None:
+        if server in self._profile_topics or len(self._profile_topics) >= MAX_SERVERS:
+            return
+        self._profile_topics.add(server)
+        self.subscribe(
+            String,
+            names.profile(self._rendezvous, server),
+            lambda message: self._on_server_profile(server, message),
+            qos.latched(),
+        )
+
+    def _on_load(self, message: Load) -> None:
+        self._session.feed_load(
+            LoadReadings(
+                loadavg=message.factor_loadavg,
+                loadavg_own_removed=message.factor_loadavg_own_removed,
+                schedstat=message.factor_schedstat,
+                procs_running=message.factor_procs_running,
+                probe=message.factor_probe,
+                psi=message.factor_psi,
+                schedstat_cpu_ms=message.schedstat_cpu_ms,
+                loadavg_1min=message.loadavg_1min,
+                factor=message.factor,
+                source=message.factor_source,
+            ),
+            time.monotonic(),
+        )
+
+    def _on_frame_report(self, message: FrameReport) -> None:
+        self._session.feed_frame(
+            FrameEvidence(
+                plan_id=message.plan_id,
+                cut=message.cut,
+                local_whole=message.outcome == FrameReport.OUTCOME_LOCAL,
+                finished=message.outcome != FrameReport.OUTCOME_DROPPED,
+                head_ms=message.head_ms,
+                head_cpu_ms=message.head_cpu_ms,
+                latency_ms=message.latency_ms,
+            ),
+            time.monotonic(),
+        )
+
+    def _on_link_sample(self, message: LinkSample) -> None:
+        urgent = self._session.feed_link(
+            names.check_name(message.server, 'server'),
+            message.kind,
+            message.payload_bytes,
+            message.duration_ms,
+            message.probe,
+            message.max_uplink_bps,
+            time.monotonic(),
+        )
+        if urgent:
+            self._tick()
+
+    # ---- plans -----------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        if not self.is_active:
+            return
+        now_s = time.monotonic()
+        before = self._outcome
+        outcome = self._session.tick(now_s)
+        self._outcome = outcome
+        if outcome is None:
+            return
+        switched = before is None or outcome.plan_id != before.plan_id
+        if switched:
+            self.get_logger().info(f'plan {outcome.plan_id}: {outcome.switch_reason}')
+        if switched or now_s - self._published_at_s >= REFRESH_S - 0.05:
+            self._published_at_s = now_s
+            self._plans.publish(self._plan_message(outcome))
+            if self._markers.get_subscription_count() > 0:
+                self._markers.publish(self._marker(outcome))
+
+    def _plan_message(self, outcome: Outcome) -> Plan:
+        chosen = outcome.decision.candidate
+        link = outcome.link
+        message = Plan(
+            plan_id=outcome.plan_id,
+            model_identity=outcome.conditions.edge_profile.model_identity,
+            strategy=self.setting('strategy'),
+            cut_index=chosen.cut_index,
+            cut=chosen.cut_id,
+            label=chosen.label[:LABEL_CHARS],
+            codec=chosen.codec,
+            server=chosen.server,
+            predicted_ms=chosen.latency_ms,
+            previous_ms=outcome.previous_ms,
+            reason=outcome.switch_reason[:REASON_CHARS],
+            urgent=outcome.switch_urgent,
+            edge_load_factor=outcome.edge_load.factor,
+            server_load_factor=outcome.server_load,
+            uplink_bps=link.uplink_bps if link is not None else 0.0,
+            uplink_alpha_ms=link.uplink_alpha_ms if link is not None else 0.0,
+            downlink_bps=link.downlink_bps if link is not None else 0.0,
+            link_confidence=link.confidence if link is not None else 0.0,
+            planning_ms=outcome.planning_ms,
+            table=[_plan_cost(c) for c in outcome.table(self.setting('table_size'))],
+        )
+        message.header.stamp = self.now_msg()
+        return message
+
+    def _marker(self, outcome: Outcome) -> Marker:
+        marker = Marker(ns='plan', id=0, type=Marker.TEXT_VIEW_FACING, action=Marker.ADD)
+        marker.header.stamp = self.now_msg()
+        marker.header.frame_id = self.setting('marker_frame_id')
+        marker.pose.position.z = 1.0
+        marker.pose.orientation.w = 1.0
+        marker.scale.z = 0.15
+        marker.color.r = marker.color.g = marker.color.b = marker.color.a = 1.0
+        measured_ms = self._session.measured_ms
+        measured = f', measured {measured_ms:.0f} ms' if measured_ms == measured_ms else ''
+        marker.text = (
+            f'{_describe(outcome.decision.candidate)}{measured}\n'
+            f'load {outcome.edge_load.factor:.2f} ({outcome.edge_load.source}), '
+            f'{self.setting("strategy")}'
+        )
+        return marker
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        """What runs, why, what it should cost, and what else there is."""
+        if not self.is_active:
+            return base.OK, 'inactive', {}
+        outcome = self._outcome
+        if outcome is None:
+            return base.WARN, self._profile_problem or 'waiting for edge_profile', {}
+        chosen = outcome.decision.candidate
+        values: dict[str, object] = {
+            'plan_id': outcome.plan_id,
+            'strategy': self.setting('strategy'),
+            'predicted_ms': chosen.latency_ms,
+            'measured_ms': self._session.measured_ms,
+            'reason': outcome.switch_reason,
+            'now': outcome.decision.reason,
+            'edge_load': outcome.edge_load.factor,
+            'edge_load_source': outcome.edge_load.source,
+            'server_load': outcome.server_load,
+            'planning_ms': outcome.planning_ms,
+            'candidates': len(outcome.ranked),
+        }
+        if outcome.link is not None:
+            values['uplink_bps'] = outcome.link.uplink_bps
+            values['downlink_bps'] = outcome.link.downlink_bps
+            values['link_confidence'] = outcome.link.confidence
+        if self._session.max_uplink_bps > 0.0:
+            values['max_uplink_bps'] = self._session.max_uplink_bps
+        for name, why in outcome.unusable.items():
+            values[f'server {name} not used'] = why
+        others = [c for c in outcome.ranked if c.key != chosen.key][:ALTERNATIVES]
+        for rank, candidate in enumerate(others, 1):
+            values[f'alternative {rank}'] = _describe(candidate)
+        level, message = base.OK, _describe(chosen)
+        mismatched = [n for n, why in outcome.unusable.items() if 'another model' in why]
+        if self._profile_problem:
+            level, message = base.WARN, self._profile_problem
+        elif mismatched:
+            level = base.WARN
+            message = f'server {mismatched[0]} {outcome.unusable[mismatched[0]]}'
+        elif outcome.edge_load.source == 'assumed':
+            level, message = base.WARN, f'{message}; no load message, load 1 is assumed'
+        return level, message, values
+
+
+def _describe(candidate: Candidate) -> str:
+    if candidate.is_local:
+        return f'all on the robot: {candidate.latency_ms:.1f} ms'
+    return (
+        f'cut {candidate.cut_index} ({candidate.label}) as {candidate.codec} on '
+        f'{candidate.server}: {candidate.latency_ms:.1f} ms'
+    )
+
+
+def _plan_cost(candidate: Candidate) -> PlanCost:
+    return PlanCost(
+        cut_index=candidate.cut_index,
+        cut=candidate.cut_id,
+        label=candidate.label[:LABEL_CHARS],
+        codec=candidate.codec,
+        server=candidate.server,
+        uplink_bytes=candidate.uplink_bytes,
+        head_ms=candidate.head_ms,
+        encode_ms=candidate.encode_ms,
+        uplink_ms=candidate.uplink_ms,
+        queue_ms=candidate.queue_ms,
+        decode_ms=candidate.decode_ms,
+        tail_ms=candidate.tail_ms,
+        downlink_ms=candidate.downlink_ms,
+        finish_ms=candidate.finish_ms,
+        latency_ms=candidate.latency_ms,
+        period_ms=candidate.period_ms,
+    )
+
+
+def main() -> None:
+    """Entry point of the executable ``partition_planner_node``."""
+    raise SystemExit(base.main(PartitionPlannerNode))
+
+
+if __name__ == '__main__':
+    main()
