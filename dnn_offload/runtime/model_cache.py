@@ -1,0 +1,149 @@
+"""Where exported models and profiles are kept: names that change when the content would.
+
+No torch is imported: whether there is something to do must be known before a second has gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import hashlib
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import json
+from pathlib import Path
+
+from dnn_offload.cost.profile import Profile
+from dnn_offload.errors import ConfigurationError, ModelError, ProfileError
+from dnn_offload.graph.program import PROGRAM_FILE, Program
+
+FORMAT = 1  # raise when what export produces changes
+ROLES = ('edge', 'server')
+DATA_FOLDER = Path(__file__).resolve().parent.parent / 'data'
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """Which model, prepared for what.
+
+    Attributes:
+        source: See ``graph/sources.py``.
+        weights: Name, path or ``random``.
+        allow_code: Whether sources that execute code are allowed.
+        input_size: ``HEIGHTxWIDTH``, or empty for the model's own.
+        role: ``edge`` or ``server``: whose profile.
+        threads: Compute threads that are profiled.
+        backend: Segment backend.
+    """
+
+    source: str
+    weights: str = 'DEFAULT'
+    allow_code: bool = False
+    input_size: str = ''
+    role: str = 'edge'
+    threads: int = 1
+    backend: str = 'torch'
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ConfigurationError('no such role', given=self.role, allowed=', '.join(ROLES))
+        if self.threads < 1:
+            raise ConfigurationError(
+                'threads must be positive', given=self.threads, allowed='1 or more'
+            )
+        _ = self.size
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width), None for the model's own."""
+        if self.input_size == '':
+            return None
+        height, _, width = self.input_size.partition('x')
+        if not (height.isdigit() and width.isdigit()):
+            raise ConfigurationError(
+                'input size is not understood', given=self.input_size, allowed='HEIGHTxWIDTH'
+            )
+        return int(height), int(width)
+
+    @property
+    def profile_name(self) -> str:
+        """File name of this request's profile."""
+        return f'profile_{self.role}_{self.backend}_{self.threads}t.json'
+
+
+def cache_key(request: ModelRequest) -> str:
+    """Name of the folder of a request: changes with whatever could change the program.
+
+    Of a ``python:`` source the factory's own file is looked at, not what it imports.
+    """
+    digest = hashlib.sha256()
+    kind, _, name = request.source.partition(':')
+    facts = {
+        'format': FORMAT,
+        'source': request.source,
+        'weights': request.weights,
+        'size': request.size,
+        'versions': {
+            package: _version(package) for package in ('dnn_offload', 'torch', 'torchvision')
+        },
+    }
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    files = []
+    if request.weights.endswith('.safetensors'):
+        files.append(Path(request.weights).expanduser())
+    if kind == 'file':
+        files.append(Path(name).expanduser())
+    if kind == 'demo':
+        files += sorted(DATA_FOLDER.glob(f'{name}.*'))
+    if kind == 'python' and request.allow_code:
+        files += _file_of_module(name.partition(':')[0])
+    for path in files:
+        digest.update(_content(path))
+    readable = ''.join(c if c.isalnum() else '_' for c in name.rpartition('/')[2])[:40]
+    return f'{kind}_{readable}_{digest.hexdigest()[:16]}'
+
+
+def cached_program(folder: Path) -> Program | None:
+    """The program in a folder; None if there is none, or it is damaged."""
+    if not (folder / PROGRAM_FILE).is_file():
+        return None
+    try:
+        return Program.load(folder)
+    except ModelError:
+        return None
+
+
+def cached_profile(path: Path, identity: str) -> Profile | None:
+    """The profile in a file; None if there is none, or not of this model, or damaged."""
+    try:
+        profile = Profile.from_json(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, ProfileError):
+        return None
+    return profile if profile.model_identity == identity else None
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ''
+
+
+def _content(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    try:
+        with path.open('rb') as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise ModelError(f'cannot read {path}: {error}') from error
+    return digest.digest()
+
+
+def _file_of_module(module: str) -> list[Path]:
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return []  # the export says what is wrong with it
+    origin = found.origin if found is not None else None
+    return [Path(origin)] if origin and Path(origin).is_file() else []

@@ -1,0 +1,182 @@
+"""A node's handle on the preparation process: start it, ask now and then, never wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+import tempfile
+from typing import IO
+
+from dnn_offload.errors import ModelError
+from dnn_offload.runtime.model_cache import ModelRequest
+
+NICENESS = 10
+MAX_LINE_BYTES = 1 << 16
+STOP_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far it is.
+
+    Attributes:
+        stage: ``idle``, ``starting``, ``cache``, ``export``, ``profile``, ``done``, ``failed``.
+        fraction: 0..1.
+        message: For people; of ``failed`` the whole reason.
+        folder: Where the model is, as soon as it can be loaded (before it is profiled).
+        profile_path: Where the profile is; with ``done``.
+    """
+
+    stage: str = 'idle'
+    fraction: float = 0.0
+    message: str = ''
+    folder: Path | None = None
+    profile_path: Path | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come."""
+        return self.stage in ('done', 'failed')
+
+
+class Preparation:
+    """One run of ``runtime/prepare.py``. Used by one thread.
+
+    Args:
+        request: The model.
+        cache_dir: Folder of cached models, ``~`` allowed.
+        profile_budget_s: Time that measuring may take [s].
+        profile: Whether to measure.
+        nice: Added to the child's niceness: the stream goes on meanwhile.
+    """
+
+    def __init__(
+        self,
+        request: ModelRequest,
+        cache_dir: Path | str,
+        *,
+        profile_budget_s: float = 8.0,
+        profile: bool = True,
+        nice: int = NICENESS,
+    ) -> None:
+        self._command = [
+            sys.executable, '-m', 'dnn_offload.runtime.prepare',
+            '--source', request.source, '--weights', request.weights,
+            '--input-size', request.input_size, '--role', request.role,
+            '--threads', str(request.threads), '--cache', str(Path(cache_dir).expanduser()),
+            '--profile-budget-s', str(profile_budget_s), '--nice', str(nice), '--watch-stdin',
+        ]
+        if request.allow_code:
+            self._command.append('--allow-code')
+        if not profile:
+            self._command.append('--no-profile')
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+        self._buffer = b''
+        self._progress = Progress()
+
+    def start(self) -> None:
+        """Start the child; returns at once."""
+        if self._process is not None:
+            raise ModelError('preparation has been started already')
+        # stderr goes to a file: nobody reads it until something fails, and a pipe would fill.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in _reap)
+        environment = dict(os.environ)
+        environment.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=environment,
+        )
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+        self._progress = Progress('starting', 0.0, 'starting the preparation process')
+
+    def poll(self) -> Progress:
+        """How far it is now; never blocks."""
+        process = self._process
+        if process is None or self._progress.finished:
+            return self._progress
+        ended = process.poll() is not None  # before reading: what it wrote last is there
+        self._read(process)
+        if self._progress.finished:
+            self._reap()
+        elif ended:
+            self._fail(f'the preparation process ended with status {process.returncode}')
+        return self._progress
+
+    def stop(self) -> None:
+        """End the child, if it runs."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if not self._progress.finished:
+            self._progress = replace(self._progress, stage='failed', message='stopped')
+        self._reap()
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        while True:
+            block = process.stdout.read(4096)
+            if not block:
+                return
+            self._buffer += block
+            *lines, self._buffer = self._buffer.split(b'\n')
+            for line in lines:
+                self._take(line)
+            if len(self._buffer) > MAX_LINE_BYTES:
+                self._fail('the preparation process writes something else than progress')
+                return
+
+    def _take(self, line: bytes) -> None:
+        try:
+            data = json.loads(line)
+            progress = Progress(
+                str(data['stage']), float(data['fraction']), str(data['message']),
+                self._progress.folder, self._progress.profile_path,
+            )
+            if 'folder' in data:
+                progress = replace(progress, folder=Path(data['folder']))
+            if 'profile' in data:
+                progress = replace(progress, profile_path=Path(data['profile']))
+        except (ValueError, KeyError, TypeError):
+            self._fail(f'the preparation process wrote {line[:200]!r}')
+            return
+        self._progress = progress
+
+    def _fail(self, why: str) -> None:
+        tail = ''
+        if self._stderr is not None:
+            size = self._stderr.seek(0, os.SEEK_END)
+            self._stderr.seek(max(0, size - 600))
+            tail = self._stderr.read().decode(errors='replace').strip()
+        self._progress = replace(
+            self._progress, stage='failed', message=f'{why}; {tail}' if tail else why
+        )
+        self._reap()
+
+    def _reap(self) -> None:
+        process = self._process
+        if process is not None:
+            # All that it wrote is on disk; killed, it is gone in a moment instead of after
+            # tearing torch down.
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    stream.close()
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None

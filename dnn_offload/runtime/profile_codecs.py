@@ -1,0 +1,112 @@
+"""What codecs cost at each cut: bytes, encoding, decoding, on real activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import statistics
+import time
+
+import numpy as np
+
+from dnn_offload.codec import bundle
+from dnn_offload.codec.registry import CODECS, names_for_cut
+from dnn_offload.cost.profile import CodecCost
+from dnn_offload.runtime.backends.base import LoadedModel
+from dnn_offload.runtime.profile_model import nearest
+
+REPEATS = 2  # after one run that pays for first allocations
+# Codecs whose size does not depend on the values: known without measuring.
+FIXED_SIZE = ('raw', 'fp16', 'int8')
+
+
+class CodecMeter:
+    """Measures codecs at some cuts and estimates them at the others.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._measured: dict[tuple[int, str], list[CodecCost]] = {}
+
+    def names(self, cut: int) -> tuple[str, ...]:
+        """Candidate codecs at a cut."""
+        return names_for_cut(cut == 0)
+
+    def walk(self, picture: np.ndarray, cuts: Sequence[int], end_s: float) -> list[int]:
+        """Run a picture through the network once, measuring all codecs at ``cuts`` on the way.
+
+        Stops at ``end_s`` (perf_counter); returns the cuts that were measured.
+        """
+        arrays, at, done = [picture], 0, []
+        for cut in sorted(cuts):
+            if done and time.perf_counter() > end_s:
+                break
+            if cut > at:
+                arrays = self._model.run(self._model.segment(at, cut), arrays)
+                at = cut
+            for name in self.names(cut):
+                self._measure(cut, name, arrays)
+            done.append(cut)
+        return done
+
+    def _measure(self, cut: int, name: str, arrays: Sequence[np.ndarray]) -> None:
+        specs = self._model.cuts[cut].frontier
+        limit = sum(spec.nbytes for spec in specs) + 1024
+        encode_ms, decode_ms, payload = [], [], b''
+        for _ in range(1 + REPEATS):
+            started_s = time.perf_counter()
+            halved = self._model.to_half(arrays) if name == 'fp16' else arrays
+            payload = bundle.encode(halved, specs, name)
+            encoded_s = time.perf_counter()
+            bundle.decode(payload, specs, max_bytes=4 * limit)
+            encode_ms.append((encoded_s - started_s) * 1e3)
+            decode_ms.append((time.perf_counter() - encoded_s) * 1e3)
+        cost = CodecCost(len(payload), min(encode_ms[1:]), min(decode_ms[1:]))
+        self._measured.setdefault((cut, name), []).append(cost)
+
+    def costs(self, cut: int) -> dict[str, CodecCost]:
+        """Cost of every candidate codec at a cut: measured, or scaled from the nearest one."""
+        return {name: self._cost(cut, name) for name in self.names(cut)}
+
+    def _cost(self, cut: int, name: str) -> CodecCost:
+        samples = self._measured.get((cut, name))
+        if samples:
+            return CodecCost(
+                round(statistics.fmean(sample.nbytes for sample in samples)),
+                statistics.median(sample.encode_ms for sample in samples),
+                statistics.median(sample.decode_ms for sample in samples),
+            )
+        known = [index for index, codec in self._measured if codec == name]
+        if not known:
+            raise ValueError(f'codec {name} was measured nowhere')
+        source = nearest(known, cut)
+        base = self._cost(source, name)
+        scale = self._model_bytes(cut) / max(1, self._model_bytes(source))
+        return CodecCost(
+            self._fixed_size(cut, name) or round(base.nbytes * scale),
+            base.encode_ms * scale,
+            base.decode_ms * scale,
+        )
+
+    def _model_bytes(self, cut: int) -> int:
+        return sum(spec.nbytes for spec in self._model.cuts[cut].frontier)
+
+    def _fixed_size(self, cut: int, name: str) -> int:
+        if name not in FIXED_SIZE:
+            return 0
+        per_float = {'raw': 4, 'fp16': 2, 'int8': 1}[name]
+        return sum(
+            spec.numel * per_float if spec.dtype == 'float32' else spec.nbytes
+            for spec in self._model.cuts[cut].frontier
+        ) + 16
+
+
+def output_sizes(model: LoadedModel, outputs: Sequence[np.ndarray]) -> dict[str, int]:
+    """Encoded size of the network's outputs for every codec that answers may use."""
+    return {
+        name: len(bundle.encode(outputs, model.outputs, name))
+        for name, codec in CODECS.items()
+        if codec.for_activations
+    }
