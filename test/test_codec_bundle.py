@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from dnn_offload.codec.bundle import MAX_TENSORS, decode, encode, encode_bound
+from dnn_offload.codec.bundle import decode, encode, encode_bound, MAX_TENSORS
 from dnn_offload.codec.layout import buffer_bytes, layout_of
 from dnn_offload.codec.registry import CODECS, names_for_cut
 from dnn_offload.errors import CodecError
-from dnn_offload.tensors import DLPACK_CODES, TensorSpec, contiguous_strides
+from dnn_offload.tensors import contiguous_strides, DLPACK_CODES, TensorSpec
 
 ROOM = 1 << 24
 INNER = names_for_cut(is_picture=False)

@@ -9,7 +9,7 @@ import pytest
 
 from dnn_offload.errors import ImageError
 from dnn_offload.vision.decode import Classification, Detection
-from dnn_offload.vision.drawing import PALETTE, colour_of, draw
+from dnn_offload.vision.drawing import colour_of, draw, PALETTE
 
 
 def grey(height: int = 240, width: int = 320) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dnn_offload.errors import ImageError, ModelError
-from dnn_offload.vision.preprocess import MODES, PAD_VALUE, PreprocessSpec, prepare
+from dnn_offload.vision.preprocess import MODES, PAD_VALUE, prepare, PreprocessSpec
 
 sides = st.integers(1, 400)
 

@@ -21,8 +21,8 @@ import zlib
 import numpy as np
 
 from dnn_offload.codec.encoding import Buffer, Kind
-from dnn_offload.codec.layout import Target, buffer_bytes, flatten, layout_of
-from dnn_offload.codec.registry import CODECS, ENCODINGS, Codec, codec_named
+from dnn_offload.codec.layout import buffer_bytes, flatten, layout_of, Target
+from dnn_offload.codec.registry import Codec, codec_named, CODECS, ENCODINGS
 from dnn_offload.errors import CodecError
 from dnn_offload.tensors import DLPACK_CODES, TensorSpec
 

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from dnn_offload.errors import CodecError
-from dnn_offload.tensors import TensorSpec, contiguous_strides
+from dnn_offload.tensors import contiguous_strides, TensorSpec
 
 MAX_NDIM = 8  # bound of TensorMeta.shape in the IDL
 _MAX_BYTES = 1 << 62  # beyond, numpy's own arithmetic would overflow

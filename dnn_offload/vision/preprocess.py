@@ -20,8 +20,8 @@ PAD_VALUE = 114  # grey of letterbox bars, as detectors are commonly trained wit
 MAX_SIDE = 16384
 
 # Below this ratio bilinear sampling skips source pixels and shows patterns that are not
-# there; averaging over areas does not.
-_AREA_BELOW = 0.6
+# there; averaging over areas does not, but costs up to 20 ms at 1920 x 1080.
+_AREA_BELOW = 0.4
 
 
 @dataclass(frozen=True)
@@ -191,10 +191,21 @@ def _letterbox(rgb: np.ndarray, out: np.ndarray) -> Mapping:
 
 
 def _resize(source: np.ndarray, out: np.ndarray) -> None:
-    """Resize ``source`` into ``out``, both (h, w, 3)."""
-    ratio = min(out.shape[0] / source.shape[0], out.shape[1] / source.shape[1])
-    if out.shape == source.shape:
+    """Resize ``source`` into ``out``, both (h, w, 3).
+
+    Shrinking goes by exact halves first: averaging 2 x 2 pixels is the one area resize that
+    OpenCV does fast (0.5 ms instead of 20 ms at 1920 x 1080).
+    """
+    height, width = out.shape[:2]
+    while (
+        source.shape[0] >= 2 * height and source.shape[0] % 2 == 0
+        and source.shape[1] >= 2 * width and source.shape[1] % 2 == 0
+    ):
+        half = (source.shape[1] // 2, source.shape[0] // 2)
+        source = cv2.resize(source, half, interpolation=cv2.INTER_AREA)
+    if source.shape == out.shape:
         out[...] = source
         return
+    ratio = min(height / source.shape[0], width / source.shape[1])
     method = cv2.INTER_AREA if ratio < _AREA_BELOW else cv2.INTER_LINEAR
-    out[...] = cv2.resize(source, (out.shape[1], out.shape[0]), interpolation=method)
+    out[...] = cv2.resize(source, (width, height), interpolation=method)
