@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any, TYPE_CHECKING
 
 from dnn_offload.graph.operators import base_name, is_cheap, is_weighted
 from dnn_offload.tensors import TensorSpec

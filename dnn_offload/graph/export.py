@@ -20,10 +20,10 @@ from dnn_offload.errors import CutError, ModelError, OffloadError
 from dnn_offload.graph import fingerprint, passes
 from dnn_offload.graph.cuts import find_cuts
 from dnn_offload.graph.lowering import Draft, lower
-from dnn_offload.graph.operators import CREATION, base_name, check_allowed
+from dnn_offload.graph.operators import base_name, check_allowed, CREATION
 from dnn_offload.graph.program import Argument, Instruction, Program
 from dnn_offload.graph.segment import decode_argument, resolve
-from dnn_offload.graph.weights import Weights, describe
+from dnn_offload.graph.weights import describe, Weights
 from dnn_offload.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -77,9 +77,7 @@ def identity_of(loaded: LoadedModel) -> str:
     return digest.hexdigest()[:32]
 
 
-def export(
-    loaded: LoadedModel, report: Report = lambda message: None
-) -> tuple[Program, Weights]:
+def export(loaded: LoadedModel, report: Report = lambda message: None) -> tuple[Program, Weights]:
     """Make the program of a model.
 
     Args:
@@ -157,9 +155,7 @@ def _trace_until_dense(
         specs, outputs = trace(draft, height, width)
         passes.remove_dead(draft)
         cuts = find_cuts(draft.instructions, specs, draft.input, draft.outputs)
-        gappy = {
-            spec.name for cut in cuts for spec in cut.frontier if not passes.is_dense(spec)
-        }
+        gappy = {spec.name for cut in cuts for spec in cut.frontier if not passes.is_dense(spec)}
         if not gappy:
             return specs, outputs
         _copy_after(draft, gappy)
@@ -174,8 +170,13 @@ def _copy_after(draft: Draft, names: set[str]) -> None:
             if name in names:
                 renamed[name] = {'v': f'{name}_copy'}
                 instructions.append(
-                    Instruction('aten.clone.default', ({'v': name},), {}, (f'{name}_copy',),
-                                instruction.module)
+                    Instruction(
+                        'aten.clone.default',
+                        ({'v': name},),
+                        {},
+                        (f'{name}_copy',),
+                        instruction.module,
+                    )
                 )
     draft.instructions = instructions
     draft.outputs = [renamed.get(name, {'v': name})['v'] for name in draft.outputs]

@@ -96,9 +96,7 @@ def _weights(exported: ExportedProgram) -> dict[str, tuple[str, torch.Tensor]]:
     return found
 
 
-def _lower_call(
-    node: Node, names: dict[str, Argument], instructions: list[Instruction]
-) -> None:
+def _lower_call(node: Node, names: dict[str, Argument], instructions: list[Instruction]) -> None:
     if node.target is operator.getitem:
         # The result of an operator with several results: its name was given there.
         return
@@ -186,7 +184,7 @@ def _outputs(
     node: Node, names: Mapping[str, Argument], instructions: list[Instruction]
 ) -> list[str]:
     outputs: list[str] = []
-    for item in node.args[0]:  # type: ignore[union-attr]
+    for item in node.args[0]:
         tree = names[item.name] if isinstance(item, Node) else item
         if not isinstance(tree, dict) or 'v' not in tree:
             raise ModelError(

@@ -76,7 +76,9 @@ def base_name(target: str) -> str:
     match = _TARGET.match(target)
     if match is None:
         raise ModelError(
-            'program names an operator that is not ATen', given=target, allowed='aten.NAME.OVERLOAD'
+            'program names an operator that is not ATen',
+            given=target,
+            allowed='aten.NAME.OVERLOAD',
         )
     return match.group(1)
 

@@ -13,7 +13,7 @@ import torch
 
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.lowering import Draft
-from dnn_offload.graph.operators import CREATION, base_name
+from dnn_offload.graph.operators import base_name, CREATION
 from dnn_offload.graph.program import Argument, Instruction
 from dnn_offload.graph.weights import lay_out
 from dnn_offload.tensors import TensorSpec
@@ -75,6 +75,7 @@ def canonicalise(draft: Draft) -> None:
 
 
 def value_name(tree: Argument) -> str:
+    """Name of the value that an output is; raises ModelError if it is a constant."""
     if not isinstance(tree, dict) or 'v' not in tree:
         raise ModelError('an output of the model does not depend on the picture')
     return str(tree['v'])
@@ -113,7 +114,7 @@ def fold_batch_norm(draft: Draft) -> int:
     for index, norm in enumerate(draft.instructions):
         if base_name(norm.target) != 'batch_norm' or norm.args[5] is not False:
             continue
-        source = norm.args[0]['v'] if 'v' in norm.args[0] else ''
+        source = norm.args[0].get('v', '')
         at = producers.get(source, -1)
         if at < 0 or uses.get(source) != 1 or not _foldable(draft.instructions[at], norm):
             continue
@@ -206,7 +207,8 @@ def is_dense(spec: TensorSpec) -> bool:
     """Whether the elements fill one block of memory without gap or overlap."""
     step = 1
     for stride, extent in sorted(
-        (stride, extent) for stride, extent in zip(spec.strides, spec.shape, strict=True)
+        (stride, extent)
+        for stride, extent in zip(spec.strides, spec.shape, strict=True)
         if extent > 1
     ):
         if stride != step:

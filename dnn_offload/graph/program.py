@@ -8,7 +8,7 @@ no torch, so that a process without torch can read what there is to plan with.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import json
 import math
 import os
@@ -275,10 +275,6 @@ class Program:
                     raise ModelError(
                         f'cut {cut.index} sends a value that does not exist yet', given=spec.name
                     )
-
-    def with_stamp(self, stamp: str) -> Program:
-        """The same program with another stamp."""
-        return replace(self, stamp=stamp)
 
 
 def _walk(tree: Argument, tag: str) -> Iterator[str]:

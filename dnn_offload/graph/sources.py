@@ -127,9 +127,7 @@ def _check_normalisation(loaded: LoadedModel) -> None:
 # --- torchvision ------------------------------------------------------------------------------
 
 
-def _load_torchvision(
-    name: str, weights: str, input_size: tuple[int, int] | None
-) -> LoadedModel:
+def _load_torchvision(name: str, weights: str, input_size: tuple[int, int] | None) -> LoadedModel:
     models = import_torchvision().models
     try:
         builder = models.get_model_builder(name)
@@ -230,16 +228,23 @@ def _load_demo(name: str, weights: str, input_size: tuple[int, int] | None) -> L
         raise ModelError('there is no such demo model', given=name, allowed='demo:detector')
     from dnn_offload.graph import demo_detector
 
-    module, mean, std, height, width, class_names = demo_detector.load()
+    detector = demo_detector.load()
+    height, width = detector.height, detector.width
+    if input_size is not None and tuple(input_size) != (height, width):
+        raise ModelError(
+            'the input size of the demo detector is fixed',
+            given=f'{input_size[0]}x{input_size[1]}',
+            allowed=f'{height}x{width}',
+        )
     return LoadedModel(
         source='',
-        module=module,
+        module=detector.module,
         height=height,
         width=width,
-        mean=tuple(mean),
-        std=tuple(std),
+        mean=detector.mean,
+        std=detector.std,
         task='detection',
-        class_names=tuple(class_names),
+        class_names=detector.class_names,
     )
 
 
@@ -322,7 +327,7 @@ def _other_weights(loaded: LoadedModel, weights: str) -> LoadedModel:
     raise ModelError(
         'weights are not understood',
         given=weights,
-        allowed='DEFAULT (the model\'s own), random, or a path of a .safetensors file',
+        allowed="DEFAULT (the model's own), random, or a path of a .safetensors file",
     )
 
 

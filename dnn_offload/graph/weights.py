@@ -16,7 +16,7 @@ import json
 import os
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open, SafetensorError
 import torch
 
 from dnn_offload.errors import ModelError
@@ -52,15 +52,21 @@ def lay_out(tensor: torch.Tensor, *, convolution: bool) -> torch.Tensor:
 def describe(weights: Mapping[str, torch.Tensor]) -> tuple[WeightSpec, ...]:
     """Name, dtype, shape and layout of every weight."""
     return tuple(
-        WeightSpec(name, str(tensor.dtype).removeprefix('torch.'), tuple(tensor.shape),
-                   _is_channels_last(tensor))
+        WeightSpec(
+            name,
+            str(tensor.dtype).removeprefix('torch.'),
+            tuple(tensor.shape),
+            _is_channels_last(tensor),
+        )
         for name, tensor in weights.items()
     )
 
 
 def _is_channels_last(tensor: torch.Tensor) -> bool:
-    return tensor.ndim == 4 and tensor.permute(0, 2, 3, 1).is_contiguous() and (
-        tensor.stride() != torch.empty(tensor.shape, device='meta').stride()
+    return (
+        tensor.ndim == 4
+        and tensor.permute(0, 2, 3, 1).is_contiguous()
+        and (tensor.stride() != torch.empty(tensor.shape, device='meta').stride())
     )
 
 
