@@ -1,25 +1,27 @@
 """Runs linters, type check, unit tests and node tests, and adds them up in one last line.
 
-Usage, in the environment (`make test` brings it): python tools/run_tests.py [--only PART] [FILE ...]
+Usage, in the environment (`make test` brings it):
+    python tools/run_tests.py [--only lint|unit|ros] [FILE ...]
 
 Unit tests run in one pytest process against the source tree. Each file of node tests (test/ros)
-runs in a pytest process of its own, since rclpy has global state, from an empty folder so that
-only the installed package is seen, on a ROS domain of its own, with discovery kept on this machine.
+runs in a pytest process of its own, since rclpy has global state, from an empty folder, so that
+only the installed package is seen, on a ROS domain of its own, with discovery kept to this
+machine.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 import os
+from pathlib import Path
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ('lint', 'unit', 'ros')

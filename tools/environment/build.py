@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Iterable
 from pathlib import Path
+import shutil
 
 from environment import machine
-from environment.problem import CommandFailed, SetupProblem, run, step
-from environment.venv import LOG, ROOT, Environment
+from environment.commands import CommandError, run, SetupError, step
+from environment.venv import Environment, LOG, ROOT
 
 BUILD = ROOT / 'build'
 INSTALL = ROOT / 'install'
@@ -34,7 +34,8 @@ def digest(names: Iterable[str], salt: str = '') -> str:
     total = hashlib.sha256(salt.encode())
     for name in names:
         top = ROOT / name
-        paths = sorted(path for path in top.rglob('*') if path.is_file()) if top.is_dir() else [top]
+        inside = top.rglob('*') if top.is_dir() else [top]
+        paths = sorted(path for path in inside if path.is_file())
         for path in paths:
             if '__pycache__' not in path.parts:
                 total.update(f'{path.relative_to(ROOT)}\n'.encode())
@@ -110,14 +111,14 @@ class Build:
         """Return the folder of the installed Python package."""
         found = sorted(INSTALL.glob('dnn_offload/l*/python*/*-packages/dnn_offload'))
         if not found:
-            raise SetupProblem(f'the build left no Python package in {INSTALL}; see {LOG}.')
+            raise SetupError(f'the build left no Python package in {INSTALL}; see {LOG}.')
         return found[0]
 
     def copy(self) -> None:
         """Install Python modules, launch files and configuration again, without colcon."""
         try:
             run(['cmake', '--install', BUILD / 'dnn_offload'], LOG, env=self.variables())
-        except CommandFailed:
+        except CommandError:
             self.compile()
 
     def compile(self) -> None:
@@ -125,16 +126,16 @@ class Build:
         try:
             self.colcon()
             self.check()
-        except CommandFailed:
+        except CommandError:
             for folder in (BUILD / 'dnn_offload', BUILD / 'vision_msgs', INSTALL):
                 shutil.rmtree(folder, ignore_errors=True)
             try:
                 self.colcon()
                 self.check()
-            except CommandFailed as failure:
+            except CommandError as failure:
                 lines = [line for line in failure.output.splitlines() if 'rror' in line]
                 said = lines[0].strip() if lines else 'no reason given'
-                raise SetupProblem(
+                raise SetupError(
                     f'the messages cannot be built ({said}); everything is in {LOG}.'
                 ) from failure
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 import re
 import sys
 import sysconfig
-from pathlib import Path
 
-NUMPY_INCLUDE = re.compile(r'/opt/python/cp\d+-cp\d+/lib/python3\.\d+/site-packages/numpy/_?core/include')
+NUMPY_INCLUDE = re.compile(
+    r'/opt/python/cp\d+-cp\d+/lib/python3\.\d+/site-packages/numpy/_?core/include'
+)
 PYTHON_INCLUDE = re.compile(r'/opt/python/cp\d+-cp\d+/include/python3\.\d+')
 
 

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from pathlib import Path
 import platform
 import shutil
 import threading
 import urllib.error
 import urllib.request
-from pathlib import Path
 
-from environment.problem import SetupProblem
+from environment.commands import SetupError
 
 CPU_WHEELS = 'https://download.pytorch.org/whl/cpu'
 NVIDIA_MARKS = ('/proc/driver/nvidia/version', '/dev/nvidiactl', '/dev/nvhost-gpu')
 
 
 def check_platform(ros_prefix: Path | None) -> None:
-    """Raise SetupProblem where neither the wheels nor the distribution can run."""
+    """Raise SetupError where neither the wheels nor the distribution can run."""
     if platform.system() != 'Linux':
-        raise SetupProblem(
-            f'Linux is needed, this is {platform.system()}; use Ubuntu 24.04, a container or WSL 2.'
+        raise SetupError(
+            f'Linux is needed and this is {platform.system()}; use Ubuntu 24.04, a container or '
+            f'WSL 2.'
         )
     if ros_prefix is None and platform.machine() not in ('x86_64', 'AMD64'):
-        raise SetupProblem(
+        raise SetupError(
             f'without ROS 2 Jazzy its wheels from PyPI are used, and they exist for x86-64 only '
             f'(this is {platform.machine()}); install ROS 2 Jazzy on Ubuntu 24.04 from apt, '
             f'"source /opt/ros/jazzy/setup.bash" and run this again.'
@@ -32,7 +33,7 @@ def check_platform(ros_prefix: Path | None) -> None:
 
 
 def check_compilers() -> None:
-    """Raise SetupProblem when the C or the C++ compiler for the message code is missing."""
+    """Raise SetupError when the C or the C++ compiler for the message code is missing."""
     for variable, names, language in (
         ('CC', ('cc', 'gcc', 'clang'), 'C'),
         ('CXX', ('c++', 'g++', 'clang++'), 'C++'),
@@ -41,23 +42,23 @@ def check_compilers() -> None:
         candidates = (chosen[0],) if chosen else names
         if not any(shutil.which(name) for name in candidates):
             looked_for = ', '.join(candidates)
-            raise SetupProblem(
+            raise SetupError(
                 f'a {language} compiler is missing (looked for {looked_for}); install one, '
                 f'for example "sudo apt install build-essential", and run this again.'
             )
     if not shutil.which('make') and not shutil.which('ninja'):
-        raise SetupProblem(
+        raise SetupError(
             'make is missing; install it, for example "sudo apt install build-essential", and '
             'run this again.'
         )
 
 
 def check_venv_module() -> None:
-    """Raise SetupProblem where Python cannot make virtual environments (Debian splits it off)."""
+    """Raise SetupError where Python cannot make virtual environments (Debian splits it off)."""
     for module in ('venv', 'ensurepip'):
         if importlib.util.find_spec(module) is None:
             version = '.'.join(platform.python_version_tuple()[:2])
-            raise SetupProblem(
+            raise SetupError(
                 f'this Python {version} has no module {module}; install it, for example '
                 f'"sudo apt install python{version}-venv", and run this again.'
             )
@@ -69,7 +70,7 @@ def ros_distribution() -> Path | None:
     A virtual environment with ROS wheels, such as our own, is no distribution.
 
     Raises:
-        SetupProblem: Another distribution is sourced.
+        SetupError: Another distribution is sourced.
     """
     for entry in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
         prefix = Path(entry)
@@ -79,7 +80,7 @@ def ros_distribution() -> Path | None:
             continue
         distribution = os.environ.get('ROS_DISTRO', '')
         if distribution != 'jazzy':
-            raise SetupProblem(
+            raise SetupError(
                 f'ROS 2 {distribution or "of unknown name"} is sourced, and dnn_offload is for '
                 f'Jazzy; run this in a shell where Jazzy or nothing is sourced.'
             )

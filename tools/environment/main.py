@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 import fcntl
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from environment import machine
-from environment.build import BUILD, INSTALL, Build
-from environment.problem import CommandFailed, SetupProblem, complain
-from environment.venv import LOG, ROOT, VENV, Environment
+from environment.build import BUILD, Build, INSTALL
+from environment.commands import CommandError, complain, SetupError
+from environment.venv import Environment, LOG, ROOT, VENV
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def set_up(force: bool) -> None:
     """Do whatever is left to do.
 
     Raises:
-        SetupProblem: Something is in the way that the user can mend.
+        SetupError: Something is in the way that the user can mend.
     """
     started_s = time.monotonic()
     ros_prefix = machine.ros_distribution()
@@ -61,10 +61,10 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         set_up(options.force)
-    except SetupProblem as problem:
+    except SetupError as problem:
         complain(str(problem))
         return 1
-    except CommandFailed as failure:
+    except CommandError as failure:
         complain(f'"{failure}" failed; what it said is in {LOG}.')
         return 1
     except KeyboardInterrupt:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 import platform
 import re
 import shutil
 import sys
-from pathlib import Path
 
 from environment import machine
-from environment.problem import CommandFailed, SetupProblem, clean_environment, run, step
+from environment.commands import clean_environment, CommandError, run, SetupError, step
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / '.venv'
@@ -37,18 +37,18 @@ NETWORK_MARKS = re.compile(
 )
 
 
-def explain_pip(output: str, log: Path = LOG) -> SetupProblem:
+def explain_pip(output: str, log: Path = LOG) -> SetupError:
     """Turn what a failed pip printed into one sentence."""
     if 'No space left on device' in output:
-        return SetupProblem('the disk is full; make room (about 3 GB) and run this again.')
+        return SetupError('the disk is full; make room (about 3 GB) and run this again.')
     if NETWORK_MARKS.search(output):
-        return SetupProblem(
+        return SetupError(
             'the Python package index cannot be reached; connect this machine to the network, or '
             'set PIP_INDEX_URL to a mirror, and run this again.'
         )
     errors = [line for line in output.splitlines() if line.startswith('ERROR:')]
     said = errors[-1].removeprefix('ERROR:').strip() if errors else 'no reason given'
-    return SetupProblem(f'pip could not install what is needed ({said}); all it said is in {log}.')
+    return SetupError(f'pip could not install what is needed ({said}); all it said is in {log}.')
 
 
 class Environment:
@@ -97,7 +97,7 @@ class Environment:
         try:
             variables = self.variables() | {'_ROS_WHEELS_BOOTSTRAP_COMPLETE': '1'}
             run([self.python, '-c', LOOK, *MODULES], LOG, env=variables)
-        except CommandFailed:
+        except CommandError:
             return False
         return True
 
@@ -138,7 +138,7 @@ class Environment:
         files = [*self.files, REQUIREMENTS / 'torch.txt', REQUIREMENTS / 'torchvision.txt']
         try:
             run([self.python, Path(__file__).with_name('verify.py'), *files], LOG)
-        except CommandFailed:
+        except CommandError:
             return False
         return True
 
@@ -151,9 +151,9 @@ class Environment:
         with step('making .venv'):
             try:
                 run([*command, VENV], LOG, env=self.variables())
-            except CommandFailed as failure:
+            except CommandError as failure:
                 last = (failure.output.strip().splitlines() or ['no reason given'])[-1]
-                raise SetupProblem(
+                raise SetupError(
                     f'a virtual environment cannot be made in {VENV} ({last}); see {LOG}.'
                 ) from failure
             (VENV / 'COLCON_IGNORE').touch()
@@ -162,12 +162,12 @@ class Environment:
         """Run pip install in the environment.
 
         Raises:
-            SetupProblem: It failed, with the reason in words.
+            SetupError: It failed, with the reason in words.
         """
         command = [self.python, '-m', 'pip', 'install', '--no-input', '--no-warn-script-location']
         try:
             run([*command, *arguments], LOG, env=self.variables())
-        except CommandFailed as failure:
+        except CommandError as failure:
             raise explain_pip(failure.output) from failure
 
     def install(self) -> None:
@@ -200,7 +200,7 @@ class Environment:
         ):
             try:
                 run([self.python, '-c', LOOK, module], LOG, env=self.variables())
-            except CommandFailed:
+            except CommandError:
                 extra.append(requirement)
         if shutil.which('colcon') is None:
             lines = (REQUIREMENTS / 'ros.txt').read_text(encoding='utf-8').splitlines()
@@ -216,9 +216,9 @@ class Environment:
                     run([self.python, mender], LOG, env=self.variables())
                 imports = f'import {", ".join(MODULES)}'
                 run([self.python, '-c', imports], LOG, env=self.variables(), cwd=VENV)
-            except CommandFailed as failure:
+            except CommandError as failure:
                 last = (failure.output.strip().splitlines() or ['no reason given'])[-1]
-                raise SetupProblem(
+                raise SetupError(
                     f'the environment was made but does not start ({last}); run this again, and '
                     f'if it stays so see {LOG}.'
                 ) from failure

@@ -7,10 +7,10 @@ filled up, leaves gaps which importing alone may not show.
 
 from __future__ import annotations
 
-import re
-import sys
 from importlib import metadata
 from pathlib import Path
+import re
+import sys
 
 PIN = re.compile(r'^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s#;]+)')
 

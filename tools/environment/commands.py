@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 import os
+from pathlib import Path
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 
 # Marks of an environment around us that must not leak into the one we make.
 FOREIGN_VARIABLES = (
@@ -20,11 +20,11 @@ FOREIGN_VARIABLES = (
 )
 
 
-class SetupProblem(Exception):
+class SetupError(Exception):
     """Something the user can mend; the message is one clear sentence."""
 
 
-class CommandFailed(Exception):
+class CommandError(Exception):
     """A command of the set-up ended with an error.
 
     Args:
@@ -60,7 +60,7 @@ def run(
     """Run a command, append its output to the log, and return it.
 
     Raises:
-        CommandFailed: It ended with a non-zero status, or could not be started.
+        CommandError: It ended with a non-zero status, or could not be started.
     """
     line = [str(part) for part in command]
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -80,10 +80,10 @@ def run(
             )
         except OSError as error:
             stream.write(f'{error}\n')
-            raise CommandFailed(line, str(error)) from error
+            raise CommandError(line, str(error)) from error
         stream.write(done.stdout)
         if done.returncode != 0:
-            raise CommandFailed(line, done.stdout)
+            raise CommandError(line, done.stdout)
     return done.stdout
 
 

@@ -1,0 +1,90 @@
+"""`dnn-offload`: finds the subcommand and imports only that one.
+
+A subcommand is a module `<name>_command` in this folder with
+
+- `add_parser(subparsers)`, which declares its arguments, and
+- `run(arguments) -> int`, which does the work and returns the exit status.
+
+What a subcommand needs is imported when it is named, so that `--help` is quick and
+`dnn-offload plan` works where torch is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import importlib
+import os
+import sys
+from types import ModuleType
+
+from dnn_offload.errors import OffloadError
+
+COMMANDS = {
+    'models': 'list the networks that can be cut, and the cuts of one',
+    'plan': 'show the predicted cost of every cut',
+    'profile': 'measure a network on this machine',
+}
+
+
+def _add_stub(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str) -> None:
+    """List a subcommand in the help without importing it."""
+    subparsers.add_parser(name, help=COMMANDS[name], add_help=False)
+
+
+def build_parser(chosen: str | None = None) -> tuple[argparse.ArgumentParser, ModuleType | None]:
+    """Make the parser, whole for the chosen subcommand and by name for the others.
+
+    Returns:
+        The parser, and the module of the chosen subcommand.
+
+    Raises:
+        OffloadError: The chosen subcommand needs a package that is not installed.
+    """
+    parser = argparse.ArgumentParser(
+        prog='dnn-offload',
+        description='Runs a neural network partly on a robot and partly on an edge server.',
+        epilog='dnn-offload COMMAND --help tells more about one.',
+    )
+    subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    module = None
+    for name in COMMANDS:
+        if name != chosen:
+            _add_stub(subparsers, name)
+            continue
+        try:
+            module = importlib.import_module(f'dnn_offload.cli.{name}_command')
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith('dnn_offload'):
+                raise
+            raise OffloadError(
+                f'dnn-offload {name} needs the package {error.name}',
+                hint=f'install it: pip install {error.name}',
+            ) from error
+        module.add_parser(subparsers)
+    return parser, module
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `dnn-offload`; return its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    named = next((word for word in given if not word.startswith('-')), None)
+    try:
+        parser, module = build_parser(named if named in COMMANDS else None)
+        options = parser.parse_args(given)
+        if module is None:  # argparse has ended the program for anything but a known command
+            parser.error(f'choose one of {", ".join(COMMANDS)}')
+        return int(module.run(options))
+    except OffloadError as error:
+        print(f'dnn-offload: {error}', file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader (head, less) has enough. Python would complain at exit once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

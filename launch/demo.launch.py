@@ -1,0 +1,74 @@
+"""Robot and server on this machine for a minute, driven by the demo script; rviz if wished.
+
+The script starts, kills and restarts the nodes itself, as its story needs it; it leaves a report.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    GroupAction,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.conditions import IfCondition
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch_ros.actions import Node, PushROSNamespace
+
+SHARE = get_package_share_directory('dnn_offload')
+PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+
+
+def arguments() -> list[DeclareLaunchArgument]:
+    """Return what may be given on the command line."""
+    return [
+        DeclareLaunchArgument('model', default_value='demo:detector', description='model source'),
+        DeclareLaunchArgument(
+            'out', default_value='demo_out', description='folder for report, plots and video'
+        ),
+        DeclareLaunchArgument('rate_hz', default_value='15.0', description='pictures per second'),
+        DeclareLaunchArgument(
+            'rviz',
+            default_value='false',
+            choices=['true', 'false'],
+            description='show the annotated picture and the plan in rviz',
+        ),
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Compose the demo script and rviz."""
+    profiles = EnvironmentVariable(PROFILES, default_value=f'{SHARE}/config/fastdds.xml')
+    script = ExecuteProcess(
+        name='demo',
+        cmd=[
+            sys.executable, '-m', 'dnn_offload.demo',
+            '--model', LaunchConfiguration('model'),
+            '--out', LaunchConfiguration('out'),
+            '--rate-hz', LaunchConfiguration('rate_hz'),
+            # The user's own domain, so that ros2 topic and rviz see the demo.
+            '--domain', EnvironmentVariable('ROS_DOMAIN_ID', default_value='0'),
+        ],
+        output='screen',
+        emulate_tty=True,  # for the live view
+        on_exit=Shutdown(reason='the demo is over'),
+    )  # fmt: skip
+    rviz = Node(
+        package='rviz2',
+        executable='rviz2',
+        arguments=['-d', f'{SHARE}/config/dnn_offload.rviz'],
+        condition=IfCondition(LaunchConfiguration('rviz')),
+    )
+    return LaunchDescription(
+        [
+            *arguments(),
+            SetEnvironmentVariable(PROFILES, profiles),
+            script,
+            GroupAction([PushROSNamespace('robot'), rviz]),
+        ]
+    )
