@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from dnn_offload.cost.profile import Profile
-from dnn_offload.demo.phases import AUTO
+from dnn_offload.demo.phases import AUTO, BASELINES
 from dnn_offload.demo.verdict import Verdict
 from dnn_offload.report.page import embed_png, gallery, page, table, verdict_line
 from dnn_offload.report.records import Event, FrameRow, LoadSample, Span, write_frames_csv
@@ -97,15 +97,12 @@ def _summary(
 
 
 def _phase_table(verdict: Verdict) -> str:
-    def shown(values: dict[str, float], key: str) -> str | float:
-        return values[key] if key in values else '–'
-
     rows: list[tuple[str | float, ...]] = []
     for finding in verdict.phases:
         rows.append((
             finding.phase.title, finding.phase.what, finding.served,
-            shown(finding.latency_ms, AUTO), shown(finding.latency_ms, 'local'),
-            shown(finding.latency_ms, 'remote'), shown(finding.rate_hz, AUTO),
+            *(finding.latency_ms.get(strategy, '–') for strategy in (AUTO, *BASELINES)),
+            finding.rate_hz.get(AUTO, '–'),
             f'{finding.ratio:.2f}' if finding.ratio is not None else '–',
             'kept' if not finding.failures else '; '.join(finding.failures),
         ))

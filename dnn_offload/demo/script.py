@@ -14,21 +14,21 @@ from rich.console import Console
 from dnn_offload.demo import phases as script
 from dnn_offload.demo.live_view import LiveView
 from dnn_offload.demo.outcome_files import write_outcome
-from dnn_offload.demo.phases import AUTO, PHASES, Phase
+from dnn_offload.demo.phases import AUTO, Phase, PHASES
 from dnn_offload.demo.pictures import SnapshotStore
 from dnn_offload.demo.verdict import (
-    PhaseFinding,
-    Verdict,
-    Window,
     accounting_failures,
     count_outcomes,
     judge_phase,
+    PhaseFinding,
+    Verdict,
+    Window,
 )
 from dnn_offload.demo.video import write_video
 from dnn_offload.demo.words import live_values, summary_lines
 from dnn_offload.errors import OffloadError
 from dnn_offload.report.records import Event, Span
-from dnn_offload.testbed.fleet import RENDEZVOUS, Fleet
+from dnn_offload.testbed.fleet import Fleet, RENDEZVOUS
 from dnn_offload.testbed.processes import share_cores
 from dnn_offload.testbed.recorder import Recorder, wait_until
 

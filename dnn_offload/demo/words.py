@@ -15,7 +15,8 @@ def live_values(recorder: Recorder) -> dict[str, float | str]:
     now_s = recorder.now_s()
     latest = recorder.latest
     report, plan, load = latest.report, latest.plan, latest.load
-    recent = [row for row in recorder.rows[-60:] if row.has_result and row.time_s > now_s - RATE_WINDOW_S]
+    since_s = now_s - RATE_WINDOW_S
+    recent = [row for row in recorder.rows[-60:] if row.has_result and row.time_s > since_s]
     values: dict[str, float | str] = {
         'fps': f'{len(recent) / RATE_WINDOW_S:.1f}',
         'latency_ms': f'{recent[-1].latency_ms:.1f}' if recent else 'nan',

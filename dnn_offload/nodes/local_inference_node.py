@@ -16,15 +16,15 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from dnn_offload.cost.profile import Profile
-from dnn_offload.errors import ImageError, OffloadError
-from dnn_offload.graph.fingerprint import TOLERANCE, distance
+from dnn_offload.graph.fingerprint import distance, TOLERANCE
 from dnn_offload.graph.program import Program
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
 from dnn_offload.nodes import base
-from dnn_offload.nodes.base import ERROR, OK, WARN, OffloadNode
+from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.image_intake import ImageIntake, ImageReader
-from dnn_offload.nodes.local_outputs import REPORT_DEPTH, ResultOutput, frame_report
+from dnn_offload.nodes.local_outputs import frame_report, REPORT_DEPTH, ResultOutput
 from dnn_offload.nodes.local_parameters import NODE, PARAMETERS
+from dnn_offload.nodes.model_preparation import start_preparation
 from dnn_offload.runtime.backends.torch_backend import TorchBackend
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.frames import FramePlan, FrameRecord
@@ -37,7 +37,7 @@ from dnn_offload.transport import names
 from dnn_offload.transport.link import LinkTiming
 from dnn_offload.transport.qos import latched
 from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
-from dnn_offload.vision.preprocess import Mapping, PreprocessSpec, prepare
+from dnn_offload.vision.preprocess import Mapping, prepare, PreprocessSpec
 
 POLL_PERIOD_S = 0.1
 ENGINE_PARAMETERS = ('deadline_ms', 'window', 'result_codec')
@@ -77,8 +77,7 @@ class LocalInferenceNode(OffloadNode):
         self._reports = self.advertise(FrameReport, 'frame_report', REPORT_DEPTH)
         self._samples = self.advertise(LinkSample, 'link_sample', REPORT_DEPTH)
         self._profile_publisher = self.create_publisher(String, 'edge_profile', latched())
-        self._preparation = Preparation.from_settings(self.setting, role='edge')
-        self._preparation.start()
+        self._preparation = start_preparation(self.setting, 'edge')
         self._poll_timer = self.create_timer(POLL_PERIOD_S, self.guarded(self._poll))
 
     def activate(self) -> None:
@@ -122,10 +121,10 @@ class LocalInferenceNode(OffloadNode):
             return
         progress = self._preparation.poll()
         self._progress = f'{progress.stage}: {progress.message}'
-        if progress.failed:
+        if progress.stage == 'failed':
             self._failed = progress.message
             self.get_logger().error(f'cannot prepare the network: {progress.message}')
-        elif progress.done and progress.folder is not None:
+        elif progress.stage == 'done' and progress.folder is not None:
             self._prepared(progress.folder, progress.profile_path)
 
     def _prepared(self, folder: Path, profile_path: Path | None) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import Image
-from vision_msgs.msg import Classification, Detection2DArray, VisionInfo
 
 from dnn_offload.msg import FrameReport
 from dnn_offload.nodes.base import OffloadNode
@@ -26,6 +25,7 @@ from dnn_offload.transport.vision_messages import (
 from dnn_offload.vision.decode import decode_classes, decode_detections
 from dnn_offload.vision.drawing import draw
 from dnn_offload.vision.preprocess import Mapping
+from vision_msgs.msg import Classification, Detection2DArray, VisionInfo
 
 RESULT_DEPTH = 10
 REPORT_DEPTH = 100

@@ -10,7 +10,7 @@ from types import TracebackType
 from ament_index_python.packages import get_package_prefix
 
 from dnn_offload.errors import OffloadError
-from dnn_offload.testbed.processes import NodeProcess, node_process, stop_all
+from dnn_offload.testbed.processes import node_process, NodeProcess, stop_all
 
 RENDEZVOUS = '/dnn_offload'
 

@@ -99,6 +99,10 @@ class NodeProcess:
         if self.process is not None:
             self.process.wait()
 
+    def pause(self, paused: bool) -> None:
+        """Freeze it, or let it go on."""
+        self._signal(signal.SIGSTOP if paused else signal.SIGCONT)
+
     def stop(self) -> None:
         """Ask it to end; kill it if it does not."""
         if not self.running or self.process is None:

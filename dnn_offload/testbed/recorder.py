@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from cv_bridge import CvBridge
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
@@ -26,7 +27,7 @@ from std_msgs.msg import String
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.msg import FrameReport, Load, Plan, ServerStatus
-from dnn_offload.report.records import DROP_REASONS, OUTCOMES, FrameRow, LoadSample
+from dnn_offload.report.records import DROP_REASONS, FrameRow, LoadSample, OUTCOMES
 
 SERVICE_TIMEOUT_S = 5.0
 AUTO = 'auto'  # the default strategy; before the first plan the robot runs by itself
@@ -57,10 +58,16 @@ class Recorder:
         namespace: Namespace of the robot, e.g. ``/robot``.
         rendezvous: Namespace where robots and servers meet.
         on_image: Gets annotated pictures, RGB uint8 (H, W, 3), on the spinning thread.
+        annotated: Whether to ask for annotated pictures; drawing them costs the robot time.
     """
 
     def __init__(
-        self, namespace: str, rendezvous: str, on_image: Callable[[np.ndarray], None]
+        self,
+        namespace: str,
+        rendezvous: str,
+        on_image: Callable[[np.ndarray], None],
+        *,
+        annotated: bool = True,
     ) -> None:
         self.rows: list[FrameRow] = []
         self.loads: list[LoadSample] = []
@@ -73,6 +80,8 @@ class Recorder:
         self._depths: dict[str, int] = {}
         self._namespace = namespace
         self._on_image = on_image
+        self.diagnostics: dict[str, dict[str, str]] = {}  # node -> its last values
+        self._gil_longest_ms = 0.0
         self._bridge = CvBridge()
         self._lock = threading.Lock()
         self._node = Node('recorder', namespace=namespace)
@@ -83,10 +92,14 @@ class Recorder:
             (Load, 'load', self._on_load, 10),
             (String, 'navigation_status', self._on_navigation, 10),
             (String, 'edge_profile', self._on_profile, LATCHED),
-            (Image, 'image_annotated', self._on_annotated, 2),
             (ServerStatus, f'{rendezvous}/server_status', self._on_status, LATCHED),
+            (DiagnosticArray, '/diagnostics', self._on_diagnostics, 10),
         ):
             self._node.create_subscription(message_type, topic, callback, qos)
+        if annotated:
+            self._node.create_subscription(Image, 'image_annotated', self._on_annotated, 2)
+        self._plans = self._node.create_publisher(Plan, 'plan', LATCHED)
+        self._plan_id = 0
         self._parameter_clients: dict[str, AsyncParameterClient] = {}
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
@@ -99,12 +112,22 @@ class Recorder:
         """Time zero of the record."""
         self._start_s = self._clock_s()
 
+    @property
+    def started_s(self) -> float:
+        """When ``begin`` was called, wall clock; 0 before."""
+        return self._start_s if self._start_s is not None else 0.0
+
     def now_s(self) -> float:
         """Seconds since ``begin``."""
-        return self._clock_s() - (self._start_s if self._start_s is not None else 0.0)
+        return self._clock_s() - self.started_s
 
     def _clock_s(self) -> float:
         return float(self._node.get_clock().now().nanoseconds) / 1e9
+
+    def take_gil_longest_ms(self) -> float:
+        """Longest hold of the lock that the robot's diagnostics told since the last call [ms]."""
+        longest, self._gil_longest_ms = self._gil_longest_ms, 0.0
+        return longest
 
     # -- asking nodes -------------------------------------------------------------------
 
@@ -136,6 +159,15 @@ class Recorder:
         request = ChangeState.Request()
         request.transition.id = Transition.TRANSITION_DEACTIVATE
         self._await(client.call_async(request), name)
+
+    def publish_plan(self, model_identity: str, cut_id: str, codec: str, server: str) -> int:
+        """Say in the planner's place what to run (there must be none); returns the plan id."""
+        self._plan_id += 1
+        self._plans.publish(Plan(
+            plan_id=self._plan_id, model_identity=model_identity, cut=cut_id, codec=codec,
+            server=server, strategy='by hand', reason='set by hand',
+        ))
+        return self._plan_id
 
     def _await(self, future: Any, what: str) -> Any:
         done = threading.Event()
@@ -200,6 +232,13 @@ class Recorder:
 
     def _on_status(self, msg: ServerStatus) -> None:
         self.latest.status = msg
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            values = {item.key: item.value for item in status.values}
+            self.diagnostics[status.name] = values
+            held_ms = float(values.get('gil_longest_ms', 0.0))
+            self._gil_longest_ms = max(self._gil_longest_ms, held_ms)
 
     def _on_annotated(self, msg: Image) -> None:
         self._on_image(self._bridge.imgmsg_to_cv2(msg, 'rgb8'))

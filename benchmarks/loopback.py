@@ -1,0 +1,236 @@
+"""The nodes against the bare network, on this machine: what the package itself costs.
+
+Prints one line per figure, with the aim of the project beside it. Machines are shared and
+noisy: where two times are compared, they are measured in turn.
+
+    python benchmarks/loopback.py [--only NAME ...] [--json FILE]
+
+in the package's environment (``source tools/env.sh``).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+import json
+import os
+from pathlib import Path
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import psutil
+
+from dnn_offload.cost.profile import CutProfile
+from dnn_offload.report.records import FrameRow
+from dnn_offload.runtime.model_cache import cache_key, ModelRequest
+from dnn_offload.testbed.busy import BusyProcesses
+from dnn_offload.testbed.recorder import wait_until
+from dnn_offload.testbed.session import ROBOT, Session
+
+MODEL = 'torchvision:squeezenet1_1'
+COMMON = {'weights': 'random'}
+TENSOR_BYTES = 100_000
+
+_BARE = """
+import json, os, statistics, sys, time
+from pathlib import Path
+from dnn_offload.runtime.backends.torch_backend import TorchBackend
+from dnn_offload.runtime.pictures import natural_picture
+model = TorchBackend().load(Path(sys.argv[1]))
+model.set_threads(1)
+whole = model.segment(0, len(model.cuts) - 1)
+_, height, width, _ = model.program.input.shape
+picture = natural_picture(height, width, 1)
+for line in sys.stdin:
+    times = []
+    for _ in range(20):
+        began_s = time.perf_counter()
+        model.run(whole, [picture])
+        times.append(1e3 * (time.perf_counter() - began_s))
+        time.sleep(0.08)
+    print(statistics.median(times), flush=True)
+"""
+
+
+def _median(rows: list[FrameRow], value: Callable[[FrameRow], float]) -> float:
+    return statistics.median(value(row) for row in rows if row.has_result)
+
+
+def _model_folder() -> Path:
+    key = cache_key(ModelRequest(MODEL, **COMMON))
+    return Path('~/.cache/dnn_offload').expanduser() / key
+
+
+def local_overhead(folder: Path) -> dict[str, float | str]:
+    """All-local through the nodes, and the bare network at the same rate on the same core."""
+    node_ms: list[float] = []
+    bare_ms: list[float] = []
+    with Session(folder, model=MODEL, common=COMMON, strategy='local') as session:
+        core = session.cores.robot
+        camera = session.fleet.nodes[f'{ROBOT}/camera_node']
+        bare = subprocess.Popen(
+            [sys.executable, '-c', _BARE, str(_model_folder())], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, core),
+        )
+        assert bare.stdin is not None and bare.stdout is not None
+        try:
+            for _ in range(6):
+                camera.pause(True)
+                time.sleep(0.3)
+                bare.stdin.write('\n')
+                bare.stdin.flush()
+                bare_ms.append(float(bare.stdout.readline()))
+                camera.pause(False)
+                rows = session.collect(3.0, settle_s=0.5)
+                node_ms.append(_median(rows, lambda row: row.latency_ms - row.age_ms))
+        finally:
+            camera.pause(False)
+            bare.kill()
+    node, base = statistics.median(node_ms), statistics.median(bare_ms)
+    return {
+        'figure': 'all-local through the nodes over the bare network',
+        'aim': '<= 10 % or 3 ms', 'nodes_ms': node, 'bare_ms': base, 'extra_ms': node - base,
+        'extra_percent': 100.0 * (node - base) / base,
+    }
+
+
+def remote_overhead(folder: Path) -> dict[str, float | str]:
+    """A raw tensor of about 100 kB to the server and back, less the computing on both sides."""
+    with Session(folder, model=MODEL, common=COMMON, server={}, strategy='') as session:
+        profile = session.recorder.profile
+        assert profile is not None
+        cut = min(
+            profile.cuts[1:-1], key=lambda c: abs(c.frontier_bytes - TENSOR_BYTES)
+        )
+        identity = profile.model_identity
+        session.recorder.publish_plan(identity, cut.cut_id, 'raw', 'edge_server')
+        rows = session.collect(8.0, settle_s=3.0)
+        rows = [row for row in rows if row.outcome == 'remote' and row.codec == 'raw']
+    if len(rows) < 20:
+        raise SystemExit(f'only {len(rows)} frames went to the server')
+
+    def extra_ms(row: FrameRow) -> float:
+        computing = row.preprocess_ms + row.head_ms + row.tail_ms + row.finish_ms
+        return row.latency_ms - row.age_ms - row.wait_ms - computing
+
+    return {
+        'figure': f'remote over loopback, {cut.frontier_bytes} bytes, less computing',
+        'aim': '<= 3 ms', 'extra_ms': _median(rows, extra_ms),
+        'uplink_ms': _median(rows, lambda row: row.uplink_ms),
+        'downlink_ms': _median(rows, lambda row: row.downlink_ms), 'frames': float(len(rows)),
+    }
+
+
+def picture_delivery(folder: Path) -> dict[str, float | str]:
+    """640x480 pictures at 30 fps: how many enter local_inference_node."""
+    seconds = 20.0
+    with Session(folder, strategy='local', rate_hz=30.0) as session:
+        rows = session.collect(seconds, settle_s=2.0)
+    return {
+        'figure': '640x480 pictures at 30 fps that arrive', 'aim': '>= 99 %',
+        'arrived_percent': 100.0 * len(rows) / (30.0 * seconds),
+    }
+
+
+def load_step(folder: Path) -> dict[str, float | str]:
+    """Three busy processes come: time until a frame runs under another plan."""
+    times_s: list[float] = []
+    with Session(folder, server={}, rate_hz=15.0) as session:
+        for _ in range(3):
+            session.collect(1.0, settle_s=8.0)
+            before = session.recorder.rows[-1].cut_index
+            start_s = session.recorder.now_s()
+            with BusyProcesses(3, session.cores.robot):
+                wait_until(
+                    lambda old=before: session.recorder.rows[-1].cut_index != old, 10.0, 0.01
+                )
+                times_s.append(session.recorder.now_s() - start_s)
+    return {
+        'figure': 'new plan after a step in load', 'aim': '<= 2 s',
+        'median_s': statistics.median(times_s), 'worst_s': max(times_s),
+    }
+
+
+def first_answer(folder: Path) -> dict[str, float | str]:
+    """Start of the robot's nodes to the first result, with a cached profile."""
+    times_s = []
+    for number in range(3):
+        with Session(folder / str(number), strategy='local') as session:
+            rows = session.recorder.rows
+            wait_until(lambda found=rows: any(row.has_result for row in found), 20.0, 0.01)
+            first = min(row.result_time_s for row in rows if row.has_result)
+            started_s = session.inference_started_s - session.recorder.started_s
+            times_s.append(first - started_s)
+    return {
+        'figure': 'first answer after start, cached profile', 'aim': '<= 5 s',
+        'median_s': statistics.median(times_s), 'worst_s': max(times_s),
+    }
+
+
+def memory_and_lock(folder: Path) -> dict[str, float | str]:
+    """Resident memory with SqueezeNet, and the longest hold of Python's lock, also slowly."""
+    with Session(
+        folder, model=MODEL, common=COMMON, server={}, robot={'gil_monitor': True},
+        strategy='',
+    ) as session:
+        session.collect(5.0, settle_s=3.0)
+        profile = session.recorder.profile
+        assert profile is not None
+        inner: CutProfile = min(
+            profile.cuts[1:-1], key=lambda c: abs(c.frontier_bytes - 4 * TENSOR_BYTES)
+        )
+        identity = profile.model_identity
+        session.recorder.publish_plan(identity, inner.cut_id, 'raw', 'edge_server')
+        longest_ms = {}
+        for limit_bps in (0.0, 1e6):
+            session.recorder.set_parameters('local_inference_node', max_uplink_bps=limit_bps)
+            session.collect(2.0)
+            session.recorder.take_gil_longest_ms()
+            session.collect(15.0)
+            longest_ms[limit_bps] = session.recorder.take_gil_longest_ms()
+        memory = psutil.Process(session.pid('local_inference_node')).memory_info().rss
+    return {
+        'figure': 'longest hold of the interpreter lock; resident memory',
+        'aim': '<= 10 ms; <= 450 MB', 'gil_longest_ms': longest_ms[0.0],
+        'gil_longest_at_1_mbit_ms': longest_ms[1e6], 'resident_mb': memory / 1e6,
+    }
+
+
+FIGURES: dict[str, Callable[[Path], dict[str, float | str]]] = {
+    'local_overhead': local_overhead,
+    'remote_overhead': remote_overhead,
+    'picture_delivery': picture_delivery,
+    'load_step': load_step,
+    'first_answer': first_answer,
+    'memory_and_lock': memory_and_lock,
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--only', nargs='+', choices=FIGURES, default=list(FIGURES))
+    parser.add_argument('--json', type=Path, help='write the figures to this file, too')
+    arguments = parser.parse_args()
+    os.environ.setdefault('ROS_DOMAIN_ID', '96')
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    results = {}
+    for name in arguments.only:
+        with tempfile.TemporaryDirectory() as folder:
+            result = FIGURES[name](Path(folder))
+        results[name] = result
+        numbers = ', '.join(
+            f'{key} {value:.2f}' for key, value in result.items() if isinstance(value, float)
+        )
+        print(f'{result["figure"]}: {numbers} (aim: {result["aim"]})', flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()

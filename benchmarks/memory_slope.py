@@ -1,0 +1,70 @@
+"""Does the robot's inference process grow? Streams for half an hour and fits a line.
+
+    python benchmarks/memory_slope.py [--minutes 30]
+
+Prints the slope of the resident memory in MB per hour with its 95 % interval (block bootstrap:
+neighbouring samples are alike), leaving out the first tenth, in which caches fill.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+import tempfile
+import time
+
+import numpy as np
+import psutil
+
+from dnn_offload.testbed.session import Session
+
+PERIOD_S = 2.0
+BLOCKS = 20
+
+
+def slope_with_interval(times_h: np.ndarray, megabytes: np.ndarray) -> tuple[float, float, float]:
+    """Slope [MB/h] and its 95 % interval, by resampling blocks of residuals."""
+    slope, start = np.polyfit(times_h, megabytes, 1)
+    line = slope * times_h + start
+    blocks = np.array_split(megabytes - line, BLOCKS)
+    random = np.random.default_rng(0)
+    slopes = []
+    for _ in range(2000):
+        drawn = np.concatenate([blocks[i] for i in random.integers(0, BLOCKS, BLOCKS + 1)])
+        slopes.append(np.polyfit(times_h, line + drawn[:len(line)], 1)[0])
+    low, high = np.percentile(slopes, [2.5, 97.5])
+    return float(slope), float(low), float(high)
+
+
+def main() -> None:
+    """Stream, sample, fit, print."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--minutes', type=float, default=30.0)
+    parser.add_argument('--model', default='torchvision:squeezenet1_1')
+    arguments = parser.parse_args()
+    os.environ.setdefault('ROS_DOMAIN_ID', '95')
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    times, sizes = [], []
+    with tempfile.TemporaryDirectory() as folder, Session(
+        Path(folder), model=arguments.model, common={'weights': 'random'}, server={},
+    ) as session:
+        process = psutil.Process(session.pid('local_inference_node'))
+        start_s = time.monotonic()
+        while time.monotonic() - start_s < 60.0 * arguments.minutes:
+            session.fleet.check()
+            times.append((time.monotonic() - start_s) / 3600.0)
+            sizes.append(process.memory_info().rss / 1e6)
+            time.sleep(PERIOD_S)
+        frames = session.recorder.latest.report.entered if session.recorder.latest.report else 0
+    skip = len(times) // 10
+    slope, low, high = slope_with_interval(np.array(times[skip:]), np.array(sizes[skip:]))
+    print(
+        f'{arguments.minutes:.0f} min, {frames} frames: resident {sizes[skip]:.1f} -> '
+        f'{sizes[-1]:.1f} MB, slope {slope:+.2f} MB/h, 95 % interval {low:+.2f} .. {high:+.2f} '
+        '(aim: below 1 MB/h or not distinguishable from 0)'
+    )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,161 @@
+"""One robot and one server under a running stream: what benchmarks and tests measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+import os
+from pathlib import Path
+import time
+from types import TracebackType
+
+import cv2
+import numpy as np
+import rclpy
+
+from dnn_offload.errors import OffloadError
+from dnn_offload.report.records import FrameRow
+from dnn_offload.testbed.fleet import Fleet, RENDEZVOUS
+from dnn_offload.testbed.processes import share_cores
+from dnn_offload.testbed.recorder import Recorder, wait_until
+
+ROBOT = '/robot'
+SERVER = '/edge_server'
+READY_TIMEOUT_S = 240.0
+PICTURE_SIZE = (640, 480)
+
+
+def write_pictures(folder: Path, count: int = 8, seed: int = 3) -> Path:
+    """Smooth made-up pictures, 640x480, as a camera source; returns their folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(seed)
+    for number in range(count):
+        coarse = generator.integers(0, 255, (12, 16, 3), np.uint8)
+        picture = cv2.resize(coarse, PICTURE_SIZE, interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f'{number:03d}.png'), picture)
+    return folder
+
+
+class Session:
+    """Starts the nodes in ``with``; everything has ended when the block is left.
+
+    Args:
+        folder: Where logs and pictures go.
+        model: Model source.
+        rate_hz: Pictures per second.
+        robot: Further parameters of local_inference_node.
+        server: Further parameters of remote_inference_node; None = no server.
+        strategy: Strategy of the planner; '' = no planner, see ``Recorder.publish_plan``.
+        common: Parameters of both inference nodes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        model: str = 'demo:detector',
+        rate_hz: float = 10.0,
+        robot: Mapping[str, object] | None = None,
+        server: Mapping[str, object] | None = None,
+        strategy: str = 'auto',
+        common: Mapping[str, object] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.cores = share_cores(frozenset(os.sched_getaffinity(0)))
+        self.fleet = Fleet(folder / 'logs', model, common=common)
+        self._rate_hz = rate_hz
+        self._robot = dict(robot or {})
+        self._server = None if server is None else dict(server)
+        self._strategy = strategy
+        self._stack = ExitStack()
+        self.recorder: Recorder
+        self.inference_started_s = 0.0  # wall clock
+
+    def __enter__(self) -> Session:
+        rclpy.init()
+        self._stack.callback(rclpy.try_shutdown)
+        try:
+            self.recorder = Recorder(ROBOT, RENDEZVOUS, lambda _: None, annotated=False)
+            self._stack.callback(self.recorder.close)
+            self._stack.enter_context(self.fleet)
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        fleet, robot_cores = self.fleet, self.cores.robot
+        if self._server is not None:
+            self.start_server()
+        self.inference_started_s = time.time()
+        fleet.add('local_inference_node', ROBOT, robot_cores, client_id='robot', **self._robot)
+        fleet.add('load_monitor_node', ROBOT, robot_cores)
+        planned = self._strategy != ''
+        if planned:
+            fleet.add('partition_planner_node', ROBOT, robot_cores, strategy=self._strategy)
+        recorder = self.recorder
+
+        def ready() -> bool:
+            fleet.check()
+            status = recorder.latest.status
+            served = self._server is None or (
+                status is not None and status.state == status.STATE_READY
+            )
+            plan_there = recorder.latest.plan is not None or not planned
+            return recorder.profile is not None and plan_there and served
+
+        if not wait_until(ready, READY_TIMEOUT_S):
+            raise OffloadError('the nodes did not get ready', hint=f'see {fleet.folder}')
+        fleet.add(
+            'camera_node', ROBOT, robot_cores, rate_hz=self._rate_hz,
+            source=str(write_pictures(self.folder / 'pictures')),
+        )
+        recorder.begin()
+        if not wait_until(lambda: len(recorder.rows) > 5, 20.0):
+            raise OffloadError('no frame came through', hint=f'see {fleet.folder}')
+
+    def start_server(self) -> None:
+        """Start the server, also after it was killed."""
+        key = f'{SERVER}/remote_inference_node'
+        if key in self.fleet.nodes:
+            self.fleet.nodes[key].start()
+        else:
+            self.fleet.add(
+                'remote_inference_node', SERVER, self.cores.server, server_id='edge_server',
+                **(self._server or {}),
+            )
+
+    def kill_server(self) -> None:
+        """Kill -9."""
+        self.fleet.nodes[f'{SERVER}/remote_inference_node'].kill()
+
+    def collect(self, seconds: float, settle_s: float = 0.0) -> list[FrameRow]:
+        """Frames acquired in the next ``seconds``, after ``settle_s`` not counted."""
+        time.sleep(settle_s)
+        start_s = self.recorder.now_s()
+        end_s = start_s + seconds
+        while self.recorder.now_s() < end_s:
+            time.sleep(0.1)
+            self.fleet.check()
+        return [row for row in self.recorder.rows if start_s <= row.time_s < end_s]
+
+    def finish(self) -> None:
+        """End the stream so that every frame gets its outcome and its report."""
+        self.fleet.nodes[f'{ROBOT}/camera_node'].stop()
+        time.sleep(0.5)
+        self.recorder.deactivate('local_inference_node')
+        lives = self.recorder.counters
+        wait_until(lambda: all(life['in_flight'] == 0 for life in lives.values()), 3.0)
+
+    def pid(self, node: str, namespace: str = ROBOT) -> int:
+        """Process id of a node."""
+        return self.fleet.nodes[f'{namespace}/{node}'].pid
