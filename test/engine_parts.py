@@ -17,7 +17,7 @@ from dnn_offload.exchange import Answer, UplinkEvents, UplinkRequest
 from dnn_offload.graph.cuts import Cut, signature
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.frames import FramePlan, FrameRecord
-from dnn_offload.tensors import TensorSpec, contiguous_strides
+from dnn_offload.tensors import contiguous_strides, TensorSpec
 
 SHAPE = (1, 2, 2, 3)
 STAGES = 4

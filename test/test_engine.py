@@ -15,7 +15,7 @@ from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.plan_slot import PlanRequest
 from dnn_offload.runtime.settings import EngineSettings
-from engine_parts import SHAPE, STAGES, FakeModel, FakeNode, FakeUplink, Stream, check_accounts
+from engine_parts import check_accounts, FakeModel, FakeNode, FakeUplink, SHAPE, STAGES, Stream
 
 pytestmark = pytest.mark.timeout(60)
 

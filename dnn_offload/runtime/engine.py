@@ -40,12 +40,11 @@ from dnn_offload.errors import OffloadError
 from dnn_offload.exchange import Answer, Uplink
 from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.frames import Counters, FramePlan, PictureSource
-from dnn_offload.runtime.outcomes import DropReason
 from dnn_offload.runtime.plan_slot import PlanRequest
 from dnn_offload.runtime.responder import Responder
 from dnn_offload.runtime.settings import EngineEvents, EngineSettings
 from dnn_offload.runtime.shared import FINISH, Shared
-from dnn_offload.runtime.worker import Worker, encode_key, run_key
+from dnn_offload.runtime.worker import encode_key, run_key, Worker
 
 STOP_TIMEOUT_S = 10.0
 

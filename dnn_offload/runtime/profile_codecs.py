@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import functools
 import statistics
 import time
 
@@ -13,6 +14,7 @@ from dnn_offload.codec.registry import CODECS, names_for_cut
 from dnn_offload.cost.profile import CodecCost
 from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.profile_model import nearest
+from dnn_offload.runtime.shared import ThreadClock
 
 REPEATS = 2  # after one run that pays for first allocations
 # Codecs whose size does not depend on the values: known without measuring.
@@ -24,10 +26,12 @@ class CodecMeter:
 
     Args:
         model: The model.
+        clock: Clock of the calling thread; waiting for a CPU is taken out.
     """
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: LoadedModel, clock: ThreadClock) -> None:
         self._model = model
+        self._clock = clock
         self._measured: dict[tuple[int, str], list[CodecCost]] = {}
 
     def names(self, cut: int) -> tuple[str, ...]:
@@ -39,7 +43,8 @@ class CodecMeter:
 
         Stops at ``end_s`` (perf_counter); returns the cuts that were measured.
         """
-        arrays, at, done = [picture], 0, []
+        arrays, at = [picture], 0
+        done: list[int] = []
         for cut in sorted(cuts):
             if done and time.perf_counter() > end_s:
                 break
@@ -55,20 +60,34 @@ class CodecMeter:
         specs = self._model.cuts[cut].frontier
         limit = sum(spec.nbytes for spec in specs) + 1024
         encode_ms, decode_ms, payload = [], [], b''
-        for _ in range(1 + REPEATS):
-            started_s = time.perf_counter()
+
+        def encode() -> bytes:
             halved = self._model.to_half(arrays) if name == 'fp16' else arrays
-            payload = bundle.encode(halved, specs, name)
-            encoded_s = time.perf_counter()
-            bundle.decode(payload, specs, max_bytes=4 * limit)
-            encode_ms.append((encoded_s - started_s) * 1e3)
-            decode_ms.append((time.perf_counter() - encoded_s) * 1e3)
-        cost = CodecCost(len(payload), min(encode_ms[1:]), min(decode_ms[1:]))
+            return bundle.encode(halved, specs, name)
+
+        for _ in range(1 + REPEATS):
+            payload, spent = self._clock.measure(encode)
+            encode_ms.append(spent.wall_ms - spent.wait_ms)
+            _, spent = self._clock.measure(
+                functools.partial(bundle.decode, payload, specs, max_bytes=4 * limit)
+            )
+            decode_ms.append(spent.wall_ms - spent.wait_ms)
+        fastest = [max(0.0, min(times[1:])) for times in (encode_ms, decode_ms)]
+        cost = CodecCost(len(payload), *fastest)
         self._measured.setdefault((cut, name), []).append(cost)
 
-    def costs(self, cut: int) -> dict[str, CodecCost]:
-        """Cost of every candidate codec at a cut: measured, or scaled from the nearest one."""
-        return {name: self._cost(cut, name) for name in self.names(cut)}
+    def costs(self, cut: int, factor: float = 1.0) -> dict[str, CodecCost]:
+        """Cost of every candidate codec at a cut: measured, or scaled from the nearest one.
+
+        Args:
+            cut: Index of the cut.
+            factor: Times are multiplied by it.
+        """
+        made = {}
+        for name in self.names(cut):
+            cost = self._cost(cut, name)
+            made[name] = CodecCost(cost.nbytes, cost.encode_ms * factor, cost.decode_ms * factor)
+        return made
 
     def _cost(self, cut: int, name: str) -> CodecCost:
         samples = self._measured.get((cut, name))

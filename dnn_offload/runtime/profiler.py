@@ -8,8 +8,6 @@ they do when plans change), the rest for codecs on pictures with natural statist
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-import os
-import platform
 import statistics
 import time
 from typing import Any
@@ -20,6 +18,7 @@ from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.pictures import COUNT, natural_picture
 from dnn_offload.runtime.profile_codecs import CodecMeter, output_sizes
+from dnn_offload.runtime.profile_machine import describe_device, LoadWatch
 from dnn_offload.runtime.profile_model import fill, monotone, nearest, promising_cuts
 from dnn_offload.runtime.shared import Spent, ThreadClock
 from dnn_offload.vision.decode import decode_classes, decode_detections
@@ -41,6 +40,7 @@ class _Meter:
         self.model = model
         self.picture = picture
         self.clock = ThreadClock()
+        self.load = LoadWatch()
         self.total = Spent(0.0, 0.0, 0.0)
         self.heads: dict[int, list[float]] = {}
         self.tails: dict[int, list[float]] = {}
@@ -57,15 +57,15 @@ class _Meter:
         return outputs, max(spent.wall_ms - spent.wait_ms, 0.0)
 
     def unit(self, cut: int) -> None:
-        """One run of a cut's head and of its tail."""
+        """One run of a cut's head and of its tail; the whole network is head N and tail 0."""
         last = len(self.model.cuts) - 1
-        arrays = [self.picture]
-        if cut > 0:
-            arrays, head_ms = self.run(0, cut, arrays)
-            self.heads.setdefault(cut, []).append(head_ms)
+        arrays, head_ms = self.run(0, cut, [self.picture])
+        self.heads.setdefault(cut, []).append(head_ms)
         if cut < last:
             _, tail_ms = self.run(cut, last, arrays)
             self.tails.setdefault(cut, []).append(tail_ms)
+        else:
+            self.tails.setdefault(0, []).append(head_ms)
 
     @property
     def wait_ratio(self) -> float:
@@ -81,9 +81,10 @@ def measure_profile(
 ) -> Profile:
     """Measure a profile.
 
-    Times are wall times under the load that there was: each run's own waiting is taken out, and
-    the mean waiting put back in, so that a neighbour that came and went does not distort one
-    cut against another; ``load_ratios`` tells the mean.
+    Times are wall times under the load that there was: each run's own waiting is taken out and
+    the mean waiting put back in (codecs, which are short, are measured at their fastest), so
+    that a neighbour that came and went does not distort one cut against another;
+    ``load_ratios`` tells the mean.
 
     Args:
         model: The model; used by nobody else meanwhile.
@@ -108,7 +109,7 @@ def measure_profile(
     _units(meter, order, in_situ[last], units_end_s, report)
 
     report(0.6, 'measuring codecs')
-    codecs = _codecs(model, pictures, order, started_s + 0.97 * budget_s)
+    codecs = _codecs(meter, pictures, order, started_s + 0.97 * budget_s)
     outputs, _ = meter.run(0, last, [pictures[0]])
     finish_ms = _finish_ms(model, outputs)
     wait = meter.wait_ratio
@@ -121,8 +122,8 @@ def measure_profile(
         device=describe_device(),
         backend='torch',
         threads=threads,
-        load_ratios=_load_ratios(meter),
-        finish_ms=finish_ms,
+        load_ratios=meter.load.ratios(wait),
+        finish_ms=finish_ms * wait,
         output_bytes=output_sizes(model, outputs),
         seconds_spent=time.perf_counter() - started_s,
         cuts=tuple(
@@ -134,11 +135,11 @@ def measure_profile(
                 frontier_bytes=cut.nbytes,
                 head_ms=heads[cut.index],
                 tail_ms=tails[cut.index],
-                head_spread_ms=_spread(meter.heads, cut.index, heads),
-                tail_spread_ms=_spread(meter.tails, cut.index, tails),
+                head_spread_ms=wait * _spread(meter.heads, cut.index, heads),
+                tail_spread_ms=wait * _spread(meter.tails, cut.index, tails),
                 measured=(cut.index in meter.heads or cut.index == 0)
                 and (cut.index in meter.tails or cut.index == last),
-                codecs=codecs.costs(cut.index) if cut.index < last else {},
+                codecs=codecs.costs(cut.index, wait) if cut.index < last else {},
             )
             for cut in model.cuts
         ),
@@ -151,7 +152,7 @@ def _stamps(meter: _Meter, end_s: float) -> list[float]:
     last = len(model.cuts) - 1
     segment = model.segment(0, last)
     meter.model.run(segment, [meter.picture])  # first run pays for kernels and page faults
-    runs = []
+    runs: list[list[float]] = []
     while len(runs) < STAMP_RUNS and (not runs or time.perf_counter() < end_s):
         runs.append(model.stamps(segment, [meter.picture]))
     per_operator_ms = np.median(np.array(runs), axis=0)  # (operators,)
@@ -162,18 +163,20 @@ def _stamps(meter: _Meter, end_s: float) -> list[float]:
 def _units(
     meter: _Meter, order: Sequence[int], whole_ms: float, end_s: float, report: Report
 ) -> None:
-    """Rounds over the two ends and as many of ``order`` as the time allows."""
+    """Rounds over the whole network and as many of ``order`` as the time allows."""
     last = len(meter.model.cuts) - 1
     begin_s = time.perf_counter()
     affordable = int((end_s - begin_s) * 1e3 / (UNIT_RUNS * max(whole_ms, 0.01)))
-    chosen = sorted([0, last, *order[: max(0, affordable - 2)]])
+    chosen = sorted([last, *order[: max(0, affordable - 1)]])
     for number in range(UNIT_RUNS):
         for cut in chosen:
             meter.unit(cut)
+            meter.load.sample()
+        meter.load.probe()
         now_s = time.perf_counter()
         report(
             0.1 + 0.5 * min(1.0, (now_s - begin_s) / max(end_s - begin_s, 1e-3)),
-            f'measuring {len(chosen)} of {last + 1} cuts, round {number + 1}',
+            f'measuring {len(chosen)} of {last} cuts, round {number + 1}',
         )
         round_s = (now_s - begin_s) / (number + 1)
         if number + 1 >= LEAST_ROUNDS and now_s + round_s > end_s:
@@ -181,10 +184,10 @@ def _units(
 
 
 def _codecs(
-    model: TorchModel, pictures: Sequence[np.ndarray], order: Sequence[int], end_s: float
+    units: _Meter, pictures: Sequence[np.ndarray], order: Sequence[int], end_s: float
 ) -> CodecMeter:
     """The likely cuts with all pictures first, then ever more of the others."""
-    meter = CodecMeter(model)
+    meter = CodecMeter(units.model, units.clock)
     likely = [0, *order[:8]]
     meter.walk(pictures[0], likely, end_s=time.perf_counter())  # cut 0 at the least
     meter.walk(pictures[0], [order[0]] if order else [], end_s)
@@ -235,37 +238,4 @@ def _finish_ms(model: TorchModel, outputs: list[np.ndarray]) -> float:
         else:
             decode_classes(outputs, program.class_names)
         times.append((time.perf_counter() - started_s) * 1e3)
-    return statistics.median(times)
-
-
-def _load_ratios(meter: _Meter) -> dict[str, float]:
-    """How loaded the machine was meanwhile, by source; 1 = idle."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return {
-        'schedstat': meter.wait_ratio,
-        'loadavg': max(1.0, os.getloadavg()[0] / (cores or 1)),
-    }
-
-
-def describe_device() -> dict[str, Any]:
-    """This machine, for people."""
-    processor = platform.processor() or platform.machine()
-    try:
-        with open('/proc/cpuinfo', encoding='utf-8') as file:
-            for line in file:
-                if line.startswith(('model name', 'Model')):
-                    processor = line.partition(':')[2].strip()
-                    break
-    except OSError:
-        pass  # not Linux: the name of the architecture will do
-    import torch
-
-    return {
-        'host': platform.node(),
-        'processor': processor,
-        'cores': os.cpu_count() or 1,
-        'system': f'{platform.system()} {platform.release()}',
-        'python': platform.python_version(),
-        'torch': str(torch.__version__),
-        'cpu_capability': str(torch.backends.cpu.get_cpu_capability()),
-    }
+    return min(times)

@@ -19,7 +19,7 @@ from dnn_offload.runtime.frames import Frame, FramePlan
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.plan_slot import Span
 from dnn_offload.runtime.responder import Responder
-from dnn_offload.runtime.scheduling import Decision, Job, Situation, Unanswered, decide
+from dnn_offload.runtime.scheduling import decide, Decision, Job, Situation, Unanswered
 from dnn_offload.runtime.shared import FINISH, PREPROCESS, Shared, Spent, ThreadClock
 from dnn_offload.runtime.timing import Key
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TYPE_CHECKING
 
 import numpy as np
 
@@ -15,22 +15,19 @@ if TYPE_CHECKING:
 
 
 class LoadedModel(Protocol):
-    """A model that is ready to run in slices. Used by one thread at a time.
-
-    Attributes:
-        identity: Digest of weights and input specification.
-        cuts: All cuts, index 0 (the picture) .. N (all local).
-        outputs: What the whole network gives.
-    """
+    """A model that is ready to run in slices. Used by one thread at a time."""
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """Digest of weights and input specification."""
 
     @property
-    def cuts(self) -> tuple[Cut, ...]: ...
+    def cuts(self) -> tuple[Cut, ...]:
+        """All cuts, index 0 (the picture) .. N (all local)."""
 
     @property
-    def outputs(self) -> tuple[TensorSpec, ...]: ...
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What the whole network gives."""
 
     def segment(self, start: int, end: int) -> Any:
         """The slice between two cuts; cheap, cached, sharing the weights."""
