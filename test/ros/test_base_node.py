@@ -1,0 +1,225 @@
+"""The base of all nodes: lifecycle, parameters, diagnostics, the end of a process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import signal
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from harness import NodeProcess, running_graph, wait_for
+from lifecycle_msgs.msg import Transition
+import pytest
+from std_msgs.msg import String
+
+from dnn_offload.errors import ConfigurationError
+from dnn_offload.nodes import base
+from dnn_offload.nodes.parameters import ParameterSpec
+
+
+class Probe(base.OffloadNode):
+    """A node that writes down what happens to it."""
+
+    NODE = 'probe_node'
+    PARAMETERS = (
+        ParameterSpec('rate_hz', 5.0, 'A rate.', unit='Hz', minimum=0.5, maximum=100.0),
+        ParameterSpec('size', 3, 'A size.', minimum=1, maximum=10),
+        ParameterSpec('mode', 'auto', 'A mode.', choices=('auto', 'fail', 'crash')),
+        ParameterSpec('codecs', ('raw', 'int8'), 'A list.', choices=('raw', 'int8', 'fp16')),
+        ParameterSpec('names', (), 'An empty list.'),
+        ParameterSpec('fixed', 'x', 'Read only.', read_only=True),
+    )
+
+    def __init__(self, **arguments: Any) -> None:
+        self.events: list[str] = []
+        self.changes: list[dict[str, Any]] = []
+        super().__init__(**arguments)
+
+    def configure(self) -> None:
+        self.events.append('configure')
+        mode = self.setting('mode')
+        if mode == 'fail':
+            raise ConfigurationError('mode fail was asked for')
+        if mode == 'crash':
+            raise ZeroDivisionError('mode crash was asked for')
+        self.publisher = self.advertise(String, 'out', 10)
+
+    def activate(self) -> None:
+        self.events.append('activate')
+        self.subscribe(String, 'in', self.on_message, 10)
+        self.every(0.05, lambda: self.publisher.publish(String(data='tick')))
+
+    def deactivate(self) -> None:
+        self.events.append('deactivate')
+
+    def cleanup(self) -> None:
+        self.events.append('cleanup')
+
+    def shutdown(self) -> None:
+        self.events.append('shutdown')
+
+    def on_parameters_changed(self, changed: dict[str, Any]) -> None:
+        self.changes.append(changed)
+
+    def on_message(self, message: String) -> None:
+        if message.data == 'bad':
+            raise ValueError('bad message')
+        self.events.append(message.data)
+
+
+def test_starts_by_itself_and_goes_through_its_states() -> None:
+    with running_graph() as graph:
+        ticks = graph.collect(String, 'robot/out')
+        node = graph.add(Probe(namespace='robot'))
+        assert wait_for(lambda: len(ticks) > 2)
+        assert node.events == ['configure', 'activate']
+        assert graph.state('robot/probe_node') == 'active'
+
+        assert graph.change_state('robot/probe_node', Transition.TRANSITION_DEACTIVATE)
+        count = len(ticks)
+        time.sleep(0.3)
+        assert len(ticks) <= count + 1
+        assert graph.change_state('robot/probe_node', Transition.TRANSITION_CLEANUP)
+        assert graph.change_state('robot/probe_node', Transition.TRANSITION_CONFIGURE)
+        assert graph.change_state('robot/probe_node', Transition.TRANSITION_ACTIVATE)
+        count = len(ticks)
+        assert wait_for(lambda: len(ticks) > count + 2)
+        assert graph.change_state('robot/probe_node', Transition.TRANSITION_ACTIVE_SHUTDOWN)
+        assert node.events == [
+            'configure', 'activate', 'deactivate', 'cleanup', 'configure', 'activate',
+            'deactivate', 'cleanup', 'shutdown',
+        ]
+
+
+def test_waits_for_a_manager_without_autostart() -> None:
+    with running_graph(['--ros-args', '-p', 'autostart:=false']) as graph:
+        graph.add(Probe())
+        time.sleep(0.3)
+        assert graph.state('probe_node') == 'unconfigured'
+
+
+@pytest.mark.parametrize(('mode', 'text'), [('fail', 'asked for'), ('crash', 'ZeroDivision')])
+def test_a_failed_transition_is_said_and_can_be_tried_again(mode: str, text: str) -> None:
+    with running_graph(['--ros-args', '-p', f'mode:={mode}']) as graph:
+        arrays = graph.collect(DiagnosticArray, '/diagnostics')
+        graph.add(Probe())
+
+        def reported() -> list[DiagnosticStatus]:
+            return [s for a in arrays for s in a.status if text in s.message]
+
+        assert wait_for(lambda: bool(reported()))
+        assert reported()[0].level == DiagnosticStatus.ERROR
+        assert graph.state('probe_node') == 'unconfigured'
+        assert graph.set_parameter('probe_node', 'mode', 'auto').successful
+        assert graph.change_state('probe_node', Transition.TRANSITION_CONFIGURE)
+        arrays.clear()
+        assert wait_for(lambda: bool(arrays))
+        assert arrays[-1].status[0].level == DiagnosticStatus.OK
+
+
+def test_parameters_are_described_checked_and_applied() -> None:
+    with running_graph() as graph:
+        node = graph.add(Probe())
+        assert wait_for(lambda: node.is_active)
+        name = 'probe_node'
+        rate, mode = graph.describe(name, ['rate_hz', 'mode'])
+        assert rate.floating_point_range[0].to_value == 100.0
+        assert 'Hz' in rate.additional_constraints
+        assert 'auto, fail, crash' in mode.additional_constraints
+
+        refused = graph.set_parameter(name, 'mode', 'fast')
+        assert not refused.successful
+        assert 'auto, fail, crash' in refused.reason
+        assert not graph.set_parameter(name, 'rate_hz', 1000.0).successful
+        assert not graph.set_parameter(name, 'size', 11).successful
+        assert not graph.set_parameter(name, 'size', 2.5).successful
+        assert not graph.set_parameter(name, 'fixed', 'y').successful
+        refused = graph.set_parameter(name, 'codecs', ['raw', 'zip'])
+        assert not refused.successful
+        assert 'fp16' in refused.reason
+        assert node.changes == []
+
+        assert graph.set_parameter(name, 'rate_hz', 7).successful  # an integer for a double
+        assert graph.set_parameter(name, 'codecs', ['fp16']).successful
+        assert graph.set_parameter(name, 'codecs', []).successful
+        assert graph.set_parameter(name, 'names', ['a', 'b']).successful
+        assert node.changes == [
+            {'rate_hz': 7.0}, {'codecs': ('fp16',)}, {'codecs': ()}, {'names': ('a', 'b')},
+        ]
+
+
+def test_start_up_values_are_taken_and_checked(tmp_path: Path) -> None:
+    file = tmp_path / 'p.yaml'
+    file.write_text(
+        '/**/probe_node:\n  ros__parameters:\n'
+        '    rate_hz: 7\n    codecs: []\n    names: ["a", ""]\n    fixed: "y"\n'
+    )
+    arguments = ['--ros-args', '--params-file', str(file)]
+    for namespace in ('', 'fleet/robot'):
+        with running_graph(arguments) as graph:
+            node = graph.add(Probe(namespace=namespace))
+            assert node.setting('rate_hz') == 7.0
+            assert node.setting('codecs') == ()
+            assert node.setting('names') == ('a',)
+            assert node.setting('fixed') == 'y'
+    with (
+        running_graph(['--ros-args', '-p', 'mode:=fast']),
+        pytest.raises(ConfigurationError, match='auto, fail, crash'),
+    ):
+        Probe()
+
+
+def test_an_error_in_a_callback_is_counted_and_not_fatal() -> None:
+    with running_graph() as graph:
+        node = graph.add(Probe())
+        assert wait_for(lambda: node.is_active)
+        publisher = graph.publisher(String, 'in')
+        assert wait_for(lambda: publisher.get_subscription_count() > 0)
+        arrays = graph.collect(DiagnosticArray, '/diagnostics')
+        publisher.publish(String(data='bad'))
+        publisher.publish(String(data='good'))
+        assert wait_for(lambda: 'good' in node.events)
+
+        def errors() -> str:
+            values = {v.key: v.value for a in arrays for s in a.status for v in s.values}
+            return values.get('callback_errors', '')
+
+        assert wait_for(lambda: errors() == '1')
+
+
+def test_process_settings_reach_every_thread() -> None:
+    with running_graph() as graph:
+        node = graph.add(Probe())
+        assert wait_for(lambda: node.is_active)
+        before = os.sched_getaffinity(0)
+        core = max(before)
+        assert graph.set_parameter('probe_node', 'cpu_affinity', [core]).successful
+        threads = [int(task) for task in os.listdir('/proc/self/task')]
+        assert all(os.sched_getaffinity(task) == {core} for task in threads)
+        assert graph.set_parameter('probe_node', 'cpu_affinity', []).successful
+        assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_executable_ends_on_a_signal_within_a_second(tmp_path: Path, number: int) -> None:
+    with running_graph() as graph:
+        arguments = ['-p', 'rate_hz:=10.0', '-r', '__ns:=/robot']
+        with NodeProcess('load_monitor_node', arguments, tmp_path / 'log') as process:
+            assert wait_for(lambda: 'load_monitor_node' in graph.observer.get_node_names(), 20.0)
+            assert wait_for(lambda: graph.state('/robot/load_monitor_node') == 'active')
+            began_s = time.monotonic()
+            assert process.end(number) == 0
+            assert time.monotonic() - began_s < 3.0
+        assert 'Traceback' not in process.log.read_text()
+
+
+def test_a_bad_start_up_value_is_one_clear_line(tmp_path: Path) -> None:
+    log = tmp_path / 'log'
+    with NodeProcess('load_monitor_node', ['-p', 'rate_hz:=1000.0'], log) as process:
+        assert process.process.wait(20.0) == 2
+    text = log.read_text().strip()
+    assert 'rate_hz' in text
+    assert '0.2 .. 50 Hz' in text
+    assert len(text.splitlines()) == 1
