@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError, ModelError, ProfileError
-from dnn_offload.graph.program import PROGRAM_FILE, Program
+from dnn_offload.graph.program import Program, PROGRAM_FILE
 
 FORMAT = 1  # raise when what export produces changes
 ROLES = ('edge', 'server')

@@ -24,11 +24,11 @@ from typing import TextIO
 from dnn_offload.errors import OffloadError
 from dnn_offload.graph.program import Program
 from dnn_offload.runtime.model_cache import (
-    ROLES,
-    ModelRequest,
     cache_key,
     cached_profile,
     cached_program,
+    ModelRequest,
+    ROLES,
 )
 
 

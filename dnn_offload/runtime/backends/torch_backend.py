@@ -11,7 +11,7 @@ import torch
 from dnn_offload.graph.cuts import Cut
 from dnn_offload.graph.program import Program
 from dnn_offload.graph.segment import Segment
-from dnn_offload.graph.weights import Weights, load_weights
+from dnn_offload.graph.weights import load_weights, Weights
 from dnn_offload.tensors import TensorSpec
 
 MAX_SEGMENTS = 64  # a segment is small, its operators are Python objects all the same
