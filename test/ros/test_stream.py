@@ -1,0 +1,159 @@
+"""Robot and server as real processes over real DDS: every frame has one end, whatever happens."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+import time
+
+import pytest
+
+from dnn_offload.demo.verdict import accounting_failures
+from dnn_offload.report.records import FrameRow
+from dnn_offload.testbed.recorder import wait_until
+from dnn_offload.testbed.session import ROBOT, SERVER, Session
+
+DEADLINE_MS = 400.0
+SWITCHES = 1000
+
+
+@pytest.fixture(scope='module')
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    folder = tmp_path_factory.mktemp('stream')
+    with Session(
+        folder, rate_hz=25.0, strategy='', server={}, robot={'deadline_ms': DEADLINE_MS},
+    ) as running:
+        yield running
+        # Whatever the tests did: the accounts of all frames add up at the end.
+        running.finish()
+        recorder = running.recorder
+        assert accounting_failures(recorder.rows, list(recorder.counters.values())) == []
+
+
+def _use(session: Session, cut_index: int, codec: str) -> None:
+    """Make the robot run a cut, and wait until it does."""
+    profile = session.recorder.profile
+    assert profile is not None
+    cut_id = '' if codec == '' else profile.cuts[cut_index].cut_id
+    server = '' if codec == '' else 'edge_server'
+    plan_id = session.recorder.publish_plan(profile.model_identity, cut_id, codec, server)
+    outcome = 'local' if codec == '' else 'remote'
+
+    def runs() -> bool:
+        session.fleet.check()
+        last = session.recorder.rows[-1]
+        return last.plan_id == plan_id and last.outcome == outcome
+
+    assert wait_until(runs, 20.0), f'plan {plan_id} is not run; last {session.recorder.rows[-1]}'
+
+
+def _middle_cut(session: Session) -> int:
+    profile = session.recorder.profile
+    assert profile is not None
+    inner = [cut for cut in profile.cuts[1:-1] if cut.depth >= 1]
+    return min(inner, key=lambda cut: cut.frontier_bytes).index
+
+
+@pytest.mark.parametrize('codec', ['raw', 'fp16', 'int8', 'int8_zstd'])
+def test_an_inner_cut_serves(session: Session, codec: str) -> None:
+    _use(session, _middle_cut(session), codec)
+    rows = session.collect(1.5)
+    remote = [row for row in rows if row.outcome == 'remote']
+    assert len(remote) > 0.5 * len(rows) > 5
+    assert all(row.uplink_bytes > 0 and row.tail_ms > 0.0 for row in remote)
+    assert all(row.depth >= 1 for row in remote), 'the picture itself left the robot'
+
+
+def test_a_jpeg_serves(session: Session) -> None:
+    _use(session, 0, 'jpeg')
+    rows = session.collect(1.5)
+    remote = [row for row in rows if row.outcome == 'remote']
+    assert len(remote) > 0.5 * len(rows) > 5
+    assert max(row.uplink_bytes for row in remote) < 60_000
+
+
+def test_a_thousand_switches_lose_no_frame(session: Session) -> None:
+    """Plans change far faster than any planner would; each frame runs under one of them."""
+    profile = session.recorder.profile
+    assert profile is not None
+    identity, middle = profile.model_identity, profile.cuts[_middle_cut(session)].cut_id
+    picture = profile.cuts[0].cut_id
+    choices = (
+        ('', '', ''), (middle, 'int8', 'edge_server'), (picture, 'jpeg', 'edge_server'),
+        (middle, 'fp16', 'edge_server'),
+    )
+    first = len(session.recorder.rows)
+    started_epoch = session.recorder.rows[-1].plan_epoch
+    for number in range(SWITCHES):
+        session.recorder.publish_plan(identity, *choices[number % len(choices)])
+        time.sleep(0.03)
+    last_plan = session.recorder.publish_plan(identity, '', '', '')
+    assert wait_until(lambda: session.recorder.rows[-1].plan_id == last_plan, 10.0)
+    time.sleep(1.0)
+    rows = session.recorder.rows[first:]
+    numbers = sorted(row.frame_seq for row in rows)
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), 'frames lost or twice'
+    # The latched plan topic keeps the newest only, so a burst may jump over a few.
+    assert rows[-1].plan_epoch - started_epoch > 0.9 * SWITCHES
+    results = [row for row in rows if row.has_result]
+    assert Counter(row.outcome for row in results)['remote'] > 20
+    # Reports come in the order of ending; published results in the order of acquisition.
+    published = [row.time_s for row in results]
+    assert published == sorted(published)
+    assert not [row for row in rows if row.drop_reason in ('error', 'bad_image')]
+
+
+def _results_late(rows: list[FrameRow]) -> list[FrameRow]:
+    return [row for row in rows if row.has_result and not row.deadline_met]
+
+
+def test_kill_9_of_the_server_under_full_stream(session: Session) -> None:
+    _use(session, _middle_cut(session), 'int8')
+    session.collect(1.0)
+    recorder = session.recorder
+    old_session = recorder.latest.status.session if recorder.latest.status else 0
+    killed_s = session.recorder.now_s()
+    session.kill_server()
+    rows = session.collect(3.0)
+    assert not _results_late(rows), 'a result came after its deadline'
+    assert len([row for row in rows if row.has_result]) > 0.5 * len(rows) > 20
+    after = [row for row in rows if row.time_s > killed_s + 2.0 and row.has_result]
+    assert {row.outcome for row in after} == {'local'}
+    session.start_server()
+
+    def ready() -> bool:
+        status = recorder.latest.status
+        return status is not None and status.state == status.STATE_READY and (
+            status.session != old_session
+        )
+
+    assert wait_until(ready, 60.0)
+    ready_s = recorder.now_s()
+    assert wait_until(lambda: recorder.rows[-1].outcome == 'remote', 5.0), (
+        'the server was not used within 5 s of being ready'
+    )
+    assert recorder.now_s() - ready_s < 5.0
+
+
+def test_kill_9_of_the_robot(session: Session) -> None:
+    """The server forgets a robot that died; a new life of it is served at once."""
+    _use(session, _middle_cut(session), 'int8')
+    robot = session.fleet.nodes[f'{ROBOT}/local_inference_node']
+    recorder = session.recorder
+    assert wait_until(lambda: _clients(session) == 1, 5.0)
+    old_pid = robot.pid
+    robot.kill()
+    # What was open when it died has no report, and cannot have one: its account is closed.
+    del recorder.counters[old_pid]
+    recorder.rows.clear()
+    assert wait_until(lambda: _clients(session) == 0, 20.0), 'the server remembers a dead robot'
+    robot.start()  # as respawn does
+    assert wait_until(lambda: len(recorder.rows) > 0, 30.0), 'not active again by itself'
+    assert wait_until(lambda: recorder.rows[-1].outcome == 'remote', 20.0)
+    assert _clients(session) == 1
+    assert session.fleet.nodes[f'{SERVER}/remote_inference_node'].running
+
+
+def _clients(session: Session) -> int:
+    status = session.recorder.latest.status
+    return -1 if status is None else int(status.clients)
