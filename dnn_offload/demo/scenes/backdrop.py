@@ -41,7 +41,7 @@ class Look:
     def draw(cls, rng: np.random.Generator) -> Look:
         """Draw one at random."""
         horizon = np.array([rng.uniform(150, 245)] * 3) + rng.normal(0, 12, 3)
-        zenith = np.array([rng.uniform(60, 200), rng.uniform(100, 210), rng.uniform(140, 250)])
+        zenith = np.sort([rng.uniform(60, 200), rng.uniform(100, 210), rng.uniform(140, 250)])
         return cls(
             Light(float(rng.uniform(-np.pi, np.pi)), float(rng.uniform(0.45, 0.8))),
             (1 + rng.normal(0, 0.06, 3)).astype(np.float32),

@@ -276,7 +276,8 @@ def _stand_around(
         limit = wall_depth[column]
         if kind == 'door':
             if 1.5 < limit < 16:
-                door = door_at(rng, layout, camera, column)
+                aim = camera.forward + slopes[column] * camera.right
+                door = door_at(rng, layout, np.array([camera.x_m, camera.z_m]), aim)
                 if door is not None:
                     things.append(door)
             continue
@@ -293,11 +294,18 @@ def _stand_around(
     return things
 
 
-def door_at(rng: np.random.Generator, layout: Layout, camera: Camera, column: int) -> Thing | None:
-    """A door on the wall that this column sees; None when it does not fit there."""
-    aim = camera.forward + camera.column_slopes()[column] * camera.right
-    origin = np.array([camera.x_m, camera.z_m])
-    distance, index, along = cast(origin, aim[None], layout.segments)
+def door_at(
+    rng: np.random.Generator, layout: Layout, origin: np.ndarray, aim: np.ndarray
+) -> Thing | None:
+    """A door on the wall that a ray meets; None when it does not fit there.
+
+    Args:
+        rng: Source of its looks.
+        layout: The walls.
+        origin: (2,) x, z of the ray's start.
+        aim: (2,) its direction.
+    """
+    _, index, along = cast(origin, aim[None], layout.segments)
     segment = layout.segments[index[0]]
     edge = segment[2:] - segment[:2]
     length = float(np.hypot(*edge))
