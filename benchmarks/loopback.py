@@ -27,6 +27,7 @@ from dnn_offload.cost.profile import CutProfile
 from dnn_offload.report.records import FrameRow
 from dnn_offload.runtime.model_cache import cache_key, ModelRequest
 from dnn_offload.testbed.busy import BusyProcesses
+from dnn_offload.testbed.environment import prepare_environment
 from dnn_offload.testbed.recorder import wait_until
 from dnn_offload.testbed.session import ROBOT, Session
 
@@ -216,9 +217,7 @@ def main() -> None:
     parser.add_argument('--only', nargs='+', choices=FIGURES, default=list(FIGURES))
     parser.add_argument('--json', type=Path, help='write the figures to this file, too')
     arguments = parser.parse_args()
-    os.environ.setdefault('ROS_DOMAIN_ID', '96')
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    prepare_environment(96)
     results = {}
     for name in arguments.only:
         with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,6 @@ neighbouring samples are alike), leaving out the first tenth, in which caches fi
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 import tempfile
 import time
@@ -17,6 +16,7 @@ import time
 import numpy as np
 import psutil
 
+from dnn_offload.testbed.environment import prepare_environment
 from dnn_offload.testbed.session import Session
 
 PERIOD_S = 2.0
@@ -43,8 +43,7 @@ def main() -> None:
     parser.add_argument('--minutes', type=float, default=30.0)
     parser.add_argument('--model', default='torchvision:squeezenet1_1')
     arguments = parser.parse_args()
-    os.environ.setdefault('ROS_DOMAIN_ID', '95')
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    prepare_environment(95)
     times, sizes = [], []
     with tempfile.TemporaryDirectory() as folder, Session(
         Path(folder), model=arguments.model, common={'weights': 'random'}, server={},

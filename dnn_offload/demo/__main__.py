@@ -8,11 +8,12 @@ from pathlib import Path
 import sys
 import tempfile
 
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from ament_index_python.packages import get_package_prefix, PackageNotFoundError
 import rclpy
 from rich.console import Console
 
 from dnn_offload.demo.script import DemoOptions, run
+from dnn_offload.testbed.environment import prepare_environment
 
 
 def main() -> int:
@@ -29,16 +30,11 @@ def main() -> int:
         '--time-scale', type=float, default=1.0, help='length of the phases, 1 = about a minute'
     )
     parser.add_argument(
-        '--domain', type=int, default=int(os.environ.get('ROS_DOMAIN_ID', '97')),
-        help='ROS domain; apart from your robot\'s by default',
+        '--domain', type=int, default=97, help='ROS domain where ROS_DOMAIN_ID is not set',
     )
     arguments = parser.parse_args()
-    os.environ['ROS_DOMAIN_ID'] = str(arguments.domain)
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    # torch with its default waiting spins on the core that navigation needs.
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     try:
-        get_package_prefix('dnn_offload')
+        prepare_environment(arguments.domain)
     except PackageNotFoundError:
         print(
             'demo: the package is not installed in this environment; run "make setup" and then '
