@@ -51,6 +51,7 @@ class Preparation:
         cache_dir: Folder of cached models, ``~`` allowed.
         profile_budget_s: Time that measuring may take [s].
         profile: Whether to measure.
+        profile_again: Measure even if a profile is cached.
         nice: Added to the child's niceness: the stream goes on meanwhile.
     """
 
@@ -61,6 +62,7 @@ class Preparation:
         *,
         profile_budget_s: float = 8.0,
         profile: bool = True,
+        profile_again: bool = False,
         nice: int = NICENESS,
     ) -> None:
         self._command = [
@@ -72,6 +74,8 @@ class Preparation:
         ]
         if request.allow_code:
             self._command.append('--allow-code')
+        if profile_again:
+            self._command.append('--again')
         if not profile:
             self._command.append('--no-profile')
         self._process: subprocess.Popen[bytes] | None = None

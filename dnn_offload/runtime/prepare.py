@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 import sys
 import threading
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from dnn_offload.errors import OffloadError
 from dnn_offload.graph.program import Program
@@ -45,8 +45,20 @@ class Reporter:
         self._stream.flush()
 
 
+class Report(Protocol):
+    """Takes progress: stage, fraction, message, and what is known by then."""
+
+    def __call__(self, stage: str, fraction: float, message: str, **more: str) -> None:
+        """One step."""
+
+
 def prepare(
-    request: ModelRequest, cache: Path, budget_s: float, profile: bool, report: Reporter
+    request: ModelRequest,
+    cache: Path,
+    budget_s: float,
+    profile: bool,
+    report: Report,
+    again: bool = False,
 ) -> None:
     """Do what is not in the cache yet.
 
@@ -56,6 +68,7 @@ def prepare(
         budget_s: Time that measuring may take.
         profile: Whether to measure at all.
         report: Gets the progress.
+        again: Measure even if there is a profile.
 
     Raises:
         OffloadError: Model or configuration is not acceptable.
@@ -70,7 +83,7 @@ def prepare(
             program = _export(request, folder, report)
     report('profile', 0.5, 'model is ready to be loaded', folder=str(folder))
     path = folder / request.profile_name
-    if profile and cached_profile(path, program.identity) is None:
+    if profile and (again or cached_profile(path, program.identity) is None):
         from dnn_offload.runtime.backends.torch_backend import TorchBackend
         from dnn_offload.runtime.profiler import measure_profile
 
@@ -88,7 +101,7 @@ def prepare(
     )
 
 
-def _export(request: ModelRequest, folder: Path, report: Reporter) -> Program:
+def _export(request: ModelRequest, folder: Path, report: Report) -> Program:
     report('export', 0.05, 'loading torch')
     from dnn_offload.graph.export import export
     from dnn_offload.graph.sources import resolve
@@ -139,6 +152,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--role', choices=ROLES, default='edge', help='whose profile')
     parser.add_argument('--profile-budget-s', type=float, default=8.0, help='time to measure [s]')
     parser.add_argument('--no-profile', action='store_true', help='only export')
+    parser.add_argument('--again', action='store_true', help='measure even if cached')
     parser.add_argument('--nice', type=int, default=0, help='added to the niceness')
     parser.add_argument('--watch-stdin', action='store_true', help='end when stdin closes')
     return parser
@@ -163,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             prepare(
                 request, args.cache.expanduser(), args.profile_budget_s, not args.no_profile,
-                report,
+                report, args.again,
             )
         except (OffloadError, OSError, ImportError) as error:
             report('failed', 1.0, str(error))

@@ -1,0 +1,114 @@
+"""``dnn-offload models``: which networks can be cut, and where one can be cut."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dnn_offload.errors import ModelError
+from dnn_offload.graph.program import Program
+
+# Tried by the tests at every cut; others of torchvision's classification networks work as well.
+TRIED = (
+    ('demo:detector', 'detector of the demo: 7 classes, 240x320'),
+    ('torchvision:squeezenet1_1', 'small; a robot runs it alone'),
+    ('torchvision:mobilenet_v2', 'small, depthwise'),
+    ('torchvision:alexnet', "Dey et al.'s example; large last layers"),
+    ('torchvision:resnet18', 'skips: frontiers of two tensors'),
+    ('torchvision:googlenet', 'branches: frontiers of several tensors'),
+    ('torchvision:inception_v3', 'branches, 299x299, slow on a robot'),
+    ('torchvision:vgg16', 'very slow on a robot, 528 MB of weights'),
+)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare ``dnn-offload models``."""
+    parser = subparsers.add_parser(
+        'models',
+        help='list the networks that can be cut, and the cuts of one',
+        description='Without arguments: the networks that were tried. With one: export it '
+        '(cached) and list its cuts and what crosses each.',
+    )
+    parser.add_argument(
+        'model', nargs='?',
+        help='torchvision:NAME, demo:detector, python:pkg.mod:factory, file:model.pt2',
+    )
+    parser.add_argument(
+        '--weights', default='DEFAULT', help="name, .safetensors file or 'random' [%(default)s]"
+    )
+    parser.add_argument(
+        '--allow-code', action='store_true', help='allow python: and file:, which execute code'
+    )
+    parser.add_argument(
+        '--input-size', default='', metavar='HxW', help="network input [the model's own]"
+    )
+    parser.add_argument(
+        '--cache', type=Path, default=Path('~/.cache/dnn_offload'), help='[%(default)s]'
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List; raises OffloadError."""
+    console = Console()
+    if arguments.model is None:
+        made = Table(title='networks that were tried')
+        made.add_column('model', no_wrap=True)
+        made.add_column('what it is')
+        for source, what in TRIED:
+            made.add_row(source, what)
+        console.print(made)
+        console.print(
+            'Your own: python:package.module:factory (returns a torch.nn.Module) or '
+            'file:model.pt2, both with --allow-code.\nThe cuts of one: dnn-offload models MODEL'
+        )
+        return 0
+    program = exported(arguments)
+    console.print(cut_table(program))
+    console.print(
+        f'{program.task}, {len(program.instructions)} operators, identity {program.identity}'
+        + (f', [yellow]{escape(program.stamp)}[/]' if program.stamp else '')
+    )
+    return 0
+
+
+def exported(arguments: argparse.Namespace) -> Program:
+    """The exported program, from the cache where possible; raises OffloadError."""
+    from dnn_offload.runtime.model_cache import ModelRequest
+    from dnn_offload.runtime.prepare import prepare
+
+    request = ModelRequest(
+        arguments.model, arguments.weights, arguments.allow_code, arguments.input_size
+    )
+    folders: list[str] = []
+
+    def report(stage: str, fraction: float, message: str, **more: str) -> None:
+        folders.extend(folder for folder in (more.get('folder'),) if folder)
+
+    prepare(request, arguments.cache.expanduser(), 0.0, False, report)
+    if not folders:
+        raise ModelError(f'{arguments.model} was not exported')
+    return Program.load(folders[-1])
+
+
+def cut_table(program: Program) -> Table:
+    """All cuts of a program."""
+    made = Table(
+        title=f'{escape(program.source)}: {len(program.cuts)} cuts',
+        caption='depth: weighted layers between the picture and what crosses',
+    )
+    for name in ('cut', 'identity', 'after', 'depth', 'kB', 'tensors'):
+        made.add_column(name, justify='left' if name in ('after', 'tensors') else 'right')
+    for cut in program.cuts:
+        made.add_row(
+            str(cut.index),
+            cut.cut_id,
+            escape(cut.label),
+            str(cut.depth),
+            f'{cut.nbytes / 1e3:.0f}',
+            escape(', '.join(f'{spec.dtype} {list(spec.shape)}' for spec in cut.frontier)),
+        )
+    return made
