@@ -7,7 +7,7 @@ events to be told on. The clock is passed in, so a made-up network can test all 
        ^------------- no status, no acknowledgement, restart, the engine's word ------------|
 
 A server counts as connected only when a probe has gone through: its acknowledgement is also
-the first sample for the link estimate. Attempts back off from 0.5 s to 2 s.
+the first sample for the link estimate. Attempts back off from 0.25 s to 2 s.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ import enum
 
 from dnn_offload.codec.chunks import slices
 from dnn_offload.exchange import UplinkRequest
-from dnn_offload.transport.pacing import FlowWindow, Throttle, chunk_bytes_under
+from dnn_offload.transport.pacing import (
+    BURST_BYTES,
+    chunk_bytes_under,
+    FlowWindow,
+    MIN_CHUNK_BYTES,
+    Throttle,
+)
 
 # Values of TensorChunk.KIND_*, repeated so that this module needs no ROS.
 KIND_TENSORS = 0
@@ -28,10 +34,8 @@ KIND_HELLO = 2
 KIND_CANCEL = 3
 KIND_BYE = 4
 
-PROBE_BYTES = 49152          # above the burst that radios and shapers let through (32 kB)
-MAX_PROBE_BYTES = 98304
-PROBE_GOAL_MS = 20.0
-_PROBE_PAYLOAD = bytes(range(256)) * (MAX_PROBE_BYTES // 256)
+PROBE_BYTES = 98304
+_PROBE_PAYLOAD = bytes(range(256)) * (PROBE_BYTES // 256)
 _REMEMBERED_FRAMES = 64
 
 
@@ -51,7 +55,7 @@ class LinkTiming:
     server_timeout_s: float = 1.0
     probe_period_s: float = 1.5
     big_probe_period_s: float = 5.0
-    retry_s: float = 0.5
+    retry_s: float = 0.25
     max_retry_s: float = 2.0
     refused_retry_s: float = 5.0
 
@@ -126,6 +130,9 @@ class Transfer:
     next_index: int = 0
     began_s: float = -1.0        # when its first slice was ready to go
     ready_s: float = -1.0        # when its next slice was ready to go
+    acked_bytes: int = 0
+    first_ack_ms: float = 0.0    # round trip of its first slice
+    burst_over: tuple[int, float] | None = None  # bytes and time when the burst had come through
 
     @property
     def sent_all(self) -> bool:
@@ -175,7 +182,6 @@ class ServerLink:
         self._cancels: deque[int] = deque()
         self._probe: Transfer | None = None
         self._probe_seq = 0
-        self._probe_ms = 0.0
         self._busy_s = float('-inf')        # last slice sent
         self._big_s = float('-inf')         # last transfer above the burst
         self._free_s = float('-inf')        # when the link's last transfer had come through
@@ -216,11 +222,13 @@ class ServerLink:
 
     def on_acked(self, kind: int, seq: int, index: int, now_s: float) -> list[Event]:
         """A slice of ours has arrived."""
-        self.window.acked((kind, seq, index), now_s)
+        rtt_ms = self.window.acked((kind, seq, index), now_s)
         transfer = self._awaiting.get((kind, seq))
-        if transfer is None:  # left over from something cancelled
+        if transfer is None or index >= transfer.next_index:  # left over, or made up
             self._free_s = now_s
             return []
+        if kind == KIND_PROBE:
+            self._watch_probe(transfer, index, rtt_ms, now_s)
         if not transfer.sent_all or index != len(transfer.parts) - 1:
             return []
         del self._awaiting[(kind, seq)]
@@ -228,21 +236,37 @@ class ServerLink:
         # of its predecessor, which is no property of the link.
         own_ms = max(1e3 * (now_s - max(transfer.began_s, self._free_s)), 1e-3)
         self._free_s = now_s
-        events: list[Event] = [Sample(kind == KIND_PROBE, transfer.total_bytes, own_ms)]
         if kind == KIND_PROBE:
-            self._probe_ms = own_ms
-            self._probe = None
-            if self.phase is Phase.PROBING:
-                self.phase = Phase.CONNECTED
-                self.reason = ''
-                self._retry_s = self.timing.retry_s
-                events.append(Connected())
+            return self._end_probe(transfer, own_ms, now_s)
+        uplink_ms = 1e3 * (now_s - transfer.began_s)
+        self._uplinked[seq] = (now_s, uplink_ms)
+        if len(self._uplinked) > _REMEMBERED_FRAMES:
+            del self._uplinked[next(iter(self._uplinked))]
+        return [Sample(False, transfer.total_bytes, own_ms), Uplinked(seq, uplink_ms)]
+
+    @staticmethod
+    def _watch_probe(transfer: Transfer, index: int, rtt_ms: float, now_s: float) -> None:
+        transfer.acked_bytes = sum(len(part) for part in transfer.parts[:index + 1])
+        if index == 0:
+            transfer.first_ack_ms = rtt_ms
+        if transfer.burst_over is None and transfer.acked_bytes >= BURST_BYTES:
+            transfer.burst_over = (transfer.acked_bytes, now_s)
+
+    def _end_probe(self, transfer: Transfer, own_ms: float, now_s: float) -> list[Event]:
+        """Measure by what came after the burst, plus a round trip; see ``BURST_BYTES``."""
+        self._probe = None
+        events: list[Event] = []
+        if transfer.burst_over is not None and self.throttle.free:
+            nbytes, at_s = transfer.burst_over
+            late_ms = transfer.first_ack_ms + 1e3 * (now_s - at_s)
+            events.append(Sample(True, transfer.total_bytes - nbytes, max(late_ms, 1e-3)))
         else:
-            uplink_ms = 1e3 * (now_s - transfer.began_s)
-            self._uplinked[seq] = (now_s, uplink_ms)
-            if len(self._uplinked) > _REMEMBERED_FRAMES:
-                del self._uplinked[next(iter(self._uplinked))]
-            events.append(Uplinked(seq, uplink_ms))
+            events.append(Sample(True, transfer.total_bytes, own_ms))  # limited by ourselves
+        if self.phase is Phase.PROBING:
+            self.phase = Phase.CONNECTED
+            self.reason = ''
+            self._retry_s = self.timing.retry_s
+            events.append(Connected())
         return events
 
     def on_frame_refused(self, seq: int, index: int, reason: str, now_s: float) -> list[Event]:
@@ -371,7 +395,7 @@ class ServerLink:
         transfer.next_index += 1
         transfer.ready_s = -1.0
         self._busy_s = now_s
-        if transfer.total_bytes >= PROBE_BYTES:
+        if transfer.total_bytes > BURST_BYTES:
             self._big_s = now_s
         if transfer.sent_all:
             self._sending.popleft()
@@ -384,16 +408,23 @@ class ServerLink:
         if self.phase is Phase.PROBING:
             return now_s
         # At most a tenth of the link for probes.
-        period_s = max(self.timing.probe_period_s, 0.01 * self._probe_ms)
-        big_period_s = max(self.timing.big_probe_period_s, 0.01 * self._probe_ms)
-        return min(self._busy_s + period_s, self._big_s + big_period_s)
+        rate_bps = self.window.rate_bps
+        least_s = 80.0 * PROBE_BYTES / rate_bps if rate_bps > 0.0 else 0.0
+        return min(
+            self._busy_s + max(self.timing.probe_period_s, least_s),
+            self._big_s + max(self.timing.big_probe_period_s, least_s),
+        )
 
     def _begin_probe(self) -> None:
-        goal = int(self.window.rate_bps * PROBE_GOAL_MS / 8e3)
-        nbytes = min(max(goal, PROBE_BYTES), MAX_PROBE_BYTES)
         self._probe_seq += 1
-        parts = slices(memoryview(_PROBE_PAYLOAD)[:nbytes], self.window.chunk_bytes)
-        self._probe = Transfer(KIND_PROBE, self._probe_seq, parts, nbytes)
+        # A small one for the round trip, the burst, and what is measured.
+        pieces = (0, MIN_CHUNK_BYTES), (MIN_CHUNK_BYTES, BURST_BYTES), (BURST_BYTES, PROBE_BYTES)
+        parts = [
+            part
+            for start, end in pieces
+            for part in slices(memoryview(_PROBE_PAYLOAD)[start:end], self.window.chunk_bytes)
+        ]
+        self._probe = Transfer(KIND_PROBE, self._probe_seq, parts, PROBE_BYTES)
         self._sending.append(self._probe)
 
     def _drop_probe(self) -> None:

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 MAX_CHUNK_BYTES = 61440
 MIN_CHUNK_BYTES = 8192
 MAX_WINDOW_BYTES = 4 * MAX_CHUNK_BYTES
+BURST_BYTES = 49152       # radios and shapers let a first burst (32 kB and more) through at once
 QUEUE_GOAL_MS = 20.0      # what may wait in the network beyond one round trip
 IDLE_RESTART_S = 0.2      # after so long without anything in flight the window starts small
+BURST_RESTART_S = 0.01    # after so long a burst may pass again
 _RTT_MEMORY_S = 10.0
 
 
@@ -49,7 +51,8 @@ class FlowWindow:
         self._delivered = 0
         self._delivered_s = 0.0
         self._blocked = False    # the window, not the sender, limits now
-        self._grown_bytes = 0    # acknowledged since the link was last idle
+        self._grown_bytes = 0    # acknowledged since the window last started small
+        self._burst_bytes = 0    # acknowledged since a burst could last pass
         self._idle_since_s: float | None = None
 
     @property
@@ -71,8 +74,11 @@ class FlowWindow:
     def may_send(self, nbytes: int, now_s: float) -> bool:
         """Whether a slice of ``nbytes`` may go now; one may always go when nothing is out."""
         if not self._flight:
-            if self._idle_since_s is not None and now_s - self._idle_since_s > IDLE_RESTART_S:
+            idle_s = now_s - self._idle_since_s if self._idle_since_s is not None else 0.0
+            if idle_s > IDLE_RESTART_S:
                 self._grown_bytes = 0
+            if idle_s > BURST_RESTART_S:
+                self._burst_bytes = 0
             return True
         allowed = self.in_flight_bytes + nbytes <= self.window_bytes
         self._blocked = self._blocked or not allowed
@@ -100,6 +106,7 @@ class FlowWindow:
             self.in_flight_bytes -= newest.nbytes
             self._delivered += newest.nbytes
             self._grown_bytes += newest.nbytes
+            self._burst_bytes += newest.nbytes
             if newest.key == key:
                 break
         rtt_ms = max(1e3 * (now_s - newest.sent_s), 1e-3)
@@ -116,6 +123,9 @@ class FlowWindow:
         return rtt_ms
 
     def _learn(self, sample_bps: float) -> None:
+        past_burst = self._burst_bytes > BURST_BYTES
+        if sample_bps > self.rate_bps and not past_burst:
+            return
         if self.rate_bps <= 0.0:
             self.rate_bps = sample_bps
         elif self._blocked:
@@ -137,6 +147,7 @@ class FlowWindow:
         self.in_flight_bytes = 0
         self._blocked = False
         self._grown_bytes = 0
+        self._burst_bytes = 0
         self._idle_since_s = None
 
 
@@ -149,10 +160,12 @@ class Throttle:
 
     def __init__(self) -> None:
         self._free_s = 0.0
+        self.free = True  # no limit was in force when this was last asked
 
     def due_s(self, nbytes: int, rate_bps: float, began_s: float) -> float:
         """When a slice that was ready at ``began_s`` may go; ``rate_bps`` 0 = no limit."""
-        if rate_bps <= 0.0:
+        self.free = rate_bps <= 0.0
+        if self.free:
             return began_s
         return max(began_s, self._free_s) + 8.0 * nbytes / rate_bps
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 import threading
 import time
-from typing import Protocol, cast
+from typing import cast, Protocol
 
 from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
 from rclpy.clock import Clock, ClockType

@@ -23,10 +23,10 @@ from dnn_offload.msg import LinkSample, ServerStatus, TensorChunk, TensorResult
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.conversion import byte_array, meta_of, read_message
 from dnn_offload.transport.link import (
-    KIND_BYE,
-    KIND_TENSORS,
     Connected,
     Event,
+    KIND_BYE,
+    KIND_TENSORS,
     LinkTiming,
     Lost,
     Phase,
@@ -38,7 +38,7 @@ from dnn_offload.transport.link import (
     Transfer,
     Uplinked,
 )
-from dnn_offload.transport.pacing import MAX_WINDOW_BYTES, FlowWindow, Throttle
+from dnn_offload.transport.pacing import FlowWindow, MAX_WINDOW_BYTES, Throttle
 from dnn_offload.transport.reassembly import Reassembler, SliceHeader
 
 MAX_SERVERS = 16

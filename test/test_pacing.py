@@ -1,0 +1,264 @@
+"""Pacing and the life of a link, on a made-up network in simulated time."""
+
+from __future__ import annotations
+
+import pytest
+
+from dnn_offload.exchange import UplinkRequest
+from dnn_offload.transport.link import (
+    Connected,
+    KIND_CANCEL,
+    KIND_HELLO,
+    KIND_PROBE,
+    KIND_TENSORS,
+    LinkTiming,
+    Lost,
+    Phase,
+    Refused,
+    Rejected,
+    Sample,
+    ServerLink,
+    Uplinked,
+)
+from dnn_offload.transport.pacing import FlowWindow, MAX_CHUNK_BYTES, Throttle
+from made_up_network import Network
+
+
+def frame(seq: int, nbytes: int) -> UplinkRequest:
+    return UplinkRequest(seq, 1, 'srv', 'cut', 'raw', 'raw', (), bytes(nbytes))
+
+
+def connected(rate_bps: float, **options: float) -> Network:
+    network = Network(ServerLink('srv'), rate_bps, **options)
+    for _ in range(100):
+        network.run(0.05)
+        if network.link.connected:
+            return network
+    raise AssertionError('never connected')
+
+
+def stream(network: Network, nbytes: int, count: int) -> list[float]:
+    """Send frames one after the other; gives their uplink times [ms]."""
+    took = []
+    for seq in range(1, count + 1):
+        assert not network.link.send(frame(seq, nbytes), network.limit_bps, network.now_s)
+        for _ in range(20_000):
+            network.run(0.001)
+            done = [e for _, e in network.events if isinstance(e, Uplinked) and e.frame_seq == seq]
+            if done:
+                took.append(done[0].uplink_ms)
+                break
+    assert len(took) == count
+    return took
+
+
+@pytest.mark.parametrize('mbps', [1, 5, 10, 50, 200])
+@pytest.mark.parametrize('delay_ms', [0.5, 20])
+def test_pipe_is_full_and_queue_is_short(mbps: float, delay_ms: float) -> None:
+    network = connected(mbps * 1e6, delay_s=delay_ms / 1e3)
+    network.most_queued_bytes = 0.0
+    took = stream(network, 400_000, 4)
+    ideal_ms = 400_000 * 8 / (mbps * 1e3)
+    slack_ms = 12 * delay_ms + 20  # the window grows within a few round trips
+    assert took[-1] < 1.15 * ideal_ms + slack_ms
+    # Below what the default socket buffer holds, so that publish() never blocks, or soon gone.
+    assert network.most_queued_bytes <= max(2 * MAX_CHUNK_BYTES, mbps * 1e6 / 8 * 0.03)
+
+
+def test_a_sudden_drop_of_rate_does_not_pile_up() -> None:
+    network = connected(50e6)
+    stream(network, 400_000, 3)
+    network.rate_bps = 1e6
+    network.most_queued_bytes = 0.0
+    assert network.link.send(frame(99, 400_000), 0.0, network.now_s) == []
+    network.run(3.0)
+    assert network.most_queued_bytes <= 3 * MAX_CHUNK_BYTES
+    assert network.link.connected
+
+
+@pytest.mark.parametrize('limit_mbps', [1, 8])
+@pytest.mark.parametrize('nbytes', [5_000, 50_000, 300_000])
+def test_limit_holds_for_small_and_large(limit_mbps: float, nbytes: int) -> None:
+    network = connected(100e6)
+    network.limit_bps = limit_mbps * 1e6
+    took = stream(network, nbytes, 3)
+    ideal_ms = nbytes * 8 / (limit_mbps * 1e3)
+    assert took[-1] == pytest.approx(ideal_ms, rel=0.1, abs=8)
+
+
+def test_limit_changes_while_sending() -> None:
+    network = connected(100e6)
+    network.limit_bps = 0.2e6
+    network.link.send(frame(1, 200_000), network.limit_bps, network.now_s)
+    network.run(1.0)
+    assert 'Uplinked' not in network.names()
+    network.limit_bps = 0.0
+    network.run(0.5)
+    assert 'Uplinked' in network.names()
+
+
+@pytest.mark.parametrize('mbps', [1, 10, 50])
+def test_probe_is_not_fooled_by_the_burst(mbps: float) -> None:
+    network = connected(mbps * 1e6)
+    network.run(12.0)
+    probes = [e for _, e in network.events if isinstance(e, Sample) and e.probe]
+    assert len(probes) >= 2
+    for probe in probes:
+        ideal_ms = probe.nbytes * 8 / (mbps * 1e3) + 2e3 * network.delay_s
+        assert probe.duration_ms == pytest.approx(ideal_ms, rel=0.1, abs=1.0)
+
+
+def test_probes_take_at_most_a_tenth_of_a_slow_link() -> None:
+    network = connected(1e6)
+    began = len(network.sent)
+    network.run(30.0)
+    nbytes = sum(len(s.transfer.parts[s.index]) for _, s in network.sent[began:] if s.transfer)
+    assert 0 < nbytes * 8 / 30.0 < 0.13e6
+
+
+def test_frames_go_before_probes() -> None:
+    network = connected(1e6)
+    while network.sent[-1][1].kind != KIND_PROBE or network.link.backlog_bytes:
+        network.run(0.001)
+    began_s = network.now_s
+    network.link.send(frame(1, 10_000), 0.0, network.now_s)
+    network.run(1.0)
+    after = [step.kind for at_s, step in network.sent if at_s > began_s]
+    assert after and set(after[:2]) == {KIND_TENSORS}, 'the rest of the probe is dropped'
+    assert Uplinked in {type(event) for _, event in network.events}
+
+
+def test_small_frames_get_a_large_probe_now_and_then() -> None:
+    network = connected(10e6)
+    for seq in range(1, 121):
+        network.link.send(frame(seq, 10_000), 0.0, network.now_s)
+        network.run(0.1)
+    probes = [e for at, e in network.events if isinstance(e, Sample) and e.probe]
+    assert 2 <= len(probes) <= 4
+    assert sum(isinstance(e, Uplinked) for _, e in network.events) == 120
+
+
+def test_connects_by_hello_and_probe_only() -> None:
+    network = Network(ServerLink('srv'), 10e6)
+    assert [type(e) for e in network.link.send(frame(1, 10), 0.0, network.now_s)] == [Refused]
+    network.run(1.0)
+    kinds = [step.kind for _, step in network.sent]
+    assert kinds[0] == KIND_HELLO and KIND_PROBE in kinds
+    assert 'Connected' in network.names() and network.names().index('Sample') == 0
+
+
+def test_silent_server_is_lost_within_its_timeout_and_found_again() -> None:
+    network = connected(10e6)
+    network.server_alive = False
+    died_s = network.now_s
+    network.run(2.0)
+    lost_s = [at for at, event in network.events if isinstance(event, Lost)]
+    assert len(lost_s) == 1 and 0.7 < lost_s[0] - died_s < 1.3
+    network.server_alive = True
+    network.session += 1
+    back_s = network.now_s
+    network.run(2.0)
+    again = [at for at, e in network.events if isinstance(e, Connected) and at > back_s]
+    assert again and again[0] - back_s < 1.0
+
+
+def test_restart_between_two_statuses_is_a_loss_and_a_new_greeting() -> None:
+    network = connected(10e6)
+    network.session += 1
+    network.run(1.0)
+    assert network.names()[-4:].count('Lost') == 1 and network.link.connected
+
+
+def test_frames_without_acknowledgement_lose_the_server() -> None:
+    network = connected(10e6)
+    network.rate_bps = 1.0  # statuses still come
+    network.link.send(frame(1, 100_000), 0.0, network.now_s)
+    network.run(6.0)
+    lost = [event for _, event in network.events if isinstance(event, Lost)]
+    assert lost and 'no acknowledgement' in lost[0].reason and lost[0].nbytes > 0
+
+
+def test_attempts_back_off_while_nothing_comes_through() -> None:
+    network = connected(10e6)
+    network.rate_bps = 1.0
+    network.link.lose('the engine saw no answer', network.now_s)
+    began_s = network.now_s
+    network.run(20.0)
+    hellos = [at for at, step in network.sent if step.kind == KIND_HELLO and at > began_s]
+    gaps = [b - a for a, b in zip(hellos, hellos[1:], strict=False)]
+    assert gaps[-1] == pytest.approx(2.0, abs=0.1)
+    assert len(hellos) < 16
+
+
+def test_rejected_robot_pauses() -> None:
+    network = connected(10e6)
+    events = network.link.on_rejected('full', network.now_s)
+    assert [type(event) for event in events] == [Lost, Rejected]
+    began_s = network.now_s
+    network.run(4.0)
+    assert not [1 for at, step in network.sent if step.kind == KIND_HELLO and at > began_s]
+    network.run(3.0)
+    assert network.link.connected
+
+
+def test_cancel_sends_no_more_of_a_frame() -> None:
+    network = connected(1e6)
+    network.link.send(frame(1, 400_000), 0.0, network.now_s)
+    network.run(0.3)
+    network.link.cancel(1)
+    began_s = network.now_s
+    network.run(0.5)
+    after = [step.kind for at, step in network.sent if at > began_s]
+    assert after[0] == KIND_CANCEL and KIND_TENSORS not in after
+    network.link.cancel(77)
+    network.run(0.1)
+    assert [s.kind for _, s in network.sent].count(KIND_CANCEL) == 1, 'unknown: nothing is said'
+    assert network.link.backlog_bytes == 0
+
+
+def test_samples_of_queued_frames_leave_out_the_wait_for_each_other() -> None:
+    network = connected(8e6)
+    stream(network, 200_000, 2)
+    for seq in (11, 12):
+        network.link.send(frame(seq, 100_000), 0.0, network.now_s)
+    network.run(1.0)
+    last = [e for _, e in network.events if isinstance(e, Sample) and not e.probe][-1]
+    assert last.duration_ms == pytest.approx(100.0, rel=0.15)
+
+
+def test_made_up_acknowledgements_do_no_harm() -> None:
+    network = connected(10e6)
+    link = network.link
+    assert link.on_acked(KIND_TENSORS, 5, 0, network.now_s) == []
+    link.send(frame(6, 400_000), 0.0, network.now_s)
+    network.run(0.02)
+    assert link.on_acked(KIND_TENSORS, 6, 400, network.now_s) == []
+    assert link.phase is Phase.CONNECTED and link.window.in_flight_bytes > 0
+
+
+def test_window_counts_only_what_is_out() -> None:
+    window = FlowWindow()
+    window.sent((0, 1, 0), 8192, 0.0)
+    window.sent((0, 1, 1), 8192, 0.001)
+    assert window.acked((0, 1, 1), 0.01) == pytest.approx(9.0)
+    assert window.in_flight_bytes == 0
+    assert window.acked((0, 1, 0), 0.02) == 0.0
+
+
+def test_throttle_has_no_free_burst() -> None:
+    throttle = Throttle()
+    due_s = throttle.due_s(1000, 8e3, 10.0)
+    assert due_s == pytest.approx(11.0)
+    throttle.sent(due_s)
+    assert throttle.due_s(1000, 8e3, 10.0) == pytest.approx(12.0)
+    assert throttle.due_s(1000, 0.0, 10.0) == 10.0
+
+
+def test_timing_is_live() -> None:
+    network = connected(10e6)
+    network.link.timing = LinkTiming(server_timeout_s=3.0)
+    network.server_alive = False
+    network.run(2.0)
+    assert 'Lost' not in network.names()
+    network.run(2.0)
+    assert 'Lost' in network.names()

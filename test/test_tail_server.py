@@ -1,0 +1,236 @@
+"""The server's queue and worker: newest wins, fair, bounded, every frame ends in one result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import queue
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from dnn_offload.codec import bundle
+from dnn_offload.cost.profile import CutProfile, Profile
+from dnn_offload.errors import RefusedError
+from dnn_offload.exchange import TailJob, TailResult, Verdict
+from dnn_offload.runtime.admission import Admission
+from dnn_offload.runtime.tail_server import TailQueue, TailServer
+from fake_tail_model import FakeModel, spec
+
+
+def job(client: str, seq: int, *, payload: bytes = b'', budget_ms: float = 0.0) -> TailJob:
+    cut_id = FakeModel().cuts[1].cut_id
+    return TailJob(client, seq, 1, cut_id, 'raw', 'raw', payload, time.monotonic(), budget_ms)
+
+
+def filled(client: str, seq: int, value: float, *, budget_ms: float = 0.0) -> TailJob:
+    frontier = FakeModel().cuts[1].frontier
+    arrays = [np.zeros(s.shape, s.dtype) for s in frontier]
+    arrays[1][0, 0] = value
+    return job(client, seq, payload=bundle.encode(arrays, frontier, 'raw'), budget_ms=budget_ms)
+
+
+class Bench:
+    """A server with a gate, and its results in order."""
+
+    def __init__(self, profile: Profile | None = None) -> None:
+        self.model = FakeModel()
+        self.results: queue.Queue[TailResult] = queue.Queue()
+        self.logged: list[str] = []
+        self.server = TailServer(
+            self.model, self.results.put, log=self.logged.append, threads=2, profile=profile
+        )
+        self.server.start()
+
+    def block(self, client: str) -> None:
+        """Let one frame of ``client`` into the computation and hold it there."""
+        self.model.gate.clear()
+        before = len(self.model.runs)
+        self.server.submit(filled(client, 1, 1.0))
+        while len(self.model.runs) == before:
+            time.sleep(0.001)
+
+    def next(self) -> TailResult:
+        return self.results.get(timeout=5.0)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.model.gate.set()
+    bench.server.stop()
+
+
+def test_answers_with_times_and_outputs(bench: Bench) -> None:
+    bench.server.submit(filled('one', 7, 21.0))
+    result = bench.next()
+    assert result.verdict is Verdict.OK and result.job.frame_seq == 7
+    (outputs,) = bundle.decode(result.payload, result.specs, max_bytes=1000)
+    assert outputs.tolist() == [[42.0, 42.0]]
+    assert bench.model.runs == [(1, 3)] and bench.model.threads == [2]
+    assert min(result.queue_ms, result.decode_ms, result.compute_ms, result.encode_ms) >= 0.0
+
+
+def test_newest_frame_of_a_robot_wins_and_the_other_is_announced(bench: Bench) -> None:
+    bench.block('busy')
+    for seq in (1, 2, 3):
+        bench.server.submit(filled('one', seq, float(seq)))
+    announced = [bench.next(), bench.next()]
+    assert [(r.verdict, r.job.frame_seq) for r in announced] == [
+        (Verdict.SUPERSEDED, 1), (Verdict.SUPERSEDED, 2)
+    ]
+    bench.model.gate.set()
+    assert {bench.next().job.client, bench.next().job.frame_seq} == {'busy', 3}
+    assert bench.server.statistics().superseded == 2
+
+
+def test_slow_robot_is_not_starved_by_a_fast_one(bench: Bench) -> None:
+    bench.block('fast')
+    bench.server.submit(filled('fast', 2, 1.0))
+    bench.server.submit(filled('slow', 1, 1.0))
+    bench.model.gate.set()
+    assert [bench.next().job.client for _ in range(3)] == ['fast', 'slow', 'fast']
+
+
+def test_cancelled_and_forgotten_frames_are_not_computed(bench: Bench) -> None:
+    bench.block('busy')
+    bench.server.submit(filled('one', 1, 1.0))
+    bench.server.submit(filled('two', 1, 1.0))
+    bench.server.cancel('one', 1)
+    bench.server.forget('two')
+    bench.model.gate.set()
+    bench.next()
+    bench.server.submit(filled('three', 1, 1.0))
+    assert bench.next().job.client == 'three'
+    assert len(bench.model.runs) == 2
+
+
+def test_frame_past_its_budget_is_refused_as_too_late(bench: Bench) -> None:
+    bench.block('busy')
+    bench.server.submit(filled('one', 1, 1.0, budget_ms=20.0))
+    time.sleep(0.05)
+    bench.model.gate.set()
+    results = {bench.next().job.client: None for _ in range(1)}
+    late = bench.next()
+    assert list(results) == ['busy'] and late.verdict is Verdict.REFUSED
+    assert late.reason.startswith('too late') and len(bench.model.runs) == 1
+
+
+@pytest.mark.parametrize('payload', [b'', b'DNNO', bytes(1000), np.random.bytes(500)])
+def test_damaged_payload_is_refused_with_a_reason(bench: Bench, payload: bytes) -> None:
+    bench.server.submit(job('one', 1, payload=payload))
+    result = bench.next()
+    assert result.verdict is Verdict.REFUSED and 'payload' in result.reason
+    bench.server.submit(filled('one', 2, 1.0))
+    assert bench.next().verdict is Verdict.OK
+
+
+def test_failing_computation_is_refused_logged_and_survived(bench: Bench) -> None:
+    bench.server.submit(filled('one', 1, 666.0))
+    result = bench.next()
+    assert result.verdict is Verdict.REFUSED and 'RuntimeError' in result.reason
+    assert 'a kernel failed' in bench.logged[0]
+    bench.server.submit(filled('one', 2, 1.0))
+    assert bench.next().verdict is Verdict.OK
+
+
+def test_load_factor_is_relative_to_the_profile() -> None:
+    cuts = tuple(
+        CutProfile(c.cut_id, c.index, c.label, c.depth, c.nbytes, 1.0, 2.0)
+        for c in FakeModel().cuts
+    )
+    profile = Profile('fake', 'a' * 40, {}, 'torch', 1, {}, 0.1, {}, 1.0, cuts)
+    bench = Bench(profile)
+    assert bench.server.statistics().load_factor is None
+    for _ in range(1, 6):
+        bench.block('one')
+        time.sleep(0.010)
+        bench.model.gate.set()
+        bench.next()
+    factor = bench.server.statistics().load_factor
+    assert factor is not None and 4.5 < factor < 15.0
+    assert bench.server.statistics(time.monotonic() + 60.0).load_factor is None
+    bench.server.stop()
+
+
+def test_queue_time_is_reported(bench: Bench) -> None:
+    bench.block('busy')
+    bench.server.submit(filled('one', 1, 1.0))
+    time.sleep(0.05)
+    bench.model.gate.set()
+    bench.next(), bench.next()
+    statistics = bench.server.statistics()
+    assert statistics.served == 2 and 15.0 < statistics.queue_ms < 60.0
+
+
+def test_stop_is_quick_and_idempotent_enough(bench: Bench) -> None:
+    began_s = time.monotonic()
+    bench.server.stop()
+    assert time.monotonic() - began_s < 1.0
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just('put'), st.sampled_from('abc')),
+            st.just(('take', '')),
+            st.tuples(st.just('forget'), st.sampled_from('abc')),
+        ),
+        max_size=60,
+    )
+)
+def test_queue_is_bounded_and_loses_nothing(steps: list[tuple[str, str]]) -> None:
+    waiting = TailQueue()
+    put = out = seq = 0
+    for what, client in steps:
+        if what == 'put':
+            seq += 1
+            put += 1
+            out += waiting.put(job(client, seq)) is not None
+        elif what == 'take':
+            out += waiting.take() is not None
+        else:
+            before = len(waiting)
+            waiting.forget(client)
+            out += before - len(waiting)
+        assert len(waiting) <= 3
+        assert put == out + len(waiting)
+
+
+def test_admission_gives_the_bound() -> None:
+    model = FakeModel()
+    admission = Admission(model)
+    cut = model.cuts[1]
+    bound = admission.admit(cut.cut_id, cut.frontier, 'raw', 'raw')
+    arrays = [np.zeros(s.shape, s.dtype) for s in cut.frontier]
+    assert len(bundle.encode(arrays, cut.frontier, 'raw')) == bound
+
+
+@pytest.mark.parametrize(
+    ('change', 'complaint'),
+    [
+        ({'cut_id': 'nonsense'}, 'no such cut'),
+        ({'cut_id': FakeModel().cuts[-1].cut_id}, 'no such cut'),
+        ({'codec': 'jpeg'}, 'not offered at this cut'),
+        ({'codec': '../etc'}, 'not offered at this cut'),
+        ({'result_codec': 'jpeg'}, 'not offered for answers'),
+        ({'specs': ()}, 'number of tensors'),
+        ({'specs': FakeModel().cuts[2].frontier * 2}, 'not the one'),
+        ({'specs': (FakeModel().cuts[1].frontier[0], spec('skip', 'float64', (1, 2)))},
+         'not the one'),
+        ({'specs': (FakeModel().cuts[1].frontier[0], spec('skip', 'float32', (1, 1 << 40)))},
+         'not the one'),
+    ],
+)
+def test_admission_refuses_what_is_not_of_the_model(change: dict, complaint: str) -> None:
+    model = FakeModel()
+    cut = model.cuts[1]
+    asked = {
+        'cut_id': cut.cut_id, 'specs': cut.frontier, 'codec': 'raw', 'result_codec': 'raw',
+        **change,
+    }
+    with pytest.raises(RefusedError, match=complaint):
+        Admission(model).admit(**asked)
