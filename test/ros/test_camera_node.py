@@ -1,0 +1,156 @@
+"""camera_node: what it publishes, live parameters, lost sources, rate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import time
+
+import cv2
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from harness import Graph, NodeProcess, running_graph, wait_for
+import numpy as np
+import pytest
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+CALIBRATION = """
+image_width: 64
+image_height: 48
+distortion_model: plumb_bob
+camera_matrix: {rows: 3, cols: 3, data: [50.0, 0, 32.0, 0, 50.0, 24.0, 0, 0, 1]}
+distortion_coefficients: {rows: 1, cols: 5, data: [0.1, 0, 0, 0, 0]}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / 'pictures'
+    path.mkdir()
+    for number in range(5):
+        picture = np.zeros((48, 64, 3), np.uint8)
+        picture[..., 0] = 200  # blue in OpenCV's order
+        picture[..., 2] = number
+        cv2.imwrite(str(path / f'{number}.png'), picture)
+    (tmp_path / 'camera.yaml').write_text(CALIBRATION)
+    return path
+
+
+def camera(log: Path, *parameters: str) -> NodeProcess:
+    """The executable in namespace /robot."""
+    given = [part for parameter in parameters for part in ('-p', parameter)]
+    return NodeProcess('camera_node', ['-r', '__ns:=/robot', *given], log)
+
+
+def statuses(arrays: list[DiagnosticArray]) -> list[DiagnosticStatus]:
+    return [status for array in arrays for status in array.status]
+
+
+def test_pictures_info_and_jpeg_share_stamp_and_frame(folder: Path, tmp_path: Path) -> None:
+    with running_graph() as graph:
+        images = graph.collect(Image, '/robot/image_raw')
+        jpegs = graph.collect(CompressedImage, '/robot/image_raw/compressed')
+        infos = graph.collect(CameraInfo, '/robot/camera_info')
+        with camera(
+            tmp_path / 'log', f'source:={folder}', 'rate_hz:=20', 'frame_id:=eye',
+            f'camera_info_url:=file://{folder.parent}/camera.yaml', 'width:=32',
+        ):
+            assert wait_for(lambda: min(len(images), len(jpegs), len(infos)) >= 10, 20.0)
+        image = images[-2]
+        assert (image.width, image.height, image.step) == (32, 24, 96)
+        assert image.encoding == 'bgr8'
+        assert image.header.frame_id == 'eye'
+        pixels = np.frombuffer(image.data, np.uint8).reshape(24, 32, 3)
+        assert tuple(pixels[0, 0, :2]) == (200, 0)
+        info = next(i for i in infos if i.header.stamp == image.header.stamp)
+        assert info.header == image.header
+        assert (info.width, info.height) == (32, 24)
+        assert info.k[0] == 25.0  # the calibration follows the resized picture
+        assert list(info.p[:3]) == [25.0, 0.0, 16.0]
+        jpeg = next(j for j in jpegs if j.header.stamp == image.header.stamp)
+        assert jpeg.format == 'bgr8; jpeg compressed bgr8'
+        assert cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), 1).shape == (24, 32, 3)
+        stamps = [i.header.stamp.sec + 1e-9 * i.header.stamp.nanosec for i in images]
+        assert stamps == sorted(stamps)
+        assert abs(time.time() - stamps[-1]) < 30.0
+
+
+def test_parameters_act_while_it_runs(folder: Path, tmp_path: Path) -> None:
+    with running_graph() as graph:
+        images: list[Image] = graph.collect(Image, '/robot/image_raw', qos_profile_sensor_data)
+        with camera(tmp_path / 'log', f'source:={folder}', 'rate_hz:=20.0'):
+            assert wait_for(lambda: len(images) > 3, 20.0)
+            node = '/robot/camera_node'
+            assert graph.set_parameter(node, 'encoding', 'rgb8').successful
+            assert wait_for(lambda: images[-1].encoding == 'rgb8')
+            assert tuple(images[-1].data[1:3]) == (0, 200)
+            assert graph.set_parameter(node, 'height', 96).successful
+            assert wait_for(lambda: images[-1].width == 128)
+            refused = graph.set_parameter(node, 'source', 'gopher://x')
+            assert 'camera index' in refused.reason
+            refused = graph.set_parameter(node, 'camera_info_url', '/none.yaml')
+            assert 'cannot read calibration' in refused.reason
+            assert not graph.set_parameter(node, 'reopen_min_s', 20.0).successful
+
+
+def test_lost_source_warns_and_comes_back(folder: Path, tmp_path: Path) -> None:
+    away = folder.with_name('away')
+    folder.rename(away)
+    with running_graph() as graph:
+        arrays = graph.collect(DiagnosticArray, '/diagnostics')
+        images = graph.collect(Image, '/robot/image_raw')
+        with camera(
+            tmp_path / 'log', f'source:={folder}', 'rate_hz:=20.0', 'reopen_min_s:=0.2',
+            'reopen_max_s:=0.5',
+        ):
+            assert wait_for(
+                lambda: any(
+                    s.level == DiagnosticStatus.WARN and 'does not exist' in s.message
+                    for s in statuses(arrays)
+                ), 20.0,
+            )
+            assert not images
+            away.rename(folder)
+            assert wait_for(lambda: len(images) > 3)
+            assert wait_for(lambda: statuses(arrays)[-1].level == DiagnosticStatus.OK)
+
+
+def test_a_file_that_ends_leaves_the_node_alive(folder: Path, tmp_path: Path) -> None:
+    with running_graph() as graph:
+        arrays = graph.collect(DiagnosticArray, '/diagnostics')
+        images = graph.collect(Image, '/robot/image_raw')
+        with camera(
+            tmp_path / 'log', f'source:={folder}', 'rate_hz:=20.0', 'loop:=false'
+        ) as process:
+            assert wait_for(
+                lambda: any(s.message == 'end of file' for s in statuses(arrays)), 20.0
+            )
+            assert statuses(arrays)[-1].level == DiagnosticStatus.OK
+            assert process.process.poll() is None
+            count = len(images)
+            assert graph.set_parameter('/robot/camera_node', 'loop', True).successful
+            assert wait_for(lambda: len(images) >= count + 7)
+
+
+def rate_of(graph: Graph, images: list[Image], seconds: float) -> float:
+    assert wait_for(lambda: len(images) > 5, 20.0)
+    count, began_s = len(images), time.monotonic()
+    time.sleep(seconds)
+    return (len(images) - count) / (time.monotonic() - began_s)
+
+
+def test_pictures_of_640x480_at_30_hz_arrive(tmp_path: Path) -> None:
+    path = tmp_path / 'noise'
+    path.mkdir()
+    for number in range(4):
+        noise = np.random.default_rng(number).integers(0, 255, (480, 640, 3), np.uint8)
+        cv2.imwrite(str(path / f'{number}.bmp'), noise)
+    with running_graph() as graph:
+        images = graph.collect(Image, '/robot/image_raw', qos_profile_sensor_data)
+        infos = graph.collect(CameraInfo, '/robot/camera_info')
+        with camera(tmp_path / 'log', f'source:={path}', 'rate_hz:=30.0'):
+            rate_hz = rate_of(graph, images, 4.0)
+            published = {(i.header.stamp.sec, i.header.stamp.nanosec) for i in infos[10:-10]}
+            arrived = {(i.header.stamp.sec, i.header.stamp.nanosec) for i in images}
+        # A busy test machine may slow the sender; what was sent must arrive.
+        assert rate_hz > 10.0
+        assert len(published & arrived) >= 0.97 * len(published)
