@@ -1,0 +1,34 @@
+"""For node tests: they need the built package, and a ROS domain that nobody else uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+# tools/run_tests.py and colcon test choose one per file; by hand, keep off the user's domain.
+os.environ.setdefault('ROS_DOMAIN_ID', str(50 + os.getpid() % 51))
+
+SOURCE = Path(__file__).resolve().parents[2]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip everything where ROS is missing; stop where the source tree hides the messages."""
+    try:
+        import rclpy  # noqa: F401
+    except ImportError:
+        reason = 'ROS 2 is not in this environment: run "make test", or source tools/env.sh'
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=reason))
+        return
+    import dnn_offload
+
+    found = Path(dnn_offload.__file__).resolve()
+    if found.is_relative_to(SOURCE / 'dnn_offload'):
+        raise pytest.UsageError(
+            f'node tests need the installed package, but {found} comes first on sys.path; run '
+            f'them by "python tools/run_tests.py FILE", or from another folder'
+        )
