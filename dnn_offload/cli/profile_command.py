@@ -7,6 +7,7 @@ from pathlib import Path
 import shutil
 import time
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -126,11 +127,12 @@ def table(profile: Profile, everything: bool = True) -> Table:
         title=f'{escape(profile.model)} on {escape(str(profile.device.get("host", "?")))}, '
         f'{profile.backend}, {profile.threads} thread(s){shown}; times in ms, sizes in kB',
         caption='~ interpolated; ± interquartile range; smallest: codec, size, encode + decode',
+        box=box.SIMPLE_HEAD,
     )
-    for name in ('cut', 'kB', 'head', 'tail', '±'):
-        made.add_column(name, justify='right', no_wrap=True)
+    for name, width in (('cut', 3), ('kB', 5), ('head', 6), ('tail', 6), ('±', 4)):
+        made.add_column(name, justify='right', no_wrap=True, min_width=width)
     made.add_column('after', no_wrap=True, overflow='ellipsis')
-    made.add_column('smallest', no_wrap=True)
+    made.add_column('smallest', no_wrap=True, min_width=25)
     for cut in cuts:
         mark = '' if cut.measured else '~'
         smallest = ''
