@@ -8,7 +8,7 @@ from pathlib import Path
 import sys
 import tempfile
 
-from ament_index_python.packages import get_package_prefix, PackageNotFoundError
+from ament_index_python.packages import PackageNotFoundError
 import rclpy
 from rich.console import Console
 
