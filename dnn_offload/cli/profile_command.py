@@ -131,8 +131,8 @@ def table(profile: Profile, everything: bool = True) -> Table:
     )
     for name, width in (('cut', 3), ('kB', 5), ('head', 6), ('tail', 6), ('±', 4)):
         made.add_column(name, justify='right', no_wrap=True, min_width=width)
-    made.add_column('after', no_wrap=True, overflow='ellipsis')
-    made.add_column('smallest', no_wrap=True, min_width=25)
+    made.add_column('after', no_wrap=True, overflow='ellipsis', max_width=20)
+    made.add_column('smallest', no_wrap=True, min_width=22)
     for cut in cuts:
         mark = '' if cut.measured else '~'
         smallest = ''
