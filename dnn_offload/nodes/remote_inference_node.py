@@ -1,0 +1,291 @@
+"""The edge server's inference node: tensors in, answers out, for several robots.
+
+``runtime/tail_server.py`` computes, ``transport/tensor_server.py`` talks to the robots; this
+node prepares the model in a child process, connects the two, and tells everybody how it is.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+import secrets
+import socket
+import time
+from typing import Any
+
+import psutil
+from std_msgs.msg import String
+
+from dnn_offload.cost.load import LoadTracker, relative
+from dnn_offload.errors import OffloadError
+from dnn_offload.msg import ServerStatus
+from dnn_offload.nodes import base
+from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
+from dnn_offload.nodes.model_preparation import start_preparation
+from dnn_offload.nodes.remote_parameters import NODE, PARAMETERS
+from dnn_offload.runtime.admission import Admission
+from dnn_offload.runtime.preparation import Preparation
+from dnn_offload.runtime.served_model import load_served_model, ServedModel
+from dnn_offload.runtime.tail_server import TailServer
+from dnn_offload.transport import names, qos
+from dnn_offload.transport.tensor_server import ServiceHooks, ServiceSettings, TensorServer
+
+POLL_PERIOD_S = 0.1
+LOAD_PERIOD_S = 0.05
+PROBE_PERIOD_S = 2.0
+MAX_DETAIL = 400
+SERVICE_PARAMETERS = ('max_clients', 'client_timeout_s', 'max_request_bytes')
+
+
+class RemoteInferenceNode(OffloadNode):
+    """See the module; hooks as in ``OffloadNode``."""
+
+    NODE = NODE
+    PARAMETERS = PARAMETERS
+
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__(**node_arguments)
+        self._session = secrets.randbits(63) | 1
+        self._server = self.setting('server_id') or names.sanitised(
+            f'{socket.gethostname()}{self.get_namespace()}', 'server'
+        )
+        self._state = ServerStatus.STATE_PREPARING
+        self._detail = 'not started'
+        self._preparation: Preparation | None = None
+        self._loading: Future[ServedModel] | None = None
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix='loader')
+        self._served: ServedModel | None = None
+        self._profile_revision = 0
+        self._tail: TailServer | None = None
+        self._tensors: TensorServer | None = None
+        self._load = LoadTracker()
+        self._probed_s = 0.0
+        self._status_timer: Any = None
+        self._poll_timer: Any = None
+        self._profile_publisher: Any = None
+
+    # ---- lifecycle -------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Start to prepare the model in a child process."""
+        self._rendezvous = names.check_rendezvous(self.setting('rendezvous_namespace'))
+        self._statuses = self.advertise(
+            ServerStatus, names.server_status(self._rendezvous), qos.latched()
+        )
+        # Not a lifecycle publisher: what it has said once must stay for late-comers.
+        self._profile_publisher = self.create_publisher(
+            String, names.profile(self._rendezvous, self._server), qos.latched()
+        )
+        self._preparation = start_preparation(self.setting, 'server')
+        self._enter(ServerStatus.STATE_PREPARING, 'starting')
+        self._poll_timer = self.create_timer(
+            POLL_PERIOD_S, self.guarded(self._poll), clock=self._steady_clock
+        )
+
+    def activate(self) -> None:
+        """Say that we are here; serve, now or as soon as the model is ready."""
+        self._set_status_rate()
+        self.every(LOAD_PERIOD_S, self._watch_load)
+        if self._served is not None:
+            self._serve(self._served)
+        self._publish_status()
+
+    def deactivate(self) -> None:
+        """Send the robots away and stop to serve."""
+        if self._state == ServerStatus.STATE_READY:
+            self._enter(ServerStatus.STATE_STOPPING, 'deactivated')
+        tensors, tail = self._tensors, self._tail
+        self._tensors = self._tail = None
+        if tensors is not None:
+            tensors.stop()
+        if tail is not None:
+            tail.stop()
+
+    def cleanup(self) -> None:
+        """Give the model back."""
+        if self._preparation is not None:
+            self._preparation.stop()
+            self._preparation = None
+        if self._poll_timer is not None:
+            self.destroy_timer(self._poll_timer)
+            self._poll_timer = None
+        if self._profile_publisher is not None:
+            self.destroy_publisher(self._profile_publisher)
+            self._profile_publisher = None
+        self._loading = self._served = None
+        self._status_timer = None
+
+    def shutdown(self) -> None:
+        """End the loader's thread."""
+        self._loader.shutdown(wait=False, cancel_futures=True)
+
+    def on_parameters_changed(self, changed: dict[str, Any]) -> None:
+        """Apply live."""
+        if self._tensors is not None and any(name in changed for name in SERVICE_PARAMETERS):
+            self._tensors.settings = self._service_settings()
+        if 'status_rate_hz' in changed and self.is_active:
+            self._set_status_rate()
+
+    # ---- getting ready ---------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        """Follow the preparation, then the loading."""
+        if self._served is not None or self._state == ServerStatus.STATE_FAILED:
+            return
+        if self._loading is not None:
+            if self._loading.done():
+                self._take_loaded(self._loading)
+            return
+        if self._preparation is None:
+            return
+        progress = self._preparation.poll()
+        if progress.stage == 'failed':
+            self._fail(progress.message)
+        elif progress.stage == 'done':
+            assert progress.folder is not None and progress.profile_path is not None
+            self._load_model(progress.folder, progress.profile_path)
+        else:
+            self._detail = f'{progress.stage} {100 * progress.fraction:.0f} %: {progress.message}'
+
+    def _load_model(self, folder: Path, profile_path: Path) -> None:
+        self._detail = 'loading the model'
+        threads = self.setting('threads')
+        self._loading = self._loader.submit(load_served_model, folder, profile_path, threads)
+
+    def _take_loaded(self, loading: Future[ServedModel]) -> None:
+        self._loading = None
+        try:
+            self._served = loading.result()
+        except OffloadError as error:
+            self._fail(str(error))
+            return
+        except Exception as error:  # whatever torch raises while loading
+            self._fail(f'{type(error).__name__}: {error}')
+            return
+        self._profile_revision += 1
+        self._profile_publisher.publish(String(data=self._served.profile_json))
+        program = self._served.model.program
+        self.get_logger().info(
+            f'{program.source} is prepared: {len(program.cuts)} cuts, whole network '
+            f'{self._served.profile.whole_ms:.1f} ms'
+        )
+        if self.is_active:
+            self._serve(self._served)
+
+    def _fail(self, why: str) -> None:
+        self.get_logger().error(f'cannot serve: {why}')
+        self._enter(ServerStatus.STATE_FAILED, why)
+
+    def _serve(self, served: ServedModel) -> None:
+        """Open for robots."""
+        tail = TailServer(
+            served.model,
+            self._respond,
+            log=lambda text: self.get_logger().error(text, throttle_duration_sec=1.0),
+            threads=self.setting('threads'),
+            profile=served.profile,
+        )
+        tail.start()
+        hooks = ServiceHooks(Admission(served.model).admit, tail.submit, tail.cancel, tail.forget)
+        self._tail = tail
+        self._tensors = TensorServer(
+            self, self._rendezvous, self._server, served.model.identity, hooks,
+            self._service_settings(),
+        )
+        self._enter(ServerStatus.STATE_READY, 'serving')
+
+    def _respond(self, result: Any) -> None:
+        tensors = self._tensors
+        if tensors is not None:
+            tensors.respond(result)
+
+    def _service_settings(self) -> ServiceSettings:
+        return ServiceSettings(**{name: self.setting(name) for name in SERVICE_PARAMETERS})
+
+    # ---- telling how it is -----------------------------------------------------------------
+
+    def _enter(self, state: int, detail: str) -> None:
+        """Enter a state of the service and say so at once."""
+        self._state = state
+        self._detail = detail[:MAX_DETAIL]
+        if self.is_active or state == ServerStatus.STATE_STOPPING:
+            self._publish_status()
+
+    def _set_status_rate(self) -> None:
+        if self._status_timer is not None:
+            self.end(self._status_timer)
+        self._status_timer = self.every(1.0 / self.setting('status_rate_hz'), self._publish_status)
+
+    def _publish_status(self) -> None:
+        status = ServerStatus()
+        status.server = self._server
+        status.session = self._session
+        status.state = self._state
+        status.detail = self._detail[:MAX_DETAIL]
+        status.model = self.setting('model')[:128]
+        if self._served is not None:
+            status.model_identity = self._served.model.identity
+            status.fingerprint = self._served.fingerprint
+        status.load_factor = self._load_factor()
+        if self._tail is not None and self._tensors is not None:
+            statistics = self._tail.statistics()
+            status.queue_ms = statistics.queue_ms
+            status.frames_served = statistics.served
+            status.frames_superseded = statistics.superseded
+            status.frames_refused = self._tensors.counters.refused
+            status.clients = len(self._tensors.clients)
+        status.cpu_percent = psutil.cpu_percent(None)
+        status.memory_available_bytes = psutil.virtual_memory().available
+        status.profile_revision = self._profile_revision
+        self._statuses.publish(status)
+
+    def _watch_load(self) -> None:
+        """Keep the what-if sources fresh, for the time when no robot sends anything."""
+        now_s = time.monotonic()
+        self._load.sample(now_s)
+        idle = self._tail is None or self._tail.statistics(now_s).load_factor is None
+        if idle and now_s - self._probed_s >= PROBE_PERIOD_S:
+            self._probed_s = now_s
+            self._load.probe(now_s)
+
+    def _load_factor(self) -> float:
+        """Compute time now over profiled compute time: measured, or what it would be."""
+        if self._served is None or self._tail is None:
+            return 1.0
+        measured = self._tail.statistics().load_factor
+        if measured is not None:
+            return measured
+        readings = self._load.readings(time.monotonic())
+        return relative(readings.factor, readings.source, self._served.profile.load_ratios)
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        """State of the service and its counters."""
+        if self._state == ServerStatus.STATE_FAILED:
+            return ERROR, self._detail, {'server': self._server}
+        if self._tail is None or self._tensors is None or self._served is None:
+            return WARN, self._detail, {'server': self._server}
+        statistics, counters = self._tail.statistics(), self._tensors.counters
+        values: dict[str, object] = {
+            'server': self._server,
+            'model': self._served.model.program.source,
+            'robots': ', '.join(self._tensors.clients),
+            'served': statistics.served,
+            'superseded': statistics.superseded,
+            'refused': counters.refused,
+            'ignored_messages': counters.ignored,
+            'queue_ms': statistics.queue_ms,
+            'load_factor': self._load_factor(),
+            'held_bytes': self._tensors.held_bytes,
+            'longest_publish_ms': counters.longest_publish_ms,
+        }
+        counters.longest_publish_ms = 0.0
+        return OK, f'serving {len(self._tensors.clients)} robots', values
+
+
+def main() -> None:
+    """Entry point of the executable ``remote_inference_node``."""
+    raise SystemExit(base.main(RemoteInferenceNode))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,66 @@
+"""Parameters of remote_inference_node: the edge server's half of the split network. No ROS."""
+
+from __future__ import annotations
+
+from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
+from dnn_offload.nodes.parameters import ParameterSpec
+
+NODE = 'remote_inference_node'
+SUMMARY = (
+    'Runs the tail of the network on an edge server for any number of robots: newest frame per '
+    'robot, fair between robots; refuses with a reason what does not fit.'
+)
+
+
+def _server_id(text: str) -> str:
+    """What is wrong with a server's name, '' if nothing."""
+    good = text == '' or (
+        len(text) <= 64 and text.isascii() and text.replace('_', '').isalnum()
+        and text[0].isalpha() and '__' not in text
+    )
+    return '' if good else 'empty, or letters, digits and single underscores, a letter first'
+
+
+PARAMETERS: tuple[ParameterSpec, ...] = (
+    *MODEL_PARAMETERS,
+    ParameterSpec(
+        'server_id',
+        '',
+        'Name of this server; must be the only one of its name. Empty = the host name, with '
+        'the namespace where there is one.',
+        read_only=True,
+        check=_server_id,
+    ),
+    ParameterSpec(
+        'status_rate_hz',
+        5.0,
+        'How often the server says that it is there. Robots count it as lost when nothing came '
+        'for their server_timeout_s, so keep several in that time.',
+        unit='Hz',
+        minimum=0.5,
+        maximum=50.0,
+    ),
+    ParameterSpec(
+        'max_clients',
+        8,
+        'Robots served at a time; others are refused.',
+        minimum=1,
+        maximum=64,
+    ),
+    ParameterSpec(
+        'client_timeout_s',
+        15.0,
+        'A robot that sends nothing, not even a probe, for so long is forgotten.',
+        unit='s',
+        minimum=1.0,
+        maximum=3600.0,
+    ),
+    ParameterSpec(
+        'max_request_bytes',
+        64 << 20,
+        'Largest frame that is taken; each cut has its own, tighter bound besides.',
+        unit='byte',
+        minimum=65536,
+        maximum=1 << 30,
+    ),
+)

@@ -1,0 +1,56 @@
+"""Loading a prepared model on a server, and making sure that it is what it says it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnn_offload.cost.profile import Profile
+from dnn_offload.errors import ModelError
+from dnn_offload.graph.fingerprint import agree, distance, sample, seeded_picture
+from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that has computed its fingerprint on this machine, with its profile.
+
+    Attributes:
+        model: The model, warm.
+        profile: What its pieces cost here.
+        profile_json: The same for robots, compact.
+        fingerprint: Outputs for the seeded picture, computed just now.
+    """
+
+    model: TorchModel
+    profile: Profile
+    profile_json: str
+    fingerprint: tuple[float, ...]
+
+
+def load_served_model(folder: Path, profile_path: Path, threads: int) -> ServedModel:
+    """Load, run once on the seeded picture, compare with what the export has computed.
+
+    Raises:
+        ModelError: The files cannot be read, or are not those that were exported.
+        ProfileError: The profile is damaged.
+    """
+    model = TorchBackend().load(folder)
+    model.set_threads(threads)
+    program = model.program
+    height, width = program.input.shape[1:3]
+    outputs = model.run(
+        model.segment(0, len(model.cuts) - 1), [seeded_picture(height, width)]
+    )
+    fingerprint = sample(outputs)
+    if not agree(fingerprint, program.fingerprint):
+        raise ModelError(
+            'the prepared model does not compute what it did when it was exported',
+            given=f'relative difference {distance(fingerprint, program.fingerprint):.2g}',
+            hint=f'delete {folder} and start again',
+        )
+    try:
+        profile = Profile.from_json(profile_path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise ModelError('profile cannot be read', given=str(profile_path)) from error
+    return ServedModel(model, profile, profile.to_json(indent=None), fingerprint)
