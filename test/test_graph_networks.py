@@ -1,0 +1,73 @@
+"""Every cut of real networks, with random weights, after a round trip through the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dnn_offload.graph import fingerprint
+from dnn_offload.graph.export import export, Normalised
+from dnn_offload.graph.program import Program
+from dnn_offload.graph.sources import LoadedModel, resolve
+from dnn_offload.graph.weights import load_weights, save_weights, Weights
+from graph_models import check_every_cut, picture_of
+
+# Name: (costly operators at least, cuts whose frontier has several tensors at least).
+NETWORKS = {
+    'torchvision:alexnet': (13, 0),
+    'torchvision:squeezenet1_1': (31, 8),
+    'torchvision:inception_v3': (110, 89),
+    'torchvision:googlenet': (73, 54),
+    'torchvision:mobilenet_v2': (54, 20),
+    'torchvision:resnet18': (24, 11),
+    'torchvision:vgg16': (23, 0),
+    'demo:detector': (39, 32),
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def through_disk(loaded: LoadedModel, folder: Path) -> tuple[Program, Weights]:
+    program, weights = export(loaded)
+    program.save(folder)
+    save_weights(folder, weights)
+    again = Program.load(folder)
+    assert again == program
+    return again, load_weights(folder, again)
+
+
+@pytest.mark.parametrize('source', NETWORKS)
+def test_every_cut_equals_the_whole(source, tmp_path):
+    loaded = resolve(source, weights='DEFAULT' if source.startswith('demo') else 'random')
+    program, weights = through_disk(loaded, tmp_path)
+    assert not any('batch_norm' in i.target for i in program.instructions)
+
+    whole = check_every_cut(program, weights)
+
+    cuts, several = NETWORKS[source]
+    assert len(program.cuts) >= cuts
+    assert sum(len(cut.frontier) > 1 for cut in program.cuts) >= several
+    assert len({cut.cut_id for cut in program.cuts}) == len(program.cuts)
+    assert program.cuts[0].frontier == (program.input,)
+    assert program.cuts[-1].frontier == program.outputs
+    assert fingerprint.agree(fingerprint.sample([t.numpy() for t in whole]), program.fingerprint)
+    module = Normalised(loaded.module, loaded.mean, loaded.std).eval()
+    with torch.inference_mode():
+        eager = module(picture_of(program))
+    torch.testing.assert_close(whole[0], eager, rtol=1e-3, atol=1e-4 * float(eager.abs().max()))
+
+
+def test_activations_of_random_networks_stay_alive():
+    for name in ('vgg16', 'mobilenet_v2'):
+        program, _ = export(resolve(f'torchvision:{name}', weights='random', input_size=(96, 96)))
+        largest = max(abs(number) for number in program.fingerprint)
+        assert 0.1 < largest < 1000.0, name
+        assert len(set(program.fingerprint)) > 200, name
