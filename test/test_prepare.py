@@ -1,0 +1,186 @@
+"""The preparation process and its handle: cache, progress, failures, death of the parent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dnn_offload.cost.profile import Profile
+from dnn_offload.errors import ConfigurationError
+from dnn_offload.graph.program import Program, PROGRAM_FILE
+from dnn_offload.runtime.model_cache import cache_key, cached_profile, ModelRequest
+from dnn_offload.runtime.preparation import Preparation, Progress
+from dnn_offload.runtime.prepare import prepare
+
+TEST = Path(__file__).parent
+REQUEST = ModelRequest('python:tiny_factory:make', allow_code=True)
+
+
+@pytest.fixture(autouse=True)
+def paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join((str(TEST.parent), str(TEST))))
+
+
+def finish(preparation: Preparation, timeout_s: float = 90.0) -> list[Progress]:
+    """Poll to the end; all different states that were seen."""
+    seen: list[Progress] = []
+    end_s = time.monotonic() + timeout_s
+    while not seen or not seen[-1].finished:
+        progress = preparation.poll()
+        if not seen or progress != seen[-1]:
+            seen.append(progress)
+        assert time.monotonic() < end_s, seen
+        time.sleep(0.02)
+    return seen
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp('cache')
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Preparation]:
+    preparation = Preparation(REQUEST, tmp_path, profile_budget_s=0.3)
+    preparation.start()
+    yield preparation
+    preparation.stop()
+
+
+def test_exports_profiles_and_says_so_then_takes_it_from_the_cache(cache: Path) -> None:
+    first = Preparation(REQUEST, cache, profile_budget_s=0.5)
+    assert first.poll() == Progress()
+    first.start()
+    seen = finish(first)
+    assert seen[-1].stage == 'done', seen[-1].message
+    stages = [progress.stage for progress in seen]
+    assert stages[0] == 'starting' and {'export', 'profile'} <= set(stages)
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    loadable = next(progress for progress in seen if progress.folder is not None)
+    assert loadable.stage == 'profile' and loadable.profile_path is None
+    folder, path = seen[-1].folder, seen[-1].profile_path
+    assert folder is not None and path is not None
+    program = Program.load(folder)
+    profile = Profile.from_json(path.read_text())
+    assert profile.model_identity == program.identity
+
+    started_s = time.monotonic()
+    second = Preparation(REQUEST, cache)
+    second.start()
+    again = finish(second)
+    assert again[-1] == seen[-1]
+    assert 'export' not in [progress.stage for progress in again]
+    # 0.4 s on a quiet machine; imports torch if it takes longer than this on any.
+    assert time.monotonic() - started_s < 5.0
+
+
+def test_cached_start_does_not_import_torch(cache: Path) -> None:
+    prepare(REQUEST, cache, 0.3, True, lambda *args, **more: None)  # in case it runs alone
+    code = (
+        'import sys, dnn_offload.runtime.prepare as p; '
+        f'p.prepare(p.ModelRequest({REQUEST.source!r}, allow_code=True), p.Path({str(cache)!r}), '
+        '0.3, True, lambda *a, **m: None); '
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
+def test_damaged_cache_is_made_again(cache: Path) -> None:
+    prepare(REQUEST, cache, 0.3, True, lambda *args, **more: None)
+    folder = cache / cache_key(REQUEST)
+    (folder / PROGRAM_FILE).write_text('{"schema_version": 1')
+    (folder / REQUEST.profile_name).write_text('{}')
+    stages = []
+    prepare(REQUEST, cache, 0.3, True, lambda stage, *args, **more: stages.append(stage))
+    assert 'export' in stages
+    identity = Program.load(folder).identity
+    assert cached_profile(folder / REQUEST.profile_name, identity) is not None
+    assert cached_profile(folder / REQUEST.profile_name, 'another') is None
+
+
+def test_failure_is_reported_with_its_reason(tmp_path: Path) -> None:
+    for source, allow, reason in (
+        ('python:tiny_factory:make', False, 'allow_code'),
+        ('python:tiny_factory:broken', True, 'on purpose'),
+        ('torchvision:no_such_network', False, 'no_such_network'),
+        ('carrier pigeon', False, 'not understood'),
+    ):
+        preparation = Preparation(ModelRequest(source, 'random', allow), tmp_path)
+        preparation.start()
+        end = finish(preparation)[-1]
+        assert end.stage == 'failed' and reason in end.message, end
+
+
+def test_child_that_is_killed_is_noticed(started: Preparation) -> None:
+    process = started._process
+    assert process is not None
+    process.kill()
+    assert finish(started)[-1].stage == 'failed'
+
+
+def test_stop_ends_the_child(started: Preparation) -> None:
+    process = started._process
+    started.stop()
+    assert process is not None and process.returncode is not None
+    assert started.poll().stage == 'failed'
+    started.stop()
+
+
+def test_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
+    code = (
+        'import time\n'
+        'from dnn_offload.runtime.preparation import Preparation, ModelRequest\n'
+        f'p = Preparation(ModelRequest("python:tiny_factory:make", allow_code=True), '
+        f'{str(tmp_path)!r}, profile_budget_s=60.0)\n'
+        'p.start()\n'
+        'print(p._process.pid, flush=True)\n'
+        'time.sleep(60)\n'
+    )
+    parent = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    end_s = time.monotonic() + 20.0
+    while _runs(child):
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process computes still (a zombie that init has not reaped does not)."""
+    try:
+        return 'State:\tZ' not in Path(f'/proc/{pid}/status').read_text()
+    except OSError:
+        return False
+
+
+def test_key_changes_with_what_could_change_the_program(tmp_path: Path) -> None:
+    weights = tmp_path / 'w.safetensors'
+    weights.write_bytes(b'one')
+    request = ModelRequest('torchvision:alexnet', str(weights))
+    keys = {cache_key(request), cache_key(ModelRequest('torchvision:alexnet'))}
+    keys.add(cache_key(ModelRequest('torchvision:alexnet', input_size='64x96')))
+    keys.add(cache_key(ModelRequest('torchvision:vgg16')))
+    weights.write_bytes(b'two')
+    keys.add(cache_key(request))
+    assert len(keys) == 5
+    assert cache_key(ModelRequest('torchvision:vgg16', role='server', threads=4)) in keys
+    assert request.profile_name == 'profile_edge_torch_1t.json'
+
+
+@pytest.mark.parametrize(
+    'bad', [{'role': 'cloud'}, {'threads': 0}, {'input_size': 'large'}, {'input_size': '3x'}]
+)
+def test_bad_requests_are_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError):
+        ModelRequest('torchvision:alexnet', **bad)  # type: ignore[arg-type]
