@@ -1,7 +1,7 @@
 """pip: the ROS-free part of dnn_offload and its command line. Nodes are built by colcon."""
 
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+import xml.etree.ElementTree as ElementTree
 
 from setuptools import find_namespace_packages, setup
 

@@ -143,8 +143,8 @@ class Build:
         """Run colcon over the package, and over our vision_msgs where there is no other."""
         arguments = ['-DBUILD_TESTING=OFF', '-DCMAKE_BUILD_TYPE=Release', '-Wno-dev']
         arguments.append(f'-DPython3_EXECUTABLE={self.environment.python}')
-        options = ['--build-base', BUILD, '--install-base', INSTALL, '--paths', *self.paths]
-        command = ['colcon', '--log-base', BUILD / 'log', 'build', *options]
+        command = ['colcon', '--log-base', f'{BUILD}/log', 'build', '--build-base', str(BUILD)]
+        command += ['--install-base', str(INSTALL), '--paths', *map(str, self.paths)]
         run([*command, '--cmake-args', *arguments], LOG, env=self.variables(), cwd=ROOT)
 
     def check(self) -> None:

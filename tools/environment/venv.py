@@ -61,10 +61,7 @@ class Environment:
     def __init__(self, ros_prefix: Path | None) -> None:
         self.ros_prefix = ros_prefix
         self.python = VENV / 'bin/python'
-        if ros_prefix is None:
-            names = ('library', 'ros', 'develop')
-        else:
-            names = ('jazzy', 'develop')
+        names = ['library', 'ros', 'develop'] if ros_prefix is None else ['jazzy', 'develop']
         self.files = [REQUIREMENTS / f'{name}.txt' for name in names]
 
     def variables(self) -> dict[str, str]:
@@ -137,7 +134,8 @@ class Environment:
             return False
         files = [*self.files, REQUIREMENTS / 'torch.txt', REQUIREMENTS / 'torchvision.txt']
         try:
-            run([self.python, Path(__file__).with_name('verify.py'), *files], LOG)
+            script = Path(__file__).with_name('verify.py')
+            run([self.python, script, *files], LOG, env=self.variables())
         except CommandError:
             return False
         return True
@@ -145,12 +143,12 @@ class Environment:
     def create(self) -> None:
         """Make an empty virtual environment that colcon passes by."""
         machine.check_venv_module()
-        command: list[str | Path] = [sys.executable, '-m', 'venv']
+        command = [sys.executable, '-m', 'venv']
         if self.ros_prefix is not None:
             command.append('--system-site-packages')
         with step('making .venv'):
             try:
-                run([*command, VENV], LOG, env=self.variables())
+                run([*command, str(VENV)], LOG, env=self.variables())
             except CommandError as failure:
                 last = (failure.output.strip().splitlines() or ['no reason given'])[-1]
                 raise SetupError(
@@ -164,7 +162,7 @@ class Environment:
         Raises:
             SetupError: It failed, with the reason in words.
         """
-        command = [self.python, '-m', 'pip', 'install', '--no-input', '--no-warn-script-location']
+        command: list[str | Path] = [self.python, '-m', 'pip', 'install', '--no-input']
         try:
             run([*command, *arguments], LOG, env=self.variables())
         except CommandError as failure:
@@ -173,16 +171,22 @@ class Environment:
     def install(self) -> None:
         """Install everything that the requirement files name."""
         with step('reaching the package index'):
-            # A small thing with one try first: without a network this fails at once.
-            self.pip('--retries', '0', '--timeout', '20', '--upgrade', *INSTALLER)
-        constraints = [] if self.ros_prefix else ['--constraint', CONSTRAINTS]
+            # Something small first: without a network this fails at once. One retry, since pip
+            # tells of the network's trouble only when it retries.
+            self.pip('--retries', '1', '--timeout', '20', '--upgrade', *INSTALLER)
+        constraints: list[str | Path] = []
+        if self.ros_prefix is None:
+            constraints = ['--constraint', CONSTRAINTS]
         with step('installing libraries, ROS 2 and tools (about a minute)'):
-            files = [part for path in self.files for part in ('--requirement', path)]
+            files: list[str | Path] = []
+            for path in self.files:
+                files += ['--requirement', path]
             self.pip('--prefer-binary', *constraints, *files, *self.missing_beside_ros())
         with step('installing torch (a few minutes on a slow line)'):
-            index = []
+            index: list[str | Path] = []
             if not machine.has_nvidia_gpu() and machine.cpu_wheels_reachable():
-                # Local versions (+cpu) sort above the same version without, so this index wins.
+                # Without it pip brings several GB of CUDA to a machine that cannot use them. A
+                # local version (2.13.0+cpu) sorts above the same version without, so it wins.
                 index = ['--extra-index-url', machine.CPU_WHEELS]
             self.pip(*index, *constraints, '--requirement', REQUIREMENTS / 'torch.txt')
             self.pip(*index, '--no-deps', '--requirement', REQUIREMENTS / 'torchvision.txt')

@@ -1,0 +1,155 @@
+"""The rooms of the house (docs/architecture.md) import downwards only."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+import sys
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / 'dnn_offload'
+
+# Modules of the top level: the shared vocabulary, for all rooms.
+SHARED = {'errors', 'tensors', 'exchange'}
+
+# room -> rooms that it may import, beside itself and SHARED.
+ALLOWED = {
+    'codec': set(),
+    'vision': set(),
+    'graph': set(),
+    'cost': set(),
+    'planning': {'cost'},
+    'simulate': {'planning', 'cost'},
+    'report': {'planning', 'cost'},
+    'transport': {'codec'},
+    'runtime': {'graph', 'codec', 'vision', 'cost'},
+}
+_BELOW = set(ALLOWED)
+ALLOWED |= {
+    'nodes': _BELOW - {'simulate', 'report'},
+    'testbed': _BELOW,
+    'demo': _BELOW | {'testbed'},
+    'cli': _BELOW | {'demo', 'testbed'},
+}
+
+ROS = {
+    'rclpy', 'cv_bridge', 'ament_index_python', 'launch', 'launch_ros', 'builtin_interfaces',
+    'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs', 'rcl_interfaces',
+    'sensor_msgs', 'std_msgs', 'vision_msgs', 'visualization_msgs',
+}  # fmt: skip
+ROS_ROOMS = {'nodes', 'transport', 'demo', 'testbed'}
+# The rest of the demo is tested without ROS.
+ROS_HALF_OF_DEMO = {
+    'demo/__main__.py', 'demo/navigation_node.py', 'demo/script.py', 'demo/pictures.py',
+}  # fmt: skip
+
+TORCH = {'torch', 'torchvision'}
+TORCH_ROOMS = {'graph', 'runtime', 'demo'}
+# DESIGN: what a room may import of the outside, where the design says so.
+ONLY = {
+    'cost': {'numpy', 'scipy', 'psutil'},
+    'planning': {'numpy', 'networkx', 'scipy'},
+    'codec': {'numpy', 'zstandard', 'cv2'},
+    'vision': {'numpy', 'cv2'},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob('*.py'))
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line, dotted name) of every import in a file, inner ones too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}:{node.lineno} imports relatively'
+            assert node.module is not None
+            if node.module == 'dnn_offload':  # from dnn_offload import room
+                for alias in node.names:
+                    yield node.lineno, f'dnn_offload.{alias.name}'
+            else:
+                yield node.lineno, node.module
+
+
+def room_of(path: Path, package: Path = PACKAGE) -> str:
+    """Return the sub-package of a file, '' for the top level."""
+    inside = path.relative_to(package)
+    return inside.parts[0] if len(inside.parts) > 1 else ''
+
+
+def violations(path: Path, package: Path = PACKAGE) -> Iterator[str]:
+    """Yield what a file imports against the rules."""
+    room = room_of(path, package)
+    name = path.relative_to(package).as_posix()
+    for line, target in imported(path):
+        top, *rest = target.split('.')
+        where = f'{name}:{line} imports {target}'
+        if top == 'dnn_offload':
+            other = rest[0] if rest else ''
+            if other == 'msg':
+                if room not in ROS_ROOMS:
+                    yield f'{where}: message types are for nodes and transport'
+            elif other not in SHARED and other != room and other not in ALLOWED.get(room, set()):
+                yield f'{where}: {room or "the top level"} may not import {other or "the package"}'
+        elif top in ROS:
+            if room not in ROS_ROOMS:
+                yield f'{where}: ROS is for nodes and transport'
+            elif room == 'demo' and name not in ROS_HALF_OF_DEMO:
+                yield f'{where}: not in the ROS half of the demo (ROS_HALF_OF_DEMO)'
+        elif top in TORCH:
+            if room not in TORCH_ROOMS:
+                yield f'{where}: torch is for graph and runtime'
+        elif top not in sys.stdlib_module_names and room in ONLY and top not in ONLY[room]:
+            yield f'{where}: {room} uses {", ".join(sorted(ONLY[room]))} only'
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(modules()) > 20
+
+
+@pytest.mark.parametrize('path', modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_module_imports_downwards_only(path: Path) -> None:
+    assert list(violations(path)) == []
+
+
+def test_every_room_has_rules() -> None:
+    rooms = {room_of(path) for path in modules()} - {''}
+    assert rooms <= set(ALLOWED)
+
+
+def test_the_top_level_holds_the_shared_vocabulary_only() -> None:
+    names = {path.stem for path in PACKAGE.glob('*.py')} - {'__init__'}
+    assert names == SHARED
+
+
+@pytest.mark.parametrize(
+    'path',
+    [path for path in modules() if path.name == '__init__.py'],
+    ids=lambda path: path.relative_to(PACKAGE).as_posix(),
+)
+def test_package_files_hold_a_docstring_only(path: Path) -> None:
+    # The message generators write dnn_offload/__init__.py too: code in ours would be lost or win
+    # by the order of installation.
+    body = ast.parse(path.read_text(encoding='utf-8')).body
+    assert all(isinstance(node, ast.Expr) for node in body)
+    assert all(isinstance(node.value, ast.Constant) for node in body)
+
+
+def test_the_rules_catch_what_they_are_for(tmp_path: Path) -> None:
+    for name, line in (
+        ('cost/a.py', 'import torch'),
+        ('planning/a.py', 'from dnn_offload.nodes import base'),
+        ('runtime/a.py', 'import rclpy'),
+        ('codec/a.py', 'from dnn_offload.msg import Plan'),
+        ('vision/a.py', 'import scipy'),
+        ('graph/a.py', 'from dnn_offload import cli'),
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'def inside():\n    {line}\n', encoding='utf-8')
+        assert len(list(violations(path, tmp_path))) == 1, name
