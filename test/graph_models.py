@@ -19,8 +19,12 @@ class Branches(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
-        self.left = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU()
+        )
+        self.left = nn.Sequential(
+            nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU(inplace=True)
+        )
         self.right = nn.Sequential(nn.MaxPool2d(3, 1, 1), nn.Conv2d(8, 8, 1), nn.ReLU6())
         self.shared = nn.Conv2d(8, 4, 1)
         self.head = nn.Linear(8, 5)
@@ -34,18 +38,16 @@ class Branches(nn.Module):
         return self.head(x.flatten(1))
 
 
-def loaded(module: nn.Module, *, size: tuple[int, int] = (32, 48), **changes: object) -> LoadedModel:
+def loaded(
+    module: nn.Module, *, size: tuple[int, int] = (32, 48), **changes: object
+) -> LoadedModel:
     """The module as ``sources.resolve`` would return it."""
     height, width = size
     preprocess = {'height': height, 'width': width, 'mode': 'stretch'}
-    return LoadedModel(
-        'test', module.eval(), height, width, preprocess=preprocess, **changes
-    )  # type: ignore[arg-type]
+    return LoadedModel('test', module.eval(), height, width, preprocess=preprocess, **changes)  # type: ignore[arg-type]
 
 
-def exported(
-    module: nn.Module, *, size: tuple[int, int] = (32, 48)
-) -> tuple[Program, Weights]:
+def exported(module: nn.Module, *, size: tuple[int, int] = (32, 48)) -> tuple[Program, Weights]:
     return export(loaded(module, size=size))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hypothesis import given, HealthCheck, settings, strategies as st
+from hypothesis import given, HealthCheck, settings
+from hypothesis import strategies as st
 import pytest
 import torch
 from torch import nn
@@ -37,7 +38,9 @@ def test_slices_that_cross_a_cut_are_copied_so_that_they_can_be_sent():
     program, _ = exported(Branches())
     for cut in program.cuts:
         for spec in cut.frontier:
-            extents = sorted((s, e) for s, e in zip(spec.strides, spec.shape, strict=True) if e > 1)
+            extents = sorted(
+                (s, e) for s, e in zip(spec.strides, spec.shape, strict=True) if e > 1
+            )
             step = 1
             for stride, extent in extents:
                 assert stride == step, (cut.label, spec)
@@ -162,7 +165,18 @@ def test_what_cannot_be_exported_is_said_plainly(forward, text):
 
 # --- random directed acyclic graphs -----------------------------------------------------------
 
-KINDS = ('conv', 'norm', 'pool', 'relu', 'add', 'cat', 'chunk', 'transpose', 'scale', 'interpolate')
+KINDS = (
+    'conv',
+    'norm',
+    'pool',
+    'relu',
+    'add',
+    'cat',
+    'chunk',
+    'transpose',
+    'scale',
+    'interpolate',
+)
 
 
 class RandomDag(nn.Module):

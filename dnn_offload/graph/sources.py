@@ -278,6 +278,8 @@ def _load_file(name: str, weights: str, input_size: tuple[int, int] | None) -> L
     try:
         exported = torch.export.load(name)
         module = exported.module()
+        # An exported graph has one mode for ever and refuses eval(); being asked is harmless.
+        module.train = module.eval = lambda mode=False: module
         (example,) = exported.graph_signature.user_inputs
         node = next(n for n in exported.graph.nodes if n.name == example)
         batch, channels, height, width = node.meta['val'].shape

@@ -44,9 +44,13 @@ def lay_out(tensor: torch.Tensor, *, convolution: bool) -> torch.Tensor:
     """The tensor as programs hold it: channels_last for a 4-D convolution, else contiguous."""
     tensor = tensor.detach()
     if convolution and tensor.ndim == 4:
-        # The permutation also sets the strides of extents of 1, which `contiguous` leaves.
-        return tensor.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    return tensor.contiguous()
+        return _packed(tensor.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    return _packed(tensor)
+
+
+def _packed(tensor: torch.Tensor) -> torch.Tensor:
+    """C order in strides, too: torch calls any stride of an extent of 1 contiguous."""
+    return tensor.contiguous().view(-1).view(tensor.shape)
 
 
 def describe(weights: Mapping[str, torch.Tensor]) -> tuple[WeightSpec, ...]:

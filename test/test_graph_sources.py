@@ -1,0 +1,188 @@
+"""Model sources: what is loaded, and one clear sentence for everything else."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from safetensors.torch import save_file
+import torch
+from torch import nn
+
+from dnn_offload.errors import ModelError
+from dnn_offload.graph import sources
+from dnn_offload.graph.export import export, identity_of
+from dnn_offload.graph.sources import LoadedModel, resolve
+from graph_models import Branches, check_every_cut
+
+SQUEEZENET = 'torchvision:squeezenet1_1'
+
+
+@pytest.fixture
+def factories(tmp_path, monkeypatch):
+    (tmp_path / 'my_models.py').write_text(
+        'import torch\n'
+        'from dnn_offload.graph.sources import LoadedModel\n'
+        'def plain():\n    return torch.nn.Conv2d(3, 2, 3)\n'
+        'def full():\n'
+        '    return LoadedModel("", plain(), 40, 60, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0),\n'
+        '                       {"mode": "stretch"}, "detection", ("a", "b"))\n'
+        'def number():\n    return 7\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield 'python:my_models'
+    sys.modules.pop('my_models', None)
+
+
+def test_random_torchvision_is_seeded_stamped_and_knows_its_classes():
+    one, two = (resolve(SQUEEZENET, weights='random') for _ in range(2))
+    assert identity_of(one) == identity_of(two)
+    assert one.stamp == 'random weights'
+    assert len(one.class_names) == 1000
+    assert one.preprocess == {'height': 224, 'width': 224, 'mode': 'center_crop'}
+    assert not one.module.training
+    assert not any(p.requires_grad or p.is_meta for p in one.module.parameters())
+
+
+def test_default_sizes_and_their_override():
+    assert resolve('torchvision:inception_v3', weights='random').height == 299
+    other = resolve(SQUEEZENET, weights='random', input_size=(96, 128))
+    assert (other.height, other.width) == (96, 128)
+    assert other.preprocess['width'] == 128
+    for size in ((0, 224), (224, 100_000)):
+        with pytest.raises(ModelError, match='input size is out of bounds'):
+            resolve(SQUEEZENET, weights='random', input_size=size)
+
+
+def test_constants_that_a_constructor_computes_are_not_lost():
+    """Swin keeps index tables as buffers: it must not be built on the meta device."""
+    module = resolve('torchvision:swin_t', weights='random').module
+    table = module.state_dict()['features.1.0.attn.relative_position_index']
+    assert table.unique().numel() == 13 * 13
+
+
+def test_safetensors_round_trip(tmp_path):
+    path = str(tmp_path / 'w.safetensors')
+    random = resolve(SQUEEZENET, weights='random')
+    save_file(dict(random.module.state_dict()), path)
+    loaded = resolve(SQUEEZENET, weights=path)
+    assert identity_of(loaded) == identity_of(random)
+    assert loaded.stamp == ''
+
+
+@pytest.mark.parametrize(
+    ('change', 'text'),
+    [
+        (lambda s: s.pop('classifier.1.bias'), "lack 'classifier.1.bias'"),
+        (lambda s: s.update(extra=torch.zeros(1)), "hold 'extra'"),
+        (
+            lambda s: s.update({'features.0.bias': torch.zeros(3)}),
+            r"'features.0.bias' has another shape.*\(3,\).*allowed: \(64,\)",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(tmp_path, change, text):
+    state = dict(resolve(SQUEEZENET, weights='random').module.state_dict())
+    change(state)
+    save_file(state, tmp_path / 'w.safetensors')
+    with pytest.raises(ModelError, match=text):
+        resolve(SQUEEZENET, weights=str(tmp_path / 'w.safetensors'))
+
+
+def test_weight_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(ModelError, match='cannot be read'):
+        resolve(SQUEEZENET, weights=str(tmp_path / 'none.safetensors'))
+    (tmp_path / 'bad.safetensors').write_bytes(b'garbage')
+    with pytest.raises(ModelError, match='cannot be read'):
+        resolve(SQUEEZENET, weights=str(tmp_path / 'bad.safetensors'))
+    with pytest.raises(ModelError, match='may execute code'):
+        resolve(SQUEEZENET, weights='/tmp/weights.pth')
+    with pytest.raises(ModelError, match=r'no such weights.*IMAGENET1K_V1.*random'):
+        resolve(SQUEEZENET, weights='IMAGENET9')
+
+
+def test_a_failed_download_says_what_to_do(monkeypatch, tmp_path):
+    def refuse(*args, **kwargs):
+        raise OSError('Name or service not known')
+
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setattr('torch.hub.download_url_to_file', refuse)
+    with pytest.raises(ModelError, match=r'cannot be downloaded.*\.safetensors.*random'):
+        resolve(SQUEEZENET)
+
+
+@pytest.mark.parametrize(
+    ('source', 'text'),
+    [
+        ('alexnet', 'model source is not understood'),
+        ('torchvision:', 'model source is not understood'),
+        ('ftp:x', 'model source is not understood'),
+        ('torchvision:nonet', 'no such model.*alexnet'),
+        ('torchvision:fasterrcnn_resnet50_fpn', 'not a classification network'),
+        ('demo:other', 'no such demo model'),
+    ],
+)
+def test_sources_that_do_not_exist(source, text):
+    with pytest.raises(ModelError, match=text):
+        resolve(source, weights='random')
+
+
+@pytest.mark.parametrize('source', ['python:os:getcwd', 'file:model.pt2'])
+def test_code_runs_only_where_it_is_allowed(source):
+    with pytest.raises(ModelError, match=r'executes code.*allow_code'):
+        resolve(source)
+
+
+def test_factories(factories):
+    plain = resolve(f'{factories}:plain', allow_code=True, input_size=(32, 48))
+    assert (plain.height, plain.width, plain.task) == (32, 48, 'classification')
+    full = resolve(f'{factories}:full', allow_code=True)
+    assert full.preprocess == {'height': 40, 'width': 60, 'mode': 'stretch'}
+    assert (full.task, full.class_names) == ('detection', ('a', 'b'))
+    random = resolve(f'{factories}:full', allow_code=True, weights='random')
+    assert random.stamp == 'random weights'
+    with pytest.raises(ModelError, match='weights are not understood'):
+        resolve(f'{factories}:full', allow_code=True, weights='IMAGENET1K_V1')
+
+
+@pytest.mark.parametrize('name', ['number', 'missing', ''])
+def test_bad_factories(factories, name):
+    with pytest.raises(ModelError, match='factory'):
+        resolve(f'{factories}:{name}', allow_code=True)
+    with pytest.raises(ModelError, match='factory'):
+        resolve('python:no_such_module:f', allow_code=True)
+
+
+def test_pt2_files(tmp_path):
+    path = tmp_path / 'model.pt2'
+    module = Branches().eval()
+    with torch.no_grad():
+        torch.export.save(torch.export.export(module, (torch.zeros(1, 3, 32, 48),)), path)
+    loaded = resolve(f'file:{path}', allow_code=True)
+    assert (loaded.height, loaded.width) == (32, 48)
+    program, weights = export(loaded)
+    check_every_cut(program, weights)
+    assert not any('batch_norm' in instruction.target for instruction in program.instructions)
+    with pytest.raises(ModelError, match='fixed'):
+        resolve(f'file:{path}', allow_code=True, input_size=(64, 64))
+
+
+def test_pt2_files_that_do_not_fit(tmp_path):
+    with pytest.raises(ModelError, match='no such model file'):
+        resolve(f'file:{tmp_path}/none.pt2', allow_code=True)
+    (tmp_path / 'bad.pt2').write_bytes(b'garbage')
+    with pytest.raises(ModelError, match='cannot be loaded'):
+        resolve(f'file:{tmp_path}/bad.pt2', allow_code=True)
+    gray = torch.export.export(nn.Conv2d(1, 2, 3).eval(), (torch.zeros(1, 1, 8, 8),))
+    torch.export.save(gray, tmp_path / 'gray.pt2')
+    with pytest.raises(ModelError, match='another input'):
+        resolve(f'file:{tmp_path}/gray.pt2', allow_code=True)
+
+
+def test_normalisation_is_checked(factories, monkeypatch):
+    def wrong(name, weights, input_size):
+        return LoadedModel('', nn.Conv2d(3, 2, 3), 32, 32, std=(1.0, 0.0, 1.0))
+
+    monkeypatch.setitem(sources._LOADERS, 'python', wrong)
+    with pytest.raises(ModelError, match='std positive'):
+        resolve('python:x:y', allow_code=True)
