@@ -13,7 +13,6 @@ from dnn_offload.demo.scenes.drive import Drive
 from dnn_offload.demo.scenes.shapes import CLASS_NAMES
 from dnn_offload.errors import ImageError
 
-
 EDITION = 1  # of the drawing; raise it when scenes change, so that kept videos are drawn anew
 
 
