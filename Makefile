@@ -17,7 +17,7 @@ setup:  ## make .venv (or use the sourced ROS 2 Jazzy) and build the package int
 build: setup  ## the same: only what changed is built
 
 demo: setup  ## run robot and server here for a minute and leave a report; DEMO_ARGS=... passes on
-	@$(IN_ENVIRONMENT) python -m dnn_offload.demo $(DEMO_ARGS)
+	@$(IN_ENVIRONMENT) $$DNN_OFFLOAD_NODES/demo $(DEMO_ARGS)
 
 test: setup  ## linters, type check, unit tests, node tests; TEST_ARGS=... picks some
 	@$(IN_ENVIRONMENT) python tools/run_tests.py $(TEST_ARGS)

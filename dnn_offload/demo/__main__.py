@@ -1,4 +1,4 @@
-"""``python -m dnn_offload.demo``: the package's promise on one machine, in about a minute."""
+"""The demo: the package's promise on one machine, in about a minute."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dnn_offload.testbed.environment import prepare_environment
 def main() -> int:
     """Parse arguments and run."""
     parser = argparse.ArgumentParser(
-        prog='python -m dnn_offload.demo', description=__doc__,
+        prog='demo', description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument('--out', type=Path, default=Path('demo_out'), help='folder for results')
