@@ -203,6 +203,8 @@ class ServerLink:
             self._forget_attempts()
         self._ready = ready
         self._status_s = now_s
+        if not ready:
+            self.reason = detail
         if ready and self.phase is Phase.ABSENT:
             self.phase = Phase.GREETING
         return events

@@ -1,0 +1,279 @@
+"""The uplink over real DDS, against the service around a made-up model, in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import threading
+import time
+
+from harness import Graph, running_graph, wait_for
+from made_up_server import FakeModel, MadeUpRobot, MadeUpServer, RENDEZVOUS
+import numpy as np
+import pytest
+from rclpy.node import Node
+
+from dnn_offload.msg import LinkSample, ServerStatus, TensorResult
+from dnn_offload.transport import names, qos
+from dnn_offload.transport.tensor_server import ServiceSettings
+from dnn_offload.transport.uplink import UplinkSettings
+
+
+class World:
+    """A graph with servers and robots that end with it."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.servers: list[MadeUpServer] = []
+        self.robots: list[MadeUpRobot] = []
+
+    def server(self, name: str = 'server_a', **options: object) -> MadeUpServer:
+        node = Node(f'node_of_{name}_{len(self.servers)}')
+        server = MadeUpServer(node, name, **options)
+        self.servers.append(server)
+        self.graph.add(node)
+        return server
+
+    def robot(
+        self, name: str = 'robot', *, connect: bool = True, **options: object
+    ) -> MadeUpRobot:
+        node = Node(f'{name}_{len(self.robots)}')
+        robot = MadeUpRobot(node, **options)
+        self.robots.append(robot)
+        self.graph.add(node)
+        if connect:
+            assert wait_for(lambda: robot.uplink.connected('server_a'))
+        return robot
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with running_graph() as graph:
+        world = World(graph)
+        yield world
+        for robot in world.robots:
+            robot.uplink.stop()
+        for server in world.servers:
+            server.stop()
+
+
+def test_answers_come_back_whole_and_with_times(world: World) -> None:
+    world.server()
+    robot = world.robot()
+    told = robot.told
+    for seq in range(1, 31):
+        robot.send(seq, float(seq), cut=2 if seq % 3 == 0 else 1)
+        assert wait_for(lambda seq=seq: seq in told.answers), f'{seq}: {told.refused}'
+        assert robot.answer(seq) == 2.0 * seq
+    answer = told.answers[30]
+    assert answer.uplink_ms > 0.0 and answer.downlink_ms >= 0.0
+    parts = answer.queue_ms + answer.decode_ms + answer.compute_ms + answer.encode_ms
+    assert 0.0 < parts <= answer.service_ms + 0.5
+    assert set(told.uplinked) == set(range(1, 31))
+    kinds = {(kind, probe) for _, kind, probe, _, _ in told.samples}
+    assert {(LinkSample.UPLINK, True), (LinkSample.UPLINK, False),
+            (LinkSample.DOWNLINK, False)} <= kinds
+    assert robot.uplink.backlog_bytes() == 0
+    assert told.connections == [('server_a', True, 'connected')]
+
+
+def test_two_robots_get_their_own_answers_only(world: World) -> None:
+    server = world.server()
+    one, two = world.robot('one'), world.robot('two')
+    heard = {
+        robot.client: world.graph.collect(
+            TensorResult, names.results(RENDEZVOUS, robot.client), qos.results()
+        )
+        for robot in (one, two)
+    }
+    time.sleep(0.5)
+    for seq in range(1, 41):  # the same numbers on purpose
+        one.send(seq, 1000.0 + seq)
+        two.send(seq, 5000.0 + seq, cut=2)
+        time.sleep(0.01)
+    assert wait_for(lambda: 40 in one.told.answers and 40 in two.told.answers)
+    for robot, base in ((one, 1000.0), (two, 5000.0)):
+        told = robot.told
+        assert len(told.answers) + len(told.superseded) == 40 and not told.refused
+        assert all(robot.answer(seq) == 2.0 * (base + seq) for seq in told.answers)
+        assert {message.client for message in heard[robot.client]} == {robot.client}
+    assert set(server.tensors.clients) == {one.client, two.client}
+
+
+def test_newer_frame_supersedes_and_cancel_frees(world: World) -> None:
+    server = world.server()
+    robot = world.robot()
+    server.model.gate.clear()
+    robot.send(1, 1.0)
+    assert wait_for(lambda: len(server.model.runs) == 1)
+    for seq in (2, 3, 4):
+        robot.send(seq, float(seq))
+    assert wait_for(lambda: robot.told.superseded == [2, 3])
+    robot.uplink.cancel(4)
+    time.sleep(0.3)
+    server.model.gate.set()
+    assert wait_for(lambda: 1 in robot.told.answers)
+    robot.send(5, 5.0)
+    assert wait_for(lambda: 5 in robot.told.answers)
+    assert set(robot.told.answers) == {1, 5}
+
+
+def test_refusals_say_why_and_end_only_that_frame(world: World) -> None:
+    server = world.server()
+    robot = world.robot()
+    frontier = FakeModel().cuts[2].frontier
+    robot.send(1, 1.0, cut_id='0123456789ab')
+    robot.send(2, 1.0, specs=frontier)
+    robot.send(3, 1.0, payload=bytes(60))
+    robot.send(4, 1.0, cut=2, payload=bytes(500_000))
+    robot.send(5, 666.0)
+    robot.send(6, 1.0, server='nobody')
+    robot.send(7, 21.0)
+    told = robot.told
+    assert wait_for(lambda: 7 in told.answers and len(told.refused) == 6), told.refused
+    assert 'no such cut' in told.refused[1]
+    assert 'number of tensors' in told.refused[2]
+    assert 'payload' in told.refused[3]
+    assert 'impossible size' in told.refused[4] and 'allowed: 1..' in told.refused[4]
+    assert 'RuntimeError' in told.refused[5]
+    assert 'not known' in told.refused[6]
+    assert robot.answer(7) == 42.0
+    assert 'a kernel failed' in server.logged[0]
+    assert server.tensors.held_bytes == 0 and robot.uplink.backlog_bytes() == 0
+
+
+def test_server_that_falls_silent_is_lost_and_found_again(world: World) -> None:
+    server = world.server()
+    robot = world.robot()
+    server.node.destroy_timer(server.timer)
+    silent_s = time.monotonic()
+    assert wait_for(lambda: not robot.uplink.connected('server_a'), 3.0)
+    assert 0.7 < time.monotonic() - silent_s < 1.6
+    assert 'no status' in robot.told.connections[-1][2]
+    assert robot.told.samples[-1][1] == LinkSample.LOST
+    robot.send(1, 1.0)
+    assert wait_for(lambda: 1 in robot.told.refused)
+    server.timer = server.node.create_timer(0.2, server.say)
+    assert wait_for(lambda: robot.uplink.connected('server_a'), 5.0)
+    robot.send(2, 1.0)
+    assert wait_for(lambda: 2 in robot.told.answers)
+
+
+def test_restart_and_stopping_are_noticed_at_once(world: World) -> None:
+    server = world.server()
+    robot = world.robot()
+    server.session += 1
+    assert wait_for(lambda: len(robot.told.connections) >= 3, 5.0)
+    assert 'restarted' in robot.told.connections[1][2]
+    assert wait_for(lambda: robot.uplink.connected('server_a'))
+    server.state = ServerStatus.STATE_STOPPING
+    assert wait_for(lambda: not robot.uplink.connected('server_a'), 1.0)
+
+
+def test_engine_may_call_a_server_lost(world: World) -> None:
+    world.server()
+    robot = world.robot()
+    robot.uplink.lost('server_a', 'no answer in time')
+    assert not robot.uplink.connected('server_a')
+    assert wait_for(lambda: robot.told.connections[-1][1] is False)
+    assert wait_for(lambda: robot.uplink.connected('server_a'), 5.0)
+
+
+def test_server_forgets_a_robot_that_leaves_or_vanishes(world: World) -> None:
+    server = world.server()
+    polite, gone = world.robot('polite'), world.robot('gone')
+    assert len(server.tensors.clients) == 2
+    polite.uplink.stop()
+    assert wait_for(lambda: server.tensors.clients == (gone.client,), 2.0)
+    # Without good-bye: the subscription ends as it does when a process dies.
+    gone.uplink._node.destroy_subscription(gone.uplink._subscriptions[0])
+    assert wait_for(lambda: server.tensors.clients == (), 6.0)
+
+
+def test_other_models_and_full_servers_are_not_used(world: World) -> None:
+    world.server(identity='b' * 40)
+    world.server('server_b', settings=ServiceSettings(max_clients=1))
+    robot = world.robot(connect=False)
+    assert wait_for(lambda: robot.uplink.connected('server_b'))
+    assert 'another model' in robot.uplink.describe()['server_a']
+    second = world.robot('second', connect=False)
+    assert wait_for(
+        lambda: any('full' in reason for _, _, reason in second.told.connections), 5.0
+    )
+    picky = world.robot('picky', connect=False, accept_server=lambda status: 'I do not like it')
+    time.sleep(1.0)
+    assert not picky.uplink.connected('server_b')
+    assert 'do not like' in picky.uplink.describe()['server_b']
+
+
+def test_limit_is_kept_and_publish_does_not_block(world: World) -> None:
+    world.server()
+    robot = world.robot(settings=UplinkSettings(max_uplink_bps=1e6))
+    robot.uplink.take_longest_publish_ms()
+    longest_ms = _longest_pause_ms(lambda: _send_and_wait(robot, 1, cut=2))
+    uplink_ms = robot.told.uplinked[1]
+    payload_bytes = 160_000 + 100
+    assert uplink_ms == pytest.approx(8e3 * payload_bytes / 1e6, rel=0.1)
+    # A socket that blocks shows as hundreds of milliseconds at this rate.
+    assert robot.uplink.take_longest_publish_ms() < 30.0
+    assert longest_ms < 100.0
+    robot.uplink.configure(UplinkSettings())
+    _send_and_wait(robot, 2, cut=2)
+    assert robot.told.uplinked[2] < 200.0
+
+
+def test_garbage_on_our_topics_does_not_stop_us(world: World) -> None:
+    world.server()
+    robot = world.robot()
+    generator = np.random.default_rng(1)
+    status = world.graph.publisher(
+        ServerStatus, names.server_status(RENDEZVOUS), qos.latched()
+    )
+    results = world.graph.publisher(
+        TensorResult, names.results(RENDEZVOUS, robot.client), qos.results()
+    )
+    assert wait_for(lambda: results.get_subscription_count() > 0)
+    for size in (0, 1, 4, 30, 300, 3000, 60_000):
+        for publisher in (status, results):
+            publisher.publish(generator.bytes(size))
+    status.publish(ServerStatus(server='../../etc', state=1, session=1))
+    results.publish(TensorResult(client=robot.client, server='server_a', status=77))
+    results.publish(TensorResult(
+        client=robot.client, server='server_a', status=TensorResult.STATUS_OK, frame_seq=3,
+        chunk_count=1 << 31, total_bytes=1 << 31, data=bytes(100),
+    ))
+    robot.send(4, 4.0)
+    assert wait_for(lambda: 4 in robot.told.answers)
+    assert robot.uplink.connected('server_a')
+
+
+def test_stop_ends_everything_quickly(world: World) -> None:
+    world.server()
+    robot = world.robot()
+    began_s = time.monotonic()
+    robot.uplink.stop()
+    robot.uplink.stop()
+    assert time.monotonic() - began_s < 1.0
+    assert 'uplink' not in {thread.name for thread in threading.enumerate()}
+
+
+def _send_and_wait(robot: MadeUpRobot, seq: int, cut: int) -> None:
+    robot.send(seq, 1.0, cut=cut)
+    assert wait_for(lambda: seq in robot.told.answers)
+
+
+def _longest_pause_ms(work: object) -> float:
+    """Longest time for which a thread that sleeps 1 ms at a time did not run."""
+    longest, stop = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            began_s = time.perf_counter()
+            time.sleep(0.001)
+            longest[0] = max(longest[0], 1e3 * (time.perf_counter() - began_s))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    work()
+    stop.set()
+    thread.join()
+    return longest[0]
