@@ -239,7 +239,7 @@ def check_accounts(node: FakeNode, entered: int) -> None:
     stamps = [record.stamp_s for record in published]
     assert all(a < b for a, b in zip(stamps, stamps[1:], strict=False))
     for record, (value, number) in node.results:
-        assert number == record.token
+        assert number == record.token, record
         assert abs(value - (record.token % 200 + STAGES)) < 0.51, (value, record)
     for record in node.reports:
         counts = record.counters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import random
 import time
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dnn_offload.errors import ConfigurationError, ImageError
+from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.plan_slot import PlanRequest
@@ -402,3 +403,129 @@ def test_stop_in_full_stream_reports_everything() -> None:
     check_accounts(rig.node, 20)
     assert rig.engine.counters().in_flight == 0
     assert any(r.drop_reason is DropReason.SHUTDOWN for r in rig.node.reports)
+
+
+def test_server_lost_while_the_frame_is_encoded(rig: Rig) -> None:
+    rig.start(cut=2, codec='fp16')
+    rig.push_and_wait()
+    to_half = rig.model.to_half
+
+    def lose_then_encode(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        rig.uplink.disconnect()
+        return to_half(arrays)
+
+    rig.model.to_half = lose_then_encode  # type: ignore[method-assign]
+    rig.push_and_wait()
+    record = rig.node.reports[1]
+    assert record.outcome is Outcome.RESCUED and record.uplink_bytes > 0
+    assert len(rig.uplink.sent) == 1  # nothing was handed to a lost server
+
+
+def test_sending_that_fails_is_rescued(rig: Rig) -> None:
+    rig.start(cut=2)
+
+    def fail(request: UplinkRequest) -> None:
+        raise OSError('no route')
+
+    rig.uplink.send = fail  # type: ignore[method-assign]
+    rig.push_and_wait()
+    assert rig.node.reports[0].outcome is Outcome.RESCUED
+    assert any('no route' in text for text, _ in rig.node.errors)
+
+
+def test_rescue_is_in_time_at_every_cut_under_a_slower_machine() -> None:
+    for cut in (0, 1, 3):
+        rig = Rig(step_s=0.003, deadline_ms=100.0).start(cut=cut, codec='raw')
+        for _ in range(12):
+            rig.push_and_wait()
+        rig.model.step_s = 0.006  # twice the load, seen in the heads that run
+        rig.engine.note_load(2.0)  # and told by the load monitor, for cut 0 has no head
+        for _ in range(12):
+            rig.push_and_wait()
+        rig.uplink.behave = lambda request: 'drop'
+        rig.push_and_wait()
+        rig.stop()
+        record = rig.node.reports[-1]
+        assert record.outcome is Outcome.RESCUED, cut
+        assert record.deadline_met, (cut, record.times)
+
+
+def test_answer_that_overtakes_the_rescue_is_published() -> None:
+    rig = Rig(step_s=0.05, deadline_ms=250.0, delay_s=0.005).start(cut=1)
+    held: list[UplinkRequest] = []
+    rig.uplink.behave = lambda request: held.append(request) or 'drop'
+    rig.stream.push()
+    rig.node.wait(lambda: len(held) == 1)
+    while (1, STAGES) not in rig.model.runs[3:]:  # after the warming runs: the rescue
+        time.sleep(0.002)
+    rig.engine.on_answer(rig.uplink.answer(held[0]))
+    rig.node.wait(lambda: len(rig.node.reports) == 1)
+    time.sleep(0.2)
+    rig.stop()
+    assert [record.outcome for record in rig.node.reports] == [Outcome.REMOTE]
+    check_accounts(rig.node, 1)
+
+
+def test_callbacks_that_fail_do_no_harm(rig: Rig) -> None:
+    rig.start()
+
+    def fail(*args: object) -> None:
+        raise RuntimeError('node is going down')
+
+    rig.node.on_plan = fail  # type: ignore[method-assign]
+    rig.plan(1)
+    on_result, rig.node.on_result = rig.node.on_result, fail  # type: ignore[method-assign]
+    rig.push_and_wait()
+    rig.node.on_result = on_result  # type: ignore[method-assign]
+    rig.push_and_wait()
+    assert [record.drop_reason for record in rig.node.reports] == [
+        DropReason.ERROR, DropReason.NONE
+    ]
+
+
+def test_faults_of_all_kinds_at_once_lose_nothing() -> None:
+    chance = random.Random(11)
+    rig = Rig(step_s=0.0005, deadline_ms=40.0, delay_s=0.004).start(cut=2)
+    kinds = ['answer'] * 12 + ['drop', 'refuse', 'supersede', 'garbage']
+    rig.uplink.behave = lambda request: chance.choice(kinds)
+
+    def sometimes(span: tuple[int, int]) -> None:
+        if chance.random() < 0.02:
+            raise RuntimeError('made to fail')
+
+    rig.model.fail = sometimes
+    for number in range(700):
+        if chance.random() < 0.03:
+            rig.engine.reject(time.time(), 0, 'cannot be read')
+            rig.stream.count += 1
+        rig.stream.push()
+        if chance.random() < 0.05:
+            rig.plan(chance.randrange(4), chance.choice(['raw', 'raw', 'nonsense']), number)
+        if chance.random() < 0.05:
+            rig.engine.configure(
+                window=chance.choice([1, 2, 3]), threads=chance.choice([1, 2]),
+                deadline_ms=chance.choice([0.0, 3.0, 40.0]), no_answer_timeout_ms=30.0,
+            )
+        if chance.random() < 0.1:
+            (rig.uplink.connect if chance.random() < 0.8 else rig.uplink.disconnect)()
+        rig.uplink.delay_s = chance.choice([0.001, 0.004, 0.004, 0.02])
+        time.sleep(chance.uniform(0.0, 0.006))
+    rig.uplink.behave = lambda request: 'answer'
+    rig.node.wait(lambda: rig.engine.counters().in_flight == 0)
+    rig.stop()
+    counts = outcomes(rig)
+    assert min(counts[outcome] for outcome in Outcome) > 10, counts
+    reasons = {record.drop_reason for record in rig.node.reports}
+    assert reasons >= {
+        DropReason.SUPERSEDED, DropReason.SUPERSEDED_AT_SERVER, DropReason.BAD_IMAGE,
+        DropReason.ERROR,
+    }
+    check_accounts(rig.node, rig.stream.count)
+
+
+def test_engine_is_idle_when_nothing_happens(rig: Rig) -> None:
+    rig.start(cut=1)
+    rig.push_and_wait()
+    started_s = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - started_s < 0.05

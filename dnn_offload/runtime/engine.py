@@ -9,7 +9,7 @@ How a node uses it::
     engine.set_plan(PlanRequest(plan_id, cut_id, codec, server))       # any thread
     seq = engine.enter(stamp_s, (header, image), picture_source)       # image callback
     engine.configure(deadline_ms=80.0, window=2, threads=1)            # any thread, any time
-    engine.note_load(1.7)                                    # from the load monitor
+    engine.note_load(1.7, 'probe')                           # from the load monitor
     engine.counters(), engine.compute_tid, engine.active_plan
     engine.stop()                                            # drops what is left, joins
 
@@ -108,6 +108,7 @@ class InferenceEngine:
     def seed(self, profile: Profile) -> None:
         """Take the expected times from a profile (of this machine, model and threads)."""
         last = self._shared.slot.last_cut
+        self._shared.times.set_load_ratios(profile.load_ratios)
         for cut in profile.cuts:
             if cut.index > last:
                 break
@@ -174,9 +175,12 @@ class InferenceEngine:
             self._shared.settings = replace(self._shared.settings, **changes)
             self._shared.changed.notify_all()
 
-    def note_load(self, factor: float) -> None:
-        """Tell how much slower than its profile this machine is now (load monitor)."""
-        self._shared.times.note_load(factor)
+    def note_load(self, factor: float, source: str = 'schedstat') -> None:
+        """Tell the slow-down against an idle machine (``Load.factor``, ``factor_source``).
+
+        It matters where nothing else tells the load: when pictures go out as they are.
+        """
+        self._shared.times.note_load(factor, source, time.monotonic())
 
     # -- looking at it ------------------------------------------------------------------
 

@@ -264,5 +264,4 @@ class FrameTable:
         # Pictures and tensors are large; whoever still computes on them holds his own reference.
         frame.source = None
         frame.kept = None
-        frame.outputs = None
         self._ended.append(EndedFrame(frame, outcome, reason, self.counters()))

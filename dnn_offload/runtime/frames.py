@@ -96,7 +96,6 @@ class Frame:
     deadline_s: float = float('inf')
     mapping: Any = None
     kept: list[np.ndarray] | None = None
-    outputs: list[np.ndarray] | None = None
     uplink_bytes: int = 0
     times: StageTimes = field(default_factory=StageTimes)
 

@@ -32,7 +32,8 @@ class GilMonitor:
 
     Sleeping releases the lock; waking needs it back. Being late by more than the sleep thus
     means that somebody held the lock, or that the CPU was taken; the kernel tells the latter
-    (schedstat), and it is taken out. Costs about 1 % of a core: for diagnosis.
+    (schedstat), and it is taken out; a holder of the lock that itself waits for a CPU does count.
+    Costs about 1 % of a core: for diagnosis.
     """
 
     def __init__(self) -> None:
@@ -59,6 +60,10 @@ class GilMonitor:
             self._longest_ms = self._longest_raw_ms = 0.0
             self._wakes = 0
         return report
+
+    def take_longest_ms(self) -> float:
+        """The longest delay by the interpreter lock since the last call [ms]."""
+        return self.take().longest_ms
 
     def _loop(self) -> None:
         clock = ThreadClock()

@@ -1,20 +1,25 @@
 """Running statistics of how long things take here and now: what a rescue is planned with.
 
-A rescue runs rarely, so its own samples are old. What it will take is therefore predicted as
-*baseline of that segment* (from the profile, or from its own fastest runs) times the
-*slow-down* seen lately in whatever did run (walls over baselines, or wall over CPU time).
+What runs all the time is expected to take what it took lately. A rescue runs rarely, so its
+own samples are old: it is predicted as *baseline of that segment* (from the profile, or from
+its own fastest runs) times the *slow-down* seen lately in whatever did run (wall time over
+baseline, or over CPU time), or that the load monitor tells.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 import threading
 
+from dnn_offload.cost.load import relative
+
 HISTORY = 30  # samples kept; FACTS 5: a ratio needs an average of about 20 runs
-MAX_AGE_S = 10.0  # slow-downs older than this say nothing about now
-MAX_FACTOR = 50.0  # one stalled run may not put every later rescue out of reach
+ENOUGH = 10  # recent samples of its own that make a prediction unnecessary
+MAX_AGE_S = 10.0  # what is older than this says nothing about now
+MIN_FACTOR, MAX_FACTOR = 0.05, 50.0  # one odd run may not spoil every later rescue
+LEAST_TOLD_MS = 0.5  # shorter work is mostly noise
 
 Key = tuple[str, int, int]  # kind of work, first cut, last cut
 
@@ -30,13 +35,16 @@ def quantile(samples: Iterable[float], q: float) -> float:
 @dataclass
 class _Work:
     baseline_ms: float = 0.0  # of the profile; 0 = not profiled
-    samples: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    samples: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=HISTORY))
+
+    def recent_ms(self, now_s: float) -> list[float]:
+        return [ms for at_s, ms in self.samples if now_s - at_s <= MAX_AGE_S]
 
     @property
     def base_ms(self) -> float:
         if self.baseline_ms > 0.0:
             return self.baseline_ms
-        return quantile(self.samples, 0.25)
+        return quantile((ms for _, ms in self.samples), 0.25)
 
 
 class RunTimes:
@@ -46,31 +54,36 @@ class RunTimes:
         self._lock = threading.Lock()
         self._work: dict[Key, _Work] = {}
         self._factors: deque[tuple[float, float]] = deque(maxlen=HISTORY)
-        self._hint = 1.0
+        self._hint: tuple[float, float] | None = None
+        self._load_ratios: dict[str, float] = {}
 
     def seed(self, key: Key, baseline_ms: float) -> None:
         """Tell what a piece of work took when it was profiled."""
         with self._lock:
             self._work.setdefault(key, _Work()).baseline_ms = max(baseline_ms, 0.0)
 
-    def note_load(self, factor: float) -> None:
-        """Tell the slow-down that the load monitor sees; used where it is above our own."""
+    def set_load_ratios(self, load_ratios: Mapping[str, float]) -> None:
+        """Tell how loaded the machine was when it was profiled (``Profile.load_ratios``)."""
         with self._lock:
-            self._hint = min(max(factor, 1.0), MAX_FACTOR)
+            self._load_ratios = dict(load_ratios)
+
+    def note_load(self, factor: float, source: str, now_s: float) -> None:
+        """Tell the slow-down against an idle machine that a load source shows."""
+        with self._lock:
+            self._hint = (now_s, _bounded(relative(factor, source, self._load_ratios)))
 
     def add(self, key: Key, wall_ms: float, now_s: float, cpu_ms: float = 0.0) -> None:
         """Add one run; ``cpu_ms`` > 0 lets work without a baseline tell the slow-down too."""
         with self._lock:
             work = self._work.setdefault(key, _Work())
-            if work.baseline_ms > 0.1:
+            factor = 0.0
+            if work.baseline_ms >= LEAST_TOLD_MS:
                 factor = wall_ms / work.baseline_ms
-            elif cpu_ms > 0.5:
-                factor = wall_ms / cpu_ms
-            else:
-                factor = 0.0
+            elif cpu_ms >= LEAST_TOLD_MS:
+                factor = relative(wall_ms / cpu_ms, 'schedstat', self._load_ratios)
             if factor > 0.0:
-                self._factors.append((now_s, min(max(factor, 1.0), MAX_FACTOR)))
-            work.samples.append(wall_ms)
+                self._factors.append((now_s, _bounded(factor)))
+            work.samples.append((now_s, wall_ms))
 
     def factor(self, now_s: float, q: float = 0.95) -> float:
         """Slow-down relative to the profile, lately; 1 when nothing is known."""
@@ -78,8 +91,11 @@ class RunTimes:
             return self._factor(now_s, q)
 
     def _factor(self, now_s: float, q: float) -> float:
-        recent = [factor for at_s, factor in self._factors if now_s - at_s <= MAX_AGE_S]
-        return max(quantile(recent, q), self._hint, 1.0)
+        known = [factor for at_s, factor in self._factors if now_s - at_s <= MAX_AGE_S]
+        told = [quantile(known, q)] if known else []
+        if self._hint is not None and now_s - self._hint[0] <= MAX_AGE_S:
+            told.append(self._hint[1])
+        return max(told, default=1.0)
 
     def expected_ms(self, key: Key, now_s: float, q: float = 0.5) -> float:
         """What a run now would take at quantile ``q``; 0 for work that is quite unknown."""
@@ -87,13 +103,17 @@ class RunTimes:
             work = self._work.get(key)
             if work is None:
                 return 0.0
-            predicted = work.base_ms * self._factor(now_s, q)
-            if len(work.samples) >= 10 and q <= 0.5:
-                return quantile(work.samples, q)
-            return predicted
+            recent = work.recent_ms(now_s)
+            if len(recent) >= ENOUGH:
+                return quantile(recent, q)
+            return work.base_ms * self._factor(now_s, q)
 
     def knows(self, key: Key) -> bool:
         """Whether there is a baseline or a run."""
         with self._lock:
             work = self._work.get(key)
             return work is not None and work.base_ms > 0.0
+
+
+def _bounded(factor: float) -> float:
+    return min(max(factor, MIN_FACTOR), MAX_FACTOR)
