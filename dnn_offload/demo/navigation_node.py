@@ -18,7 +18,6 @@ from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
     ParameterDescriptor,
-    SetParametersResult,
 )
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -27,7 +26,15 @@ from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from std_msgs.msg import String
 
-from dnn_offload.demo.navigation import CELL_M, Navigator, react, Reaction, Seen, SIDE_CELLS
+from dnn_offload.demo.navigation import (
+    CELL_M,
+    CRUISE_MPS,
+    Navigator,
+    react,
+    Reaction,
+    Seen,
+    SIDE_CELLS,
+)
 from dnn_offload.demo.scenes.drive import Drive
 from vision_msgs.msg import Detection2DArray
 
@@ -107,7 +114,8 @@ class NavigationNode(Node):
         self._load = LoadProcesses()
         self._reaction = Reaction(0.0, 'blind', '', float('inf'))
         self._seen_s = -np.inf
-        self._begun_s = time.monotonic()
+        self._drive_s = 0.0  # the vehicle gets on only as fast as it is allowed to
+        self._moved_s = time.monotonic()
         self._cycles: deque[tuple[float, float]] = deque(maxlen=RATE_WINDOW)
         self._told_s = 0.0
         self._velocity = self.create_publisher(Twist, 'cmd_vel', 1)
@@ -118,17 +126,13 @@ class NavigationNode(Node):
         )
         self._timer = self.create_timer(1 / float(self._value('rate_hz')), self._cycle)
         self._load.set_count(int(self._value('load_processes')))
-        self.add_on_set_parameters_callback(self._check)
         self.add_post_set_parameters_callback(self._apply)
 
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
 
-    def _check(self, parameters: list[Parameter]) -> SetParametersResult:
-        """Ranges are checked by rclpy from the descriptors; nothing else can be wrong."""
-        return SetParametersResult(successful=True)
-
     def _apply(self, parameters: list[Parameter]) -> None:
+        """Take over new values; rclpy has checked them against the descriptors' ranges."""
         for parameter in parameters:
             if parameter.name == 'rate_hz':
                 self._timer.timer_period_ns = int(1e9 / parameter.value)
@@ -164,9 +168,9 @@ class NavigationNode(Node):
         begun = time.monotonic()
         if begun - self._seen_s > STALE_S:
             self._reaction = Reaction(0.0, 'blind', '', float('inf'))
-        command = self._navigator.step(
-            begun - self._begun_s, self._reaction, int(self._value('work'))
-        )
+        self._drive_s += (begun - self._moved_s) * self._reaction.speed_mps / CRUISE_MPS
+        self._moved_s = begun
+        command = self._navigator.step(self._drive_s, self._reaction, int(self._value('work')))
         twist = Twist()
         twist.linear.x, twist.angular.z = command.forward_mps, command.turn_radps
         self._velocity.publish(twist)
@@ -190,6 +194,7 @@ class NavigationNode(Node):
             'state': self._reaction.state,
             'stopped_for': self._reaction.cause if self._reaction.state == 'stop' else '',
             'slowed_for': self._reaction.cause if self._reaction.state == 'slow' else '',
+            'travelled_m': round(self._navigator.drive.along_m(self._drive_s), 2),
             'path_cells': len(self._navigator.path),
             'load_processes': self._load.running(),
         }
