@@ -136,12 +136,9 @@ def test_leaves_at_once_when_the_server_goes(state: int) -> None:
     assert 'desk' in outcome.unusable
 
 
-def test_leaves_at_once_on_losses() -> None:
+def test_leaves_at_once_on_a_loss() -> None:
     world = offloading()
-    urgent = [
-        world.session.feed_link('desk', LOST, 0, 0.0, False, 0.0, world.now_s) for _ in range(2)
-    ]
-    assert urgent[-1] is True
+    assert world.session.feed_link('desk', LOST, 0, 0.0, False, 0.0, world.now_s) is True
     outcome = world.session.tick(world.now_s)
     assert outcome is not None
     assert outcome.decision.candidate.is_local
@@ -258,7 +255,31 @@ def test_limit_on_the_uplink_counts() -> None:
 
 
 def frame(session: PlannerSession, wall_ms: float, cpu_ms: float, now_s: float) -> None:
-    session.feed_frame(FrameEvidence(1, '', True, True, wall_ms, cpu_ms, wall_ms + 5.0), now_s)
+    session.feed_frame(
+        FrameEvidence(1, '', '', True, False, False, wall_ms, cpu_ms, wall_ms + 5.0), now_s
+    )
+
+
+def test_a_server_that_speaks_but_never_answers_is_left_for_longer_and_longer() -> None:
+    world = offloading()
+    uses = 0
+    for _ in range(600):  # two minutes
+        world.now_s += TICK_S
+        world.report()
+        world.load(1.0)
+        outcome = world.session.tick(world.now_s)
+        assert outcome is not None
+        if outcome.decision.candidate.server:
+            uses += 1
+            rescued = FrameEvidence(
+                outcome.plan_id, 'c0', 'desk', True, False, True, 0.0, 0.0, 500.0
+            )
+            urgent = [world.session.feed_frame(rescued, world.now_s) for _ in range(5)]
+            assert urgent[-1] is True
+            outcome = world.session.tick(world.now_s)
+            assert outcome is not None
+            assert outcome.decision.candidate.is_local
+    assert 2 <= uses <= 12
 
 
 def test_frames_that_ran_here_give_the_load() -> None:

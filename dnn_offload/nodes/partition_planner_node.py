@@ -30,6 +30,7 @@ REFRESH_S = 1.0             # the table is published again at least so often
 ALTERNATIVES = 3            # shown in diagnostics
 LABEL_CHARS = 128           # bounds of the message fields
 REASON_CHARS = 512
+UNANSWERED = (FrameReport.DROP_NO_ANSWER, FrameReport.DROP_CANNOT_RESCUE)
 
 
 class PartitionPlannerNode(base.OffloadNode):
@@ -184,18 +185,23 @@ class PartitionPlannerNode(base.OffloadNode):
         )
 
     def _on_frame_report(self, message: FrameReport) -> None:
-        self._session.feed_frame(
+        urgent = self._session.feed_frame(
             FrameEvidence(
                 plan_id=message.plan_id,
                 cut=message.cut,
-                local_whole=message.outcome == FrameReport.OUTCOME_LOCAL,
+                server=message.server,
                 finished=message.outcome != FrameReport.OUTCOME_DROPPED,
+                answered=message.outcome == FrameReport.OUTCOME_REMOTE,
+                unanswered=message.outcome == FrameReport.OUTCOME_RESCUED
+                or message.drop_reason in UNANSWERED,
                 head_ms=message.head_ms,
                 head_cpu_ms=message.head_cpu_ms,
                 latency_ms=message.latency_ms,
             ),
             time.monotonic(),
         )
+        if urgent:
+            self._tick()
 
     def _on_link_sample(self, message: LinkSample) -> None:
         urgent = self._session.feed_link(

@@ -30,6 +30,7 @@ from dnn_offload.planning.switch import Decision, SwitchPolicy
 MAX_SERVERS = 64           # names come from the network: bounded
 FORGET_SERVER_S = 600.0
 MEASURED_FRAMES = 30       # frames behind `measured_ms`
+MAX_UNANSWERED = 5         # frames in a row without an answer: the server is left
 
 # ServerStatus.msg STATE_*
 PREPARING, READY, STOPPING, FAILED = range(4)
@@ -70,13 +71,24 @@ class ServerReport:
 class FrameEvidence:
     """A ``FrameReport`` message, as far as planning needs it; times [ms].
 
-    ``local_whole`` says that the whole network ran here (no server in the plan).
+    Attributes:
+        plan_id: Plan that it ran under.
+        cut: Identity of the cut that was run.
+        server: Server of that plan; empty = the whole network ran here.
+        finished: Whether there is a result.
+        answered: Whether the result is the server's.
+        unanswered: Whether the server's answer was waited for in vain.
+        head_ms: Head, or the whole network, on the robot, wall time.
+        head_cpu_ms: CPU time in it.
+        latency_ms: Acquisition to publication.
     """
 
     plan_id: int
     cut: str
-    local_whole: bool
+    server: str
     finished: bool
+    answered: bool
+    unanswered: bool
     head_ms: float
     head_cpu_ms: float
     latency_ms: float
@@ -165,10 +177,15 @@ class PlannerSession:
         self._cause = ''
         self._switch = ('', False, math.nan)  # reason, urgent, previous_ms
         self._latencies_ms: deque[float] = deque(maxlen=MEASURED_FRAMES)
+        self._unanswered = 0
 
     def _make_policy(self) -> SwitchPolicy:
         settings = self._settings
         return SwitchPolicy(settings.min_gain_ms, settings.min_gain_ratio, settings.hold_ticks)
+
+    def _make_estimator(self) -> LinkEstimator:
+        # One LOST is enough: the uplink sends it when it has given the server up.
+        return LinkEstimator(self._settings.link_defaults, lost_after=1)
 
     @property
     def edge_profile(self) -> Profile | None:
@@ -202,7 +219,7 @@ class PlannerSession:
         policy.hold_ticks = settings.hold_ticks
         if settings.link_defaults != old.link_defaults:
             for server in self._servers.values():
-                server.estimator = LinkEstimator(settings.link_defaults)
+                server.estimator = self._make_estimator()
         changes = [
             f'{name} = {_show(getattr(settings, name))}'
             for name in ('strategy', 'load_source', 'private_layers', 'codecs', 'servers')
@@ -237,7 +254,7 @@ class PlannerSession:
             server.restarted = server.was_ready
             if server.estimator.dead(now_s):
                 # The silence was the process, not the link; the restarted one is to be used.
-                server.estimator = LinkEstimator(self._settings.link_defaults)
+                server.estimator = self._make_estimator()
         server.report = report
         server.heard_s = now_s
         if report.state == READY:
@@ -270,14 +287,17 @@ class PlannerSession:
         )
         return kind == LOST and name == self.current_server and server.estimator.dead(now_s)
 
-    def feed_frame(self, frame: FrameEvidence, now_s: float) -> None:
+    def feed_frame(self, frame: FrameEvidence, now_s: float) -> bool:
         """The end of a frame."""
         profile = self._edge_profile
-        if profile is None or not frame.finished:
-            return
+        if profile is None:
+            return False
+        gone = self._count_unanswered(frame, now_s)
+        if not frame.finished:
+            return gone
         if frame.plan_id == self._plan_id and self._plan_id:
             self._latencies_ms.append(frame.latency_ms)
-        if frame.local_whole:
+        if not frame.server:
             profiled_ms = profile.whole_ms
         else:
             cut = profile.by_id().get(frame.cut)
@@ -289,6 +309,22 @@ class PlannerSession:
             profile.load_ratios.get('schedstat', 1.0),
             now_s,
         )
+        return gone
+
+    def _count_unanswered(self, frame: FrameEvidence, now_s: float) -> bool:
+        """A server that speaks but does not answer (e.g. refuses us) is as good as lost."""
+        if frame.plan_id != self._plan_id or frame.server != self.current_server:
+            return False
+        if frame.answered or not frame.unanswered:
+            self._unanswered = 0 if frame.answered else self._unanswered
+            return False
+        self._unanswered += 1
+        server = self._servers.get(frame.server)
+        if self._unanswered < MAX_UNANSWERED or server is None:
+            return False
+        self._unanswered = 0
+        server.estimator.lost(now_s)
+        return True
 
     # ---- decisions -------------------------------------------------------------------------
 
@@ -322,6 +358,7 @@ class PlannerSession:
         if decision.switched:
             self._plan_id += 1
             self._latencies_ms.clear()
+            self._unanswered = 0
             reason = '; '.join(part for part in (self._cause, decision.reason, note) if part)
             self._switch = (reason, decision.urgent, decision.previous_ms)
             self._cause = ''
@@ -411,7 +448,7 @@ class PlannerSession:
         if name not in self._servers:
             if len(self._servers) >= MAX_SERVERS:
                 return None
-            self._servers[name] = _Server(LinkEstimator(self._settings.link_defaults))
+            self._servers[name] = _Server(self._make_estimator())
         return self._servers[name]
 
     def _forget(self, now_s: float) -> None:

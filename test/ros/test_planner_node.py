@@ -159,7 +159,6 @@ def test_leaves_a_server_at_once(tmp_path: Path, how: str) -> None:
             time.sleep(0.15)
             began_s = time.monotonic()
             world.sample(LinkSample.LOST)
-            world.sample(LinkSample.LOST)
         else:
             world.speaks = False
         assert wait_for(lambda: world.runs_on(''), 4.0)
