@@ -36,7 +36,7 @@ VEHICLE_RADIUS_M = 0.35
 LOOKAHEAD_M = 1.2
 
 CRUISE_MPS, SLOW_MPS, MAX_TURN_RADPS = 0.9, 0.35, 1.0
-LANE_HALF_M = 0.6
+LANE_HALF_M = 0.45  # half of the vehicle and a hand's breadth
 STOP_M, SLOW_M = 2.2, 4.5
 HARMLESS = frozenset({'door'})
 

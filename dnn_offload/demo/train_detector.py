@@ -236,8 +236,31 @@ def _groups(module: nn.Module) -> list[dict[str, object]]:
     ]
 
 
-def train(options: argparse.Namespace, pool: Pool, held_out: Pool) -> tuple[nn.Module, Score]:
-    """Run the whole schedule; returns the averaged network and its score."""
+def train_step(
+    module: DemoDetector,
+    optimiser: torch.optim.Optimizer,
+    pictures: Tensor,
+    truth: Truth,
+    *,
+    prior: float,
+    bfloat16: bool,
+) -> tuple[float, dict[str, float]]:
+    """One step of the optimiser; returns the loss and its parts."""
+    module.train()
+    with torch.autocast('cpu', torch.bfloat16, enabled=bfloat16):
+        boxes, logits = module.predict(pictures)
+    total, parts = loss(boxes, logits.float(), truth, module.points, module.point_strides, prior)
+    optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    nn.utils.clip_grad_norm_(module.parameters(), 10.0)
+    optimiser.step()
+    return float(total.detach()), parts
+
+
+def train(
+    options: argparse.Namespace, pool: Pool, held_out: Pool
+) -> tuple[nn.Module, Score, int]:
+    """Run the whole schedule; returns the averaged network, its score and the steps taken."""
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
     module = DemoDetector().to(memory_format=torch.channels_last)
@@ -253,20 +276,13 @@ def train(options: argparse.Namespace, pool: Pool, held_out: Pool) -> tuple[nn.M
         for group in optimiser.param_groups:
             group['lr'] = schedule.rate(progress, options.rate)
         pictures, truth = batch(rng, pool, options.batch)
-        module.train()
-        with torch.autocast('cpu', torch.bfloat16, enabled=options.bfloat16):
-            boxes, logits = module.predict(pictures)
         prior = 0.0 if options.resume else max(0.0, 1 - progress / PRIOR_UNTIL)
-        total, parts = loss(
-            boxes, logits.float(), truth, module.points, module.point_strides, prior
+        total, parts = train_step(
+            module, optimiser, pictures, truth, prior=prior, bfloat16=options.bfloat16
         )
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), 10.0)
-        optimiser.step()
         average.update(module)
         step += 1
-        recent.append(float(total.detach()))
+        recent.append(total)
         now = time.monotonic()
         if now - told > options.report_s:
             told = now
@@ -286,7 +302,8 @@ def train(options: argparse.Namespace, pool: Pool, held_out: Pool) -> tuple[nn.M
             )
             save(average.module, options.work, _facts(score, step, options))
             saved = time.monotonic()
-    return average.module, validate(average.module, list(held_out.shards.values()), 1 << 30)
+    score = validate(average.module, list(held_out.shards.values()), 1 << 30)
+    return average.module, score, step
 
 
 def _facts(score: Score, step: int, options: argparse.Namespace) -> dict[str, object]:
@@ -352,14 +369,12 @@ def main(given: Sequence[str] | None = None) -> int:
         pool, held_out = Pool(folder, 'train'), Pool(folder, 'val')
         try:
             _wait_for(pool, min(1000, options.scenes), child)
-            module, score = train(options, pool, held_out)
+            module, score, step = train(options, pool, held_out)
         finally:
             if child is not None:
                 child.terminate()
                 child.wait()
-        path = save(
-            module, options.out, _facts(score, -1 if not options.steps else options.steps, options)
-        )
+        path = save(module, options.out, _facts(score, step, options))
         print(
             f'{path}: {path.stat().st_size} bytes, mAP@[.5:.95] {score.ap:.3f}, '
             f'mAP@.5 {score.ap50:.3f} on {score.count} held-out boxes'
