@@ -1,0 +1,413 @@
+"""The server's node as a real process: ready, right answers, hostile input, coming and going."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Iterator
+from pathlib import Path
+import signal
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import Graph, NodeProcess, running_graph, wait_for
+from lifecycle_msgs.msg import Transition
+from made_up_server import MadeUpRobot, RENDEZVOUS
+import numpy as np
+import pytest
+from rclpy.node import Node
+from rclpy.serialization import serialize_message
+from std_msgs.msg import String
+
+from dnn_offload.codec import bundle
+from dnn_offload.cost.profile import Profile
+from dnn_offload.exchange import UplinkRequest
+from dnn_offload.graph.fingerprint import sample, seeded_picture
+from dnn_offload.msg import ServerStatus, TensorChunk, TensorMeta, TensorResult
+from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
+from dnn_offload.transport import names, qos
+from dnn_offload.transport.conversion import meta_of
+from dnn_offload.transport.uplink import DdsUplink
+
+SERVER = 'server_a'
+NODE = '/edge/remote_inference_node'
+GIGABYTE = 1 << 30
+
+
+class Server:
+    """A remote node in its own process, its model loaded here too, and its statuses."""
+
+    def __init__(self, folder: Path, graph: Graph) -> None:
+        self.cache = folder / 'cache'
+        self.log = folder / 'server.log'
+        self.statuses = graph.collect(
+            ServerStatus, names.server_status(RENDEZVOUS), qos.latched(16)
+        )
+        self.start()
+        assert wait_for(self.ready, 120.0), self.log.read_text()
+        program = next(self.cache.rglob('program.json'))
+        self.model: TorchModel = TorchBackend().load(program.parent)
+        self.model.set_threads(1)
+
+    def start(self) -> None:
+        parameters = {
+            'model': 'torchvision:squeezenet1_1', 'weights': 'random', 'input_size': '64x64',
+            'server_id': SERVER, 'cache_dir': str(self.cache), 'profile_budget_s': '1.0',
+            'max_clients': '4',
+        }
+        arguments = ['-r', '__ns:=/edge']
+        for name, value in parameters.items():
+            arguments += ['-p', f'{name}:={value}']
+        self.process = NodeProcess('remote_inference_node', arguments, self.log)
+
+    def ready(self) -> bool:
+        return bool(self.statuses) and self.statuses[-1].state == ServerStatus.STATE_READY
+
+    def resident_bytes(self) -> int:
+        pages = Path(f'/proc/{self.process.process.pid}/statm').read_text().split()[1]
+        return int(pages) * 4096
+
+
+@pytest.fixture(scope='module')
+def graph() -> Iterator[Graph]:
+    with running_graph() as graph:
+        yield graph
+
+
+@pytest.fixture(scope='module')
+def server(graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp('server'), graph)
+    yield server
+    server.process.__exit__()
+
+
+class Robot(MadeUpRobot):
+    """A well-behaved robot with the server's own model."""
+
+    number = 0
+
+    def __init__(self, graph: Graph, server: Server, name: str = 'robot') -> None:
+        Robot.number += 1
+        super().__init__(graph.add(Node(f'{name}_{self.number}')), server.model.identity)
+        self.model = server.model
+        assert wait_for(lambda: self.uplink.connected(SERVER))
+
+    def ask(self, seq: int, cut_index: int, picture: np.ndarray) -> np.ndarray:
+        """Send the frontier of a cut; gives what comes back."""
+        model, cut = self.model, self.model.cuts[cut_index]
+        arrays = [picture]
+        if cut_index:
+            arrays = model.run(model.segment(0, cut_index), [picture])
+        payload = bundle.encode(arrays, cut.frontier, 'raw')
+        self.uplink.send(UplinkRequest(
+            seq, 1, SERVER, cut.cut_id, 'raw', 'raw', cut.frontier, payload
+        ))
+        told = self.told
+        assert wait_for(lambda: seq in told.answers or seq in told.refused), 'no answer'
+        assert seq in told.answers, told.refused[seq]
+        (outputs,) = bundle.decode(told.answers[seq].payload, model.outputs, max_bytes=1 << 20)
+        return outputs
+
+
+@pytest.fixture
+def robot(graph: Graph, server: Server) -> Iterator[Robot]:
+    robot = Robot(graph, server)
+    yield robot
+    robot.uplink.stop()
+
+
+def picture_of(server: Server, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(
+        0, 256, server.model.cuts[0].frontier[0].shape, np.uint8
+    )
+
+
+def test_status_tells_what_is_served(graph: Graph, server: Server) -> None:
+    status = server.statuses[-1]
+    assert (status.server, status.model) == (SERVER, 'torchvision:squeezenet1_1')
+    assert status.model_identity == server.model.identity and status.session > 0
+    seeded = seeded_picture(64, 64)
+    model = server.model
+    outputs = model.run(model.segment(0, len(model.cuts) - 1), [seeded])
+    assert np.allclose(status.fingerprint, sample(outputs), rtol=1e-4, atol=1e-6)
+    assert status.load_factor > 0.0 and status.memory_available_bytes > 0
+    profiles = graph.collect(String, names.profile(RENDEZVOUS, SERVER), qos.latched())
+    assert wait_for(lambda: bool(profiles))
+    profile = Profile.from_json(profiles[-1].data)
+    assert [cut.cut_id for cut in profile.cuts] == [cut.cut_id for cut in model.cuts]
+    count = len(server.statuses)
+    time.sleep(2.0)
+    assert 7 <= len(server.statuses) - count <= 13, 'five per second'
+
+
+def test_every_cut_gives_the_whole_networks_output(server: Server, robot: Robot) -> None:
+    picture = picture_of(server, 1)
+    model = server.model
+    (whole,) = model.run(model.segment(0, len(model.cuts) - 1), [picture])
+    for seq, cut_index in enumerate(range(len(model.cuts) - 1), start=1):
+        assert np.array_equal(robot.ask(seq, cut_index, picture), whole), f'cut {cut_index}'
+
+
+def test_two_robots_at_once_get_their_own_answers(graph: Graph, server: Server) -> None:
+    robots = [Robot(graph, server, name) for name in ('one', 'two')]
+    model = server.model
+    whole = model.segment(0, len(model.cuts) - 1)
+    for seq in range(1, 16):
+        for number, robot in enumerate(robots):
+            picture = picture_of(server, 100 * number + seq)
+            (wanted,) = model.run(whole, [picture])
+            assert np.array_equal(robot.ask(seq, 3 * number, picture), wanted)
+    for robot in robots:
+        robot.uplink.stop()
+
+
+class Attacker:
+    """Greets as a robot does and then sends whatever it likes."""
+
+    def __init__(self, graph: Graph, server: Server, name: str = 'attacker') -> None:
+        self.client, self.server = names.new_client_id(name), server
+        self.results: list[Any] = graph.collect(
+            TensorResult, names.results(RENDEZVOUS, self.client), qos.results()
+        )
+        self.publisher = graph.publisher(
+            TensorChunk, names.tensors(RENDEZVOUS, SERVER), qos.tensors(64)
+        )
+        assert wait_for(lambda: self.publisher.get_subscription_count() > 0)
+        self.seq = 0
+
+    def greet(self) -> None:
+        def accepted() -> bool:
+            self.publisher.publish(self.chunk(kind=TensorChunk.KIND_HELLO))
+            return wait_for(lambda: any(
+                result.status == TensorResult.STATUS_ACCEPTED for result in self.results
+            ), 0.5)
+
+        assert wait_for(accepted)
+
+    def chunk(self, **changes: Any) -> TensorChunk:
+        """A slice that is right but for ``changes``."""
+        cut = self.server.model.cuts[3]
+        total = bundle.encode_bound(cut.frontier, 'raw')
+        fields = {
+            'kind': TensorChunk.KIND_TENSORS, 'client': self.client, 'server': SERVER,
+            'model_identity': self.server.model.identity, 'plan_epoch': 1,
+            'frame_seq': self.seq, 'cut': cut.cut_id, 'codec': 'raw', 'result_codec': 'raw',
+            'chunk_index': 0, 'chunk_count': -(-total // 8192), 'total_bytes': total,
+            'tensors': [meta_of(spec) for spec in cut.frontier],
+            'data': array.array('B', bytes(8192)), **changes,
+        }
+        return TensorChunk(**fields)
+
+    def refusal_of(self, *chunks: TensorChunk) -> str:
+        """Send slices; the reason of the refusal that must come."""
+        before = len(self.results)
+        for chunk in chunks:
+            self.publisher.publish(chunk)
+        assert wait_for(lambda: any(
+            result.status == TensorResult.STATUS_REFUSED for result in self.results[before:]
+        ), 5.0), 'not refused'
+        return next(
+            result.reason for result in self.results[before:]
+            if result.status == TensorResult.STATUS_REFUSED
+        )
+
+
+def wrong_meta(server: Server, **changes: Any) -> list[TensorMeta]:
+    meta = meta_of(server.model.cuts[3].frontier[0])
+    for name, value in changes.items():
+        setattr(meta, name, value)
+    return [meta]
+
+
+def test_hostile_input_is_refused_and_others_are_served(
+    graph: Graph, server: Server, robot: Robot
+) -> None:
+    attacker = Attacker(graph, server)
+    attacker.greet()
+    picture = picture_of(server, 7)
+    (whole,) = server.model.run(
+        server.model.segment(0, len(server.model.cuts) - 1), [picture]
+    )
+    robot.ask(1, 2, picture)
+    before_bytes = server.resident_bytes()
+    lies: list[tuple[str, dict[str, Any]]] = [
+        ('another model', {'model_identity': 'f' * 64}),
+        ('no such cut', {'cut': 'deadbeef0000'}),
+        ('not offered', {'codec': 'pickle'}),
+        ('not offered', {'result_codec': 'exec'}),
+        ('not the one', {'tensors': wrong_meta(server, shape=[1, 1 << 40, 15, 15])}),
+        ('not the one', {'tensors': wrong_meta(server, dtype_bits=64)}),
+        ('unknown type', {'tensors': wrong_meta(server, dtype_code=99)}),
+        ('differ in length', {'tensors': wrong_meta(server, strides=[1])}),
+        ('negative extent', {'tensors': wrong_meta(server, shape=[-1, 2, 3, 4])}),
+        ('number of tensors', {'tensors': []}),
+        ('number of tensors', {'tensors': [TensorMeta(dtype_code=2, dtype_bits=32,
+                                                      dtype_lanes=1)] * 64}),
+        ('impossible size', {'total_bytes': GIGABYTE, 'chunk_count': GIGABYTE // 61440 + 1}),
+        ('impossible size', {'total_bytes': 0}),
+        ('number of slices', {'chunk_count': 1 << 31}),
+        ('first slice', {'chunk_index': 1}),
+        ('sent before', {'frame_seq': 0}),
+        ('impossible size', {'data': array.array('B')}),
+    ]
+    for number, (complaint, change) in enumerate(lies, start=1):
+        attacker.seq = number
+        assert complaint in attacker.refusal_of(attacker.chunk(**change)), change
+        assert np.array_equal(robot.ask(number + 1, 2, picture), whole)
+    # Order and duplicates within a frame.
+    for indices, complaint in (((0, 2), 'out of order'), ((0, 0), 'twice')):
+        attacker.seq += 1
+        chunks = [attacker.chunk(chunk_index=index) for index in indices]
+        assert complaint in attacker.refusal_of(*chunks)
+    # Complete, and nothing in it is right.
+    attacker.seq += 1
+    whole_frame = attacker.chunk(budget_ms=float('nan'))
+    sizes = [8192] * (whole_frame.chunk_count - 1)
+    sizes.append(whole_frame.total_bytes - sum(sizes))
+    noise = np.random.default_rng(3)
+    frame = [
+        attacker.chunk(chunk_index=index, data=array.array('B', noise.bytes(size)))
+        for index, size in enumerate(sizes)
+    ]
+    assert 'tensor bundle' in attacker.refusal_of(*frame)
+    assert 'sent before' in attacker.refusal_of(frame[0])
+    assert np.array_equal(robot.ask(40, 2, picture), whole)
+    assert server.resident_bytes() - before_bytes < 50 << 20
+    attacker.publisher.publish(attacker.chunk(kind=TensorChunk.KIND_BYE))
+
+
+def test_random_bytes_end_nothing(graph: Graph, server: Server, robot: Robot) -> None:
+    attacker = Attacker(graph, server, 'noisy')
+    noise = np.random.default_rng(5)
+    picture = picture_of(server, 8)
+    robot.ask(1, 2, picture)
+    before_bytes = server.resident_bytes()
+    good = bytes(serialize_message(attacker.chunk()))
+    for round_number in range(60):
+        size = int(noise.integers(0, 60_000))
+        attacker.publisher.publish(noise.bytes(size))
+        attacker.publisher.publish(good[:int(noise.integers(0, len(good)))])
+        damaged = bytearray(good)
+        for position in noise.integers(0, min(len(good), 900), 8):
+            damaged[position] = int(noise.integers(0, 256))
+        attacker.publisher.publish(bytes(damaged))
+        if round_number % 10 == 0:
+            robot.ask(2 + round_number, 2, picture)
+    for length in (1 << 31, (1 << 32) - 1):  # a sequence that says it is gigabytes long
+        liar = bytearray(good)
+        at = good.rindex(bytes(64)) - 8192 + 64 - 4
+        liar[max(at, 0):max(at, 0) + 4] = length.to_bytes(4, 'little')
+        attacker.publisher.publish(bytes(liar))
+    # From somebody who has not greeted, for another server, of no known kind, from nowhere.
+    for change in ({}, {'server': 'other'}, {'kind': 99}, {'client': '../../x'}, {'client': ''}):
+        attacker.publisher.publish(attacker.chunk(**change))
+    robot.ask(100, 2, picture)
+    assert server.process.process.poll() is None
+    assert server.resident_bytes() - before_bytes < 50 << 20
+
+
+def test_a_flood_of_greetings_is_bounded(graph: Graph, server: Server, robot: Robot) -> None:
+    attacker = Attacker(graph, server, 'crowd')
+    for number in range(60):
+        attacker.publisher.publish(
+            attacker.chunk(kind=TensorChunk.KIND_HELLO, client=f'crowd_{number}')
+        )
+    picture = picture_of(server, 9)
+    robot.ask(1, 2, picture)
+    assert wait_for(lambda: server.statuses[-1].clients <= 4, 2.0)
+    topics = [name for name, _ in graph.observer.get_topic_names_and_types()]
+    assert sum('crowd_' in name for name in topics) <= 12
+    time.sleep(4.0)  # those that do not listen are forgotten
+    late = Robot(graph, server, 'late')
+    late.ask(1, 2, picture)
+    late.uplink.stop()
+
+
+def test_another_model_is_refused_at_the_greeting(graph: Graph, server: Server) -> None:
+    attacker = Attacker(graph, server, 'stranger')
+    assert wait_for(lambda: 'another model' in attacker.refusal_of(
+        attacker.chunk(kind=TensorChunk.KIND_HELLO, model_identity='c' * 64)
+    ))
+
+
+def test_parameters_change_live_and_bad_ones_are_refused(graph: Graph, server: Server) -> None:
+    refused = graph.set_parameter(NODE, 'status_rate_hz', 1e9)
+    assert not refused.successful
+    assert not graph.set_parameter(NODE, 'model', 'torchvision:alexnet').successful
+    assert graph.set_parameter(NODE, 'status_rate_hz', 20.0).successful
+    count = len(server.statuses)
+    time.sleep(2.0)
+    assert len(server.statuses) - count > 25
+    assert graph.set_parameter(NODE, 'status_rate_hz', 5.0).successful
+    assert graph.set_parameter(NODE, 'max_clients', 2).successful
+
+
+def test_diagnostics_say_what_is_going_on(graph: Graph, server: Server, robot: Robot) -> None:
+    arrays = graph.collect(DiagnosticArray, '/diagnostics')
+    robot.ask(1, 2, picture_of(server, 1))
+
+    def told() -> bool:
+        return any(
+            value.key == 'served' and int(value.value) > 0
+            for message in arrays for status in message.status for value in status.values
+        )
+
+    assert wait_for(told)
+
+
+def test_deactivate_sends_robots_away_and_activate_serves_again(
+    graph: Graph, server: Server, robot: Robot
+) -> None:
+    assert graph.change_state(NODE, Transition.TRANSITION_DEACTIVATE)
+    assert wait_for(lambda: not robot.uplink.connected(SERVER), 1.0)
+    assert server.statuses[-1].state == ServerStatus.STATE_STOPPING
+    assert graph.change_state(NODE, Transition.TRANSITION_ACTIVATE)
+    assert wait_for(lambda: robot.uplink.connected(SERVER), 5.0)
+    robot.ask(1, 2, picture_of(server, 1))
+
+
+def test_killed_server_is_lost_at_once_and_used_again_from_cache(
+    graph: Graph, server: Server, robot: Robot
+) -> None:
+    first_session = server.statuses[-1].session
+    server.process.process.kill()
+    server.process.process.wait()
+    killed_s = time.monotonic()
+    assert wait_for(lambda: not robot.uplink.connected(SERVER), 3.0)
+    assert time.monotonic() - killed_s < 1.6
+    server.statuses.clear()
+    server.start()
+    assert wait_for(server.ready, 60.0), server.log.read_text()
+    ready_s = time.monotonic()
+    assert wait_for(lambda: robot.uplink.connected(SERVER), 5.0)
+    assert time.monotonic() - ready_s < 5.0
+    assert server.statuses[-1].session != first_session
+    robot.ask(1, 2, picture_of(server, 1))
+
+
+def test_sigterm_says_good_bye(graph: Graph, server: Server) -> None:
+    server.statuses.clear()
+    assert server.process.end(signal.SIGTERM) == 0
+    assert wait_for(lambda: bool(server.statuses) and (
+        server.statuses[-1].state == ServerStatus.STATE_STOPPING
+    ), 3.0)
+
+
+def test_a_model_that_cannot_be_had_is_said(graph: Graph, tmp_path: Path) -> None:
+    statuses = graph.collect(ServerStatus, names.server_status(RENDEZVOUS), qos.latched(16))
+    with NodeProcess(
+        'remote_inference_node',
+        ['-p', 'model:=torchvision:no_such_net', '-p', f'cache_dir:={tmp_path}',
+         '-p', 'server_id:=hopeless'],
+        tmp_path / 'log',
+    ):
+        assert wait_for(lambda: any(
+            status.server == 'hopeless' and status.state == ServerStatus.STATE_FAILED
+            and 'no_such_net' in status.detail for status in statuses
+        ), 60.0)
+
+
+def test_uplink_type_is_the_engines() -> None:
+    """What the engine calls is there (``exchange.Uplink``)."""
+    for method in ('send', 'cancel', 'connected', 'backlog_bytes', 'lost'):
+        assert callable(getattr(DdsUplink, method))
