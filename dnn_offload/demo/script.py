@@ -106,6 +106,7 @@ class Demo:
                 for phase in PHASES:
                     self._play(phase, recorder, pictures, view)
             self._finish_stream(recorder)
+            recorder.close()  # the record stands still from here on
             verdict = self._judge(recorder)
             pictures.close()
             write_outcome(

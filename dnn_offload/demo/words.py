@@ -26,10 +26,14 @@ def live_values(recorder: Recorder) -> dict[str, float | str]:
         'navigation_hz': str((latest.navigation or {}).get('loop_hz', '?'))[:5],
         'remote': 0, 'local': 0, 'rescued': 0, 'dropped': 0,
     }
+    if recent:
+        last = recent[-1]
+        values |= {
+            'cut': f'{last.cut_index} {last.cut_label}'[:40], 'codec': last.codec,
+            'where': last.server or 'robot',
+        }
     if report is not None:
         values |= {
-            'cut': f'{report.cut_index} {report.label}'[:40], 'codec': report.codec,
-            'where': report.server or 'robot',
             'remote': report.remote, 'local': report.local, 'rescued': report.rescued,
             'dropped': report.dropped,
         }

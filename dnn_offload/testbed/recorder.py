@@ -249,7 +249,9 @@ class Recorder:
             self._executor.spin()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; a second call does nothing."""
+        if not self._thread.is_alive():
+            return
         self._executor.shutdown()
         self._thread.join(SERVICE_TIMEOUT_S)
         self._node.destroy_node()
