@@ -10,16 +10,12 @@ from dnn_offload.cost.link import DOWNLINK, LOST, UPLINK
 from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
 from dnn_offload.planning.edge_load import EdgeLoad
+from dnn_offload.planning.server_book import FAILED, PREPARING, READY, ServerReport, STOPPING
 from dnn_offload.planning.session import (
-    FAILED,
     FrameEvidence,
     Outcome,
     PlannerSession,
     PlannerSettings,
-    PREPARING,
-    READY,
-    ServerReport,
-    STOPPING,
 )
 
 TICK_S = 0.2

@@ -16,13 +16,12 @@ from dnn_offload.errors import ProfileError
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, PlanCost, ServerStatus
 from dnn_offload.nodes import base, planner_parameters
 from dnn_offload.planning.plan import Candidate
+from dnn_offload.planning.server_book import MAX_SERVERS, ServerReport
 from dnn_offload.planning.session import (
     FrameEvidence,
-    MAX_SERVERS,
     Outcome,
     PlannerSession,
     PlannerSettings,
-    ServerReport,
 )
 from dnn_offload.transport import names, qos
 

@@ -12,29 +12,18 @@ import math
 import statistics
 import time
 
-from dnn_offload.cost.link import LinkDefaults, LinkEstimator, LOST
+from dnn_offload.cost.link import LinkDefaults
 from dnn_offload.cost.load import AUTO, LoadReadings
-from dnn_offload.cost.profile import Profile
+from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning import costs, search
 from dnn_offload.planning.edge_load import EdgeLoad, EdgeLoadEstimate
-from dnn_offload.planning.plan import (
-    Candidate,
-    Conditions,
-    Constraints,
-    LinkState,
-    ServerState,
-)
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState
+from dnn_offload.planning.server_book import ServerBook, ServerReport
 from dnn_offload.planning.switch import Decision, SwitchPolicy
 
-MAX_SERVERS = 64           # names come from the network: bounded
-FORGET_SERVER_S = 600.0
 MEASURED_FRAMES = 30       # frames behind `measured_ms`
 MAX_UNANSWERED = 5         # frames in a row without an answer: the server is left
-
-# ServerStatus.msg STATE_*
-PREPARING, READY, STOPPING, FAILED = range(4)
-STATE_NAMES = ('preparing', 'ready', 'stopping', 'failed')
 
 
 @dataclass(frozen=True)
@@ -52,19 +41,6 @@ class PlannerSettings:
     server_timeout_s: float = 2.0
     result_codec: str = 'raw'
     link_defaults: LinkDefaults = field(default_factory=LinkDefaults)
-
-
-@dataclass(frozen=True)
-class ServerReport:
-    """A ``ServerStatus`` message, as far as planning needs it."""
-
-    server: str
-    session: int
-    state: int
-    model_identity: str = ''
-    load_factor: float = 1.0
-    queue_ms: float = 0.0
-    detail: str = ''
 
 
 @dataclass(frozen=True)
@@ -147,18 +123,6 @@ class Outcome:
         return sorted(head, key=search.rank_key)
 
 
-@dataclass
-class _Server:
-    """What is known of one server."""
-
-    estimator: LinkEstimator
-    report: ServerReport | None = None
-    heard_s: float = -math.inf
-    was_ready: bool = False
-    restarted: bool = False
-    profile: Profile | None = None
-
-
 class PlannerSession:
     """Facts in, decisions out; not thread-safe.
 
@@ -169,8 +133,9 @@ class PlannerSession:
     def __init__(self, settings: PlannerSettings | None = None) -> None:
         self._settings = settings or PlannerSettings()
         self._policy = self._make_policy()
-        self._servers: dict[str, _Server] = {}
+        self._servers = ServerBook(self._settings.link_defaults)
         self._edge_profile: Profile | None = None
+        self._cuts: dict[str, CutProfile] = {}
         self._edge_load = EdgeLoad()
         self._max_uplink_bps = 0.0
         self._plan_id = 0
@@ -182,10 +147,6 @@ class PlannerSession:
     def _make_policy(self) -> SwitchPolicy:
         settings = self._settings
         return SwitchPolicy(settings.min_gain_ms, settings.min_gain_ratio, settings.hold_ticks)
-
-    def _make_estimator(self) -> LinkEstimator:
-        # One LOST is enough: the uplink sends it when it has given the server up.
-        return LinkEstimator(self._settings.link_defaults, lost_after=1)
 
     @property
     def edge_profile(self) -> Profile | None:
@@ -217,9 +178,7 @@ class PlannerSession:
         policy.min_gain_ms = settings.min_gain_ms
         policy.min_gain_ratio = settings.min_gain_ratio
         policy.hold_ticks = settings.hold_ticks
-        if settings.link_defaults != old.link_defaults:
-            for server in self._servers.values():
-                server.estimator = self._make_estimator()
+        self._servers.set_link_defaults(settings.link_defaults)
         changes = [
             f'{name} = {_show(getattr(settings, name))}'
             for name in ('strategy', 'load_source', 'private_layers', 'codecs', 'servers')
@@ -232,6 +191,7 @@ class PlannerSession:
     def feed_edge_profile(self, profile: Profile) -> bool:
         """The robot's profile; another model plans afresh."""
         old, self._edge_profile = self._edge_profile, profile
+        self._cuts = profile.by_id()
         self._edge_load.reset_frames()
         if old is not None and old.model_identity != profile.model_identity:
             self._cause = f'model {profile.model}'
@@ -240,27 +200,12 @@ class PlannerSession:
 
     def feed_server_profile(self, name: str, profile: Profile) -> None:
         """A server's profile."""
-        server = self._server(name)
-        if server is not None:
-            server.profile = profile
+        self._servers.add_profile(name, profile)
 
     def feed_status(self, report: ServerReport, now_s: float) -> bool:
         """A server's status."""
-        server = self._server(report.server)
-        if server is None:
-            return False
-        old = server.report
-        if old is not None and old.session != report.session:
-            server.restarted = server.was_ready
-            if server.estimator.dead(now_s):
-                # The silence was the process, not the link; the restarted one is to be used.
-                server.estimator = self._make_estimator()
-        server.report = report
-        server.heard_s = now_s
-        if report.state == READY:
-            server.was_ready = True
-        is_current = report.server == self.current_server
-        return is_current and (report.state != READY or server.restarted)
+        gone = self._servers.add_report(report, now_s)
+        return gone and report.server == self.current_server
 
     def feed_load(self, readings: LoadReadings, now_s: float) -> None:
         """A message of the load monitor."""
@@ -277,15 +222,12 @@ class PlannerSession:
         now_s: float,
     ) -> bool:
         """A measured transfer, or a loss."""
-        server = self._server(name)
-        if server is None:
-            return False
         limit_bps = max_uplink_bps if math.isfinite(max_uplink_bps) else 0.0
         self._max_uplink_bps = max(limit_bps, 0.0)
-        server.estimator.add(
-            kind, nbytes, duration_ms, now_s, probe, max_uplink_bps=self._max_uplink_bps
+        dead = self._servers.add_transfer(
+            name, kind, nbytes, duration_ms, probe, self._max_uplink_bps, now_s
         )
-        return kind == LOST and name == self.current_server and server.estimator.dead(now_s)
+        return dead and name == self.current_server
 
     def feed_frame(self, frame: FrameEvidence, now_s: float) -> bool:
         """The end of a frame."""
@@ -300,7 +242,7 @@ class PlannerSession:
         if not frame.server:
             profiled_ms = profile.whole_ms
         else:
-            cut = profile.by_id().get(frame.cut)
+            cut = self._cuts.get(frame.cut)
             profiled_ms = cut.head_ms if cut is not None and cut.index > 0 else 0.0
         self._edge_load.add_frame(
             profiled_ms,
@@ -319,11 +261,10 @@ class PlannerSession:
             self._unanswered = 0 if frame.answered else self._unanswered
             return False
         self._unanswered += 1
-        server = self._servers.get(frame.server)
-        if self._unanswered < MAX_UNANSWERED or server is None:
+        if self._unanswered < MAX_UNANSWERED:
             return False
         self._unanswered = 0
-        server.estimator.lost(now_s)
+        self._servers.give_up(frame.server, now_s)
         return True
 
     # ---- decisions -------------------------------------------------------------------------
@@ -334,15 +275,16 @@ class PlannerSession:
         if profile is None:
             return None
         began_s = time.perf_counter()
-        self._forget(now_s)
         settings = self._settings
         edge_load = self._edge_load.estimate(profile, settings.load_source, now_s)
-        servers, unusable, lost = self._look_at_servers(profile, now_s)
+        survey = self._servers.survey(
+            profile, settings.servers, self._max_uplink_bps, settings.server_timeout_s, now_s
+        )
         conditions = Conditions(
             edge_profile=profile,
             edge_load=edge_load.factor,
             edge_load_raw=self._edge_load.loadavg(now_s),
-            servers=servers,
+            servers=survey.usable,
             result_codec=settings.result_codec,
         )
         constraints = Constraints(settings.private_layers, settings.codecs, settings.servers)
@@ -352,9 +294,7 @@ class PlannerSession:
         except PlanningError as error:
             ranked, note = [], str(error)
         fallback = costs.local_candidate(conditions)
-        decision = self._policy.decide(ranked, now_s, lost, fallback=fallback)
-        for server in self._servers.values():
-            server.restarted = False
+        decision = self._policy.decide(ranked, now_s, survey.lost, fallback=fallback)
         if decision.switched:
             self._plan_id += 1
             self._latencies_ms.clear()
@@ -372,67 +312,8 @@ class PlannerSession:
             switch_reason=self._switch[0],
             switch_urgent=self._switch[1],
             previous_ms=self._switch[2],
-            unusable={**unusable, **self._waiting(now_s, unusable)},
+            unusable={**survey.unusable, **self._waiting(now_s, survey.unusable)},
         )
-
-    def _look_at_servers(
-        self, profile: Profile, now_s: float
-    ) -> tuple[tuple[ServerState, ...], dict[str, str], set[str]]:
-        """Servers that can be planned with; the others with the reason; those that are lost."""
-        usable: list[ServerState] = []
-        unusable: dict[str, str] = {}
-        lost: set[str] = set()
-        for name, server in self._servers.items():
-            link = server.estimator.state(now_s, self._max_uplink_bps)
-            gone = self._gone(server, now_s)
-            if not gone and not link.alive:
-                gone = 'nothing gets through'
-            if gone:
-                unusable[name] = gone
-                if server.was_ready:
-                    lost.add(name)
-                continue
-            why_not = self._unfit(server, profile)
-            if why_not:
-                unusable[name] = why_not
-                continue
-            assert server.report is not None and server.profile is not None
-            usable.append(
-                ServerState(
-                    name, server.profile, link, server.report.load_factor, server.report.queue_ms
-                )
-            )
-        return tuple(usable), unusable, lost
-
-    def _gone(self, server: _Server, now_s: float) -> str:
-        report = server.report
-        if report is None:
-            return 'no status yet'
-        if now_s - server.heard_s > self._settings.server_timeout_s:
-            return f'silent for {now_s - server.heard_s:.1f} s'
-        if server.restarted:
-            return 'restarted'
-        if report.state != READY:
-            state = STATE_NAMES[report.state] if report.state < len(STATE_NAMES) else 'unknown'
-            return f'{state}: {report.detail}' if report.detail else state
-        return ''
-
-    def _unfit(self, server: _Server, profile: Profile) -> str:
-        report = server.report
-        assert report is not None
-        allowed = self._settings.servers
-        if allowed and report.server not in allowed:
-            return 'not among the allowed servers'
-        if report.model_identity != profile.model_identity:
-            return (
-                f'runs another model ({report.model_identity[:12] or "unknown"}, '
-                f'the robot runs {profile.model_identity[:12]})'
-            )
-        if server.profile is None:
-            return 'its profile has not arrived'
-        if server.profile.model_identity != profile.model_identity:
-            return 'its profile is of another model'
-        return ''
 
     def _waiting(self, now_s: float, known: dict[str, str]) -> dict[str, str]:
         return {
@@ -440,21 +321,6 @@ class PlannerSession:
             for name, wait_s in self._policy.blocked(now_s).items()
             if name not in known and math.isfinite(wait_s)
         }
-
-    def _server(self, name: str) -> _Server | None:
-        """The record of a server; None when there are too many."""
-        if not name:
-            return None
-        if name not in self._servers:
-            if len(self._servers) >= MAX_SERVERS:
-                return None
-            self._servers[name] = _Server(self._make_estimator())
-        return self._servers[name]
-
-    def _forget(self, now_s: float) -> None:
-        for name, server in list(self._servers.items()):
-            if math.isfinite(server.heard_s) and now_s - server.heard_s > FORGET_SERVER_S:
-                del self._servers[name]
 
 
 def _show(value: object) -> str:
