@@ -18,8 +18,9 @@ responder. ``picture_source`` runs on the worker thread and returns ``(picture, 
 
 What happens to a frame whose answer does not come, with deadline D (DESIGN 1):
 
-* It is rescued at ``D - p95(local tail, at the load of now) - p95(finish) - margin``, from the
-  kept cut tensors, if no newer frame is unanswered. The answer may still overtake the rescue.
+* It is rescued at ``D - p95(local tail, at the load of now) - p95(finish and publish) -
+  2 p95(waking a thread) - margin``, from the kept cut tensors, if no newer frame is unanswered.
+  The answer may still overtake the rescue.
 * Older unanswered frames end as ``no_answer`` when a newer result is published.
 * Its server counts as lost; frames run all on the robot (label ``fallback``) until the uplink
   says that it is connected again.
@@ -40,11 +41,12 @@ from dnn_offload.errors import OffloadError
 from dnn_offload.exchange import Answer, Uplink
 from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.frames import Counters, FramePlan, PictureSource
+from dnn_offload.runtime.outlook import encode_key, run_key
 from dnn_offload.runtime.plan_slot import PlanRequest
 from dnn_offload.runtime.responder import Responder
 from dnn_offload.runtime.settings import EngineEvents, EngineSettings
 from dnn_offload.runtime.shared import FINISH, Shared
-from dnn_offload.runtime.worker import encode_key, run_key, Worker
+from dnn_offload.runtime.worker import Worker
 
 STOP_TIMEOUT_S = 10.0
 

@@ -22,7 +22,7 @@ from dnn_offload.exchange import Answer
 from dnn_offload.runtime.frames import Counters, EndedFrame, Frame, FramePlan, FrameRecord
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.settings import EngineEvents
-from dnn_offload.runtime.shared import FINISH, Shared
+from dnn_offload.runtime.shared import FINISH, HANDOVER, Shared
 
 
 def describe_error(error: BaseException) -> str:
@@ -30,6 +30,10 @@ def describe_error(error: BaseException) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1:]
     where = f' ({os.path.basename(last[0].filename)}:{last[0].lineno})' if last else ''
     return f'{type(error).__name__}: {error}{where}'
+
+
+def _ms_since(instant_s: float) -> float:
+    return (time.monotonic() - instant_s) * 1e3
 
 
 class Responder:
@@ -66,11 +70,11 @@ class Responder:
 
     def post_answer(self, frame: Frame, answer: Answer) -> None:
         """A server's answer for a frame that is FINISHING now."""
-        self.post(self._answer, frame, answer)
+        self.post(self._answer, frame, answer, time.monotonic())
 
     def post_outputs(self, frame: Frame, outputs: list[np.ndarray], outcome: Outcome) -> None:
         """Outputs that were computed here, for a frame that is FINISHING now."""
-        self.post(self._finish, frame, outputs, outcome, 0.0)
+        self.post(self._finish, frame, outputs, outcome, time.monotonic())
 
     def post_error(self, error: BaseException | str, frame_seq: int = 0) -> None:
         """Something to be logged."""
@@ -107,14 +111,14 @@ class Responder:
         except Exception:  # the logger itself failed: nobody is left to be told
             traceback.print_exc()
 
-    def _answer(self, frame: Frame, answer: Answer) -> None:
-        started_s = time.perf_counter()
+    def _answer(self, frame: Frame, answer: Answer, posted_s: float) -> None:
         times = frame.times
         times.uplink_ms = answer.uplink_ms
         times.queue_ms = answer.queue_ms
         times.decode_ms = answer.decode_ms
         times.tail_ms = answer.compute_ms
         times.downlink_ms = answer.downlink_ms
+        started_s = time.monotonic()
         try:
             outputs = bundle.decode(
                 answer.payload, self._shared.model.outputs, max_bytes=4 * self._max_output_bytes
@@ -125,29 +129,31 @@ class Responder:
             self._shared.table.hasten_rescue(frame.seq, time.monotonic(), why)
             self._shared.wake()
             return
-        decode_ms = (time.perf_counter() - started_s) * 1e3
-        self._finish(frame, outputs, Outcome.REMOTE, decode_ms)
+        self._finish(frame, outputs, Outcome.REMOTE, posted_s, decode_ms=_ms_since(started_s))
 
     def _finish(
-        self, frame: Frame, outputs: list[np.ndarray], outcome: Outcome, decode_ms: float
+        self,
+        frame: Frame,
+        outputs: list[np.ndarray],
+        outcome: Outcome,
+        posted_s: float,
+        decode_ms: float = 0.0,
     ) -> None:
         """Decode the outputs, publish, end the frame."""
         shared = self._shared
+        started_s = time.monotonic()
+        shared.times.add(HANDOVER, (started_s - posted_s) * 1e3 - decode_ms, started_s)
         try:
-            started_s = time.perf_counter()
             result = self._events.finish(outputs, frame.mapping)
-            finish_ms = (time.perf_counter() - started_s) * 1e3 + decode_ms
-            frame.times.finish_ms = finish_ms
+            frame.times.finish_ms = _ms_since(started_s) + decode_ms
             if shared.table.publishable(frame.seq):
-                frame.times.latency_ms = (time.monotonic() - frame.acquired_s) * 1e3
+                frame.times.latency_ms = _ms_since(frame.acquired_s)
                 self._events.on_result(
                     self._record(frame, outcome, DropReason.NONE, shared.table.counters()), result
                 )
-                now_s = time.monotonic()
-                frame.times.latency_ms = (now_s - frame.acquired_s) * 1e3
+                frame.times.latency_ms = _ms_since(frame.acquired_s)
                 shared.table.published(frame.seq, outcome)
-                publish_ms = (time.perf_counter() - started_s) * 1e3 + decode_ms
-                shared.times.add(FINISH, publish_ms, now_s)
+                shared.times.add(FINISH, _ms_since(started_s), time.monotonic())
         except Exception as error:
             shared.table.drop(frame.seq, DropReason.ERROR)
             self._log(describe_error(error), frame.seq)

@@ -19,6 +19,7 @@ from dnn_offload.runtime.timing import RunTimes
 
 PREPROCESS = ('preprocess', 0, 0)
 FINISH = ('finish', 0, 0)
+HANDOVER = ('handover', 0, 0)  # from one thread's hand to another's, run queue included
 _LINK_MEMORY = 0.3  # weight of the newest transfer in the sending rate
 
 

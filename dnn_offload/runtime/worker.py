@@ -17,25 +17,14 @@ from dnn_offload.errors import ImageError
 from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime.frames import Frame, FramePlan
 from dnn_offload.runtime.outcomes import DropReason, Outcome
+from dnn_offload.runtime.outlook import encode_key, rescue_time, run_key, running_plan, situation
 from dnn_offload.runtime.plan_slot import Span
 from dnn_offload.runtime.responder import Responder
-from dnn_offload.runtime.scheduling import decide, Decision, Job, Situation, Unanswered
-from dnn_offload.runtime.shared import FINISH, PREPROCESS, Shared, Spent, ThreadClock
-from dnn_offload.runtime.timing import Key
+from dnn_offload.runtime.scheduling import decide, Decision, Job
+from dnn_offload.runtime.shared import PREPROCESS, Shared, Spent, ThreadClock
 
 REFUSALS_UNTIL_LOST = 3  # refusals in a row after which a server counts as lost
 MAX_WAIT_S = 3600.0  # Condition.wait overflows on infinity
-COLD_FACTOR = 2.0  # a first run against a warm one
-
-
-def run_key(span: Span) -> Key:
-    """Key of a slice's run times."""
-    return ('run', *span)
-
-
-def encode_key(cut_index: int, codec: str) -> Key:
-    """Key of an encoder's run times."""
-    return (f'encode {codec}', cut_index, 0)
 
 
 class Worker:
@@ -98,7 +87,7 @@ class Worker:
         with shared.changed:
             if not shared.running:
                 return
-            decision = decide(self._situation(time.monotonic()))
+            decision = decide(situation(shared, time.monotonic()))
             if decision.job is Job.WAIT:
                 shared.changed.wait(
                     min(max(decision.until_s - time.monotonic(), 0.0), MAX_WAIT_S)
@@ -130,59 +119,12 @@ class Worker:
             frame = table.to_rescue()
             return table.begin_rescue(frame.seq) if frame is not None else None
         elif decision.job is Job.START and table.waiting is not None:
-            plan = shared.slot.active
-            if not plan.is_local and not shared.connected(plan.server):
-                plan = shared.slot.fallback()
+            plan = running_plan(shared)
             frame = table.start(table.waiting.seq, now_s)
             if frame is not None:
                 frame.plan = plan
             return frame
         return None
-
-    def _situation(self, now_s: float) -> Situation:
-        shared, table, times = self._shared, self._shared.table, self._shared.times
-        last = shared.slot.last_cut
-        pending, lost = shared.slot.pending, table.to_rescue()
-        unanswered = None
-        if lost is not None and lost.plan is not None:
-            tail_ms = times.expected_ms(run_key((lost.plan.cut_index, last)), now_s)
-            unanswered = Unanswered(
-                lost.rescue_at_s, lost.rescue_fits, lost.deadline_s,
-                tail_ms + times.expected_ms(FINISH, now_s),
-            )
-        span = shared.slot.next_to_warm()
-        whole_ms = times.expected_ms(run_key((0, last)), now_s, 0.95)
-        warm_ms = whole_ms * COLD_FACTOR
-        if span is not None and times.knows(run_key(span)):
-            warm_ms = times.expected_ms(run_key(span), now_s, 0.95) * COLD_FACTOR
-        plan = shared.slot.active
-        if not plan.is_local and not shared.connected(plan.server):
-            plan = shared.slot.fallback()
-        waiting = table.waiting is not None
-        return Situation(
-            now_s=now_s,
-            unanswered=unanswered,
-            can_commit=pending is not None and not pending.to_warm,
-            must_warm=span is not None,
-            warm_since_s=pending.since_s if pending is not None else 0.0,
-            warm_ms=warm_ms,
-            waiting=waiting,
-            started=table.started(),
-            window=shared.settings.window,
-            start_ms=self._start_ms(plan, now_s, 0.95) if waiting else 0.0,
-            ready_ms=0.0 if plan.is_local or not waiting else self._start_ms(plan, now_s, 0.5),
-            backlog_ms=0.0 if plan.is_local else shared.backlog_ms(),
-        )
-
-    def _start_ms(self, plan: FramePlan, now_s: float, q: float) -> float:
-        """Expected time for which a frame under ``plan`` holds the worker [ms]."""
-        times = self._shared.times
-        total = times.expected_ms(PREPROCESS, now_s, q)
-        if plan.cut_index > 0:
-            total += times.expected_ms(run_key((0, plan.cut_index)), now_s, q)
-        if not plan.is_local:
-            total += times.expected_ms(encode_key(plan.cut_index, plan.codec), now_s, q)
-        return total
 
     # -- doing --------------------------------------------------------------------------
 
@@ -269,7 +211,7 @@ class Worker:
         frame.times.encode_ms = spent.wall_ms
         frame.uplink_bytes = len(payload)
         frame.kept = arrays
-        rescue_at_s, fits = self._rescue_time(frame, plan, now_s)
+        rescue_at_s, fits = rescue_time(shared, frame, plan, now_s)
         request = UplinkRequest(
             frame.seq, plan.epoch, plan.server, plan.cut_id, plan.codec,
             shared.settings.result_codec, specs, payload,
@@ -285,26 +227,6 @@ class Worker:
         except Exception as error:
             shared.table.hasten_rescue(frame.seq, now_s, 'sending failed')
             self._responder.post_error(error, frame.seq)
-
-    def _rescue_time(self, frame: Frame, plan: FramePlan, now_s: float) -> tuple[float, bool]:
-        """When a frame's rescue is due [s], and whether it is then in time.
-
-        A picture that is older than its deadline when it enters (a recording) cannot meet it;
-        its rescue counts from its entry. Where the tail does not fit, the server gets the
-        deadline, or as long as the tail would take: bounded, and never a stalled stream.
-        """
-        settings, times = self._shared.settings, self._shared.times
-        if settings.deadline_ms <= 0.0:
-            return frame.entered_s + settings.no_answer_timeout_ms * 1e-3, True
-        deadline = settings.deadline_ms * 1e-3
-        fresh = frame.entered_s - frame.acquired_s < deadline
-        frame.deadline_s = (frame.acquired_s if fresh else frame.entered_s) + deadline
-        tail = run_key((plan.cut_index, self._shared.slot.last_cut))
-        needed_ms = times.expected_ms(tail, now_s, 0.95) + times.expected_ms(FINISH, now_s, 0.95)
-        rescue_at_s = frame.deadline_s - (needed_ms + settings.margin_ms) * 1e-3
-        if rescue_at_s >= now_s:
-            return rescue_at_s, True
-        return max(frame.deadline_s, now_s + times.expected_ms(tail, now_s) * 1e-3), False
 
     def _rescue(self, frame: Frame) -> None:
         """Finish a frame from its kept cut tensors."""

@@ -1,0 +1,103 @@
+"""What is to be expected: how long the next pieces of work take and when rescues are due."""
+
+from __future__ import annotations
+
+from dnn_offload.runtime.frames import Frame, FramePlan
+from dnn_offload.runtime.plan_slot import Span
+from dnn_offload.runtime.scheduling import Situation, Unanswered
+from dnn_offload.runtime.shared import FINISH, HANDOVER, PREPROCESS, Shared
+from dnn_offload.runtime.timing import Key
+
+COLD_FACTOR = 2.0  # a first run against a warm one
+
+
+def run_key(span: Span) -> Key:
+    """Key of a slice's run times."""
+    return ('run', *span)
+
+
+def encode_key(cut_index: int, codec: str) -> Key:
+    """Key of an encoder's run times."""
+    return (f'encode {codec}', cut_index, 0)
+
+
+def running_plan(shared: Shared) -> FramePlan:
+    """The plan of a frame that starts now: the active one, or all local if its server is lost."""
+    plan = shared.slot.active
+    if not plan.is_local and not shared.connected(plan.server):
+        return shared.slot.fallback()
+    return plan
+
+
+def situation(shared: Shared, now_s: float) -> Situation:
+    """What the worker's next decision depends on; the caller holds the lock."""
+    table, times = shared.table, shared.times
+    last = shared.slot.last_cut
+    pending, lost = shared.slot.pending, table.to_rescue()
+    unanswered = None
+    if lost is not None and lost.plan is not None:
+        tail_ms = times.expected_ms(run_key((lost.plan.cut_index, last)), now_s)
+        unanswered = Unanswered(
+            lost.rescue_at_s, lost.rescue_fits, lost.deadline_s,
+            tail_ms + times.expected_ms(FINISH, now_s),
+        )
+    span = shared.slot.next_to_warm()
+    whole_ms = times.expected_ms(run_key((0, last)), now_s, 0.95)
+    warm_ms = whole_ms * COLD_FACTOR
+    if span is not None and times.knows(run_key(span)):
+        warm_ms = times.expected_ms(run_key(span), now_s, 0.95) * COLD_FACTOR
+    plan = running_plan(shared)
+    waiting = table.waiting is not None
+    return Situation(
+        now_s=now_s,
+        unanswered=unanswered,
+        can_commit=pending is not None and not pending.to_warm,
+        must_warm=span is not None,
+        warm_since_s=pending.since_s if pending is not None else 0.0,
+        warm_ms=warm_ms,
+        waiting=waiting,
+        started=table.started(),
+        window=shared.settings.window,
+        start_ms=start_ms(shared, plan, now_s, 0.95) if waiting else 0.0,
+        ready_ms=0.0 if plan.is_local or not waiting else start_ms(shared, plan, now_s, 0.5),
+        backlog_ms=0.0 if plan.is_local else shared.backlog_ms(),
+    )
+
+
+def start_ms(shared: Shared, plan: FramePlan, now_s: float, q: float) -> float:
+    """Expected time for which a frame under ``plan`` holds the worker [ms]."""
+    times = shared.times
+    total = times.expected_ms(PREPROCESS, now_s, q)
+    if plan.cut_index > 0:
+        total += times.expected_ms(run_key((0, plan.cut_index)), now_s, q)
+    if not plan.is_local:
+        total += times.expected_ms(encode_key(plan.cut_index, plan.codec), now_s, q)
+    return total
+
+
+def rescue_time(
+    shared: Shared, frame: Frame, plan: FramePlan, now_s: float
+) -> tuple[float, bool]:
+    """When a frame's rescue is due [s], and whether it is then in time.
+
+    A picture that is older than its deadline when it enters (a recording) cannot meet it;
+    its rescue counts from its entry. Where the tail does not fit, the server gets the
+    deadline, or as long as the tail would take: bounded, and never a stalled stream.
+    """
+    settings, times = shared.settings, shared.times
+    if settings.deadline_ms <= 0.0:
+        return frame.entered_s + settings.no_answer_timeout_ms * 1e-3, True
+    deadline = settings.deadline_ms * 1e-3
+    fresh = frame.entered_s - frame.acquired_s < deadline
+    frame.deadline_s = (frame.acquired_s if fresh else frame.entered_s) + deadline
+    tail = run_key((plan.cut_index, shared.slot.last_cut))
+    # Two threads must be woken: this one to rescue, the responder to publish.
+    needed_ms = (
+        times.expected_ms(tail, now_s, 0.95)
+        + times.expected_ms(FINISH, now_s, 0.95)
+        + 2.0 * times.expected_ms(HANDOVER, now_s, 0.95)
+    )
+    rescue_at_s = frame.deadline_s - (needed_ms + settings.margin_ms) * 1e-3
+    if rescue_at_s >= now_s:
+        return rescue_at_s, True
+    return max(frame.deadline_s, now_s + times.expected_ms(tail, now_s) * 1e-3), False
