@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dnn_offload.demo import video
 from dnn_offload.demo.scenes.backdrop import Look
 from dnn_offload.demo.scenes.cache import draw_shard, load_shard, NETWORK_SIZE, write_shard
 from dnn_offload.demo.scenes.camera import Camera, cast, cast_discs, FAR_M
@@ -18,7 +19,7 @@ from dnn_offload.demo.scenes.shapes import build as build_shape
 from dnn_offload.demo.scenes.shapes import BUILDERS, CLASS_NAMES, RADII_M
 from dnn_offload.demo.scenes.textures import FLOORS, TEXELS, WALLS
 from dnn_offload.demo.video import truth_path, write_video
-from dnn_offload.errors import ConfigurationError
+from dnn_offload.errors import ConfigurationError, ImageError
 
 SIZE = (320, 240)
 
@@ -169,6 +170,28 @@ def test_shards_are_written_whole_and_read_back(tmp_path):
     boxes, kinds = shard.truth(1)
     assert len(boxes) == len(kinds)
     assert [p.name for p in tmp_path.iterdir()] == ['train_0000010.npz']
+
+
+def test_several_processes_draw_the_same_video(tmp_path):
+    particulars = video.Particulars(5.0, 160, 120, 7, 'val', 5)
+    alone = list(video._draw(particulars, 0, 1))
+    together = list(video._draw_together(particulars, 2))
+    assert len(together) == 5
+    for (rgb, labels), (other_rgb, other_labels) in zip(alone, together, strict=True):
+        assert np.array_equal(rgb, other_rgb)
+        assert labels == other_labels
+
+
+def test_a_process_that_ends_early_is_noticed(monkeypatch):
+    monkeypatch.setattr(video.sys, 'executable', 'false')
+    with pytest.raises(ImageError, match='ended early'):
+        list(video._draw_together(video.Particulars(5.0, 160, 120, 7, 'val', 5), 2))
+
+
+def test_a_video_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / 'video.mp4').mkdir()
+    with pytest.raises(ImageError, match='cannot be written'):
+        write_video(tmp_path / 'video.mp4', 0.4, 5.0, SIZE, 7)
 
 
 def test_a_video_comes_with_its_truth_and_is_drawn_once(tmp_path):

@@ -329,7 +329,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument('--held-out', type=int, default=500, help='held-out scenes to draw')
     parser.add_argument('--width', type=int, default=448, help='width at which scenes are drawn')
     parser.add_argument('--batch', type=int, default=16)
-    parser.add_argument('--rate', type=float, default=2.5e-3, help='peak learning rate')
+    parser.add_argument('--rate', type=float, default=2e-3, help='peak learning rate')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument(

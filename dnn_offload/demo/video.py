@@ -1,19 +1,45 @@
-"""Writes the demo's video: a drive through drawn scenes, with its ground truth beside it."""
+"""Writes the demo's video: a drive through drawn scenes, with its ground truth beside it.
+
+Drawing a picture takes some 70 ms, so one process per core draws every n-th picture and hands it
+on through its standard output.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 import json
+import os
 from pathlib import Path
+import subprocess
+import sys
+from typing import Any, IO
 
 import cv2
+import numpy as np
 
 from dnn_offload.demo.scenes.drive import Drive
+from dnn_offload.demo.scenes.render import Scene
 from dnn_offload.demo.scenes.shapes import CLASS_NAMES
 from dnn_offload.errors import ImageError
 
 EDITION = 1  # of the drawing; raise it when scenes change, so that kept videos are drawn anew
+FEW = 16  # so few pictures are drawn sooner than a process has started
+
+
+@dataclass(frozen=True)
+class Particulars:
+    """All that decides what is in a video."""
+
+    fps: float
+    width: int
+    height: int
+    seed: int
+    split: str
+    count: int
+    edition: int = EDITION
 
 
 def truth_path(video: Path) -> Path:
@@ -21,13 +47,70 @@ def truth_path(video: Path) -> Path:
     return video.with_suffix('.truth.json')
 
 
-def _is_there(path: Path, particulars: dict[str, object]) -> bool:
+def _is_there(path: Path, particulars: Particulars) -> bool:
     """Whether the video was drawn with just these particulars (its labels are written last)."""
     try:
         truth = json.loads(truth_path(path).read_text())
     except (OSError, ValueError):
         return False
-    return path.is_file() and all(truth.get(key) == value for key, value in particulars.items())
+    wanted = asdict(particulars)
+    return path.is_file() and all(truth.get(key) == value for key, value in wanted.items())
+
+
+def _labels(scene: Scene) -> dict[str, Any]:
+    return {
+        'boxes': [[round(float(v), 1) for v in box] for box in scene.boxes],
+        'class_ids': scene.class_ids.tolist(),
+        'visible': [round(float(v), 2) for v in scene.visible],
+        'ignored': [[round(float(v), 1) for v in box] for box in scene.ignored],
+    }
+
+
+def _draw(
+    particulars: Particulars, first: int, step: int
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Pictures ``first``, ``first + step``, ... and their labels."""
+    drive = Drive(particulars.seed, particulars.split)
+    for index in range(first, particulars.count, step):
+        scene = drive.frame(index / particulars.fps, (particulars.width, particulars.height))
+        yield scene.rgb, _labels(scene)
+
+
+def _hand_on(particulars: Particulars, first: int, step: int, out: IO[bytes]) -> None:
+    """Write pictures as raw RGB, each followed by a line with its labels."""
+    for rgb, labels in _draw(particulars, first, step):
+        out.write(rgb.tobytes())
+        out.write(json.dumps(labels).encode() + b'\n')
+        out.flush()
+
+
+def _draw_together(
+    particulars: Particulars, workers: int
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """The same as ``_draw(particulars, 0, 1)``, by several processes."""
+    shape = (particulars.height, particulars.width, 3)
+    root = str(Path(__file__).resolve().parents[2])
+    paths = os.pathsep.join(filter(None, (root, os.environ.get('PYTHONPATH', ''))))
+    environment = os.environ | {'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1'}
+    with ExitStack() as stack:
+        pipes: list[IO[bytes]] = []
+        for first in range(workers):
+            command = [
+                sys.executable, '-m', 'dnn_offload.demo.video', '-',
+                '--hand-on', json.dumps(asdict(particulars)), str(first), str(workers),
+            ]
+            child = stack.enter_context(
+                subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+            )
+            stack.callback(child.kill)
+            if child.stdout is not None:
+                pipes.append(child.stdout)
+        for index in range(particulars.count):
+            pipe = pipes[index % workers]
+            data, line = pipe.read(int(np.prod(shape))), pipe.readline()
+            if not line.endswith(b'\n'):
+                raise ImageError('a process that draws the video has ended early')
+            yield np.frombuffer(data, np.uint8).reshape(shape), json.loads(line)
 
 
 def write_video(
@@ -42,8 +125,7 @@ def write_video(
 ) -> int:
     """Draw a drive into an mp4 file and its labels into ``<name>.truth.json``.
 
-    A video that is there already with the same particulars is kept: drawing takes about as long
-    as watching.
+    A video that is there already with the same particulars is kept.
 
     Args:
         path: The video to write.
@@ -61,10 +143,7 @@ def write_video(
         ImageError: The file cannot be written.
     """
     count = max(1, round(seconds * fps))
-    particulars = {
-        'edition': EDITION, 'fps': float(fps), 'width': size[0], 'height': size[1], 'seed': seed,
-        'split': split, 'count': count,
-    }
+    particulars = Particulars(float(fps), size[0], size[1], seed, split, count)
     if _is_there(path, particulars):
         return count
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,26 +154,18 @@ def write_video(
             'the video cannot be written', given=str(path),
             hint='check the folder; this OpenCV may lack an mp4v encoder',
         )
-    drive = Drive(seed, split)
+    workers = 1 if count <= FEW else min(len(os.sched_getaffinity(0)), 8)
+    drawn = _draw(particulars, 0, 1) if workers == 1 else _draw_together(particulars, workers)
     frames = []
-    for index in range(count):
-        scene = drive.frame(index / fps, size)
-        writer.write(cv2.cvtColor(scene.rgb, cv2.COLOR_RGB2BGR))
-        frames.append(
-            {
-                'boxes': [[round(float(v), 1) for v in box] for box in scene.boxes],
-                'class_ids': scene.class_ids.tolist(),
-                'visible': [round(float(v), 2) for v in scene.visible],
-                'ignored': [[round(float(v), 1) for v in box] for box in scene.ignored],
-            }
-        )
-        if progress is not None:
-            progress((index + 1) / count)
-    writer.release()
-    truth = {
-        **particulars, 'layout': drive.layout.family, 'class_names': list(CLASS_NAMES),
-        'frames': frames,
-    }
+    try:
+        for index, (rgb, labels) in enumerate(drawn):
+            writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+            frames.append(labels)
+            if progress is not None:
+                progress((index + 1) / count)
+    finally:
+        writer.release()
+    truth = {**asdict(particulars), 'class_names': list(CLASS_NAMES), 'frames': frames}
     truth_path(path).write_text(json.dumps(truth) + '\n')
     return count
 
@@ -107,7 +178,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--fps', type=float, default=15.0)
     parser.add_argument('--seed', type=int, default=7)
     parser.add_argument('--split', default='val')
+    parser.add_argument('--hand-on', nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.hand_on:
+        cv2.setNumThreads(1)
+        text, first, step = options.hand_on
+        _hand_on(Particulars(**json.loads(text)), int(first), int(step), sys.stdout.buffer)
+        return 0
     count = write_video(
         options.path, options.seconds, options.fps, seed=options.seed, split=options.split
     )
