@@ -295,8 +295,8 @@ def test_random_bytes_end_nothing(graph: Graph, server: Server, robot: Robot) ->
             robot.ask(2 + round_number, 2, picture)
     for length in (1 << 31, (1 << 32) - 1):  # a sequence that says it is gigabytes long
         liar = bytearray(good)
-        at = good.rindex(bytes(64)) - 8192 + 64 - 4
-        liar[max(at, 0):max(at, 0) + 4] = length.to_bytes(4, 'little')
+        at = good.index((8192).to_bytes(4, 'little') + bytes(64))
+        liar[at:at + 4] = length.to_bytes(4, 'little')
         attacker.publisher.publish(bytes(liar))
     # From somebody who has not greeted, for another server, of no known kind, from nowhere.
     for change in ({}, {'server': 'other'}, {'kind': 99}, {'client': '../../x'}, {'client': ''}):
