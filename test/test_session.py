@@ -337,3 +337,28 @@ def test_the_number_of_servers_is_bounded() -> None:
     outcome = world.session.tick(world.now_s)
     assert outcome is not None
     assert len(outcome.unusable) == 64
+
+
+def test_a_step_in_load_changes_the_plan_within_two_seconds() -> None:
+    world = World()
+    world.session.feed_edge_profile(make_profile(40.0))
+    world.session.feed_server_profile('desk', make_profile(40.0))
+    step_s, switched_s = 0.0, None
+    for tick in range(100):
+        world.now_s += TICK_S
+        load = 1.0
+        if tick == 50:
+            step_s = world.now_s
+        if tick >= 50:
+            load = 2.5
+        world.report()
+        world.link(count=2)
+        for _ in range(2):  # 10 frames per second, each slowed down as the load says
+            frame(world.session, 40.0 * load, 40.0, world.now_s)
+        outcome = world.session.tick(world.now_s)
+        assert outcome is not None
+        if outcome.decision.candidate.server:
+            switched_s = world.now_s
+            break
+    assert switched_s is not None
+    assert step_s < switched_s <= step_s + 1.6

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 import math
 
 from dnn_offload.cost.load import AUTO, LoadReadings, relative
+from dnn_offload.cost.load_factors import StepFilter
 from dnn_offload.cost.profile import Profile
 
-WINDOW_S = 1.5             # frames younger than this count
+WINDOW_S = 1.0             # frames younger than this count
+CALM_PERIOD_S = 0.15       # the mean of the window is averaged at most so often
 MIN_EVIDENCE_MS = 40.0     # profiled time that they must add up to
 MIN_FRAMES = 3
 MIN_HEAD_MS = 0.5          # shorter heads are mostly overhead
@@ -50,12 +52,15 @@ class EdgeLoad:
         self._readings = LoadReadings()
         self._readings_at_s = -math.inf
         self._frames: deque[tuple[float, float, float]] = deque(maxlen=512)
+        self._calm = StepFilter(ratio=1.2, confirm=2)
+        self._calmed_at_s = -math.inf
         self._growth = 1.0
         self._growth_at_s = -math.inf
 
     def reset_frames(self) -> None:
         """Forget the frames, e.g. because the profile changed."""
         self._frames.clear()
+        self._calm.reset()
         self._growth = 1.0
 
     def add_readings(self, readings: LoadReadings, now_s: float) -> None:
@@ -122,8 +127,13 @@ class EdgeLoad:
         return EdgeLoadEstimate(factor, name or source)
 
     def _from_frames(self, now_s: float) -> float | None:
+        """Wall over profiled time of the last frames, calmed; None without enough of them."""
         recent = [f for f in self._frames if now_s - f[0] <= WINDOW_S]
         profiled_ms = sum(frame[1] for frame in recent)
         if len(recent) < MIN_FRAMES or profiled_ms < MIN_EVIDENCE_MS:
+            self._calm.reset()
             return None
-        return sum(frame[2] for frame in recent) / profiled_ms
+        if now_s - self._calmed_at_s >= CALM_PERIOD_S or not math.isfinite(self._calm.mean):
+            self._calmed_at_s = now_s
+            self._calm.update(sum(frame[2] for frame in recent) / profiled_ms)
+        return self._calm.mean
