@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+import time
 
 import numpy as np
 import pytest
@@ -10,11 +11,17 @@ import torch
 
 from dnn_offload.codec import bundle
 from dnn_offload.errors import CutError, ModelError
+from dnn_offload.exchange import Answer, UplinkRequest
 from dnn_offload.graph.export import export
 from dnn_offload.graph.fingerprint import sample, seeded_picture
 from dnn_offload.graph.weights import save_weights
 from dnn_offload.runtime.backends.torch_backend import MAX_SEGMENTS, TorchBackend, TorchModel
+from dnn_offload.runtime.engine import InferenceEngine
+from dnn_offload.runtime.outcomes import Outcome
+from dnn_offload.runtime.plan_slot import PlanRequest
+from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.tensors import TensorSpec
+from engine_parts import FakeModel, FakeNode, FakeUplink
 import tiny_factory
 
 
@@ -116,3 +123,59 @@ def test_threads_are_those_of_the_calling_thread(model: TorchModel) -> None:
 def test_missing_model_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match='program.json'):
         TorchBackend().load(tmp_path)
+
+
+class TorchUplink(FakeUplink):
+    """A server that runs the tail with a model of its own."""
+
+    server: TorchModel
+
+    def answer(self, request: UplinkRequest) -> Answer:
+        cut = self.server.program.cut(request.cut_id)
+        arrays = bundle.decode(request.payload, cut.frontier, max_bytes=1 << 24)
+        last = len(self.server.cuts) - 1
+        outputs = self.server.run(self.server.segment(cut.index, last), arrays)
+        payload = bundle.encode(outputs, self.server.outputs, request.result_codec)
+        return Answer(request.frame_seq, payload, 'raw', 0, 0, 0, 0, 0, 1, 1)
+
+
+class Collector(FakeNode):
+    """Results as they come out of the network."""
+
+    def finish(self, outputs: list[np.ndarray], mapping: object) -> np.ndarray:
+        return outputs[0].copy()
+
+
+@pytest.mark.timeout(60)
+def test_engine_gives_the_same_result_here_there_and_rescued_at_every_cut(
+    folder: Path, model: TorchModel, picture: np.ndarray
+) -> None:
+    last = len(model.cuts) - 1
+    expected = model.run(model.segment(0, last), [picture])[0]
+    node = Collector()
+    engine = InferenceEngine(
+        TorchBackend().load(folder), node, EngineSettings(no_answer_timeout_ms=10.0)
+    )
+    uplink = TorchUplink(FakeModel(), engine, 0.0)
+    uplink.server = model
+    engine.start(uplink)
+    seen = set()
+
+    def try_out(index: int, behaviour: str) -> None:
+        uplink.behave = lambda request: behaviour
+        uplink.connect()
+        engine.set_plan(PlanRequest(index, model.cuts[index].cut_id, 'raw', 'server'))
+        node.wait(lambda: engine.active_plan.plan_id == index)
+        before = len(node.reports)
+        engine.enter(time.time(), None, lambda: (picture, None))
+        node.wait(lambda: len(node.reports) > before)
+        assert np.array_equal(node.results[-1][1], expected), model.cuts[index].label
+        seen.add(node.reports[-1].outcome)
+
+    for cut in model.cuts[:-1]:
+        try_out(cut.index, 'answer')
+        try_out(cut.index, 'drop')
+    engine.stop()
+    uplink.close()
+    assert {Outcome.REMOTE, Outcome.RESCUED} <= seen
+    assert not node.errors

@@ -143,7 +143,8 @@ class InferenceEngine:
             now_s = time.monotonic()
             frame = shared.table.enter(stamp_s, now_s - age_s, now_s, token, source)
             shared.changed.notify_all()
-        self._responder.flush()
+        if shared.table.has_ended:  # the one that it superseded, or itself
+            self._responder.flush()
         return frame.seq
 
     def reject(self, stamp_s: float, token: Any, why: str) -> int:

@@ -224,6 +224,11 @@ class FrameTable:
                     return None
             return None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether ``take_ended`` has something to give."""
+        return bool(self._ended)
+
     def take_ended(self) -> list[EndedFrame]:
         """Frames that ended since the last call, in order of their ending."""
         with self._lock:
