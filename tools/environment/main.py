@@ -15,6 +15,9 @@ from environment.commands import CommandError, complain, SetupError
 from environment.venv import Environment, LOG, ROOT, VENV
 
 
+LOG_LIMIT_BYTES = 10_000_000  # of several runs, the last one at the end
+
+
 @contextmanager
 def lock() -> Iterator[None]:
     """Let one set-up at a time into this checkout."""
@@ -39,7 +42,8 @@ def set_up(force: bool) -> None:
     machine.check_platform(ros_prefix)
     machine.check_compilers()
     with lock():
-        LOG.unlink(missing_ok=True)
+        if LOG.is_file() and LOG.stat().st_size > LOG_LIMIT_BYTES:
+            LOG.unlink()
         if force:
             for folder in (VENV, INSTALL, BUILD / 'dnn_offload', BUILD / 'vision_msgs'):
                 shutil.rmtree(folder, ignore_errors=True)
