@@ -14,7 +14,6 @@ from environment.build import BUILD, Build, INSTALL
 from environment.commands import CommandError, complain, SetupError
 from environment.venv import Environment, LOG, ROOT, VENV
 
-
 LOG_LIMIT_BYTES = 10_000_000  # of several runs, the last one at the end
 
 
