@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+import threading
 import time
 
 import cv2
@@ -246,6 +249,31 @@ def test_fast_camera_is_thinned_out_and_newest_is_kept() -> None:
     assert 14 <= status.pictures <= 23
     assert status.passed_over == status.pictures - 1  # nobody took any but the newest is there
     assert status.rate_hz == pytest.approx(20.0, rel=0.2)
+
+
+def test_stream_over_http_is_read_and_opened_again(video: Path) -> None:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *unused: object) -> None:
+            """Keep the test's output clean."""
+
+    handler = functools.partial(Quiet, directory=str(video.parent))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f'http://user:secret@127.0.0.1:{server.server_port}/{video.name}'
+        reader = PictureReader(
+            SourceSettings(url, stall_timeout_s=2.0), time.monotonic,
+            reopen_min_s=0.05, reopen_max_s=0.1,
+        )
+        reader.start()
+        deadline_s = time.monotonic() + 10.0
+        while reader.status().reopened < 2 and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        status = reader.status()
+        reader.stop()
+        server.shutdown()
+    assert status.reopened >= 2
+    assert status.pictures >= 20
+    assert 'secret' not in status.description
 
 
 def test_stamp_is_taken_at_acquisition() -> None:

@@ -71,6 +71,7 @@ class OffloadNode(LifecycleNode):
     - ``deactivate()``, ``cleanup()``: the reverse; may be called after a half-done start, so
       each must cope with things that are not there.
     - ``shutdown()``: last words, after deactivate and cleanup.
+    - ``check_settings(changed)``: refuse values that only make sense together.
     - ``on_parameters_changed(changed)``: apply new values; called only while configured.
     - ``diagnose()``: level, message and values for ``/diagnostics``; only while configured.
     """
