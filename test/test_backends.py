@@ -164,8 +164,8 @@ def test_engine_gives_the_same_result_here_there_and_rescued_at_every_cut(
     def try_out(index: int, behaviour: str) -> None:
         uplink.behave = lambda request: behaviour
         uplink.connect()
-        engine.set_plan(PlanRequest(index, model.cuts[index].cut_id, 'raw', 'server'))
-        node.wait(lambda: engine.active_plan.plan_id == index)
+        engine.set_plan(PlanRequest(index + 1, model.cuts[index].cut_id, 'raw', 'server'))
+        node.wait(lambda: engine.active_plan.plan_id == index + 1)
         before = len(node.reports)
         engine.enter(time.time(), None, lambda: (picture, None))
         node.wait(lambda: len(node.reports) > before)

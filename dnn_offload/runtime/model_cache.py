@@ -17,9 +17,10 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError, ModelError, ProfileError
 from dnn_offload.graph.program import Program, PROGRAM_FILE
 
-FORMAT = 1  # raise when what export produces changes
+FORMAT = 1  # raise when what is kept in a folder changes
 ROLES = ('edge', 'server')
-DATA_FOLDER = Path(__file__).resolve().parent.parent / 'data'
+PACKAGE_FOLDER = Path(__file__).resolve().parent.parent
+DATA_FOLDER = PACKAGE_FOLDER / 'data'
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def cache_key(request: ModelRequest) -> str:
         },
     }
     digest.update(json.dumps(facts, sort_keys=True).encode())
-    files = []
+    # The exporter itself: a checkout changes without its version number.
+    files = sorted((PACKAGE_FOLDER / 'graph').glob('*.py'))
     if request.weights.endswith('.safetensors'):
         files.append(Path(request.weights).expanduser())
     if kind == 'file':
