@@ -244,7 +244,7 @@ class LocalInferenceNode(OffloadNode):
 
     def _take_load(self, message: Load) -> None:
         if self._engine is not None and np.isfinite(message.factor) and message.factor > 0.0:
-            self._engine.note_load(float(message.factor))
+            self._engine.note_load(float(message.factor), message.factor_source)
 
     # -- EngineEvents: on the responder's thread ----------------------------------------
 
