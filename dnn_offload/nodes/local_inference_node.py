@@ -11,6 +11,7 @@ from pathlib import Path
 import socket
 from typing import Any
 
+import cv2
 import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -323,6 +324,7 @@ class LocalInferenceNode(OffloadNode):
 
 def main() -> None:
     """Entry point of the executable ``local_inference_node``."""
+    cv2.setNumThreads(1)  # a pool of threads per small picture would fight for navigation's cores
     raise SystemExit(base.main(LocalInferenceNode))
 
 
