@@ -193,7 +193,7 @@ class FakeNode:
             self.plans.append(plan)
             self.changed.notify_all()
 
-    def on_error(self, text: str, frame_seq: int) -> None:
+    def on_failure(self, text: str, frame_seq: int) -> None:
         self.errors.append((text, frame_seq))
 
     def on_connection(self, server: str, connected: bool, reason: str) -> None:

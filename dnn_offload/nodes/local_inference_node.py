@@ -276,7 +276,7 @@ class LocalInferenceNode(OffloadNode):
             + ('all on the robot' if plan.is_local else where)
         )
 
-    def on_error(self, text: str, frame_seq: int) -> None:
+    def on_failure(self, text: str, frame_seq: int) -> None:
         """Say what failed."""
         where = f'frame {frame_seq}: ' if frame_seq else ''
         self.get_logger().warning(f'{where}{text}', throttle_duration_sec=1.0)

@@ -161,7 +161,7 @@ class InferenceEngine:
         """Prepare a plan and switch to it when it is warm; the active one goes on till then.
 
         Returns:
-            False if the cut is unknown or the codec is (reported by ``on_error``).
+            False if the cut is unknown or the codec is (reported by ``on_failure``).
         """
         try:
             with self._shared.changed:

@@ -79,7 +79,7 @@ class Responder:
     def post_error(self, error: BaseException | str, frame_seq: int = 0) -> None:
         """Something to be logged."""
         text = error if isinstance(error, str) else describe_error(error)
-        self.post(self._events.on_error, text, frame_seq)
+        self.post(self._events.on_failure, text, frame_seq)
 
     def post_plan(self, plan: FramePlan) -> None:
         """A plan is in force."""
@@ -107,7 +107,7 @@ class Responder:
 
     def _log(self, text: str, frame_seq: int) -> None:
         try:
-            self._events.on_error(text, frame_seq)
+            self._events.on_failure(text, frame_seq)
         except Exception:  # the logger itself failed: nobody is left to be told
             traceback.print_exc()
 

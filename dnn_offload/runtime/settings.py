@@ -52,7 +52,7 @@ class EngineEvents(Protocol):
 
     All methods are called on the engine's responder thread, one at a time, in the order in
     which things happened; they may publish, and should return within milliseconds. An
-    exception in one is reported by ``on_error`` and does no harm beyond its frame.
+    exception in one is reported by ``on_failure`` and does no harm beyond its frame.
     """
 
     def finish(self, outputs: list[Any], mapping: Any) -> Any:
@@ -72,7 +72,7 @@ class EngineEvents(Protocol):
     def on_plan(self, plan: FramePlan) -> None:
         """A plan is in force from the next frame on."""
 
-    def on_error(self, text: str, frame_seq: int) -> None:
+    def on_failure(self, text: str, frame_seq: int) -> None:
         """Something failed; ``frame_seq`` 0 = not in a frame. To be logged."""
 
     def on_connection(self, server: str, connected: bool, reason: str) -> None:
