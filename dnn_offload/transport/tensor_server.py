@@ -31,6 +31,7 @@ from dnn_offload.transport.conversion import (
     read_message,
     specs_of,
 )
+from dnn_offload.transport.guard import guarded
 from dnn_offload.transport.reassembly import Reassembler, SliceHeader
 
 MAX_MESSAGE_BYTES = 128 << 10  # a slice with 64 described tensors is below 85 kB
@@ -143,14 +144,16 @@ class TensorServer:
         self._lock = threading.Lock()  # publishers vanish here while the worker answers
         self._clients: dict[str, _Client] = {}
         self._subscription = node.create_subscription(
-            TensorChunk, names.tensors(self._rendezvous, server), self._take,
-            qos.tensors(qos.TENSOR_READER_DEPTH), raw=True,
+            TensorChunk, names.tensors(self._rendezvous, server),
+            guarded(self._log, self._take), qos.tensors(qos.TENSOR_READER_DEPTH), raw=True,
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
-        self._matching = node.create_timer(MATCH_PERIOD_S, self._answer_greetings, clock=steady)
+        self._matching = node.create_timer(
+            MATCH_PERIOD_S, guarded(self._log, self._answer_greetings), clock=steady
+        )
         self._matching.cancel()
         self._housekeeping = node.create_timer(
-            HOUSEKEEPING_PERIOD_S, self._keep_house, clock=steady
+            HOUSEKEEPING_PERIOD_S, guarded(self._log, self._keep_house), clock=steady
         )
 
     @property

@@ -22,6 +22,7 @@ from dnn_offload.exchange import Answer, UplinkEvents, UplinkRequest
 from dnn_offload.msg import LinkSample, ServerStatus, TensorChunk, TensorResult
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.conversion import byte_array, meta_of, read_message
+from dnn_offload.transport.guard import guarded
 from dnn_offload.transport.link import (
     Connected,
     Event,
@@ -119,15 +120,17 @@ class DdsUplink:
         self._pending: list[tuple[str, Event]] = []  # events of calls that may not call back
         self._stopping = False
         self._longest_publish_ms = 0.0
+        self._tell = guarded(self._log, self._tell_one)
 
         self._subscriptions = [
             node.create_subscription(
-                TensorResult, names.results(self._rendezvous, client_id), self._take_result,
-                qos.results(), raw=True,
+                TensorResult, names.results(self._rendezvous, client_id),
+                guarded(self._log, self._take_result), qos.results(), raw=True,
             ),
             node.create_subscription(
-                ServerStatus, names.server_status(self._rendezvous), self._take_status,
-                qos.latched(qos.STATUS_READER_DEPTH), raw=True,
+                ServerStatus, names.server_status(self._rendezvous),
+                guarded(self._log, self._take_status), qos.latched(qos.STATUS_READER_DEPTH),
+                raw=True,
             ),
         ]
         self._thread = threading.Thread(target=self._run, name='uplink', daemon=True)
@@ -242,7 +245,8 @@ class DdsUplink:
             self._note(name, server.link.check(now_s))
             if server.publisher is None:
                 continue
-            matched = server.publisher.get_subscription_count() > 0
+            greeting = server.link.phase is Phase.GREETING
+            matched = not greeting or server.publisher.get_subscription_count() > 0
             step = server.link.next_step(now_s, self._settings.max_uplink_bps, matched)
             if step.kind < 0:
                 until_s = min(until_s, step.until_s)
@@ -448,24 +452,27 @@ class DdsUplink:
     def _dispatch(self, events: list[tuple[str, Event]]) -> None:
         """Tell the engine and the node; never with our lock held."""
         for server, event in events:
-            if isinstance(event, Uplinked):
-                self._events.on_uplinked(event.frame_seq, event.uplink_ms)
-            elif isinstance(event, Sample):
-                self._sample(server, LinkSample.UPLINK, event.probe, event.nbytes,
-                             event.duration_ms)
-            elif isinstance(event, Refused):
-                self._events.on_refused(event.frame_seq, event.reason)
-            elif isinstance(event, Connected):
-                self._log.info(f'server {server!r} is connected')
-                self._events.on_connection(server, True, 'connected')
-            elif isinstance(event, Lost):
-                self._log.warning(f'server {server!r} is lost: {event.reason}')
-                self._sample(server, LinkSample.LOST, False, event.nbytes, 0.0)
-                self._events.on_connection(server, False, event.reason)
-            elif isinstance(event, Rejected):
-                self._log.warning(f'server {server!r} refuses us: {event.reason}',
-                                  throttle_duration_sec=30.0)
-                self._events.on_connection(server, False, event.reason)
+            self._tell(server, event)
+
+    def _tell_one(self, server: str, event: Event) -> None:
+        if isinstance(event, Uplinked):
+            self._events.on_uplinked(event.frame_seq, event.uplink_ms)
+        elif isinstance(event, Sample):
+            self._sample(server, LinkSample.UPLINK, event.probe, event.nbytes, event.duration_ms)
+        elif isinstance(event, Refused):
+            self._events.on_refused(event.frame_seq, event.reason)
+        elif isinstance(event, Connected):
+            self._log.info(f'server {server!r} is connected')
+            self._events.on_connection(server, True, 'connected')
+        elif isinstance(event, Lost):
+            self._log.warning(f'server {server!r} is lost: {event.reason}')
+            self._sample(server, LinkSample.LOST, False, event.nbytes, 0.0)
+            self._events.on_connection(server, False, event.reason)
+        elif isinstance(event, Rejected):
+            self._log.warning(
+                f'server {server!r} refuses us: {event.reason}', throttle_duration_sec=30.0
+            )
+            self._events.on_connection(server, False, event.reason)
 
     def _sample(
         self, server: str, kind: int, probe: bool, nbytes: int, duration_ms: float

@@ -121,15 +121,20 @@ def test_refusals_say_why_and_end_only_that_frame(world: World) -> None:
     server = world.server()
     robot = world.robot()
     frontier = FakeModel().cuts[2].frontier
-    robot.send(1, 1.0, cut_id='0123456789ab')
-    robot.send(2, 1.0, specs=frontier)
-    robot.send(3, 1.0, payload=bytes(60))
-    robot.send(4, 1.0, cut=2, payload=bytes(500_000))
-    robot.send(5, 666.0)
-    robot.send(6, 1.0, server='nobody')
-    robot.send(7, 21.0)
     told = robot.told
-    assert wait_for(lambda: 7 in told.answers and len(told.refused) == 6), told.refused
+    frames: list[dict[str, object]] = [
+        {'cut_id': '0123456789ab'},
+        {'specs': frontier},
+        {'payload': bytes(60)},
+        {'cut': 2, 'payload': bytes(500_000)},
+        {'value': 666.0},
+        {'server': 'nobody'},
+    ]
+    for seq, changes in enumerate(frames, start=1):
+        robot.send(seq, **{'value': 1.0, **changes})
+        assert wait_for(lambda seq=seq: seq in told.refused), seq
+    robot.send(7, 21.0)
+    assert wait_for(lambda: 7 in told.answers)
     assert 'no such cut' in told.refused[1]
     assert 'number of tensors' in told.refused[2]
     assert 'payload' in told.refused[3]
@@ -244,6 +249,20 @@ def test_garbage_on_our_topics_does_not_stop_us(world: World) -> None:
     robot.send(4, 4.0)
     assert wait_for(lambda: 4 in robot.told.answers)
     assert robot.uplink.connected('server_a')
+
+
+def test_events_that_fail_do_not_stop_the_uplink(world: World) -> None:
+    world.server()
+    robot = world.robot()
+
+    def fail(*unused: object) -> None:
+        raise RuntimeError('on purpose')
+
+    robot.told.on_uplinked = robot.told.on_refused = fail  # type: ignore[method-assign]
+    robot.send(1, 1.0, server='nobody')
+    for seq in range(2, 6):
+        robot.send(seq, float(seq))
+        assert wait_for(lambda seq=seq: seq in robot.told.answers)
 
 
 def test_stop_ends_everything_quickly(world: World) -> None:
