@@ -119,7 +119,7 @@ class TailServer:
         self._model = model
         self._respond = respond
         self._log = log
-        self._wanted_threads = threads
+        self._threads = threads
         self._max_bytes = max_bytes
         self._tail_ms = {cut.cut_id: cut.tail_ms for cut in profile.cuts} if profile else {}
         self._cuts: dict[str, Cut] = {cut.cut_id: cut for cut in model.cuts}
@@ -168,10 +168,6 @@ class TailServer:
         with self._changed:
             self._queue.forget(client)
 
-    def set_threads(self, threads: int) -> None:
-        """Change the number of compute threads before the next frame."""
-        self._wanted_threads = threads
-
     def statistics(self, now_s: float | None = None) -> TailStatistics:
         """Where the server stands."""
         now_s = time.monotonic() if now_s is None else now_s
@@ -195,7 +191,7 @@ class TailServer:
 
     def _run(self) -> None:
         self.thread_id = threading.get_native_id()
-        threads = 0
+        self._model.set_threads(self._threads)
         while True:
             with self._changed:
                 while self._running and not self._queue:
@@ -204,9 +200,6 @@ class TailServer:
                     return
                 job = self._queue.take()
             assert job is not None
-            if threads != self._wanted_threads:
-                threads = self._wanted_threads
-                self._model.set_threads(threads)
             result = self._finish(job)
             with self._changed:
                 self._served += result.verdict is Verdict.OK
