@@ -24,8 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             item.add_marker(pytest.mark.skip(reason=reason))
         return
+    from ament_index_python.packages import get_package_prefix
+
     import dnn_offload
 
+    folder = Path(get_package_prefix('dnn_offload')) / 'lib/dnn_offload'
+    os.environ.setdefault('DNN_OFFLOAD_NODES', str(folder))
     found = Path(dnn_offload.__file__).resolve()
     if found.is_relative_to(SOURCE / 'dnn_offload'):
         raise pytest.UsageError(

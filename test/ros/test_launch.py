@@ -1,0 +1,144 @@
+"""The launch files compose what they say, and what they start is kept alive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+
+from ament_index_python.packages import get_package_share_directory
+from harness import Graph, running_graph, wait_for
+import pytest
+
+pytest.importorskip(
+    'launch_ros',
+    reason='launch_ros is not installed: it comes with ROS 2 from apt and is not on PyPI',
+)
+
+from launch import LaunchDescription, LaunchService
+from launch.actions import DeclareLaunchArgument
+from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+SHARE = Path(get_package_share_directory('dnn_offload'))
+COMMON = {'namespace', 'params_file', 'model', 'use_sim_time', 'log_level'}
+ROBOT_NODES = ('load_monitor_node', 'partition_planner_node', 'local_inference_node')
+ACTIVE_WITHIN_S = 120.0  # a machine without a cache exports and profiles first
+
+START = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+path, *given = sys.argv[1:]
+service = LaunchService(argv=given)
+service.include_launch_description(LaunchDescription([
+    IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(path),
+        launch_arguments=[tuple(pair.split(':=', 1)) for pair in given],
+    )
+]))
+sys.exit(service.run())
+"""
+
+
+def description(name: str) -> LaunchDescription:
+    path = SHARE / 'launch' / f'{name}.launch.py'
+    return get_launch_description_from_python_launch_file(str(path))
+
+
+def declared(name: str) -> dict[str, DeclareLaunchArgument]:
+    return {argument.name: argument for argument in description(name).get_launch_arguments()}
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('robot', COMMON | {'camera', 'rviz'}),
+        ('server', COMMON),
+        ('demo', {'model', 'out', 'rate_hz', 'rviz'}),
+    ],
+)
+def test_every_argument_is_declared_and_described(name: str, expected: set[str]) -> None:
+    arguments = declared(name)
+    assert set(arguments) == expected
+    for argument in arguments.values():
+        assert argument.description and 'no description given' not in argument.description
+        assert argument.default_value is not None
+
+
+def test_a_bad_choice_is_refused() -> None:
+    service = LaunchService(argv=['log_level:=loud'])
+    service.include_launch_description(description('server'))
+    assert service.run() != 0
+
+
+def start(name: str, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a launch file in a process of its own, as ros2 launch does."""
+    path = SHARE / 'launch' / f'{name}.launch.py'
+    with (folder / f'{name}.log').open('wb') as log:
+        return subprocess.Popen(
+            [sys.executable, '-c', START, str(path), *arguments],
+            stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
+        )  # fmt: skip
+
+
+def processes(log: Path, node: str) -> list[int]:
+    """Return the process ids that launch has reported for a node, oldest first."""
+    lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
+    marks = [line for line in lines if f'[{node}-' in line and 'started with pid' in line]
+    return [int(line.rsplit('[', 1)[1].rstrip(']')) for line in marks]
+
+
+@pytest.fixture
+def graph() -> Iterator[Graph]:
+    with running_graph() as made:
+        yield made
+
+
+@pytest.mark.timeout(400)
+def test_robot_and_server_come_up_and_a_killed_node_comes_back(
+    tmp_path: Path, graph: Graph
+) -> None:
+    server = start('server', tmp_path, 'namespace:=server_l', 'log_level:=warn')
+    robot = start('robot', tmp_path, 'namespace:=robot_l', 'camera:=false', 'model:=demo:detector')
+    try:
+        names = ['/server_l/remote_inference_node', *(f'/robot_l/{name}' for name in ROBOT_NODES)]
+        for name in names:
+            assert wait_for(lambda name=name: active(graph, name), ACTIVE_WITHIN_S), name
+
+        log = tmp_path / 'robot.log'
+        first = processes(log, 'local_inference_node')
+        assert len(first) == 1
+        os.kill(first[0], signal.SIGKILL)
+        node = '/robot_l/local_inference_node'
+        assert wait_for(lambda: len(processes(log, 'local_inference_node')) == 2, 20)
+        assert wait_for(lambda: active(graph, node), ACTIVE_WITHIN_S)
+        assert not processes(log, 'camera_node')
+    finally:
+        for process in (robot, server):
+            process.send_signal(signal.SIGINT)
+        for process in (robot, server):
+            try:
+                process.wait(30)
+            finally:
+                kill_group(process)
+    assert robot.returncode == 0 and server.returncode == 0
+
+
+def active(graph: Graph, node: str) -> bool:
+    """Tell whether a node answers that it is active."""
+    try:
+        return graph.state(node) == 'active'
+    except AssertionError:  # not there yet, or not again
+        return False
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Leave nothing of a launch behind."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass

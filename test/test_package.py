@@ -1,0 +1,161 @@
+"""The files around the code agree with each other and with the code."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+import re
+import subprocess
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+import yaml
+
+from environment import verify
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = ROOT / 'tools/requirements'
+
+# rosdep keys outside the ROS distribution that exist (rosdep's python.yaml).
+ROSDEP_KEYS = {
+    'python3-matplotlib', 'python3-networkx', 'python3-numpy', 'python3-opencv', 'python3-psutil',
+    'python3-pytest', 'python3-pytest-timeout', 'python3-scipy', 'python3-yaml',
+}  # fmt: skip
+
+
+def manifest() -> ElementTree.Element:
+    return ElementTree.parse(ROOT / 'package.xml').getroot()
+
+
+def dependencies() -> set[str]:
+    return {element.text or '' for element in manifest() if element.tag.endswith('depend')}
+
+
+def imported_packages() -> set[str]:
+    """Return the top-level names that our code imports."""
+    names = set()
+    for path in [*(ROOT / 'dnn_offload').rglob('*.py'), *(ROOT / 'launch').glob('*.py')]:
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.split('.')[0])
+    return names
+
+
+def test_manifest_is_format_3_and_ament_cmake() -> None:
+    root = manifest()
+    assert root.get('format') == '3'
+    assert root.findtext('export/build_type') == 'ament_cmake'
+    assert root.findtext('license') == 'Apache-2.0'
+    assert re.fullmatch(r'\d+\.\d+\.\d+', root.findtext('version') or '')
+
+
+def test_manifest_is_sorted() -> None:
+    for tag in ('depend', 'exec_depend', 'test_depend'):
+        names = [element.text or '' for element in manifest().findall(tag)]
+        assert names == sorted(names)
+
+
+def test_every_ros_package_that_is_imported_is_declared() -> None:
+    ros = {
+        name for name in imported_packages()
+        if name.endswith('_msgs') or name.endswith('_interfaces')
+        or name in ('rclpy', 'cv_bridge', 'launch', 'launch_ros', 'ament_index_python')
+    }  # fmt: skip
+    assert ros <= dependencies()
+
+
+def test_rosdep_keys_exist() -> None:
+    assert {name for name in dependencies() if name.startswith('python3-')} <= ROSDEP_KEYS
+
+
+def test_the_changelog_knows_the_version_or_what_is_coming() -> None:
+    changelog = (ROOT / 'CHANGELOG.rst').read_text(encoding='utf-8')
+    assert manifest().findtext('version') in changelog or 'Forthcoming' in changelog
+
+
+def test_licence_is_whole() -> None:
+    text = (ROOT / 'LICENSE').read_text(encoding='utf-8')
+    assert 'Apache License' in text and 'END OF TERMS AND CONDITIONS' in text
+
+
+@pytest.mark.parametrize('path', sorted(REQUIREMENTS.glob('*.txt')), ids=lambda path: path.name)
+def test_every_requirement_is_pinned_and_has_its_reason(path: Path) -> None:
+    for line in path.read_text(encoding='utf-8').splitlines():
+        if not line or line.startswith('#'):
+            continue
+        requirement = line.split('#')[0].strip()
+        assert re.search(r'==|>=', requirement), line
+        if path.name != 'jazzy.txt':
+            assert '==' in requirement, line
+        if path.name != 'constraints.txt':
+            assert re.search(r'  # \S', line) or re.search(r' # \S', line), line
+
+
+def test_constraints_repeat_no_requirement() -> None:
+    constrained = {name for name, _ in verify.pins(REQUIREMENTS / 'constraints.txt')}
+    for name in ('library', 'ros', 'develop', 'torch', 'torchvision'):
+        required = {pin for pin, _ in verify.pins(REQUIREMENTS / f'{name}.txt')}
+        assert not constrained & required
+
+
+def test_ros_pins_are_jazzy() -> None:
+    pins = dict(verify.pins(REQUIREMENTS / 'ros.txt'))
+    assert pins['ros-rclpy'].startswith('7.1.')  # Kilted is 9.x
+
+
+def test_every_node_module_is_an_executable() -> None:
+    cmake = (ROOT / 'CMakeLists.txt').read_text(encoding='utf-8')
+    for path in (ROOT / 'dnn_offload/nodes').glob('*_node.py'):
+        assert path.stem in cmake
+        assert 'def main(' in path.read_text(encoding='utf-8')
+
+
+def test_messages_document_every_field() -> None:
+    for path in (ROOT / 'msg').glob('*.msg'):
+        for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+            declaration, _, comment = line.partition('#')
+            words = declaration.split()
+            if words and words != ['std_msgs/Header', 'header']:
+                assert comment.strip() or '=' in declaration, f'{path.name}:{number} says nothing'
+
+
+def test_json_yaml_and_xml_files_can_be_read() -> None:
+    layout = json.loads((ROOT / 'config/foxglove_layout.json').read_text(encoding='utf-8'))
+    named = set(re.findall(r'"(\w+!\w+)"', json.dumps(layout['layout'])))
+    assert named == set(layout['configById'])
+    displays = yaml.safe_load((ROOT / 'config/dnn_offload.rviz').read_text(encoding='utf-8'))
+    topics = [display.get('Topic', {}).get('Value') for display in
+              displays['Visualization Manager']['Displays']]  # fmt: skip
+    assert {'plan_marker', 'image_annotated'} <= set(topics)
+    profiles = ElementTree.parse(ROOT / 'config/fastdds.xml').getroot()
+    transports = {
+        element.text for element in profiles.iter() if element.tag.endswith('}type')
+    }
+    assert transports == {'SHM', 'UDPv4'}
+
+
+def test_foxglove_plots_fields_that_exist() -> None:
+    text = (ROOT / 'config/foxglove_layout.json').read_text(encoding='utf-8')
+    messages = {'frame_report': 'FrameReport', 'plan': 'Plan', 'load': 'Load'}
+    for topic, field in re.findall(r'"/robot/(\w+)\.(\w+)"', text):
+        declared = (ROOT / f'msg/{messages[topic]}.msg').read_text(encoding='utf-8')
+        assert re.search(rf'^\S+ {field}\b', declared, re.MULTILINE), f'{topic}.{field}'
+
+
+def test_no_file_of_the_repository_names_this_machine() -> None:
+    done = subprocess.run(
+        ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip('not a git checkout')
+    home = str(Path.home())
+    for name in filter(None, done.stdout.split('\0')):
+        path = ROOT / name
+        if path.suffix in ('.safetensors', '.png', '.mp4') or not path.is_file():
+            continue
+        text = path.read_text(encoding='utf-8', errors='replace')
+        assert str(ROOT) not in text, name
+        assert home == '/' or f'{home}/' not in text, name
