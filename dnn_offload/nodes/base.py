@@ -1,9 +1,9 @@
-"""The common ground of all nodes: lifecycle, parameters, diagnostics, a clean end.
+"""The common ground of all nodes: lifecycle, parameters, diagnostics.
 
 A node of this package derives from ``OffloadNode`` and fills in hooks; everything that rclpy
 leaves to each node (logging failed transitions, checking parameters with a message that names
-the allowed values, starting by itself, reporting to ``/diagnostics``, ending on SIGTERM while
-the context still works) is here, once.
+the allowed values, starting by itself, reporting to ``/diagnostics``) is here, once;
+``process.py`` runs a node and ends it while the context still works.
 """
 
 from __future__ import annotations
@@ -11,34 +11,26 @@ from __future__ import annotations
 from collections.abc import Callable
 import functools
 import os
-import signal
 import socket
-import sys
-import threading
 import time
 import traceback
 from typing import Any, ClassVar, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
     ParameterDescriptor,
     SetParametersResult,
 )
-import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException, ParameterUninitializedException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.exceptions import ParameterUninitializedException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
-from rclpy.task import Future
 from rclpy.timer import Timer
 
-from dnn_offload.errors import ConfigurationError, OffloadError
+from dnn_offload.errors import OffloadError
+from dnn_offload.nodes.descriptors import descriptor_of, PARAMETER_TYPES
 from dnn_offload.nodes.parameters import by_name, COMMON_PARAMETERS, ParameterSpec, Value
 
 OK: bytes = DiagnosticStatus.OK
@@ -46,16 +38,6 @@ WARN: bytes = DiagnosticStatus.WARN
 ERROR: bytes = DiagnosticStatus.ERROR
 
 DIAGNOSTICS_PERIOD_S = 1.0
-_PARAMETER_TYPES = {
-    'bool': Parameter.Type.BOOL,
-    'integer': Parameter.Type.INTEGER,
-    'double': Parameter.Type.DOUBLE,
-    'string': Parameter.Type.STRING,
-    'bool_array': Parameter.Type.BOOL_ARRAY,
-    'integer_array': Parameter.Type.INTEGER_ARRAY,
-    'double_array': Parameter.Type.DOUBLE_ARRAY,
-    'string_array': Parameter.Type.STRING_ARRAY,
-}
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _Callback = TypeVar('_Callback', bound=Callable[..., None])
 
@@ -346,8 +328,8 @@ class OffloadNode(LifecycleNode):
             given = self.declare_parameter(spec.name, default, anything).value
             self.undeclare_parameter(spec.name)
             value = spec.convert(given)
-            descriptor = _descriptor(spec)
-            kind = _PARAMETER_TYPES[spec.type_name]
+            descriptor = descriptor_of(spec)
+            kind = PARAMETER_TYPES[spec.type_name]
             if value == ():
                 self.declare_parameter(spec.name, kind, descriptor, ignore_override=True)
                 self.set_parameters([Parameter(spec.name, kind, [])])
@@ -361,7 +343,7 @@ class OffloadNode(LifecycleNode):
         for parameter in parameters:
             spec = self._specs.get(parameter.name)
             if spec is not None and not spec.read_only:
-                kind = _PARAMETER_TYPES[spec.type_name]
+                kind = PARAMETER_TYPES[spec.type_name]
                 whole_number = (
                     kind == Parameter.Type.DOUBLE and parameter.type_ == Parameter.Type.INTEGER
                 )
@@ -461,106 +443,3 @@ class OffloadNode(LifecycleNode):
 
 def _text(value: object) -> str:
     return f'{value:.6g}' if isinstance(value, float) else str(value)
-
-
-def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
-    """The descriptor that ``ros2 param describe`` and rqt_reconfigure show."""
-    notes = [f'Unit: {spec.unit}.'] if spec.unit else []
-    if spec.choices:
-        notes.append(f'Allowed: {spec.allowed()}.')
-    if spec.at_configure:
-        notes.append('Takes effect at the next configure.')
-    descriptor = ParameterDescriptor(
-        description=spec.description,
-        additional_constraints=' '.join(notes),
-        read_only=spec.read_only,
-    )
-    if spec.minimum is not None and spec.maximum is not None and not spec.is_array:
-        if spec.scalar_type is int:
-            descriptor.integer_range = [
-                IntegerRange(
-                    from_value=int(spec.minimum), to_value=int(spec.maximum), step=int(spec.step)
-                )
-            ]
-        else:
-            descriptor.floating_point_range = [
-                FloatingPointRange(
-                    from_value=float(spec.minimum),
-                    to_value=float(spec.maximum),
-                    step=float(spec.step),
-                )
-            ]
-    return descriptor
-
-
-def main(node_class: Callable[[], OffloadNode], args: list[str] | None = None) -> int:
-    """Run one node until SIGINT or SIGTERM; returns the exit status.
-
-    rclpy's own signal handlers shut the context down first, and then nobody can say good-bye
-    (a server's STOPPING, a robot's BYE). So the signals are taken here, the node is shut down
-    while its publishers work, and the context goes last.
-    """
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    executor = SingleThreadedExecutor()
-    stopped: Future = Future()
-    stop = _wake_on_signals(lambda: stopped.set_result(None))
-    node: OffloadNode | None = None
-    try:
-        node = node_class()
-        executor.add_node(node)
-        executor.spin_until_future_complete(stopped)
-        return 0
-    except (ConfigurationError, ParameterException) as error:
-        print(f'{sys.argv[0]}: {error}', file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    finally:
-        stop()
-        if node is not None and rclpy.ok():
-            _end(node)
-        executor.shutdown(timeout_sec=1.0)
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-
-
-def _end(node: OffloadNode) -> None:
-    """Shut a node down through its state machine, from whatever state it is in."""
-    try:
-        node.trigger_shutdown()
-    except Exception as error:  # already finalized, or in the middle of a transition
-        node.get_logger().debug(f'no shutdown transition: {error}')
-
-
-def _wake_on_signals(callback: Callable[[], None]) -> Callable[[], None]:
-    """Call ``callback`` from a thread at the first SIGINT or SIGTERM; returns an undo function.
-
-    A Python signal handler only runs when the main thread is back in the interpreter, and
-    ``rcl_wait`` is not interrupted; the wake-up file descriptor is written at once.
-    """
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signals = (signal.SIGINT, signal.SIGTERM)
-    caught: list[int] = []
-
-    def on_signal(number: int, frame: object) -> None:
-        caught.append(number)
-        if len(caught) > 1:  # the user insists
-            raise KeyboardInterrupt
-
-    def watch() -> None:
-        if os.read(reader, 1):
-            callback()
-
-    previous = {number: signal.signal(number, on_signal) for number in signals}
-    old_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=watch, name='signals', daemon=True).start()
-
-    def undo() -> None:
-        signal.set_wakeup_fd(old_fd)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        os.close(writer)  # ends the watcher if nothing was caught
-
-    return undo

@@ -20,6 +20,7 @@ from dnn_offload.nodes import base, camera_parameters
 from dnn_offload.nodes.camera_calibration import Calibration, read_calibration
 from dnn_offload.nodes.camera_reader import PictureReader, ReaderState, StampedPicture
 from dnn_offload.nodes.camera_sources import SourceSettings
+from dnn_offload.nodes.process import run
 from dnn_offload.transport import qos
 
 TAKE_TIMEOUT_S = 0.5
@@ -207,7 +208,7 @@ def _bytes_of(pixels: np.ndarray) -> array[int]:
 
 def main() -> None:
     """Entry point of the executable ``camera_node``."""
-    raise SystemExit(base.main(CameraNode))
+    raise SystemExit(run(CameraNode))
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@ from dnn_offload.cost.load import LoadReadings, LoadTracker, MIN_EVIDENCE_MS
 from dnn_offload.msg import FrameReport, Load
 from dnn_offload.nodes import base, load_monitor_parameters
 from dnn_offload.nodes.machine_facts import MachineFacts, MachineReader
+from dnn_offload.nodes.process import run
 
 FACTS_PERIOD_S = 1.0
 STALE_S = 3.0
@@ -181,7 +182,7 @@ class LoadMonitorNode(base.OffloadNode):
 
 def main() -> None:
     """Entry point of the executable ``load_monitor_node``."""
-    raise SystemExit(base.main(LoadMonitorNode))
+    raise SystemExit(run(LoadMonitorNode))
 
 
 if __name__ == '__main__':

@@ -20,12 +20,12 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.graph.fingerprint import distance, TOLERANCE
 from dnn_offload.graph.program import Program
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
-from dnn_offload.nodes import base
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.image_intake import ImageIntake, ImageReader
 from dnn_offload.nodes.local_outputs import frame_report, REPORT_DEPTH, ResultOutput
 from dnn_offload.nodes.local_parameters import NODE, PARAMETERS
 from dnn_offload.nodes.model_preparation import start_preparation
+from dnn_offload.nodes.process import run
 from dnn_offload.runtime.backends.torch_backend import TorchBackend
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.frames import FramePlan, FrameRecord
@@ -325,7 +325,7 @@ class LocalInferenceNode(OffloadNode):
 def main() -> None:
     """Entry point of the executable ``local_inference_node``."""
     cv2.setNumThreads(1)  # a pool of threads per small picture would fight for navigation's cores
-    raise SystemExit(base.main(LocalInferenceNode))
+    raise SystemExit(run(LocalInferenceNode))
 
 
 if __name__ == '__main__':

@@ -15,6 +15,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ProfileError
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, PlanCost, ServerStatus
 from dnn_offload.nodes import base, planner_parameters
+from dnn_offload.nodes.process import run
 from dnn_offload.planning.plan import Candidate
 from dnn_offload.planning.server_book import MAX_SERVERS, ServerReport
 from dnn_offload.planning.session import (
@@ -356,7 +357,7 @@ def _plan_cost(candidate: Candidate) -> PlanCost:
 
 def main() -> None:
     """Entry point of the executable ``partition_planner_node``."""
-    raise SystemExit(base.main(PartitionPlannerNode))
+    raise SystemExit(run(PartitionPlannerNode))
 
 
 if __name__ == '__main__':

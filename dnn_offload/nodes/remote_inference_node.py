@@ -19,9 +19,9 @@ from std_msgs.msg import String
 from dnn_offload.cost.load import LoadTracker, relative
 from dnn_offload.errors import OffloadError
 from dnn_offload.msg import ServerStatus
-from dnn_offload.nodes import base
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.model_preparation import start_preparation
+from dnn_offload.nodes.process import run
 from dnn_offload.nodes.remote_parameters import NODE, PARAMETERS
 from dnn_offload.runtime.admission import Admission
 from dnn_offload.runtime.preparation import Preparation
@@ -284,7 +284,7 @@ class RemoteInferenceNode(OffloadNode):
 
 def main() -> None:
     """Entry point of the executable ``remote_inference_node``."""
-    raise SystemExit(base.main(RemoteInferenceNode))
+    raise SystemExit(run(RemoteInferenceNode))
 
 
 if __name__ == '__main__':

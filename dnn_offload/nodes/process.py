@@ -1,0 +1,91 @@
+"""One node as a process: start, signals, a clean end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import os
+import signal
+import sys
+import threading
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+
+from dnn_offload.errors import ConfigurationError
+from dnn_offload.nodes.base import OffloadNode
+
+
+def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) -> int:
+    """Run one node until SIGINT or SIGTERM; returns the exit status.
+
+    rclpy's own signal handlers shut the context down first, and then nobody can say good-bye
+    (a server's STOPPING, a robot's BYE). So the signals are taken here, the node is shut down
+    while its publishers work, and the context goes last.
+    """
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    executor = SingleThreadedExecutor()
+    stopped: Future = Future()
+    stop = _wake_on_signals(lambda: stopped.set_result(None))
+    node: OffloadNode | None = None
+    try:
+        node = node_class()
+        executor.add_node(node)
+        executor.spin_until_future_complete(stopped)
+        return 0
+    except (ConfigurationError, ParameterException) as error:
+        print(f'{sys.argv[0]}: {error}', file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        stop()
+        if node is not None and rclpy.ok():
+            _end(node)
+        executor.shutdown(timeout_sec=1.0)
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _end(node: OffloadNode) -> None:
+    """Shut a node down through its state machine, from whatever state it is in."""
+    try:
+        node.trigger_shutdown()
+    except Exception as error:  # already finalized, or in the middle of a transition
+        node.get_logger().debug(f'no shutdown transition: {error}')
+
+
+def _wake_on_signals(callback: Callable[[], None]) -> Callable[[], None]:
+    """Call ``callback`` from a thread at the first SIGINT or SIGTERM; returns an undo function.
+
+    A Python signal handler only runs when the main thread is back in the interpreter, and
+    ``rcl_wait`` is not interrupted; the wake-up file descriptor is written at once.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    caught: list[int] = []
+
+    def on_signal(number: int, frame: object) -> None:
+        caught.append(number)
+        if len(caught) > 1:  # the user insists
+            raise KeyboardInterrupt
+
+    def watch() -> None:
+        if os.read(reader, 1):
+            callback()
+
+    previous = {number: signal.signal(number, on_signal) for number in signals}
+    old_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=watch, name='signals', daemon=True).start()
+
+    def undo() -> None:
+        signal.set_wakeup_fd(old_fd)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(writer)  # ends the watcher if nothing was caught
+
+    return undo
