@@ -284,3 +284,26 @@ def _cheapest_ms(at: Conditions, constraints: Constraints) -> float:
 
 def test_candidates_differ_by_key_only_once() -> None:
     assert Candidate(1, 'a', '', 'raw', 's').key != Candidate(1, 'a', '', 'raw', 't').key
+
+
+
+def _jpeg_is_considered(link: LinkState, deadline_ms: float) -> bool:
+    ranked = plan('auto', conditions(link), Constraints(deadline_ms=deadline_ms))
+    assert any(candidate.is_local for candidate in ranked)
+    return any(c.codec == 'jpeg' for c in ranked)
+
+
+def test_auto_leaves_out_what_would_be_rescued_before_its_answer_comes() -> None:
+    (jpeg,) = plan('remote', conditions(SLOW))
+    # The robot rescues one whole network (40 ms) and its decoding before the deadline.
+    needed_ms = jpeg.latency_ms + 40.0 + EDGE.finish_ms
+    assert _jpeg_is_considered(SLOW, needed_ms + 1.0)
+    assert not _jpeg_is_considered(SLOW, needed_ms - 1.0)
+    assert _jpeg_is_considered(SLOW, 0.0), 'no deadline, no limit'
+
+
+def test_an_answer_has_until_the_deadline_where_no_rescue_fits() -> None:
+    (jpeg,) = plan('remote', conditions(FAST))
+    assert jpeg.latency_ms < 38.0
+    assert _jpeg_is_considered(FAST, 38.0), 'a local tail of 40 ms cannot fit anyway'
+    assert not _jpeg_is_considered(FAST, jpeg.latency_ms - 1.0)

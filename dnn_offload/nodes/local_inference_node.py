@@ -262,7 +262,7 @@ class LocalInferenceNode(OffloadNode):
 
     def on_report(self, record: FrameRecord) -> None:
         """Publish the frame's end."""
-        self._reports.publish(frame_report(record))
+        self._reports.publish(frame_report(record, self.setting('deadline_ms')))
         frame_seq, result = self._undrawn
         if frame_seq == record.frame_seq and record.outcome is not Outcome.DROPPED:
             assert self._output is not None

@@ -120,7 +120,7 @@ class ResultOutput:
         return [where, f'{self.rate_hz():.1f} fps, {record.times.latency_ms:.0f} ms']
 
 
-def frame_report(record: FrameRecord) -> FrameReport:
+def frame_report(record: FrameRecord, deadline_ms: float) -> FrameReport:
     """A frame's end as a message; an image that could not be read has an empty header."""
     message = FrameReport()
     if record.token is not None:
@@ -140,6 +140,7 @@ def frame_report(record: FrameRecord) -> FrameReport:
     message.uplink_bytes = record.uplink_bytes
     for name in _COPIED:
         setattr(message, name, float(getattr(record.times, name)))
+    message.deadline_ms = deadline_ms
     message.deadline_met = record.deadline_met and record.outcome is not Outcome.DROPPED
     message.pid = record.pid
     message.compute_tid = record.compute_tid

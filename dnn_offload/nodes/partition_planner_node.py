@@ -197,6 +197,7 @@ class PartitionPlannerNode(base.OffloadNode):
                 head_ms=message.head_ms,
                 head_cpu_ms=message.head_cpu_ms,
                 latency_ms=message.latency_ms,
+                deadline_ms=message.deadline_ms,
             ),
             time.monotonic(),
         )

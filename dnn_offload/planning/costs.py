@@ -138,6 +138,19 @@ def remote_candidates(
     return found
 
 
+def answered_in_time(candidate: Candidate, conditions: Conditions, deadline_ms: float) -> bool:
+    """Whether the answer comes before the robot would rescue the frame.
+
+    The rescue starts at ``deadline - local tail``. Where the tail does not fit behind the head
+    any more, the answer has until the deadline.
+    """
+    load = sane_load(conditions.edge_load)
+    tail_ms = conditions.edge_profile.cuts[candidate.cut_index].tail_ms * load
+    rescue_ms = deadline_ms - tail_ms - candidate.finish_ms
+    fits = rescue_ms > candidate.head_ms + candidate.encode_ms
+    return candidate.latency_ms <= (rescue_ms if fits else deadline_ms)
+
+
 def reprice(candidate: Candidate, conditions: Conditions) -> Candidate:
     """Price a candidate of any strategy under the true conditions.
 

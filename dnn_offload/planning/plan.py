@@ -47,11 +47,13 @@ class Constraints:
             it; 0 = even the picture may leave, 1 = no picture.
         codecs: Codecs that may be used; empty = all that were profiled.
         servers: Servers that may be used; empty = all.
+        deadline_ms: A frame is finished on the robot in time for it; 0 = none.
     """
 
     private_layers: int = 0
     codecs: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
+    deadline_ms: float = 0.0
 
 
 @dataclass(frozen=True)

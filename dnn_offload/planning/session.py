@@ -57,6 +57,7 @@ class FrameEvidence:
         head_ms: Head, or the whole network, on the robot, wall time.
         head_cpu_ms: CPU time in it.
         latency_ms: Acquisition to publication.
+        deadline_ms: Deadline in force at the robot; 0 = none.
     """
 
     plan_id: int
@@ -68,6 +69,7 @@ class FrameEvidence:
     head_ms: float
     head_cpu_ms: float
     latency_ms: float
+    deadline_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ class PlannerSession:
         self._cuts: dict[str, CutProfile] = {}
         self._edge_load = EdgeLoad()
         self._max_uplink_bps = 0.0
+        self._deadline_ms = 0.0
         self._plan_id = 0
         self._cause = ''
         self._switch = ('', False, math.nan)  # reason, urgent, previous_ms
@@ -234,6 +237,7 @@ class PlannerSession:
         profile = self._edge_profile
         if profile is None:
             return False
+        self._deadline_ms = max(frame.deadline_ms, 0.0)
         gone = self._count_unanswered(frame, now_s)
         if not frame.finished:
             return gone
@@ -287,7 +291,9 @@ class PlannerSession:
             servers=survey.usable,
             result_codec=settings.result_codec,
         )
-        constraints = Constraints(settings.private_layers, settings.codecs, settings.servers)
+        constraints = Constraints(
+            settings.private_layers, settings.codecs, settings.servers, self._deadline_ms
+        )
         note = ''
         try:
             ranked = search.plan(settings.strategy, conditions, constraints)
