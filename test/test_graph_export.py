@@ -175,6 +175,7 @@ KINDS = (
     'chunk',
     'transpose',
     'scale',
+    'excite',
     'interpolate',
 )
 
@@ -196,6 +197,7 @@ class RandomDag(nn.Module):
             'norm': lambda: nn.Sequential(nn.Conv2d(c, c, 1), nn.BatchNorm2d(c)),
             'pool': lambda: nn.AvgPool2d(3, 1, 1),
             'cat': lambda: nn.Conv2d(2 * c, c, 1),
+            'excite': lambda: nn.Conv2d(c, c, 1),
         }.get(kind, nn.Identity)()
 
     def forward(self, x):
@@ -203,7 +205,7 @@ class RandomDag(nn.Module):
         used = set()
         for layer, (kind, first, second) in zip(self.layers, self.nodes, strict=True):
             first, second = first % len(values), second % len(values)
-            used.update((first, second) if kind in ('add', 'cat', 'scale') else (first,))
+            used.update((first, second) if kind in ('add', 'cat', 'scale', 'excite') else (first,))
             a, b = values[first], values[second]
             if kind == 'relu':
                 a = a.relu()
@@ -211,6 +213,8 @@ class RandomDag(nn.Module):
                 a = a + b
             elif kind == 'scale':
                 a = a * b.mean((2, 3), keepdim=True).sigmoid()
+            elif kind == 'excite':
+                a = a * layer(b.mean((2, 3), keepdim=True)).relu()
             elif kind == 'cat':
                 a = layer(torch.cat([a, b], 1))
             elif kind == 'chunk':

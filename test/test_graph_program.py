@@ -89,6 +89,7 @@ HOSTILE = {
     'value is a list': ([*CALL, 1], [{'v': ['x']}]),
     'reads the future': ([*CALL, 1], [{'v': 'y'}]),
     'unlisted weight': ([*CALL, 1], [{'w': 'secret'}]),
+    'in_place missing': (CALL, ['aten.relu.default', [], {}, ['a'], '']),
     'defined twice': ([*CALL, 3], ['f']),
     'huge integer': ([*CALL, 1], [1 << 50]),
     'huge list': ([*CALL, 1], [[0] * 5000]),

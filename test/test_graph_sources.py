@@ -44,6 +44,15 @@ def test_random_torchvision_is_seeded_stamped_and_knows_its_classes():
     assert not any(p.requires_grad or p.is_meta for p in one.module.parameters())
 
 
+def test_batch_norms_of_random_networks_have_rounded_variances():
+    one, two = (resolve('torchvision:resnet18', weights='random') for _ in range(2))
+    assert identity_of(one) == identity_of(two)
+    for name, tensor in one.module.state_dict().items():
+        if name.endswith('running_var'):
+            scale = 2.0 ** round(float(tensor.mean().log2()))
+            assert 0.7 < float(tensor.min() / scale) <= float(tensor.max() / scale) < 1.3, name
+
+
 def test_default_sizes_and_their_override():
     assert resolve('torchvision:inception_v3', weights='random').height == 299
     other = resolve(SQUEEZENET, weights='random', input_size=(96, 128))
@@ -52,6 +61,8 @@ def test_default_sizes_and_their_override():
     for size in ((0, 224), (224, 100_000)):
         with pytest.raises(ModelError, match='input size is out of bounds'):
             resolve(SQUEEZENET, weights='random', input_size=size)
+    with pytest.raises(ModelError, match='does not run on a picture of 16x16|cannot export'):
+        export(resolve('torchvision:inception_v3', weights='random', input_size=(16, 16)))
 
 
 def test_constants_that_a_constructor_computes_are_not_lost():

@@ -8,7 +8,8 @@ and gives the fingerprint.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 import hashlib
 import json
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from dnn_offload.graph.cuts import find_cuts
 from dnn_offload.graph.lowering import Draft, lower
 from dnn_offload.graph.operators import base_name, check_allowed, CREATION
 from dnn_offload.graph.program import Argument, Instruction, Program
-from dnn_offload.graph.segment import decode_argument, resolve
+from dnn_offload.graph.segment import decode_argument, IN_PLACE, resolve
 from dnn_offload.graph.weights import describe, Weights
 from dnn_offload.tensors import TensorSpec
 
@@ -210,10 +211,22 @@ def trace(
                 values[name] = result
                 specs[name] = _spec(name, result)
         if not constant and any(name in specs for name in instruction.outputs):
-            kept.append(instruction)
+            kept.append(_mark_in_place(instruction, specs))
     draft.instructions = kept
     draft.outputs = [passes.value_name(renamed.get(n, {'v': n})) for n in draft.outputs]
     return specs, [values[name] for name in draft.outputs]
+
+
+def _mark_in_place(instruction: Instruction, specs: Mapping[str, TensorSpec]) -> Instruction:
+    if instruction.target not in IN_PLACE:
+        return instruction
+    before, after = specs[instruction.args[0]['v']], specs[instruction.outputs[0]]
+    same = (before.dtype, before.shape, before.strides) == (
+        after.dtype,
+        after.shape,
+        after.strides,
+    )
+    return replace(instruction, in_place=same)
 
 
 def _same_tensor(

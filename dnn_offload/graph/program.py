@@ -21,7 +21,7 @@ from dnn_offload.graph.cuts import Cut
 from dnn_offload.graph.operators import check_allowed
 from dnn_offload.tensors import TensorSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PROGRAM_FILE = 'program.json'
 MAX_JSON_BYTES = 16 << 20
 MAX_INSTRUCTIONS = 20_000
@@ -56,6 +56,9 @@ class Instruction:
         args, kwargs: JSON trees; ``{'v': name}`` is a value, ``{'w': name}`` a weight.
         outputs: Names given to the results; '' for a result that nobody uses.
         module: Path of the layer in the original model, for people.
+        in_place: Whether the result lies in memory as the first argument does, so that it may
+            overwrite it where that is dead. With other strides it may not: they decide how the
+            next kernel rounds, and must not depend on where the program is cut.
     """
 
     target: str
@@ -63,6 +66,7 @@ class Instruction:
     kwargs: Mapping[str, Argument]
     outputs: tuple[str, ...]
     module: str = ''
+    in_place: bool = False
 
     def values(self) -> Iterator[str]:
         """Names of the values that are read, with repetitions."""
@@ -169,7 +173,7 @@ class Program:
                 [w.name, w.dtype, list(w.shape), int(w.channels_last)] for w in self.weights
             ],
             'instructions': [
-                [i.target, list(i.args), dict(i.kwargs), list(i.outputs), i.module]
+                [i.target, list(i.args), dict(i.kwargs), list(i.outputs), i.module, i.in_place]
                 for i in self.instructions
             ],
             'cuts': [cut.to_json() for cut in self.cuts],
@@ -316,7 +320,7 @@ def _check_argument(tree: Argument, depth: int = 0) -> None:
 
 
 def _read_instruction(item: Any) -> Instruction:
-    target, args, kwargs, outputs, module = item
+    target, args, kwargs, outputs, module, in_place = item
     check_allowed(str(target))
     if not isinstance(args, list) or len(args) > 64 or len(kwargs) > 16 or len(outputs) > 512:
         raise ValueError('instruction is out of bounds')
@@ -324,7 +328,9 @@ def _read_instruction(item: Any) -> Instruction:
         _check_argument(tree)
     if not all(name == '' or _NAME.match(name) for name in outputs):
         raise ValueError('a value has an impossible name')
-    return Instruction(str(target), tuple(args), dict(kwargs), tuple(outputs), str(module)[:200])
+    return Instruction(
+        str(target), tuple(args), dict(kwargs), tuple(outputs), str(module)[:200], bool(in_place)
+    )
 
 
 def _read_weight(item: Any) -> WeightSpec:

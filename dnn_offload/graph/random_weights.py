@@ -2,6 +2,8 @@
 
 The values come from numpy's PCG64 (bit for bit the same everywhere), scaled by the number of
 inputs of each layer, so that activations neither vanish nor overflow through the network.
+Where batch norms are, their variances are set to what one picture shows, rounded to powers of
+two: exact enough for the scale, and too coarse for the rounding of another machine to matter.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ import zlib
 
 import numpy as np
 import torch
+
+from dnn_offload.errors import ModelError
+from dnn_offload.graph.fingerprint import seeded_picture
 
 STAMP = 'random weights'
 
@@ -33,6 +38,45 @@ def fill(module: torch.nn.Module, *, seed: int = 0) -> None:
             elif name in ('running_mean', 'running_var'):
                 values = _values(f'{path}.{name}', tuple(buffer.shape), name, seed)
                 layer._buffers[name] = values.to(buffer.dtype)
+
+
+def calibrate(module: torch.nn.Module, height: int, width: int) -> None:
+    """Set the variances of batch norms from one picture, so that residual sums stay in scale.
+
+    Args:
+        module: In eval mode, filled by ``fill``; takes (1, 3, height, width) float32.
+        height: Input height in pixels.
+        width: Input width in pixels.
+
+    Raises:
+        ModelError: The model cannot run on a picture of this size.
+    """
+    norms = [layer for layer in module.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    if not norms:
+        return
+    seen: set[torch.nn.Module] = set()
+
+    def measure(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        variance = float(inputs[0].var()) if inputs[0].numel() > 1 else 0.0
+        if layer in seen or not variance > 0.0 or not math.isfinite(variance):
+            return
+        seen.add(layer)
+        statistics = layer.running_var
+        assert isinstance(statistics, torch.Tensor)
+        statistics.mul_(2.0 ** round(math.log2(variance)))
+
+    hooks = [layer.register_forward_pre_hook(measure) for layer in norms]
+    picture = torch.from_numpy(seeded_picture(height, width)).permute(0, 3, 1, 2)
+    try:
+        with torch.no_grad():
+            module((picture.float() - 127.5) / 64.0)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f'the model does not run on a picture of {height}x{width}: {error}'
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _values(path: str, shape: tuple[int, ...], name: str, seed: int) -> torch.Tensor:

@@ -24,7 +24,7 @@ from dnn_offload.graph.program import Argument, Program
 from dnn_offload.tensors import TensorSpec
 
 # Activations that may overwrite their input, and what makes a tensor with memory of its own.
-_IN_PLACE = frozenset(
+IN_PLACE = frozenset(
     f'aten.{name}.default'
     for name in ('relu', 'hardtanh', 'hardswish', 'hardsigmoid', 'silu', 'leaky_relu', 'sigmoid')
 )
@@ -290,7 +290,7 @@ class Segment:
             instruction = program.instructions[position]
             if instruction.target in _FRESH:
                 fresh.update(instruction.outputs)
-            elif instruction.target in _IN_PLACE:
+            elif instruction.in_place and instruction.target in IN_PLACE:
                 source = instruction.args[0].get('v', '')
                 if source in fresh and readers[source] == 1:
                     name = instruction.target.split('.')[1]

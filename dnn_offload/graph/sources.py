@@ -97,6 +97,8 @@ def resolve(
     for parameter in loaded.module.parameters():
         parameter.requires_grad_(False)
     loaded.module.eval()
+    if loaded.stamp == random_weights.STAMP:
+        random_weights.calibrate(loaded.module, height, width)
     mode = 'letterbox' if loaded.task == 'detection' else 'center_crop'
     return replace(
         loaded,
