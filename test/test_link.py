@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from dnn_offload.cost.link import DOWNLINK, LOST, UPLINK, LinkDefaults, LinkEstimator
+from dnn_offload.cost.link import DOWNLINK, LinkDefaults, LinkEstimator, LOST, UPLINK
 from dnn_offload.cost.link_state import LinkState
 from dnn_offload.cost.transfer_fit import MAX_ALPHA_MS, MAX_BPS, MIN_BPS
 from dnn_offload.errors import ConfigurationError

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dnn_offload.cost import load_sources
-from dnn_offload.cost.load import LOAD_SOURCES, LoadReadings, LoadTracker, combine, relative
+from dnn_offload.cost.load import combine, LOAD_SOURCES, LoadReadings, LoadTracker, relative
 from dnn_offload.cost.load_factors import (
     OwnLoadAverage,
     ProbeFactor,

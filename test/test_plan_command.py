@@ -79,7 +79,9 @@ def test_other_models_are_refused(
     assert 'different models' in capsys.readouterr().err.replace('\n', ' ')
 
 
-@pytest.mark.parametrize('option', [['--load', '0'], ['--uplink-bps', 'nan'], ['--queue-ms', '-1']])
+@pytest.mark.parametrize(
+    'option', [['--load', '0'], ['--uplink-bps', 'nan'], ['--queue-ms', '-1']]
+)
 def test_impossible_numbers_are_refused(profiles: list[str], option: list[str]) -> None:
     with pytest.raises(SystemExit):
         parse([*profiles, *option])

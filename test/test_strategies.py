@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 import math
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import pytest
 
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
@@ -18,7 +19,7 @@ from dnn_offload.planning.plan import (
     LinkState,
     ServerState,
 )
-from dnn_offload.planning.search import STRATEGIES, plan
+from dnn_offload.planning.search import plan, STRATEGIES
 from dnn_offload.simulate.made_up import made_up_profile
 
 EDGE = made_up_profile(cuts=12, whole_ms=40.0)

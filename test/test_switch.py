@@ -80,8 +80,16 @@ def test_interrupted_gain_starts_again() -> None:
 def test_gain_in_ms_and_percent(here_ms: float, there_ms: float, worth_it: bool) -> None:
     clock = Clock()
     clock.tick(local(here_ms))
-    switched = [clock.tick(local(here_ms), remote(there_ms)).switched for _ in range(5)]
+    switched = [clock.tick(local(here_ms), remote(there_ms)).switched for _ in range(35)]
     assert any(switched) == worth_it
+
+
+@pytest.mark.parametrize('gain_ms, ticks', [(50.0, 3), (20.0, 3), (15.0, 6), (11.0, 30)])
+def test_smaller_gain_must_last_longer(gain_ms: float, ticks: int) -> None:
+    clock = Clock()
+    clock.tick(local(100.0))
+    switched = [clock.tick(local(100.0), remote(100.0 - gain_ms)).switched for _ in range(40)]
+    assert switched.index(True) == ticks - 1
 
 
 def test_rivals_that_take_turns_count_together() -> None:
@@ -203,6 +211,26 @@ def test_false_promises_are_learned() -> None:
             times.append(clock.now_s)
     assert len(times) < 16                       # 500 without the memory
     assert sum(t > 60.0 for t in times) < 12
+
+
+def test_disagreement_of_sources_is_learned_when_a_place_is_left() -> None:
+    """The robot costs 60; from outside it looks like 40: one look is enough."""
+    clock = Clock()
+    here = clock.tick(local(60.0)).candidate
+    for _ in range(1500):
+        here = clock.tick(local(60.0 if here.is_local else 40.0), remote(50.0)).candidate
+    assert clock.switches == 2
+    assert not here.is_local
+
+
+def test_real_change_is_not_mistaken_for_disagreement() -> None:
+    clock = Clock()
+    clock.tick(local(120.0))
+    for _ in range(60):
+        clock.tick(local(120.0), remote(50.0))
+    for _ in range(4):
+        decision = clock.tick(local(40.0), remote(50.0 + 10.0))
+    assert decision.candidate.is_local
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from dnn_offload.planning.plan import (
     LinkState,
     ServerState,
 )
-from dnn_offload.planning.search import DEFAULT_STRATEGY, STRATEGIES, plan
+from dnn_offload.planning.search import DEFAULT_STRATEGY, plan, STRATEGIES
 
 _STAGES = (
     ('head', 'head_ms'),

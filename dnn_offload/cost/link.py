@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import math
 
 from dnn_offload.cost.link_state import LinkState
-from dnn_offload.cost.transfer_fit import TransferFit, line
+from dnn_offload.cost.transfer_fit import line, TransferFit
 from dnn_offload.errors import ConfigurationError
 
 UPLINK = 0     # LinkSample.kind

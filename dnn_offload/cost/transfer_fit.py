@@ -14,19 +14,25 @@ MAX_BPS = 1e11     # 100 Gbit/s
 MAX_ALPHA_MS = 10e3
 
 BURST_BYTES = 32768        # payloads below this may fit into a burst (radio, queue, tbf)
-MAX_SAMPLES = 32           # kept of either size class
-HALF_LIFE_S = 4.0          # of a sample's weight, counted from the newest of its size class
+MAX_SAMPLES = 64           # kept of either size class
+HALF_LIFE_S = 8.0          # of a sample's weight, counted from the newest of its size class
+HALF_LIFE_SAMPLES = 24     # where samples are rare, the weight halves over so many instead
 CLASS_HALF_LIFE_S = 30.0   # of a size class's weight that gets no samples any more
 FRESH_S = 10.0             # without samples for this long, the estimate starts to fade
 FADE_S = 20.0              # half-life of its return to the prior then
 NOISE_RATIO = 0.1          # expected scatter of a transfer, as a share
 NOISE_MS = 0.2             # and as a constant
-HUBER = 1.5                # residuals beyond so many scatters count linearly only
+HUBER = 1.0                # residuals beyond so many scatters count linearly only
 SMALL_SHARE = 0.5          # of the largest payload; below it a fast sample may be a burst
+BURST_RESIDUAL = 2.5       # scatters below the line that look like a burst
 BURST_WEIGHT = 0.3
+LIVE_WEIGHT = 0.02         # of the heaviest sample; lighter ones do not count as largest
 PROBE_WEIGHT = 0.5         # probes count less than the frames that we really want to predict
-BIG_CHANGE = (3, 2.0)      # samples in a row, ratio to the prediction
-SMALL_CHANGE = (5, 1.35)
+# A change of the link: samples in a row, over at least so long [s], all off by this ratio.
+# Three stragglers in quick succession are common on Wi-Fi, hence four unless they are spread.
+CHANGES = ((3, 0.5, 2.0), (4, 0.0, 2.0), (5, 0.0, 1.35))
+FIT_EVERY = 4              # samples at the latest; sooner when the estimate is asked for
+CONVERGED = 1e-3           # relative change of the slope that ends the iteration
 
 
 Floats = NDArray[np.float64]
@@ -68,22 +74,27 @@ class TransferFit:
         # know the rate. Each sample: time [s], bytes, duration [ms], weight.
         self._small: deque[_Sample] = deque(maxlen=MAX_SAMPLES)
         self._large: deque[_Sample] = deque(maxlen=MAX_SAMPLES)
-        self._recent: deque[tuple[float, _Sample]] = deque(maxlen=SMALL_CHANGE[0])
+        self._recent: deque[tuple[float, _Sample]] = deque(maxlen=CHANGES[-1][0])
         self._newest_s = -math.inf
         self._evidence = 0.0
+        self._unfitted = 0
+        self._largest = 0.0
 
     def add(self, nbytes: int, duration_ms: float, now_s: float, *, probe: bool = False) -> None:
         """Take one transfer; times before the newest sample are taken as now."""
         now_s = max(now_s, self._newest_s)
         sample = (now_s, float(nbytes), duration_ms, PROBE_WEIGHT if probe else 1.0)
         if self._small or self._large:
+            if self._unfitted >= FIT_EVERY:
+                self._fit()
             self._watch_for_change(sample)
         self._newest_s = now_s
         (self._small if nbytes < BURST_BYTES else self._large).append(sample)
-        self._fit()
+        self._unfitted += 1
 
     def line(self, now_s: float) -> Line:
         """The estimate now; fades to the prior when no sample has come for long."""
+        self._refresh()
         fresh = self.freshness(now_s)
         if fresh >= 1.0:
             return self._line
@@ -93,6 +104,7 @@ class TransferFit:
 
     def confidence(self, now_s: float) -> float:
         """0 = assumed .. 1 = many agreeing samples, lately."""
+        self._refresh()
         return self._evidence * self.freshness(now_s)
 
     def freshness(self, now_s: float) -> float:
@@ -102,18 +114,23 @@ class TransferFit:
         idle_s = now_s - self._newest_s - FRESH_S
         return 1.0 if idle_s <= 0.0 else 0.5 ** (idle_s / FADE_S)
 
+    def _refresh(self) -> None:
+        if self._unfitted:
+            self._fit()
+
     def _watch_for_change(self, sample: _Sample) -> None:
         """Forget what is older than a run of samples that all deviate the same way."""
         _, nbytes, ms, _ = sample
-        largest = max(other[1] for other in (*self._small, *self._large))
         ratio = (ms + NOISE_MS) / (self._line.ms(nbytes) + NOISE_MS)
-        if ratio < 1.0 and nbytes < SMALL_SHARE * largest:
-            return  # a burst, or nearly all alpha: tells nothing about the rate
+        if ratio < 1.0 and nbytes < SMALL_SHARE * self._largest:
+            ratio = 1.0  # a burst, or nearly all alpha: no sign of a faster link
         self._recent.append((ratio, sample))
-        for run, factor in (BIG_CHANGE, SMALL_CHANGE):
+        for run, span_s, factor in CHANGES:
             last = list(self._recent)[-run:]
             ratios = [r for r, _ in last]
-            if len(last) == run and (min(ratios) > factor or max(ratios) < 1.0 / factor):
+            if len(last) < run or sample[0] - last[0][1][0] < span_s:
+                continue
+            if min(ratios) > factor or max(ratios) < 1.0 / factor:
                 self._small.clear()
                 self._large.clear()
                 self._recent.clear()
@@ -123,22 +140,27 @@ class TransferFit:
 
     def _fit(self) -> None:
         """Iteratively re-weighted least squares with weak priors on both parameters."""
+        self._unfitted = 0
         table = np.array([*self._small, *self._large])  # (samples, 4)
         nbytes, ms = table[:, 1], table[:, 2]
-        weight = table[:, 3] * 0.5 ** (self._ages() / HALF_LIFE_S)
-        small = nbytes < SMALL_SHARE * nbytes.max()
-        alpha, slope = self._first_guess(nbytes, ms, weight, small)
-        alpha_0, slope_0 = self.prior.alpha_ms, slope
+        weight = table[:, 3] * 0.5 ** self._half_lives()
+        self._largest = float(nbytes[weight >= LIVE_WEIGHT * weight.max()].max())
+        small = nbytes < SMALL_SHARE * self._largest
+        alpha_0, slope_0 = self._first_guess(nbytes, ms, weight, small)
+        # The last line is the better start for the iteration, unless it was far off.
+        near = 0.8 < self._line.ms_per_byte / slope_0 < 1.25
+        alpha, slope = self._line if near else (alpha_0, slope_0)
         # Precision of the priors: alpha within its own size, the slope within its own size.
         alpha_p = 1.0 / (alpha_0 + 0.5) ** 2
         slope_p = 1.0 / slope_0**2
-        for _ in range(6):
+        for _ in range(8):
+            before = slope
             expected = alpha + slope * nbytes
             scatter = NOISE_RATIO * expected + NOISE_MS
             residual = (ms - expected) / scatter
             size = np.maximum(np.abs(residual), HUBER)
             used = weight * HUBER / size
-            used = np.where(small & (residual < 0.0), BURST_WEIGHT * used, used)
+            used = np.where(small & (residual < -BURST_RESIDUAL), BURST_WEIGHT * used, used)
             w = used / scatter**2
             s_w, s_n = w.sum() + alpha_p, (w * nbytes).sum()
             s_nn = (w * nbytes * nbytes).sum() + slope_p
@@ -149,20 +171,24 @@ class TransferFit:
             if alpha < 0.0:
                 alpha = 0.0
             alpha, slope = _bounded(alpha, (s_ny - alpha * s_n) / s_nn)
+            if abs(slope - before) < CONVERGED * before:
+                break
         self._line = Line(float(alpha), float(slope))
         expected = alpha + slope * nbytes
         error = float(np.average(np.abs(ms - expected) / expected, weights=used + 1e-12))
         count = float(used.sum())
         self._evidence = count / (count + 2.0) / (1.0 + (error / 0.5) ** 2)
 
-    def _ages(self) -> Floats:
-        """Effective age of each sample [s], (samples,)."""
+    def _half_lives(self) -> Floats:
+        """Age of each sample in half-lives of its weight, (samples,)."""
         parts = []
         for samples in (self._small, self._large):
             if samples:
                 newest_s = samples[-1][0]
-                silent_s = (self._newest_s - newest_s) * HALF_LIFE_S / CLASS_HALF_LIFE_S
-                parts.append(silent_s + newest_s - np.array([sample[0] for sample in samples]))
+                age_s = newest_s - np.array([sample[0] for sample in samples])
+                rank = np.arange(len(samples) - 1, -1, -1)
+                halved = np.minimum(age_s / HALF_LIFE_S, rank / HALF_LIFE_SAMPLES)
+                parts.append(halved + (self._newest_s - newest_s) / CLASS_HALF_LIFE_S)
         return np.concatenate(parts)
 
     def _first_guess(

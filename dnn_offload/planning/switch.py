@@ -4,11 +4,14 @@ The policy is fed at every planner tick with the ranked candidates *under the co
 now* and answers with the plan to run. It guards against the three ways in which a planner
 oscillates under constant conditions:
 
-- noise: a gain counts only above ``min_gain_ms`` and ``min_gain_ratio``, and only after
-  ``hold_ticks`` ticks in a row;
+- noise: a gain counts only above what is demanded (``min_gain_ms``, ``min_gain_ratio``), and
+  only when it lasts: twice the demanded gain for ``hold_ticks`` ticks, a smaller one for
+  longer (a one-sided cumulative sum of the excess, as in change detection);
 - estimates that depend on what runs (a robot that computes reads its load elsewhere than
   one that does not; a link that is used is measured otherwise than one that is probed):
-  each return to a plan that was left shortly before raises the gain demanded next time;
+  the price of what does not run is corrected by what was learned when it was left
+  (``promises.py``), and each return to a plan that was left shortly before raises the gain
+  demanded next time;
 - a server that dies again and again: each death doubles the wait before it is trusted.
 """
 
@@ -20,8 +23,7 @@ import math
 
 from dnn_offload.errors import ConfigurationError, PlanningError
 from dnn_offload.planning.plan import Candidate
-
-Key = tuple[str, str, str]
+from dnn_offload.planning.promises import Key, Promises
 
 FORGET_RETURNS_S = 300.0   # half-life of the memory of returns
 QUICK_RETURN_S = 10.0      # a return after less than this counts in full
@@ -66,9 +68,11 @@ class _Memory:
     current: Candidate | None = None
     current_since_s: float = 0.0
     better_ticks: int = 0
+    excess: float = 0.0
     left_at_s: dict[Key, float] = field(default_factory=dict)
     returns: float = 0.0
     returns_at_s: float = 0.0
+    promises: Promises = field(default_factory=Promises)
 
 
 class SwitchPolicy:
@@ -77,7 +81,8 @@ class SwitchPolicy:
     Args:
         min_gain_ms: Least predicted gain worth a switch [ms].
         min_gain_ratio: The same as a share of the current plan's latency.
-        hold_ticks: Ticks in a row for which the gain must last.
+        hold_ticks: Ticks for which twice the least gain must last; a gain of 1.5 times the
+            least must last twice as long, one of 1.1 times ten times as long.
         first_backoff_s: Wait after a server's first death, once it is ready again [s].
         max_backoff_s: Longest such wait [s].
         stable_s: A server that stays for this long, once trusted, is trusted as new [s].
@@ -185,39 +190,62 @@ class SwitchPolicy:
             return self._switch(
                 best, now_s, f'{why}: {_name(best)}, {best.latency_ms:.1f} ms', urgent=True
             )
-        return self._weigh(now_priced, best, now_s)
+        watched = self._memory.promises.watched
+        price = next((c.latency_ms for c in usable if c.key == watched), None)
+        self._memory.promises.observe(price, now_s)
+        return self._weigh(now_priced, usable, now_s)
 
-    def _weigh(self, old: Candidate, best: Candidate, now_s: float) -> Decision:
-        """Switch to ``best`` if its gain is large enough and has lasted."""
+    def _weigh(self, old: Candidate, usable: Sequence[Candidate], now_s: float) -> Decision:
+        """Switch to the best if its gain is large enough and has lasted."""
         memory = self._memory
         memory.current = old
-        gain_ms = old.latency_ms - best.latency_ms
+        best, best_ms = self._best_as_corrected(old, usable, now_s)
+        gain_ms = old.latency_ms - best_ms
         caution = self._caution(now_s)
-        needed_ms = caution * max(self.min_gain_ms, self.min_gain_ratio * old.latency_ms)
+        needed_ms = max(self.min_gain_ms, self.min_gain_ratio * old.latency_ms, 1e-3) * caution
         # Caution must not demand the impossible.
         needed_ms = min(needed_ms, max(MAX_NEEDED * old.latency_ms, self.min_gain_ms))
         numbers = (
-            f'{_name(old)} {old.latency_ms:.1f} ms, {_name(best)} {best.latency_ms:.1f} ms '
+            f'{_name(old)} {old.latency_ms:.1f} ms, {_name(best)} {best_ms:.1f} ms '
             f'(gain {gain_ms:.1f} ms, needed {needed_ms:.1f} ms'
         )
-        if best.key == old.key or gain_ms < needed_ms:
-            memory.better_ticks = 0
+        if best.key == old.key or gain_ms <= 0.0:
+            memory.better_ticks, memory.excess = 0, 0.0
+        else:
+            memory.excess = max(memory.excess + min(gain_ms / needed_ms - 1.0, 1.0), 0.0)
+            memory.better_ticks = memory.better_ticks + 1 if memory.excess > 0.0 else 0
+        if memory.excess < self.hold_ticks - 1e-9:
+            waited = 100.0 * memory.excess / self.hold_ticks
             return Decision(
-                old, False, f'kept: {numbers})'[:REASON_CHARS], previous_ms=old.latency_ms
-            )
-        memory.better_ticks += 1
-        if memory.better_ticks < self.hold_ticks:
-            held = f', for {memory.better_ticks} of {self.hold_ticks} ticks)'
-            return Decision(
-                old, False, f'waiting: {numbers}{held}'[:REASON_CHARS], previous_ms=old.latency_ms
+                old,
+                False,
+                f'kept: {numbers}, sure to {waited:.0f} %)'[:REASON_CHARS],
+                previous_ms=old.latency_ms,
             )
         self._count_return(best.key, now_s)
+        memory.promises.leave(old.key, old.latency_ms, best.server, now_s)
         return self._switch(
             best,
             now_s,
             f'faster: {numbers}, for {memory.better_ticks} ticks)',
             previous_ms=old.latency_ms,
         )
+
+    def _best_as_corrected(
+        self, old: Candidate, usable: Sequence[Candidate], now_s: float
+    ) -> tuple[Candidate, float]:
+        """The best plan and its price [ms], what-if prices corrected by what was learned."""
+        best, best_ms = old, old.latency_ms
+        seen: set[str] = set()
+        for candidate in usable:  # best first, so the first of each place is its best
+            place = candidate.server
+            if place in seen:
+                continue
+            seen.add(place)
+            factor = self._memory.promises.correction(place, old.server, now_s)
+            if candidate.latency_ms * factor < best_ms:
+                best, best_ms = candidate, candidate.latency_ms * factor
+        return best, best_ms
 
     def _switch(
         self,
@@ -229,11 +257,11 @@ class SwitchPolicy:
         previous_ms: float = math.nan,
     ) -> Decision:
         memory = self._memory
-        if memory.current is not None:
+        if memory.current is not None and not urgent:
             memory.left_at_s[memory.current.key] = now_s
         memory.current = best
         memory.current_since_s = now_s
-        memory.better_ticks = 0
+        memory.better_ticks, memory.excess = 0, 0.0
         return Decision(best, True, reason[:REASON_CHARS], urgent, previous_ms)
 
     def _caution(self, now_s: float) -> float:

@@ -16,7 +16,7 @@ every strategy. The server's load is not: the paper scales the robot only.
 
 from __future__ import annotations
 
-from dnn_offload.planning.costs import RAW, local_candidate, remote_candidates
+from dnn_offload.planning.costs import local_candidate, RAW, remote_candidates
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 
 

@@ -12,7 +12,7 @@ layer j, B: measured uplink, K: the datacenter's load. Here the load is ``load_f
 
 from __future__ import annotations
 
-from dnn_offload.planning.costs import RAW, local_candidate, remote_candidates
+from dnn_offload.planning.costs import local_candidate, RAW, remote_candidates
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 
 

@@ -1,0 +1,80 @@
+"""How far the price of a plan that does not run can be trusted: learned at each switch.
+
+A plan that runs is priced from its own frames, one that does not from what-if sources (a CPU
+probe, a link probe), which read a little differently. Seen from either side the other looks
+better, and the planner goes back and forth though nothing changes. What the sources disagree
+by shows whenever a place (the robot, or a server) is left: the last price of the plan while
+it ran, over its prices in the moments after. That ratio corrects the price of the place
+while it does not run. Until it is known, the worst is assumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+import math
+
+Key = tuple[str, str, str]
+
+SETTLE_S = 2.0         # readings after a switch still contain what was before: not looked at
+OBSERVE_S = 2.0        # then looked at for so long
+ASSUMED_RATIO = 1.5    # of the place just left, until its ratio is known
+LARGEST_RATIO = 2.5    # more than this is a change of the world and teaches nothing
+HALF_LIFE_S = 1800.0   # of a correction
+
+
+@dataclass
+class _Left:
+    """A plan that was left, until its what-if price is known."""
+
+    key: Key
+    running_ms: float
+    left_s: float
+    what_if_ms: list[float] = field(default_factory=list)
+
+
+class Promises:
+    """Corrections of what-if prices, by place; the server in a key is the place, '' the robot."""
+
+    def __init__(self) -> None:
+        self._left: _Left | None = None
+        self._learned: dict[str, tuple[float, float]] = {}  # place -> log ratio, learned at
+
+    @property
+    def watched(self) -> Key | None:
+        """The plan whose what-if price is wanted now."""
+        return self._left.key if self._left is not None else None
+
+    def leave(self, key: Key, running_ms: float, to_place: str, now_s: float) -> None:
+        """A plan that ran is left for another; ``running_ms`` was its price while it ran."""
+        self._left = None
+        if key[2] != to_place and running_ms > 0.0:
+            self._left = _Left(key, running_ms, now_s)
+
+    def observe(self, price_ms: float | None, now_s: float) -> None:
+        """Take the watched plan's price of a tick; None: it is not possible any more."""
+        left = self._left
+        if left is None:
+            return
+        if price_ms is None or price_ms <= 0.0:
+            self._left = None
+            return
+        since_s = now_s - left.left_s
+        if since_s >= SETTLE_S:
+            left.what_if_ms.append(price_ms)
+        if since_s < SETTLE_S + OBSERVE_S:
+            return
+        ratio = left.running_ms * len(left.what_if_ms) / sum(left.what_if_ms)
+        if 1.0 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
+            self._learned[left.key[2]] = (math.log(ratio), now_s)
+        self._left = None
+
+    def correction(self, place: str, running_place: str, now_s: float) -> float:
+        """Factor on the price of a plan at ``place`` while ``running_place`` runs."""
+        if place == running_place:
+            return 1.0
+        if self._left is not None and self._left.key[2] == place:
+            return ASSUMED_RATIO
+        if place not in self._learned:
+            return 1.0
+        log_ratio, at_s = self._learned[place]
+        return math.exp(log_ratio * math.pow(0.5, (now_s - at_s) / HALF_LIFE_S))

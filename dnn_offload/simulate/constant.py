@@ -1,0 +1,100 @@
+"""An hour in which nothing changes but the noise: the planner must settle and stay.
+
+The conditions are the worst for it: all-local and the best remote plan cost the same, and
+the sources that price what does not run disagree with those that price what does, in either
+direction. Run ``python -m dnn_offload.simulate.constant``; prints one line per scenario and
+exits non-zero when the planner went back and forth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+import sys
+
+from dnn_offload.cost.profile import Profile
+from dnn_offload.planning.plan import Conditions, LinkState, ServerState
+from dnn_offload.planning.search import plan
+from dnn_offload.simulate.closed_loop import constant, run, Sensors, Trace, World
+from dnn_offload.simulate.made_up import made_up_profile
+
+HOUR_S = 3600.0
+SETTLE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Constant conditions.
+
+    Attributes:
+        name: For people.
+        load_over_tie: The robot's load over that at which all-local and remote cost the same.
+        sensors: How the truth is seen.
+    """
+
+    name: str
+    load_over_tie: float
+    sensors: Sensors
+
+
+def _sensors(probe_bias: float, probe_link_bias: float) -> Sensors:
+    return Sensors(probe_bias=probe_bias, probe_link_bias=probe_link_bias, cpu_growth=1.0)
+
+
+SCENARIOS = tuple(
+    Scenario(f'{where}, what does not run looks {how}', ratio, _sensors(*biases))
+    for where, ratio in (('tie', 1.0), ('robot 7 % faster', 0.93), ('server 7 % faster', 1.07))
+    for how, biases in (
+        ('10 % too fast', (0.9, 0.9)),
+        ('right', (1.0, 1.0)),
+        ('10 % too slow', (1.1, 1.1)),
+    )
+)
+WORLD = World(uplink_bps=2e6)
+
+
+def profiles() -> tuple[Profile, Profile]:
+    """The two machines of all scenarios: the server is five times as fast."""
+    return made_up_profile(cuts=12), made_up_profile(cuts=12, speed=5.0)
+
+
+def tie_load(edge: Profile, server: Profile, world: World = WORLD) -> float:
+    """The robot's load at which all-local and the best remote plan cost the same."""
+    low, high = 0.01, 100.0
+    link = LinkState(world.alpha_ms, world.uplink_bps, world.alpha_ms, world.downlink_bps)
+    state = ServerState('s', server, link, world.server_load, world.queue_ms)
+    for _ in range(50):
+        middle = (low * high) ** 0.5
+        if plan('auto', Conditions(edge, middle, 1.0, (state,)))[0].is_local:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def simulate(scenario: Scenario, seconds: float = HOUR_S, *, seed: int = 0) -> Trace:
+    """One scenario, from the planner's start on."""
+    edge, server = profiles()
+    load = scenario.load_over_tie * tie_load(edge, server)
+    world = replace(WORLD, edge_load=load)
+    return run(edge, server, constant(world), seconds, sensors=scenario.sensors, seed=seed)
+
+
+def main() -> int:
+    """Run all scenarios; 0 when none went back and forth."""
+    returns = 0
+    for scenario in SCENARIOS:
+        trace = simulate(scenario)
+        late = trace.switches_after(SETTLE_S)
+        returns += trace.returns_after(SETTLE_S)
+        print(
+            f'{scenario.name:56} {len(late)} changes of plan after {SETTLE_S:g} s, '
+            f'{100 * trace.regret(SETTLE_S):.1f} % slower than the best'
+        )
+        for switch in late[:5]:
+            print(f'    {switch.at_s:7.1f} s {switch.reason}')
+    print(f'returns to a plan that had been left: {returns} in {len(SCENARIOS)} hours')
+    return 0 if returns == 0 else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
