@@ -92,6 +92,7 @@ HOSTILE = {
     'in_place missing': (CALL, ['aten.relu.default', [], {}, ['a'], '']),
     'defined twice': ([*CALL, 3], ['f']),
     'huge integer': ([*CALL, 1], [1 << 50]),
+    'monstrous integer': ([*CALL, 1], [1 << 80]),
     'huge list': ([*CALL, 1], [[0] * 5000]),
     'deep list': ([*CALL, 1], [[[[[[[[0]]]]]]]]),
     'long text': ([*CALL, 1], ['a' * 65]),

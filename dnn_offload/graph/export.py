@@ -19,10 +19,11 @@ import torch
 
 from dnn_offload.errors import CutError, ModelError, OffloadError
 from dnn_offload.graph import fingerprint, passes
+from dnn_offload.graph.arguments import Argument
 from dnn_offload.graph.cuts import find_cuts
 from dnn_offload.graph.lowering import Draft, lower
 from dnn_offload.graph.operators import base_name, check_allowed, CREATION
-from dnn_offload.graph.program import Argument, Instruction, Program
+from dnn_offload.graph.program import Instruction, Program
 from dnn_offload.graph.segment import decode_argument, IN_PLACE, resolve
 from dnn_offload.graph.weights import describe, Weights
 from dnn_offload.tensors import TensorSpec

@@ -13,8 +13,9 @@ from torch.export.exported_program import ExportedProgram
 from torch.fx import Node
 
 from dnn_offload.errors import ModelError
+from dnn_offload.graph.arguments import Argument
 from dnn_offload.graph.operators import ALLOWED, CREATION
-from dnn_offload.graph.program import Argument, Instruction
+from dnn_offload.graph.program import Instruction
 
 
 @dataclass

@@ -12,9 +12,10 @@ from dataclasses import replace
 import torch
 
 from dnn_offload.errors import ModelError
+from dnn_offload.graph.arguments import Argument
 from dnn_offload.graph.lowering import Draft
 from dnn_offload.graph.operators import base_name, CREATION
-from dnn_offload.graph.program import Argument, Instruction
+from dnn_offload.graph.program import Instruction
 from dnn_offload.graph.weights import lay_out
 from dnn_offload.tensors import TensorSpec
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 import json
-import math
 import os
 from pathlib import Path
-import re
 from typing import Any
 
 from dnn_offload.errors import CutError, ModelError
+from dnn_offload.graph.arguments import Argument, check_argument, NAME, names_in, TAGS
 from dnn_offload.graph.cuts import Cut
 from dnn_offload.graph.operators import check_allowed
 from dnn_offload.tensors import TensorSpec
@@ -26,25 +25,8 @@ PROGRAM_FILE = 'program.json'
 MAX_JSON_BYTES = 16 << 20
 MAX_INSTRUCTIONS = 20_000
 MAX_WEIGHTS = 20_000
-MAX_LIST = 4096
-MAX_DEPTH = 6
-MAX_INT = 1 << 40
 MAX_FINGERPRINT = 256
 MAX_CLASSES = 100_000
-
-_NAME = re.compile(r'[A-Za-z0-9_.]{1,200}\Z')
-_TAGS: dict[str, frozenset[str]] = {
-    'dtype': frozenset(
-        'bool uint8 int8 int16 int32 int64 float16 float32 float64 bfloat16'.split()
-    ),
-    'memory_format': frozenset('contiguous_format channels_last preserve_format'.split()),
-    'layout': frozenset(['strided']),
-    'device': frozenset(['cpu']),
-    'float': frozenset(['inf', '-inf', 'nan']),
-}
-
-# An argument: None, bool, int, float, str, {'v': value}, {'w': weight}, {tag: word}, or a list.
-Argument = Any
 
 
 @dataclass(frozen=True)
@@ -78,7 +60,7 @@ class Instruction:
 
     def _references(self, tag: str) -> Iterator[str]:
         for tree in (*self.args, *self.kwargs.values()):
-            yield from _walk(tree, tag)
+            yield from names_in(tree, tag)
 
 
 @dataclass(frozen=True)
@@ -281,52 +263,14 @@ class Program:
                     )
 
 
-def _walk(tree: Argument, tag: str) -> Iterator[str]:
-    if isinstance(tree, dict):
-        if tag in tree:
-            yield tree[tag]
-    elif isinstance(tree, (list, tuple)):
-        for item in tree:
-            yield from _walk(item, tag)
-
-
-def _check_argument(tree: Argument, depth: int = 0) -> None:
-    """Raise ValueError unless ``tree`` is an argument as the module describes it."""
-    if depth > MAX_DEPTH:
-        raise ValueError('argument is nested too deeply')
-    if isinstance(tree, list):
-        if len(tree) > MAX_LIST:
-            raise ValueError(f'argument has {len(tree)} elements')
-        for item in tree:
-            _check_argument(item, depth + 1)
-    elif isinstance(tree, dict):
-        if len(tree) != 1:
-            raise ValueError(f'argument is not understood: {str(tree)[:100]}')
-        ((tag, word),) = tree.items()
-        known = _NAME.match(word) if tag in ('v', 'w') else word in _TAGS.get(tag, ())
-        if not known:
-            raise ValueError(f'argument is not understood: {str(tree)[:100]}')
-    elif isinstance(tree, int):
-        if abs(tree) > MAX_INT and abs(tree) < (1 << 63) - 1:
-            raise ValueError(f'integer {tree} is out of bounds')
-    elif isinstance(tree, float):
-        if not math.isfinite(tree):
-            raise ValueError('number is not finite')
-    elif isinstance(tree, str):
-        if len(tree) > 64:
-            raise ValueError('text argument is too long')
-    elif tree is not None:
-        raise ValueError(f'argument is not understood: {str(tree)[:100]}')
-
-
 def _read_instruction(item: Any) -> Instruction:
     target, args, kwargs, outputs, module, in_place = item
     check_allowed(str(target))
     if not isinstance(args, list) or len(args) > 64 or len(kwargs) > 16 or len(outputs) > 512:
         raise ValueError('instruction is out of bounds')
     for tree in (*args, *kwargs.values()):
-        _check_argument(tree)
-    if not all(name == '' or _NAME.match(name) for name in outputs):
+        check_argument(tree)
+    if not all(name == '' or NAME.match(name) for name in outputs):
         raise ValueError('a value has an impossible name')
     return Instruction(
         str(target), tuple(args), dict(kwargs), tuple(outputs), str(module)[:200], bool(in_place)
@@ -335,6 +279,6 @@ def _read_instruction(item: Any) -> Instruction:
 
 def _read_weight(item: Any) -> WeightSpec:
     name, dtype, shape, channels_last = item
-    if not _NAME.match(name) or dtype not in _TAGS['dtype'] or len(shape) > 8:
+    if not NAME.match(name) or dtype not in TAGS['dtype'] or len(shape) > 8:
         raise ValueError(f'weight is not understood: {str(item)[:100]}')
     return WeightSpec(name, dtype, tuple(int(extent) for extent in shape), bool(channels_last))

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 
 from dnn_offload.errors import CutError, ModelError
+from dnn_offload.graph.arguments import Argument
 from dnn_offload.graph.operators import check_allowed
-from dnn_offload.graph.program import Argument, Program
+from dnn_offload.graph.program import Program
 from dnn_offload.tensors import TensorSpec
 
 # Activations that may overwrite their input, and what makes a tensor with memory of its own.

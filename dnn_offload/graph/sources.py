@@ -9,51 +9,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 import importlib
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 import torch
 
 from dnn_offload.errors import ModelError
 from dnn_offload.graph import random_weights
-from dnn_offload.graph.torchvision_compat import import_torchvision
+from dnn_offload.graph.loaded_model import assign, is_file, LoadedModel, read_state
+from dnn_offload.graph.torchvision_source import load_torchvision
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 MIN_SIZE, MAX_SIZE = 16, 4096
 FORMS = 'torchvision:NAME, demo:detector, python:pkg.mod:factory, file:model.pt2'
-_NORM_BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A torch model ready to be exported.
-
-    Attributes:
-        source: The source string.
-        module: Takes a normalised float picture (1, 3, H, W); in eval mode, on the CPU.
-        height, width: Input size in pixels.
-        mean, std: Normalisation of RGB in 0..1.
-        preprocess: Keyword arguments of ``vision.preprocess.PreprocessSpec``.
-        task: ``classification`` or ``detection``.
-        class_names: Index to name; may be empty.
-        stamp: '' or what a viewer must know, e.g. ``random weights``.
-    """
-
-    source: str
-    module: torch.nn.Module
-    height: int
-    width: int
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    preprocess: dict[str, Any] = field(default_factory=dict)
-    task: str = 'classification'
-    class_names: tuple[str, ...] = ()
-    stamp: str = ''
 
 
 def resolve(
@@ -124,105 +92,6 @@ def _check_normalisation(loaded: LoadedModel) -> None:
             'mean and std must be three numbers each, std positive',
             given=f'{loaded.mean}, {loaded.std}',
         )
-
-
-# --- torchvision ------------------------------------------------------------------------------
-
-
-def _load_torchvision(name: str, weights: str, input_size: tuple[int, int] | None) -> LoadedModel:
-    models = import_torchvision().models
-    try:
-        builder = models.get_model_builder(name)
-    except ValueError as error:
-        raise ModelError(
-            'torchvision has no such model',
-            given=name,
-            allowed=', '.join(models.list_models(module=models)[:100]),
-        ) from error
-    if name not in models.list_models(module=models):
-        raise ModelError(
-            'this torchvision model is not a classification network',
-            given=name,
-            hint='wrap it in a factory that returns plain tensors: python:pkg.mod:factory',
-        )
-    options: dict[str, Any] = {}
-    if name in ('inception_v3', 'googlenet'):
-        # Their own input transform only undoes ImageNet's normalisation; ours does without.
-        options = {'aux_logits': False, 'transform_input': False, 'init_weights': False}
-    module = _build(lambda: builder(weights=None, **options))
-    enum = models.get_model_weights(builder)
-    stamp = ''
-    if weights == 'random':
-        random_weights.fill(module)
-        stamp = random_weights.STAMP
-    elif _is_file(weights):
-        _assign(module, _read_safetensors(weights), weights)
-    else:
-        _assign(module, _download(enum, weights, name), f'torchvision weights {weights}')
-    meta = next(iter(enum)).meta if len(enum) else {}
-    size = _own_size(enum, weights)
-    halved = bool(options)
-    return LoadedModel(
-        source='',
-        module=module,
-        height=size,
-        width=size,
-        mean=(0.5, 0.5, 0.5) if halved else IMAGENET_MEAN,
-        std=(0.5, 0.5, 0.5) if halved else IMAGENET_STD,
-        class_names=tuple(meta.get('categories', ())),
-        stamp=stamp,
-    )
-
-
-def _own_size(enum: Any, weights: str) -> int:
-    """Crop size of the weights' own transform; of the first weights where none are named."""
-    members = list(enum)
-    member = next((m for m in members if m.name == weights), members[0] if members else None)
-    if weights == 'DEFAULT' and members:
-        member = enum.DEFAULT
-    if member is None:
-        return 224
-    return int(member.transforms().crop_size[0])
-
-
-def _build(factory: Callable[[], torch.nn.Module]) -> torch.nn.Module:
-    """Build without filling the weights twice: on the meta device where that is safe.
-
-    It is not where the constructor computes constants, which would be lost.
-    """
-    try:
-        with torch.device('meta'):
-            module = factory()
-    except (NotImplementedError, RuntimeError):
-        return factory()
-    names = {name.rsplit('.', 1)[-1] for name, _ in module.named_buffers()}
-    return module if names <= set(_NORM_BUFFERS) else factory()
-
-
-def _download(enum: Any, weights: str, name: str) -> dict[str, torch.Tensor]:
-    names = [member.name for member in enum]
-    if weights != 'DEFAULT' and weights not in names:
-        raise ModelError(
-            f'torchvision has no such weights for {name}',
-            given=weights,
-            allowed=', '.join(['DEFAULT', *names, 'random', 'a path of a .safetensors file']),
-        )
-    member = enum.DEFAULT if weights == 'DEFAULT' else enum[weights]
-    try:
-        state: dict[str, torch.Tensor] = member.get_state_dict(
-            progress=False, check_hash=True, weights_only=True, map_location='cpu'
-        )
-    except (OSError, RuntimeError, EOFError) as error:
-        raise ModelError(
-            f'the weights of {name} cannot be downloaded from {member.url} ({error})',
-            hint='connect to the internet once, or give a .safetensors file as weights, or '
-            "weights 'random' to try the rest",
-        ) from error
-    # The heads that only training uses are not built.
-    return {k: v for k, v in state.items() if not k.startswith(('AuxLogits.', 'aux1.', 'aux2.'))}
-
-
-# --- our own detector, factories, files -------------------------------------------------------
 
 
 def _load_demo(name: str, weights: str, input_size: tuple[int, int] | None) -> LoadedModel:
@@ -304,18 +173,11 @@ def _load_file(name: str, weights: str, input_size: tuple[int, int] | None) -> L
 
 
 _LOADERS: dict[str, Callable[[str, str, tuple[int, int] | None], LoadedModel]] = {
-    'torchvision': _load_torchvision,
+    'torchvision': load_torchvision,
     'demo': _load_demo,
     'python': _load_python,
     'file': _load_file,
 }
-
-
-# --- weights ----------------------------------------------------------------------------------
-
-
-def _is_file(weights: str) -> bool:
-    return weights.endswith('.safetensors') or '/' in weights
 
 
 def _other_weights(loaded: LoadedModel, weights: str) -> LoadedModel:
@@ -325,48 +187,11 @@ def _other_weights(loaded: LoadedModel, weights: str) -> LoadedModel:
     if weights == 'random':
         random_weights.fill(loaded.module)
         return replace(loaded, stamp=random_weights.STAMP)
-    if _is_file(weights):
-        _assign(loaded.module, _read_safetensors(weights), weights)
+    if is_file(weights):
+        assign(loaded.module, read_state(weights), weights)
         return loaded
     raise ModelError(
         'weights are not understood',
         given=weights,
         allowed="DEFAULT (the model's own), random, or a path of a .safetensors file",
     )
-
-
-def _read_safetensors(path: str) -> dict[str, torch.Tensor]:
-    if not path.endswith('.safetensors'):
-        raise ModelError(
-            'weights are read from .safetensors files only: others may execute code',
-            given=path,
-            hint='convert once: safetensors.torch.save_file(state_dict, "x.safetensors")',
-        )
-    try:
-        return load_file(path, device='cpu')
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f'weights {path} cannot be read: {error}') from error
-
-
-def _assign(module: torch.nn.Module, state: dict[str, torch.Tensor], origin: str) -> None:
-    """Give the module its weights, all of them, or say by name which one does not fit."""
-    expected = module.state_dict()
-    for name, tensor in expected.items():
-        if name.endswith('num_batches_tracked'):
-            state.setdefault(name, torch.zeros((), dtype=torch.int64))
-        elif name not in state:
-            raise ModelError(f'weights lack {name!r}', given=origin)
-        if state[name].shape != tensor.shape:
-            raise ModelError(
-                f'weight {name!r} has another shape',
-                given=f'{tuple(state[name].shape)} in {origin}',
-                allowed=str(tuple(tensor.shape)),
-            )
-        if state[name].dtype != tensor.dtype:
-            state[name] = state[name].to(tensor.dtype)
-    surplus = sorted(set(state) - set(expected))
-    if surplus:
-        raise ModelError(
-            f'weights hold {surplus[0]!r}, which the model does not have', given=origin
-        )
-    module.load_state_dict(state, strict=True, assign=True)

@@ -1,0 +1,85 @@
+"""A torch model with all that belongs to it, before export; and putting weights into one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+import torch
+
+from dnn_offload.errors import ModelError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A torch model ready to be exported.
+
+    Attributes:
+        source: The source string.
+        module: Takes a normalised float picture (1, 3, H, W); in eval mode, on the CPU.
+        height, width: Input size in pixels.
+        mean, std: Normalisation of RGB in 0..1.
+        preprocess: Keyword arguments of ``vision.preprocess.PreprocessSpec``.
+        task: ``classification`` or ``detection``.
+        class_names: Index to name; may be empty.
+        stamp: '' or what a viewer must know, e.g. ``random weights``.
+    """
+
+    source: str
+    module: torch.nn.Module
+    height: int
+    width: int
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    preprocess: dict[str, Any] = field(default_factory=dict)
+    task: str = 'classification'
+    class_names: tuple[str, ...] = ()
+    stamp: str = ''
+
+
+def is_file(weights: str) -> bool:
+    """Whether ``weights`` is a path rather than the name of some weights."""
+    return weights.endswith('.safetensors') or '/' in weights
+
+
+def read_state(path: str) -> dict[str, torch.Tensor]:
+    """Read a ``.safetensors`` file; raises ModelError for anything else."""
+    if not path.endswith('.safetensors'):
+        raise ModelError(
+            'weights are read from .safetensors files only: others may execute code',
+            given=path,
+            hint='convert once: safetensors.torch.save_file(state_dict, "x.safetensors")',
+        )
+    try:
+        return load_file(path, device='cpu')
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f'weights {path} cannot be read: {error}') from error
+
+
+def assign(module: torch.nn.Module, state: dict[str, torch.Tensor], origin: str) -> None:
+    """Give the module its weights, all of them, or say by name which one does not fit."""
+    expected = module.state_dict()
+    for name, tensor in expected.items():
+        if name.endswith('num_batches_tracked'):
+            state.setdefault(name, torch.zeros((), dtype=torch.int64))
+        elif name not in state:
+            raise ModelError(f'weights lack {name!r}', given=origin)
+        if state[name].shape != tensor.shape:
+            raise ModelError(
+                f'weight {name!r} has another shape',
+                given=f'{tuple(state[name].shape)} in {origin}',
+                allowed=str(tuple(tensor.shape)),
+            )
+        if state[name].dtype != tensor.dtype:
+            state[name] = state[name].to(tensor.dtype)
+    surplus = sorted(set(state) - set(expected))
+    if surplus:
+        raise ModelError(
+            f'weights hold {surplus[0]!r}, which the model does not have', given=origin
+        )
+    module.load_state_dict(state, strict=True, assign=True)
