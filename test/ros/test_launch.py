@@ -18,7 +18,7 @@ pytest.importorskip(
     reason='launch_ros is not installed: it comes with ROS 2 from apt and is not on PyPI',
 )
 
-from launch import LaunchDescription, LaunchService
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
@@ -69,12 +69,6 @@ def test_every_argument_is_declared_and_described(name: str, expected: set[str])
         assert argument.default_value is not None
 
 
-def test_a_bad_choice_is_refused() -> None:
-    service = LaunchService(argv=['log_level:=loud'])
-    service.include_launch_description(description('server'))
-    assert service.run() != 0
-
-
 def start(name: str, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """Start a launch file in a process of its own, as ros2 launch does."""
     path = SHARE / 'launch' / f'{name}.launch.py'
@@ -90,6 +84,15 @@ def processes(log: Path, node: str) -> list[int]:
     lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
     marks = [line for line in lines if f'[{node}-' in line and 'started with pid' in line]
     return [int(line.rsplit('[', 1)[1].rstrip(']')) for line in marks]
+
+
+def test_a_bad_choice_is_refused(tmp_path: Path) -> None:
+    process = start('server', tmp_path, 'log_level:=loud')
+    try:
+        assert process.wait(30) != 0
+    finally:
+        kill_group(process)
+    assert "['debug', 'info'" in (tmp_path / 'server.log').read_text(encoding='utf-8')
 
 
 @pytest.fixture
