@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+import contextlib
 import os
 from pathlib import Path
 
@@ -24,3 +26,18 @@ def prepare_environment(domain: int) -> None:
         'OMP_WAIT_POLICY': 'PASSIVE',
     }.items():
         os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def changed_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables, and put back what was there."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -23,6 +23,7 @@ class Fleet:
         model: Model source of all inference nodes.
         cache_dir: Cache shared by all.
         common: Further parameters of robot and server inference nodes.
+        networks: ROS namespace to the network namespace of its nodes; ours for all others.
     """
 
     def __init__(
@@ -31,9 +32,11 @@ class Fleet:
         model: str = 'demo:detector',
         cache_dir: Path = Path('~/.cache/dnn_offload'),
         common: Mapping[str, object] | None = None,
+        networks: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
+        self._networks = dict(networks or {})
         self._prefix = Path(get_package_prefix('dnn_offload'))
         self._shared: dict[str, object] = {
             'model': model, 'cache_dir': str(cache_dir.expanduser()), **(common or {}),
@@ -70,6 +73,7 @@ class Fleet:
         process = node_process(
             self._prefix, node, namespace, parameters,
             cores=cores or frozenset(os.sched_getaffinity(0)), log_dir=self.folder,
+            network=self._networks.get(namespace, ''),
         )
         self.nodes[f'{namespace}/{node}'] = process
         process.start()

@@ -50,6 +50,7 @@ class NodeProcess:
         cores: Cores that it may use.
         log_path: Where its output goes, appended over restarts.
         nice: Scheduling niceness.
+        network: Network namespace to run in; '' = ours.
     """
 
     name: str
@@ -57,6 +58,7 @@ class NodeProcess:
     cores: frozenset[int]
     log_path: Path
     nice: int = 0
+    network: str = ''
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
@@ -64,6 +66,8 @@ class NodeProcess:
         if self.running:
             return
         cores, nice = self.cores, self.nice
+        # `ip` replaces itself by the node, so that the process started is the node.
+        within = ['ip', 'netns', 'exec', self.network] if self.network else []
         libc = ctypes.CDLL(None, use_errno=True)
 
         def prepare() -> None:
@@ -74,7 +78,7 @@ class NodeProcess:
         with self.log_path.open('ab') as log:
             try:
                 self.process = subprocess.Popen(
-                    list(self.command), stdin=subprocess.DEVNULL, stdout=log,
+                    [*within, *self.command], stdin=subprocess.DEVNULL, stdout=log,
                     stderr=subprocess.STDOUT, preexec_fn=prepare, start_new_session=True,
                 )
             except OSError as error:
@@ -140,6 +144,7 @@ def node_process(
     cores: frozenset[int],
     log_dir: Path,
     remappings: Mapping[str, str] | None = None,
+    network: str = '',
 ) -> NodeProcess:
     """Describe a node of this package.
 
@@ -151,6 +156,7 @@ def node_process(
         cores: Cores that it may use.
         log_dir: Folder of its log, named after namespace and node.
         remappings: Topic to topic.
+        network: Network namespace to run in; '' = ours.
     """
     program = prefix / 'lib' / 'dnn_offload' / name
     command = [str(program), '--ros-args', '-r', f'__ns:={namespace}']
@@ -160,7 +166,7 @@ def node_process(
         command += ['-p', f'{key}:={_yaml(value)}']
     log_dir.mkdir(parents=True, exist_ok=True)
     log_path = log_dir / f'{namespace.strip("/").replace("/", "_")}_{name}.log'
-    return NodeProcess(name, command, cores, log_path)
+    return NodeProcess(name, command, cores, log_path, network=network)
 
 
 def _yaml(value: object) -> str:

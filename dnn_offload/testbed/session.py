@@ -15,7 +15,9 @@ import rclpy
 
 from dnn_offload.errors import OffloadError
 from dnn_offload.report.records import FrameRow
+from dnn_offload.testbed.environment import changed_environment
 from dnn_offload.testbed.fleet import Fleet, RENDEZVOUS
+from dnn_offload.testbed.network import Network
 from dnn_offload.testbed.processes import share_cores
 from dnn_offload.testbed.recorder import Recorder, wait_until
 
@@ -47,6 +49,8 @@ class Session:
         server: Further parameters of remote_inference_node; None = no server.
         strategy: Strategy of the planner; '' = no planner, see ``Recorder.publish_plan``.
         common: Parameters of both inference nodes.
+        network: A link between robot and server, made already; none by default. The calling
+            thread, and so the recorder, is then at the robot's end while the block lasts.
     """
 
     def __init__(
@@ -59,22 +63,32 @@ class Session:
         server: Mapping[str, object] | None = None,
         strategy: str = 'auto',
         common: Mapping[str, object] | None = None,
+        network: Network | None = None,
     ) -> None:
         self.folder = folder
         self.cores = share_cores(frozenset(os.sched_getaffinity(0)))
-        self.fleet = Fleet(folder / 'logs', model, common=common)
+        networks = {} if network is None else {
+            ROBOT: network.robot.namespace, SERVER: network.server.namespace,
+        }
+        self.fleet = Fleet(folder / 'logs', model, common=common, networks=networks)
         self._rate_hz = rate_hz
         self._robot = dict(robot or {})
         self._server = None if server is None else dict(server)
         self._strategy = strategy
+        self._network = network
         self._stack = ExitStack()
         self.recorder: Recorder
         self.inference_started_s = 0.0  # wall clock
 
     def __enter__(self) -> Session:
-        rclpy.init()
-        self._stack.callback(rclpy.try_shutdown)
         try:
+            if self._network is not None:
+                self._stack.enter_context(self._network.inside(self._network.robot))
+                self._stack.enter_context(
+                    changed_environment({'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET'})
+                )
+            rclpy.init()
+            self._stack.callback(rclpy.try_shutdown)
             self.recorder = Recorder(ROBOT, RENDEZVOUS, lambda _: None, annotated=False)
             self._stack.callback(self.recorder.close)
             self._stack.enter_context(self.fleet)
