@@ -1,0 +1,182 @@
+"""Robot and server in two network namespaces, over a link that is shaped, and goes down.
+
+Everything runs as in ``test_stream.py``, but not one byte between robot and server may take
+another way than the link: its counters are compared with what the robot says that it sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+import statistics
+
+import pytest
+
+from dnn_offload.demo.verdict import accounting_failures
+from dnn_offload.report.records import FrameRow
+from dnn_offload.testbed.network import Network, why_no_network
+from dnn_offload.testbed.recorder import wait_until
+from dnn_offload.testbed.session import Session
+
+if why_no_network():
+    pytest.skip(f'no shaped link: {why_no_network()}', allow_module_level=True)
+
+LINK_BPS = 10e6
+SLOW_BPS = 1e6
+DEADLINE_MS = 600.0
+ENOUGH = 10            # results that show that a plan serves
+WAIT_S = 30.0          # for things that take a few seconds where nobody else computes
+
+
+@pytest.fixture(scope='module')
+def network() -> Iterator[Network]:
+    with Network(LINK_BPS, LINK_BPS) as running:
+        yield running
+
+
+@pytest.fixture(scope='module')
+def session(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """No planner: the tests say what to run."""
+    with Session(
+        tmp_path_factory.mktemp('link'), rate_hz=10.0, strategy='', server={}, network=network,
+        robot={'deadline_ms': DEADLINE_MS, 'gil_monitor': True},
+    ) as running:
+        yield running
+        network.shape(LINK_BPS, LINK_BPS)
+        running.finish()
+        _check_accounts(running)
+
+
+def _check_accounts(session: Session) -> None:
+    recorder = session.recorder
+    assert accounting_failures(recorder.rows, list(recorder.counters.values())) == []
+
+
+def _use(session: Session, cut_index: int, codec: str) -> int:
+    profile = session.recorder.profile
+    assert profile is not None
+    cut_id = profile.cuts[cut_index].cut_id
+    return session.recorder.publish_plan(profile.model_identity, cut_id, codec, 'edge_server')
+
+
+def _remote(rows: list[FrameRow]) -> list[FrameRow]:
+    return [row for row in rows if row.outcome == 'remote']
+
+
+def _wait_for_remote(session: Session, since: int, count: int = ENOUGH) -> list[FrameRow]:
+    """The frames that the server has answered since row ``since``, at least ``count``."""
+    rows = session.recorder.rows
+
+    def found() -> bool:
+        session.fleet.check()
+        return len(_remote(rows[since:])) >= count
+
+    assert wait_until(found, WAIT_S), (
+        Counter(row.outcome for row in rows[since:]), rows[-3:], _log(session),
+    )
+    return _remote(rows[since:])
+
+
+def _log(session: Session) -> str:
+    return session.fleet.nodes['/robot/local_inference_node'].last_lines(15)
+
+
+def test_frames_cross_the_link_and_the_planner_knows_its_rate(
+    network: Network, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with Session(
+        tmp_path_factory.mktemp('planned'), strategy='remote', server={}, network=network
+    ) as session:
+        recorder = session.recorder
+        _wait_for_remote(session, 0)
+        before, first = network.sent_bytes(network.robot), len(recorder.rows)
+        estimates: list[float] = []
+
+        def enough() -> bool:
+            session.fleet.check()
+            plan = recorder.latest.plan
+            if plan is not None and plan.link_confidence > 0.5:
+                estimates.append(plan.uplink_bps)
+            return len(estimates) >= ENOUGH
+
+        assert wait_until(enough, WAIT_S, 0.5), (recorder.latest.plan, _log(session))
+        sent = network.sent_bytes(network.robot) - before
+        rows = recorder.rows[first:]
+        carried = sum(row.uplink_bytes for row in _remote(rows))
+        known_bps = statistics.median(estimates)
+        print(
+            f'\n{LINK_BPS / 1e6:.0f} Mbit/s: {Counter(row.outcome for row in rows)}, median '
+            f'{statistics.median(row.latency_ms for row in _remote(rows)):.0f} ms with '
+            f'{statistics.median(row.uplink_bytes for row in _remote(rows)):.0f} bytes up; '
+            f'estimate {known_bps / 1e6:.2f} '
+            f'({min(estimates) / 1e6:.2f} to {max(estimates) / 1e6:.2f}) Mbit/s; '
+            f'{carried} bytes of frames, {sent} bytes on the link'
+        )
+        assert carried > 0
+        assert sent > carried, 'frames took another way than the link'
+        assert known_bps == pytest.approx(LINK_BPS, rel=0.3)
+        session.finish()
+        _check_accounts(session)
+
+
+def test_the_link_goes_down_and_comes_back(session: Session, network: Network) -> None:
+    _use(session, 0, 'jpeg')
+    recorder = session.recorder
+    _wait_for_remote(session, len(recorder.rows))
+    first, down_s = len(recorder.rows), recorder.now_s()
+    network.set_link(False)
+
+    def local_again() -> bool:
+        session.fleet.check()
+        return len([row for row in recorder.rows[first:] if row.outcome == 'local']) >= ENOUGH
+
+    try:
+        assert wait_until(local_again, WAIT_S), (recorder.rows[-3:], _log(session))
+        session.collect(2.0)
+    finally:
+        network.set_link(True)
+    up_s, at_up = recorder.now_s(), len(recorder.rows)
+    outage = recorder.rows[first:at_up]
+    _wait_for_remote(session, at_up)
+    back_s = _remote(recorder.rows[at_up:])[0].time_s - up_s
+    results = [row for row in outage if row.has_result and row.time_s > down_s]
+    gaps = [b.time_s - a.time_s for a, b in zip(results, results[1:], strict=False)]
+    print(
+        f'\ndown for {up_s - down_s:.1f} s: {Counter(row.outcome for row in outage)}, '
+        f'{Counter(row.drop_reason for row in outage if row.drop_reason)}; longest gap '
+        f'{max(gaps):.2f} s, latest result {max(row.latency_ms for row in results):.0f} ms; '
+        f'remote again {back_s:.1f} s after'
+    )
+    assert not [row for row in outage if row.has_result and not row.deadline_met]
+    assert not [row for row in outage if row.drop_reason in ('cannot_rescue', 'error')]
+
+
+def test_a_slow_link_with_big_tensors(session: Session, network: Network) -> None:
+    """A server is found, and frames served, over 1 Mbit/s; tensors of seconds harm nothing."""
+    recorder = session.recorder
+    profile = recorder.profile
+    assert profile is not None
+    session.kill_server()
+    network.shape(SLOW_BPS, SLOW_BPS)
+    start_s = recorder.now_s()
+    session.start_server()
+    _use(session, 0, 'jpeg')
+    _wait_for_remote(session, len(recorder.rows), 3)
+    found_s = recorder.now_s() - start_s
+    biggest = max(profile.cuts[1:-1], key=lambda cut: cut.frontier_bytes)
+    recorder.take_gil_longest_ms()
+    plan_id, first = _use(session, biggest.index, 'raw'), len(recorder.rows)
+    rows = [row for row in session.collect(8.0) if row.plan_id == plan_id]
+    held_ms = recorder.take_gil_longest_ms()
+    outcomes = Counter(row.outcome for row in rows)
+    print(
+        f'\n{SLOW_BPS / 1e6:.0f} Mbit/s: served {found_s:.1f} s after the start of the server; '
+        f'cut {biggest.index}, {biggest.frontier_bytes} bytes: {outcomes}, '
+        f'{Counter(row.drop_reason for row in recorder.rows[first:] if row.drop_reason)}; '
+        f'lock held at most {held_ms:.0f} ms'
+    )
+    results = [row for row in rows if row.has_result]
+    assert len(results) > ENOUGH, (outcomes, _log(session))
+    assert not [row for row in rows if row.drop_reason == 'error']
+    assert held_ms > 0.0, 'the lock was not watched'
+    assert held_ms < 500.0, 'a publish() held the lock'  # unpaced: 998 ms
