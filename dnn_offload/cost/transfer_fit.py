@@ -1,4 +1,17 @@
-"""Robust, forgetting fit of one direction of a link: ``ms = alpha + slope * bytes``."""
+"""Robust, forgetting fit of one direction of a link: ``ms = alpha + slope * bytes``.
+
+Iteratively re-weighted least squares over recent samples:
+
+- weights halve with age, Huber weights keep single outliers from counting;
+- ``alpha`` is held near its prior as far as the payload sizes do not tell it from the rate
+  (payloads all alike: alpha stays, the rate moves; payloads that are nearly all alpha: the
+  rate stays);
+- small samples far below the line count little: they fit into the burst of a radio or a
+  queue and pass at wire speed. They have a memory of their own, so that many of them never
+  crowd out the few large ones that know the rate;
+- a run of samples that are all off the same way means that the link has changed: everything
+  older is forgotten.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,158 @@
+"""What each load source says against the true slow-down of inference-like work.
+
+Starts busy processes (plain and niced), measures how much longer 9 ms of CPU time take at
+10 Hz, and reads the sources: while
+that runs (``schedstat``, ``auto``) and after it has stopped (``probe``,
+``procs_running``, ``auto``), which is the what-if question. Give it a quiet machine.
+
+Run: ``python benchmarks/load_sources.py [--seconds 6] [--cores 2]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+import contextlib
+import math
+import os
+import select
+import statistics
+import subprocess
+import sys
+import time
+
+from dnn_offload.cost.load import LoadReadings, LoadTracker
+
+WORK_MS = 9.0
+FRAME_S = 0.1
+SOURCES = ('schedstat', 'probe', 'procs_running', 'psi', 'loadavg_own_removed')
+
+
+class Worker:
+    """A process that computes like a small network at 10 Hz until it is stopped.
+
+    A process, not a thread: the probe must meet it in the scheduler, not at Python's lock.
+    """
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, '--work'],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # it says when it is ready
+
+    @property
+    def pid(self) -> int:
+        """Its process id, and that of its only thread."""
+        return self._process.pid
+
+    def stop(self) -> float:
+        """Stop it; mean wall time of its frames [ms]."""
+        answer, _ = self._process.communicate('stop\n')
+        return float(answer)
+
+
+def work() -> None:
+    """What the worker process does."""
+    rounds = _rounds(WORK_MS)
+    print('ready', flush=True)
+    walls_ms = []
+    while not select.select([sys.stdin], [], [], FRAME_S)[0]:
+        start = time.perf_counter()
+        _compute(rounds)
+        walls_ms.append(1e3 * (time.perf_counter() - start))
+    print(statistics.mean(walls_ms))
+
+
+def _compute(rounds: int) -> None:
+    for _ in range(rounds):
+        sum(range(2000))
+
+
+def _rounds(ms: float) -> int:
+    start = time.thread_time()
+    _compute(2000)
+    return max(round(2000 * ms / 1e3 / (time.thread_time() - start)), 1)
+
+
+@contextlib.contextmanager
+def busy(count: int, *, nice: int = 0) -> Iterator[None]:
+    """So many processes that compute for ever, on our cores."""
+    code = f'import os\nos.nice({nice})\nwhile True: pass'
+    processes = [subprocess.Popen([sys.executable, '-c', code]) for _ in range(count)]
+    try:
+        time.sleep(1.0)
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.wait()
+
+
+def observe(tracker: LoadTracker, seconds: float) -> LoadReadings:
+    """Readings after so long, sampled as the load monitor does."""
+    readings = LoadReadings()
+    for tick in range(round(seconds * 25)):
+        now_s = time.monotonic()
+        tracker.sample(now_s)
+        if tick % 12 == 0:
+            tracker.probe(now_s)
+        if tick % 5 == 0:
+            readings = tracker.readings(now_s)
+        time.sleep(0.04)
+    return readings
+
+
+def measure(seconds: float) -> tuple[float, LoadReadings, LoadReadings]:
+    """Wall time of a frame [ms], readings while it runs and when it does not."""
+    tracker = LoadTracker()
+    worker = Worker()
+    tracker.watch(worker.pid, (worker.pid,))
+    running = observe(tracker, seconds)
+    wall_ms = worker.stop()
+    return wall_ms, running, observe(LoadTracker(), seconds)
+
+
+def main() -> int:
+    """Print a row per load."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--seconds', type=float, default=6.0, help='per reading')
+    parser.add_argument('--cores', type=int, default=0, help='keep to so many cores; 0 = all')
+    parser.add_argument('--work', action='store_true', help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.work:
+        work()
+        return 0
+    if args.cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
+    cores = len(os.sched_getaffinity(0))
+    already = measure(args.seconds)[0] / WORK_MS
+    print(f'{cores} of {os.cpu_count()} cores; slow-down before we add anything: {already:.2f}')
+    print(f'{"busy":>10} {"true":>6} {"running: auto":>24} {"what if: auto":>24}  what-if sources')
+    errors: dict[str, list[float]] = {}
+    for count, nice in ((1, 0), (2, 0), (3, 0), (4, 0), (6, 0), (2, 10), (4, 10)):
+        processes = max(count * cores // 2, 1)
+        with busy(processes, nice=nice):
+            wall_ms, running, what_if = measure(args.seconds)
+        true = wall_ms / WORK_MS
+        parts = []
+        for name in SOURCES:
+            value = running.of(name) if name == 'schedstat' else what_if.of(name)
+            parts.append(f'{name} {value:.2f}')
+            if math.isfinite(value):
+                errors.setdefault(name, []).append(abs(value / true - 1.0))
+        label = f'{processes}{" niced" if nice else ""}'
+        print(
+            f'{label:>10} {true:6.2f} {running.factor:8.2f} {running.source:>15} '
+            f'{what_if.factor:8.2f} {what_if.source:>15}  {", ".join(parts)}',
+            flush=True,
+        )
+    for name, values in errors.items():
+        print(f'mean error of {name}: {100 * statistics.mean(values):.0f} %')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
