@@ -1,9 +1,9 @@
 """What each load source says against the true slow-down of inference-like work.
 
 Starts busy processes (plain and niced), measures how much longer 9 ms of CPU time take at
-10 Hz, and reads the sources: while
-that runs (``schedstat``, ``auto``) and after it has stopped (``probe``,
-``procs_running``, ``auto``), which is the what-if question. Give it a quiet machine.
+10 Hz, and reads the sources: while that runs (``schedstat``, ``auto``) and after it has
+stopped (``probe``, ``procs_running``, ``auto``), which is the what-if question. Give it a
+quiet machine.
 
 Run: ``python benchmarks/load_sources.py [--seconds 6] [--cores 2]``.
 """
