@@ -5,9 +5,7 @@ The script starts, kills and restarts the nodes itself, as its story needs it; i
 
 from __future__ import annotations
 
-import sys
-
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -47,7 +45,7 @@ def generate_launch_description() -> LaunchDescription:
     script = ExecuteProcess(
         name='demo',
         cmd=[
-            sys.executable, '-m', 'dnn_offload.demo',
+            f'{get_package_prefix("dnn_offload")}/lib/dnn_offload/demo',
             '--model', LaunchConfiguration('model'),
             '--out', LaunchConfiguration('out'),
             '--rate-hz', LaunchConfiguration('rate_hz'),
@@ -55,7 +53,8 @@ def generate_launch_description() -> LaunchDescription:
             '--domain', EnvironmentVariable('ROS_DOMAIN_ID', default_value='0'),
         ],
         output='screen',
-        emulate_tty=True,  # for the live view
+        emulate_tty=True,  # for the live view, which also needs its lines bare
+        output_format='{line}',
         on_exit=Shutdown(reason='the demo is over'),
     )  # fmt: skip
     rviz = Node(
