@@ -1,15 +1,22 @@
-"""From a node's parameters to the running preparation of its network."""
+"""From a node's parameters to the running preparation of its network, again until it works."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from dnn_offload.errors import OffloadError
 from dnn_offload.runtime.model_cache import ModelRequest
-from dnn_offload.runtime.preparation import Preparation
+from dnn_offload.runtime.preparation import Preparation, Progress
+
+FIRST_RETRY_S = 5.0
+LONGEST_RETRY_S = 60.0
+
+Setting = Callable[[str], Any]
+Start = Callable[[Setting, str], Preparation]
 
 
-def start_preparation(setting: Callable[[str], Any], role: str) -> Preparation:
+def start_preparation(setting: Setting, role: str) -> Preparation:
     """Start the child that exports and profiles the network; returns at once.
 
     Args:
@@ -28,3 +35,90 @@ def start_preparation(setting: Callable[[str], Any], role: str) -> Preparation:
     )
     preparation.start()
     return preparation
+
+
+class PreparationWatch:
+    """The preparation of one network, tried again when it fails. Used by one thread.
+
+    A robot that is switched on before its network is up cannot download weights; nobody will
+    restart its node. So a failed attempt is repeated after 5 s, and then after twice the time
+    of before, up to 60 s: what cannot ever work costs one short, low-priority child a minute.
+
+    The first attempt starts with the object. Make it in ``configure``, ask ``poll`` from a
+    timer, ``stop`` it in ``cleanup``::
+
+        progress = self._watch.poll(time.monotonic())
+        if progress.stage == 'done':        # from now on in every poll
+            self._load(progress.folder, progress.profile_path)
+        elif progress.stage == 'failed':    # once for each failed attempt: log it
+            self.get_logger().error(progress.message)
+
+    Args:
+        setting: Gives the value of a parameter of ``model_parameters.py``.
+        role: ``edge`` or ``server``.
+        start: Starts an attempt; for tests.
+
+    Raises:
+        ConfigurationError: The parameters make no sense together; trying again would not help.
+    """
+
+    def __init__(self, setting: Setting, role: str, *, start: Start = start_preparation) -> None:
+        self._setting = setting
+        self._role = role
+        self._start = start
+        self._preparation: Preparation | None = start(setting, role)
+        self._retry_s: float | None = None
+        self._pause_s = FIRST_RETRY_S
+        self._stopped = False
+        self._failure = ''
+
+    @property
+    def failure(self) -> str:
+        """Why the last attempt failed, for diagnostics; '' before any did and after success.
+
+        It stays while the next attempt runs.
+        """
+        return self._failure
+
+    def poll(self, now_s: float) -> Progress:
+        """How far it is; never blocks.
+
+        Args:
+            now_s: A steady clock [s].
+
+        Returns:
+            Progress of the attempt that runs. ``failed`` once when an attempt fails, then
+            ``waiting`` (message: why, and when it is tried again) until the next one starts.
+        """
+        if self._stopped:
+            return Progress('stopped', 0.0, 'stopped')
+        if self._preparation is None:
+            assert self._retry_s is not None
+            if now_s < self._retry_s:
+                left_s = self._retry_s - now_s
+                return Progress('waiting', 0.0, f'{self._failure}; next try in {left_s:.0f} s')
+            try:
+                self._preparation = self._start(self._setting, self._role)
+            except (OSError, OffloadError) as error:  # no memory, no process, no such folder
+                return self._failed(now_s, f'cannot start the preparation: {error}')
+        progress = self._preparation.poll()
+        if progress.stage == 'failed':
+            return self._failed(now_s, progress.message)
+        if progress.stage == 'done':
+            self._failure = ''
+        return progress
+
+    def stop(self) -> None:
+        """End the attempt that runs, if any; there will be no other."""
+        self._stopped = True
+        if self._preparation is not None:
+            self._preparation.stop()
+            self._preparation = None
+
+    def _failed(self, now_s: float, why: str) -> Progress:
+        self._preparation = None
+        self._failure = why
+        self._retry_s = now_s + self._pause_s
+        message = f'{why}; next try in {self._pause_s:.0f} s'
+        self._pause_s = min(2.0 * self._pause_s, LONGEST_RETRY_S)
+        return Progress('failed', 0.0, message)
