@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from dnn_offload.demo.phases import AUTO, PHASES, Phase, duration_s
-from dnn_offload.demo.verdict import Window, accounting_failures, judge_phase
+from dnn_offload.demo.phases import AUTO, duration_s, Phase, PHASES
+from dnn_offload.demo.verdict import accounting_failures, judge_phase, Window
 from dnn_offload.report.records import FrameRow
 
 DEADLINE_MS = 300.0
@@ -53,6 +53,14 @@ def test_auto_slower_than_a_fifth_over_the_best_is_broken() -> None:
     rows = _stream({AUTO: 37.0, 'local': 60.0, 'remote': 30.0})
     failures = _judge(phase, rows, [AUTO, 'local', 'remote'])
     assert len(failures) == 1 and 'best baseline' in failures[0]
+
+
+def test_auto_that_drops_half_of_the_frames_is_broken() -> None:
+    phase = Phase('p', 'p', 'p')
+    rows = _stream({AUTO: 30.0, 'local': 30.0, 'remote': 30.0})
+    rows = [row for row in rows if row.strategy != AUTO or row.frame_seq % 2]
+    failures = _judge(phase, rows, [AUTO, 'local', 'remote'])
+    assert len(failures) == 1 and 'results/s' in failures[0]
 
 
 def test_a_window_without_frames_is_not_passed_over() -> None:

@@ -146,6 +146,11 @@ def judge_phase(
             failures.append(
                 f'auto took {latency_ms[AUTO]:.1f} ms, the best baseline {best_ms:.1f} ms'
             )
+        best_hz = max(rate_hz[s] for s in phase.baselines)
+        if rate_hz[AUTO] * MAX_RATIO < best_hz:
+            failures.append(
+                f'auto gave {rate_hz[AUTO]:.1f} results/s, the best baseline {best_hz:.1f}'
+            )
     inside = [row for row in rows if span[0] <= row.time_s < span[1]]
     failures += _constraint_failures(phase, span, inside, deadline_ms, grace_s)
     return PhaseFinding(phase, latency_ms, rate_hz, ratio, served, tuple(failures))
@@ -174,7 +179,7 @@ def _constraint_failures(
         if late:
             failures.append(f'{len(late)} results after their deadline, first frame {late[0]}')
     if phase.server == 'start' and not any(row.outcome == 'remote' for row in settled):
-        failures.append('the server that came back was not used')
+        failures.append('the server that came back was never used')
     times = np.sort([row.result_time_s for row in rows if row.has_result])
     edges = np.concatenate(([span[0]], times, [span[1]]))
     gap_s = float(np.max(np.diff(edges)))
