@@ -87,6 +87,30 @@ def test_a_late_result_after_the_kill_is_broken() -> None:
     assert any('after their deadline' in text for text in _judge(phase, rows, [AUTO, 'local']))
 
 
+def _judge_return(ready_s: float | None, first_remote_s: float) -> list[str]:
+    phase = Phase('p', 'p', 'p', server='start')
+    rows = [
+        _row(n + 1, 0.1 * n, outcome='remote' if 0.1 * n >= first_remote_s else 'local')
+        for n in range(90)
+    ]
+    rows += [
+        _row(100 + n, 9.0 + 0.1 * n, strategy=strategy, latency_ms=latency_ms)
+        for strategy, latency_ms in (('local', 90.0), ('remote', 30.0)) for n in range(20)
+    ]
+    windows = [Window('p', AUTO, 7.0, 9.0), Window('p', 'local', 9.0, 11.0),
+               Window('p', 'remote', 9.0, 11.0)]
+    finding = judge_phase(
+        phase, (0.0, 11.0), windows, rows, deadline_ms=DEADLINE_MS, grace_s=0.2, ready_s=ready_s
+    )
+    return [text for text in finding.failures if 'server' in text]
+
+
+def test_a_server_that_came_back_must_be_used_within_five_seconds() -> None:
+    assert _judge_return(2.0, 4.0) == []
+    assert _judge_return(2.0, 8.0) == ['the server was not used within 5 s of being ready']
+    assert _judge_return(None, 4.0) == ['the server did not come back']
+
+
 def test_a_silent_stream_is_broken() -> None:
     phase = Phase('p', 'p', 'p', baselines=())
     rows = [row for row in _stream({AUTO: 30.0, 'local': 30.0}) if row.time_s < 1.5]

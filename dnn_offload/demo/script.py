@@ -199,12 +199,13 @@ class Demo:
     def _judge(self, recorder: Recorder) -> Verdict:
         findings: list[PhaseFinding] = []
         for phase, span in zip(PHASES, self._spans, strict=True):
+            ready = [s for s in recorder.ready_s.values() if span.start_s <= s < span.end_s]
             findings.append(
                 judge_phase(
                     phase, (span.start_s, span.end_s),
                     [window for window in self._windows if window.phase == phase.name],
                     recorder.rows, deadline_ms=self._options.deadline_ms,
-                    grace_s=script.GRACE_S,
+                    grace_s=script.GRACE_S, ready_s=max(ready, default=None),
                 )
             )
         failures = accounting_failures(recorder.rows, list(recorder.counters.values()))

@@ -13,6 +13,7 @@ from dnn_offload.report.records import FrameRow
 
 MAX_RATIO = 1.2  # the default strategy may be this much slower than the best baseline
 MIN_FRAMES = 5  # fewer frames than this in a window say nothing
+MAX_RETURN_S = 5.0  # a server that is ready again is used within this
 MAX_GAP_S = 2.0  # the longest silence that still counts as a stream that goes on
 
 
@@ -107,6 +108,7 @@ def judge_phase(
     *,
     deadline_ms: float,
     grace_s: float,
+    ready_s: float | None = None,
 ) -> PhaseFinding:
     """Compare ``auto`` with the baselines of one phase, and check the phase's constraint.
 
@@ -117,6 +119,7 @@ def judge_phase(
         rows: All frames of the run.
         deadline_ms: Deadline in force; 0 = none.
         grace_s: Time after the start in which a new constraint may not be in force yet.
+        ready_s: When the server of a ``start`` phase said that it is ready; None = never.
     """
     latency_ms: dict[str, float] = {}
     rate_hz: dict[str, float] = {}
@@ -153,7 +156,26 @@ def judge_phase(
             )
     inside = [row for row in rows if span[0] <= row.time_s < span[1]]
     failures += _constraint_failures(phase, span, inside, deadline_ms, grace_s)
+    if phase.server == 'start':
+        worth_it = latency_ms.get('remote', 0.0) * MAX_RATIO < latency_ms.get('local', 0.0)
+        failures += _return_failures(inside, ready_s, worth_it)
     return PhaseFinding(phase, latency_ms, rate_hz, ratio, served, tuple(failures))
+
+
+def _return_failures(
+    rows: Sequence[FrameRow], ready_s: float | None, worth_it: bool
+) -> list[str]:
+    """A server that came back must be used soon, if using it is worth it."""
+    if ready_s is None:
+        return ['the server did not come back']
+    used_s = min(
+        (row.result_time_s for row in rows
+         if row.outcome == 'remote' and row.strategy == AUTO and row.time_s >= ready_s),
+        default=float('inf'),
+    )
+    if worth_it and used_s - ready_s > MAX_RETURN_S:
+        return [f'the server was not used within {MAX_RETURN_S:.0f} s of being ready']
+    return []
 
 
 def _constraint_failures(
@@ -178,8 +200,6 @@ def _constraint_failures(
         late = [row.frame_seq for row in rows if row.has_result and not row.deadline_met]
         if late:
             failures.append(f'{len(late)} results after their deadline, first frame {late[0]}')
-    if phase.server == 'start' and not any(row.outcome == 'remote' for row in settled):
-        failures.append('the server that came back was never used')
     times = np.sort([row.result_time_s for row in rows if row.has_result])
     edges = np.concatenate(([span[0]], times, [span[1]]))
     gap_s = float(np.max(np.diff(edges)))

@@ -75,6 +75,7 @@ class Recorder:
         self.profile: Profile | None = None
         self.counters: dict[int, dict[str, int]] = {}  # pid of each life -> its last counters
         self.phase = 'start'
+        self.ready_s: dict[int, float] = {}  # session of each server's life -> first READY
         self._start_s: float | None = None
         self._strategies: dict[int, str] = {0: AUTO}
         self._depths: dict[str, int] = {}
@@ -232,6 +233,8 @@ class Recorder:
 
     def _on_status(self, msg: ServerStatus) -> None:
         self.latest.status = msg
+        if msg.state == ServerStatus.STATE_READY:
+            self.ready_s.setdefault(msg.session, self.now_s())
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
