@@ -27,12 +27,20 @@ READY_TIMEOUT_S = 240.0
 PICTURE_SIZE = (640, 480)
 
 
-def write_pictures(folder: Path, count: int = 8, seed: int = 3) -> Path:
-    """Smooth made-up pictures, 640x480, as a camera source; returns their folder."""
+def write_pictures(folder: Path, count: int = 8, seed: int = 3, grain_px: int = 40) -> Path:
+    """Made-up pictures, 640x480, as a camera source; returns their folder.
+
+    Args:
+        folder: Made if needed.
+        count: How many.
+        seed: Of the random numbers.
+        grain_px: Size of what is seen in them; less of it makes larger JPEGs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
     for number in range(count):
-        coarse = generator.integers(0, 255, (12, 16, 3), np.uint8)
+        shape = PICTURE_SIZE[1] // grain_px, PICTURE_SIZE[0] // grain_px, 3
+        coarse = generator.integers(0, 255, shape, np.uint8)
         picture = cv2.resize(coarse, PICTURE_SIZE, interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / f'{number:03d}.png'), picture)
     return folder
@@ -51,6 +59,7 @@ class Session:
         common: Parameters of both inference nodes.
         network: A link between robot and server, made already; none by default. The calling
             thread, and so the recorder, is then at the robot's end while the block lasts.
+        grain_px: See ``write_pictures``.
     """
 
     def __init__(
@@ -64,6 +73,7 @@ class Session:
         strategy: str = 'auto',
         common: Mapping[str, object] | None = None,
         network: Network | None = None,
+        grain_px: int = 40,
     ) -> None:
         self.folder = folder
         self.cores = share_cores(frozenset(os.sched_getaffinity(0)))
@@ -76,6 +86,7 @@ class Session:
         self._server = None if server is None else dict(server)
         self._strategy = strategy
         self._network = network
+        self._grain_px = grain_px
         self._stack = ExitStack()
         self.recorder: Recorder
         self.inference_started_s = 0.0  # wall clock
@@ -131,7 +142,7 @@ class Session:
             raise OffloadError('the nodes did not get ready', hint=f'see {fleet.folder}')
         fleet.add(
             'camera_node', ROBOT, robot_cores, rate_hz=self._rate_hz,
-            source=str(write_pictures(self.folder / 'pictures')),
+            source=str(write_pictures(self.folder / 'pictures', grain_px=self._grain_px)),
         )
         recorder.begin()
         if not wait_until(lambda: len(recorder.rows) > 5, 20.0):
