@@ -84,6 +84,17 @@ def test_constraints_hold_in_the_loop() -> None:
     assert min(cuts) >= 2
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize('deadline_ms', [90.0, 110.0, 120.0, 130.0, 140.0, 160.0])
+def test_deadline_that_can_hardly_be_met(deadline_ms: float) -> None:
+    """Near the limit a plan must not come and go with the noise."""
+    edge, server = constant.profiles()
+    world = replace(constant.WORLD, edge_load=3.0)
+    trace = run(edge, server, lambda now_s: world, 120.0, deadline_ms=deadline_ms, seed=1)
+    assert trace.returns_after(20.0) == 0
+    assert len(trace.switches) <= 5
+
+
 def test_trace_counts_returns() -> None:
     here = Candidate(9, '', 'all', '', '')
     there = Candidate(0, 'c', 'picture', 'jpeg', 's')

@@ -248,8 +248,11 @@ def _as_json(
 
 
 def _plain(candidate: Candidate) -> dict[str, Any]:
-    fields = {name: value for name, value in vars(candidate).items() if name != 'notes'}
-    return {**fields, 'latency_ms': candidate.latency_ms, 'period_ms': candidate.period_ms}
+    return {
+        **vars(candidate),
+        'latency_ms': candidate.latency_ms,
+        'period_ms': candidate.period_ms,
+    }
 
 
 def _positive(text: str) -> float:

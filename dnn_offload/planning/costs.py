@@ -23,6 +23,9 @@ PICTURE_CUT = 0
 RAW = 'raw'
 MIN_LOAD_FACTOR = 0.01
 MAX_LOAD_FACTOR = 1e4
+# Widths of the soft limits of a deadline (logistic; the standard deviation is 1.8 times it).
+_LATENCY_SCATTER = 0.08    # of the predicted latency
+_FIT_SCATTER = 0.05        # of the deadline
 _CACHE_SIZE = 16
 
 
@@ -39,6 +42,7 @@ class _Row(NamedTuple):
     encode_ms: float
     decode_ms: float
     tail_ms: float
+    edge_tail_ms: float
 
 
 # Profiles hold dicts and cannot be hashed: rows are cached by object identity, with the
@@ -82,6 +86,7 @@ def remote_candidates(
     server_load: float | None = None,
     codecs: Collection[str] = (),
     cuts: Collection[int] = (),
+    deadline_ms: float = 0.0,
 ) -> list[Candidate]:
     """Price every legal way to use a server, in no particular order.
 
@@ -95,6 +100,7 @@ def remote_candidates(
         server_load: Load of the servers to believe in; None = what each reports.
         codecs: Codecs that the strategy considers; empty = all.
         cuts: Cut positions that the strategy considers; empty = all.
+        deadline_ms: Deadline that the strategy reckons with; 0 = none.
     """
     load = sane_load(conditions.edge_load if edge_load is None else edge_load)
     profile = conditions.edge_profile
@@ -117,38 +123,64 @@ def remote_candidates(
                 continue
             if cuts and row.position not in cuts:
                 continue
+            stages = (
+                row.head_ms * load,
+                row.encode_ms * load,
+                alpha_ms + ms_per_byte * row.nbytes,
+                queue_ms,
+                row.decode_ms * tail_load,
+                row.tail_ms * tail_load,
+                downlink_ms,
+                finish_ms,
+            )
+            late_ms = 0.0
+            if deadline_ms > 0.0:
+                rescue_ms = row.edge_tail_ms * load + finish_ms
+                late_ms = late_cost_ms(
+                    sum(stages), stages[0] + stages[1], rescue_ms, deadline_ms
+                )
             found.append(
                 Candidate(
-                    row.position,
-                    row.cut_id,
-                    row.label,
-                    row.codec,
-                    server.name,
-                    row.nbytes,
-                    row.head_ms * load,
-                    row.encode_ms * load,
-                    alpha_ms + ms_per_byte * row.nbytes,
-                    queue_ms,
-                    row.decode_ms * tail_load,
-                    row.tail_ms * tail_load,
-                    downlink_ms,
-                    finish_ms,
+                    row.position, row.cut_id, row.label, row.codec, server.name, row.nbytes,
+                    *stages, late_ms,
                 )
             )
     return found
 
 
-def answered_in_time(candidate: Candidate, conditions: Conditions, deadline_ms: float) -> bool:
-    """Whether the answer comes before the robot would rescue the frame.
+def late_cost_ms(
+    latency_ms: float, before_ms: float, rescue_ms: float, deadline_ms: float
+) -> float:
+    """What answers that come too late are expected to cost [ms].
 
-    The rescue starts at ``deadline - local tail``. Where the tail does not fit behind the head
-    any more, the answer has until the deadline.
+    The robot finishes a frame itself when the deadline is one local tail away: an answer
+    later than that is worth a result at the deadline. Where the local tail does not fit
+    behind the head any more, an answer later than the deadline is worth nothing. Latencies
+    scatter and estimates err, so both limits are soft: a hard one would make a plan near it
+    come and go with the noise, and the planner with it.
+
+    Args:
+        latency_ms: Predicted latency of the answer.
+        before_ms: Of which before the frame is sent: head and encoding.
+        rescue_ms: Local tail and decoding of the outputs.
+        deadline_ms: Allowed from acquisition to publication.
     """
-    load = sane_load(conditions.edge_load)
-    tail_ms = conditions.edge_profile.cuts[candidate.cut_index].tail_ms * load
-    rescue_ms = deadline_ms - tail_ms - candidate.finish_ms
-    fits = rescue_ms > candidate.head_ms + candidate.encode_ms
-    return candidate.latency_ms <= (rescue_ms if fits else deadline_ms)
+    starts_ms = deadline_ms - rescue_ms
+    fits = _sigmoid((starts_ms - before_ms) / (_FIT_SCATTER * deadline_ms))
+    scatter_ms = _LATENCY_SCATTER * latency_ms + 1e-9
+    rescued = _sigmoid((latency_ms - starts_ms) / scatter_ms)
+    missed = _sigmoid((latency_ms - deadline_ms) / scatter_ms)
+    return (
+        fits * rescued * max(deadline_ms - latency_ms, 0.0)
+        + (1.0 - fits) * missed * deadline_ms
+    )
+
+
+def _sigmoid(x: float) -> float:
+    """1 / (1 + exp(-x)), exactly 0 or 1 far out."""
+    if abs(x) > 30.0:
+        return float(x > 0.0)
+    return 1.0 / (1.0 + math.exp(-x))
 
 
 def reprice(candidate: Candidate, conditions: Conditions) -> Candidate:
@@ -229,6 +261,7 @@ def _make_rows(edge: Profile, server: Profile) -> Iterator[_Row]:
                 cost.encode_ms,
                 decode_ms,
                 tail.tail_ms,
+                here.tail_ms,
             )
 
 

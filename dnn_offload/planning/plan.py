@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dnn_offload.cost.link_state import LinkState as LinkState  # re-exported
 from dnn_offload.cost.profile import Profile
@@ -60,7 +60,8 @@ class Constraints:
 class Candidate:
     """One plan with the breakdown of its predicted cost (ms, load included).
 
-    ``cut_id == ''``, ``codec == ''`` and ``server == ''`` mean all on the robot.
+    ``cut_id == ''``, ``codec == ''`` and ``server == ''`` mean all on the robot. ``late_ms``
+    is what answers that come too late are expected to cost on top, where there is a deadline.
     """
 
     cut_index: int
@@ -77,7 +78,7 @@ class Candidate:
     tail_ms: float = 0.0
     downlink_ms: float = 0.0
     finish_ms: float = 0.0
-    notes: tuple[str, ...] = field(default=(), compare=False)
+    late_ms: float = 0.0
 
     @property
     def is_local(self) -> bool:
@@ -91,10 +92,10 @@ class Candidate:
 
     @property
     def latency_ms(self) -> float:
-        """Sum of all stages [ms]."""
+        """Expected latency: all stages, and what late answers cost [ms]."""
         return (
             self.head_ms + self.encode_ms + self.uplink_ms + self.queue_ms
-            + self.decode_ms + self.tail_ms + self.downlink_ms + self.finish_ms
+            + self.decode_ms + self.tail_ms + self.downlink_ms + self.finish_ms + self.late_ms
         )
 
     @property

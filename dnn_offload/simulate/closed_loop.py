@@ -143,6 +143,7 @@ def run(
     settings: PlannerSettings | None = None,
     sensors: Sensors | None = None,
     frame_hz: float = 10.0,
+    deadline_ms: float = 0.0,
     seed: int = 0,
 ) -> Trace:
     """Run the planner through a made-up world.
@@ -155,10 +156,11 @@ def run(
         settings: The planner's settings.
         sensors: How the truth is seen.
         frame_hz: Rate of the stream [Hz].
+        deadline_ms: Deadline in force at the robot; 0 = none.
         seed: Of all noise.
     """
     settings = settings or PlannerSettings()
-    loop = _Loop(edge, server, settings, sensors or Sensors(), seed)
+    loop = _Loop(edge, server, settings, sensors or Sensors(), deadline_ms, seed)
     trace = Trace()
     frames_per_tick = frame_hz * TICK_S
     due = 0.0
@@ -184,6 +186,7 @@ class _Loop:
         server: Profile,
         settings: PlannerSettings,
         sensors: Sensors,
+        deadline_ms: float,
         seed: int,
     ) -> None:
         self.edge, self.server = edge, server
@@ -192,6 +195,7 @@ class _Loop:
         self.was_up = True
         self.settings = settings
         self.sensors = sensors
+        self.deadline_ms = deadline_ms
         self.random = np.random.default_rng(seed)
         self.session = PlannerSession(settings)
         self.session.feed_edge_profile(edge)
@@ -239,6 +243,7 @@ class _Loop:
                 head_ms=head_ms,
                 head_cpu_ms=head_cpu_ms,
                 latency_ms=true.latency_ms,
+                deadline_ms=self.deadline_ms,
             ),
             now_s,
         )

@@ -7,17 +7,18 @@ candidates of every other strategy, hence on the same costs it never predicts wo
 
 from __future__ import annotations
 
-from dnn_offload.planning.costs import answered_in_time, local_candidate, remote_candidates
+from dnn_offload.planning.costs import local_candidate, remote_candidates
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 
 
 def candidates(conditions: Conditions, constraints: Constraints) -> list[Candidate]:
     """All-local and every legal cut, codec and server under the true conditions.
 
-    With a deadline, what would be rescued before its answer comes is left out: the robot
-    finishes a frame from its cut tensors when the deadline is one local tail away.
+    With a deadline, answers that would come after the robot has begun to finish the frame
+    itself have their price (``Candidate.late_ms``).
     """
-    remote = remote_candidates(conditions, constraints)
-    if constraints.deadline_ms > 0.0:
-        remote = [c for c in remote if answered_in_time(c, conditions, constraints.deadline_ms)]
-    return [local_candidate(conditions), *remote]
+    deadline_ms = constraints.deadline_ms
+    return [
+        local_candidate(conditions),
+        *remote_candidates(conditions, constraints, deadline_ms=deadline_ms),
+    ]
