@@ -7,8 +7,9 @@ profiles it) no picture enters.
 
 from __future__ import annotations
 
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor
 import socket
+import time
 from typing import Any
 
 import cv2
@@ -16,23 +17,19 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from dnn_offload.cost.profile import Profile
 from dnn_offload.graph.fingerprint import distance, TOLERANCE
-from dnn_offload.graph.program import Program
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.image_intake import ImageIntake, ImageReader
-from dnn_offload.nodes.local_outputs import frame_report, REPORT_DEPTH, ResultOutput
+from dnn_offload.nodes.local_outputs import Artist, frame_report, REPORT_DEPTH, ResultOutput
 from dnn_offload.nodes.local_parameters import NODE, PARAMETERS
-from dnn_offload.nodes.model_preparation import start_preparation
+from dnn_offload.nodes.model_preparation import PreparationWatch
 from dnn_offload.nodes.process import run
-from dnn_offload.runtime.backends.torch_backend import TorchBackend
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.frames import FramePlan, FrameRecord
 from dnn_offload.runtime.gil import GilMonitor
-from dnn_offload.runtime.outcomes import Outcome
 from dnn_offload.runtime.plan_slot import PlanRequest
-from dnn_offload.runtime.preparation import Preparation
+from dnn_offload.runtime.served_model import load_served_model, ServedModel
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.transport import names
 from dnn_offload.transport.link import LinkTiming
@@ -52,22 +49,25 @@ class LocalInferenceNode(OffloadNode):
     PARAMETERS = PARAMETERS
 
     def __init__(self, **node_arguments: Any) -> None:
-        super().__init__(**node_arguments)
-        self._preparation: Preparation | None = None
-        self._poll_timer: Any = None
-        self._progress = 'waiting'
-        self._failed = ''
-        self._program: Program | None = None
-        self._profile: Profile | None = None
-        self._folder: Path | None = None
+        self._preparation: PreparationWatch | None = None
+        self._loading: Future[ServedModel] | None = None
+        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix='loader')
+        self._model: ServedModel | None = None
         self._preprocess: PreprocessSpec | None = None
+        self._failed = ''
+        self._progress = 'waiting'
+        self._threads = 1
+        self._poll_timer: Any = None
+        self._profile_publisher: Any = None
         self._output: ResultOutput | None = None
+        self._artist: Artist | None = None
         self._engine: InferenceEngine | None = None
         self._uplink: DdsUplink | None = None
+        self._gil: GilMonitor | None = None
         self._reader = ImageReader()
         self._wanted: PlanRequest | None = None
-        self._gil: GilMonitor | None = None
         self._undrawn: tuple[int, list[Any]] = (0, [])
+        super().__init__(**node_arguments)
 
     # -- lifecycle hooks ----------------------------------------------------------------
 
@@ -75,30 +75,34 @@ class LocalInferenceNode(OffloadNode):
         """Publishers, and the child process that prepares the network."""
         names.check_rendezvous(self.setting('rendezvous_namespace'))
         self._failed = ''
+        self._threads = self.setting('threads')  # the profile is of this many
         self._reports = self.advertise(FrameReport, 'frame_report', REPORT_DEPTH)
         self._samples = self.advertise(LinkSample, 'link_sample', REPORT_DEPTH)
+        # Not a lifecycle publisher: what it has said once must stay for late-comers.
         self._profile_publisher = self.create_publisher(String, 'edge_profile', latched())
-        self._preparation = start_preparation(self.setting, 'edge')
-        self._poll_timer = self.create_timer(POLL_PERIOD_S, self.guarded(self._poll))
+        self._preparation = PreparationWatch(self.setting, 'edge')
+        self._poll_timer = self.create_timer(
+            POLL_PERIOD_S, self.guarded(self._poll), clock=self._steady_clock
+        )
 
     def activate(self) -> None:
         """Open traffic, now or as soon as the network is ready."""
         self.subscribe(Plan, 'plan', self._take_plan, latched())
         self.subscribe(Load, 'load', self._take_load, 1)
-        if self._program is not None:
-            self._open()
+        if self._model is not None:
+            self._open(self._model)
 
     def deactivate(self) -> None:
         """End the stream: every frame left gets its outcome before this returns."""
-        engine, uplink = self._engine, self._uplink
-        self._engine = self._uplink = None
+        engine, uplink, artist = self._engine, self._uplink, self._artist
+        self._engine = self._uplink = self._artist = None
         if engine is not None:
             engine.stop()
         if uplink is not None:
             uplink.stop()
-        if self._gil is not None:
-            self._gil.stop()
-            self._gil = None
+        if artist is not None:
+            artist.stop()
+        self._watch_gil()
 
     def cleanup(self) -> None:
         """Give the network back."""
@@ -108,59 +112,71 @@ class LocalInferenceNode(OffloadNode):
         if self._poll_timer is not None:
             self.destroy_timer(self._poll_timer)
             self._poll_timer = None
+        if self._profile_publisher is not None:
             self.destroy_publisher(self._profile_publisher)
+            self._profile_publisher = None
         if self._output is not None:
             self._output.close()
             self._output = None
-        self._program = self._profile = self._folder = None
+        self._loading = self._model = self._wanted = None
 
-    # -- preparing ----------------------------------------------------------------------
+    def shutdown(self) -> None:
+        """End the loader's thread."""
+        self._loader.shutdown(wait=False, cancel_futures=True)
+
+    # -- getting ready ------------------------------------------------------------------
 
     def _poll(self) -> None:
-        """Follow the preparation; not a model callback, so a failure is said once."""
-        if self._preparation is None or self._program is not None or self._failed:
+        """Follow the preparation, then the loading; both go on elsewhere."""
+        if self._model is not None or self._preparation is None or self._failed:
             return
-        progress = self._preparation.poll()
-        self._progress = f'{progress.stage}: {progress.message}'
-        if progress.stage == 'failed':
-            self._failed = progress.message
-            self.get_logger().error(f'cannot prepare the network: {progress.message}')
-        elif progress.stage == 'done' and progress.folder is not None:
-            self._prepared(progress.folder, progress.profile_path)
+        if self._loading is None:
+            progress = self._preparation.poll(time.monotonic())
+            self._progress = f'{progress.stage}: {progress.message}'
+            if progress.stage == 'done':
+                assert progress.folder is not None and progress.profile_path is not None
+                self._loading = self._loader.submit(
+                    load_served_model, progress.folder, progress.profile_path, self._threads
+                )
+            elif progress.stage == 'failed':
+                self.get_logger().error(f'cannot prepare the network: {progress.message}')
+        elif self._loading.done():
+            try:
+                self._ready(self._loading.result())
+            except Exception as error:  # whatever torch or a driver of DDS raises
+                self._failed = f'cannot use the prepared network: {error}'
+                raise
 
-    def _prepared(self, folder: Path, profile_path: Path | None) -> None:
-        program = Program.load(folder)
-        self._folder = folder
-        self._preprocess = PreprocessSpec.from_json(dict(program.preprocess))
-        if profile_path is not None:
-            text = profile_path.read_text(encoding='utf-8')
-            self._profile = Profile.from_json(text)
-            self._profile_publisher.publish(String(data=text))
+    def _ready(self, model: ServedModel) -> None:
+        program = model.model.program
         self._output = ResultOutput(
             self, program.source, program.task, program.class_names, program.stamp,
             self._reader.rgb,
         )
-        self._program = program
+        self._profile_publisher.publish(String(data=model.profile_json))
+        self._model = model
+        self._preprocess = PreprocessSpec.from_json(dict(program.preprocess))
         self.get_logger().info(
             f'{program.source} is prepared: {len(program.cuts)} cuts, whole network '
-            + (f'{self._profile.whole_ms:.1f} ms' if self._profile else 'not profiled')
+            f'{model.profile.whole_ms:.1f} ms'
         )
         if self.is_active:
-            self._open()
+            self._open(model)
 
-    def _open(self) -> None:
+    def _open(self, model: ServedModel) -> None:
         """Start engine, uplink and pictures."""
-        assert self._folder is not None and self._program is not None
-        model = TorchBackend().load(self._folder)
+        assert self._output is not None
         engine = InferenceEngine(
-            model, self, self._engine_settings(), clock_s=self._clock_s, profile=self._profile
+            model.model, self, self._engine_settings(), clock_s=self._clock_s,
+            profile=model.profile,
         )
         prefix = self.setting('client_id') or f'{socket.gethostname()}{self.get_namespace()}'
         uplink = DdsUplink(
             self, self.setting('rendezvous_namespace'), names.new_client_id(prefix),
-            self._program.identity, engine, settings=self._uplink_settings(),
+            model.model.identity, engine, settings=self._uplink_settings(),
             accept_server=self._accept_server, on_link_sample=self._publish_sample,
         )
+        self._artist = Artist(self._output.draw, self._say_failure)
         engine.start(uplink)
         self._engine, self._uplink = engine, uplink
         if self._wanted is not None:
@@ -171,7 +187,7 @@ class LocalInferenceNode(OffloadNode):
     def _engine_settings(self) -> EngineSettings:
         return EngineSettings(
             deadline_ms=self.setting('deadline_ms'), window=self.setting('window'),
-            threads=self.setting('threads'), result_codec=self.setting('result_codec'),
+            threads=self._threads, result_codec=self.setting('result_codec'),
         )
 
     def _uplink_settings(self) -> UplinkSettings:
@@ -203,8 +219,8 @@ class LocalInferenceNode(OffloadNode):
 
     def _accept_server(self, status: ServerStatus) -> str:
         """'' if the server computes what we compute; its identity is checked already."""
-        assert self._program is not None
-        gap = distance(self._program.fingerprint, tuple(status.fingerprint))
+        assert self._model is not None
+        gap = distance(self._model.fingerprint, tuple(status.fingerprint))
         if gap <= TOLERANCE:
             return ''
         return (
@@ -230,18 +246,19 @@ class LocalInferenceNode(OffloadNode):
         engine.enter(stamp_s, message, picture)
 
     def _take_plan(self, message: Plan) -> None:
-        if self._program is not None and message.model_identity != self._program.identity:
+        if self._model is not None and message.model_identity != self._model.model.identity:
             self.get_logger().warning(
                 f'plan {message.plan_id} is for another model ({message.model_identity[:12]}); '
                 'the old plan goes on', throttle_duration_sec=5.0,
             )
             return
-        wanted = PlanRequest(message.plan_id, message.cut, message.codec, message.server)
+        wanted = PlanRequest(
+            message.plan_id, message.cut, message.codec, message.server, message.private_layers
+        )
         if wanted == self._wanted:
-            return
-        self._wanted = wanted
-        if self._engine is not None:
-            self._engine.set_plan(wanted)
+            return  # the planner says it every second
+        taken = self._engine is None or self._engine.set_plan(wanted)
+        self._wanted = wanted if taken else None
 
     def _take_load(self, message: Load) -> None:
         if self._engine is not None and np.isfinite(message.factor) and message.factor > 0.0:
@@ -255,18 +272,18 @@ class LocalInferenceNode(OffloadNode):
         return self._output.finish(outputs, mapping)
 
     def on_result(self, record: FrameRecord, result: list[Any]) -> None:
-        """Publish the result; the picture is drawn after the report, it delays nobody."""
+        """Publish the result."""
         assert self._output is not None
         self._output.publish(record, result)
         self._undrawn = (record.frame_seq, result)
 
     def on_report(self, record: FrameRecord) -> None:
-        """Publish the frame's end."""
+        """Publish the frame's end, then let its picture be drawn on a thread of its own."""
         self._reports.publish(frame_report(record, self.setting('deadline_ms')))
         frame_seq, result = self._undrawn
-        if frame_seq == record.frame_seq and record.outcome is not Outcome.DROPPED:
-            assert self._output is not None
-            self._output.draw(record, result)
+        artist = self._artist
+        if artist is not None and frame_seq == record.frame_seq:
+            artist.offer(record, result)
 
     def on_plan(self, plan: FramePlan) -> None:
         """A plan is in force."""
@@ -276,10 +293,19 @@ class LocalInferenceNode(OffloadNode):
             + ('all on the robot' if plan.is_local else where)
         )
 
+    def on_plan_failed(self, plan_id: int, why: str) -> None:
+        """A plan cannot run; forget it, so that the planner may ask for it again."""
+        self.get_logger().warning(f'plan {plan_id} cannot run: {why}')
+        if self._wanted is not None and self._wanted.plan_id == plan_id:
+            self._wanted = None
+
     def on_failure(self, text: str, frame_seq: int) -> None:
         """Say what failed."""
         where = f'frame {frame_seq}: ' if frame_seq else ''
-        self.get_logger().warning(f'{where}{text}', throttle_duration_sec=1.0)
+        self._say_failure(f'{where}{text}')
+
+    def _say_failure(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=1.0)
 
     def on_connection(self, server: str, connected: bool, reason: str) -> None:
         """The uplink logs it."""
@@ -298,14 +324,16 @@ class LocalInferenceNode(OffloadNode):
         """State, plan, counters, links."""
         if self._failed:
             return ERROR, self._failed, {}
-        engine, uplink = self._engine, self._uplink
-        if self._program is None:
-            return WARN, f'preparing the network: {self._progress}', {}
-        if engine is None or uplink is None or self._output is None:
-            return OK, 'ready', {'model': self._program.source}
+        engine, uplink, model = self._engine, self._uplink, self._model
+        if model is None or self._output is None:
+            failure = self._preparation.failure if self._preparation is not None else ''
+            return (ERROR, failure, {}) if failure else (WARN, f'network: {self._progress}', {})
+        if engine is None or uplink is None:
+            ready = (OK, 'ready') if not self.is_active else (ERROR, 'the stream did not start')
+            return (*ready, {'model': model.model.program.source})
         counters, plan = engine.counters(), engine.active_plan
         values: dict[str, object] = {
-            'model': self._program.source, 'fps': self._output.rate_hz(),
+            'model': model.model.program.source, 'fps': self._output.rate_hz(),
             'plan': 'all on the robot' if plan.is_local else f'cut {plan.cut_index} {plan.codec}',
             'server': plan.server, 'plan_epoch': plan.epoch,
             'entered': counters.entered, 'remote': counters.remote, 'local': counters.local,

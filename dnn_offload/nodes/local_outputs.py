@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+import threading
 import time
 from typing import Any
 
@@ -118,6 +119,53 @@ class ResultOutput:
         if plan is not None and plan.server:
             where += f' @ {plan.server}, cut {plan.cut_index} ({plan.label}), {plan.codec}'
         return [where, f'{self.rate_hz():.1f} fps, {record.times.latency_ms:.0f} ms']
+
+
+class Artist:
+    """Draws the newest result on a thread of its own; what it has no time for is left out.
+
+    Args:
+        draw: Draws and publishes one result.
+        on_failure: Told what failed.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[FrameRecord, list[Any]], None],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self._draw = draw
+        self._on_failure = on_failure
+        self._condition = threading.Condition()
+        self._next: tuple[FrameRecord, list[Any]] | None = None
+        self._running = True
+        self._thread = threading.Thread(target=self._run, name='artist', daemon=True)
+        self._thread.start()
+
+    def offer(self, record: FrameRecord, found: list[Any]) -> None:
+        """Hand over a result; it takes the place of one not begun."""
+        with self._condition:
+            self._next = (record, found)
+            self._condition.notify()
+
+    def stop(self) -> None:
+        """End after the picture in work."""
+        with self._condition:
+            self._running = False
+            self._condition.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._next is not None or not self._running)
+                if not self._running or self._next is None:
+                    return
+                (record, found), self._next = self._next, None
+            try:
+                self._draw(record, found)
+            except Exception as error:  # a picture that cannot be drawn must not end the thread
+                self._on_failure(f'cannot draw: {type(error).__name__}: {error}')
 
 
 def frame_report(record: FrameRecord, deadline_ms: float) -> FrameReport:
