@@ -214,7 +214,7 @@ class DdsUplink:
         for name, server in self._servers.items():
             if server.publisher is not None:
                 if server.link.phase is not Phase.ABSENT:
-                    server.publisher.publish(self._message(name, KIND_BYE))
+                    self._publish(name, server.publisher, Step(KIND_BYE))
                 self._node.destroy_publisher(server.publisher)
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)

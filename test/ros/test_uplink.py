@@ -10,9 +10,10 @@ from harness import Graph, running_graph, wait_for
 from made_up_server import FakeModel, MadeUpRobot, MadeUpServer, RENDEZVOUS
 import numpy as np
 import pytest
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.node import Node
 
-from dnn_offload.msg import LinkSample, ServerStatus, TensorResult
+from dnn_offload.msg import LinkSample, ServerStatus, TensorChunk, TensorResult
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.tensor_server import ServiceSettings
 from dnn_offload.transport.uplink import UplinkSettings
@@ -273,6 +274,23 @@ def test_stop_ends_everything_quickly(world: World) -> None:
     robot.uplink.stop()
     assert time.monotonic() - began_s < 1.0
     assert 'uplink' not in {thread.name for thread in threading.enumerate()}
+
+
+def test_stop_ends_everything_even_if_nobody_can_be_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.server()
+    robot = world.robot()
+    topic, observer = names.results(RENDEZVOUS, robot.client), world.graph.observer
+    assert wait_for(lambda: observer.count_subscribers(topic) == 1)
+
+    def fail(message: TensorChunk) -> None:
+        raise RCLError('on purpose')
+
+    publisher = robot.uplink._servers['server_a'].publisher
+    monkeypatch.setattr(publisher, 'publish', fail)
+    robot.uplink.stop()
+    assert wait_for(lambda: observer.count_subscribers(topic) == 0)
 
 
 def _send_and_wait(robot: MadeUpRobot, seq: int, cut: int) -> None:
