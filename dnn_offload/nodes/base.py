@@ -120,11 +120,6 @@ class OffloadNode(LifecycleNode):
         """Whether the node is in the active state."""
         return self._active
 
-    @property
-    def is_configured(self) -> bool:
-        """Whether the node is inactive or active."""
-        return self._configured
-
     def setting(self, name: str) -> Any:
         """Current value of a declared parameter; arrays as tuples."""
         try:
@@ -219,22 +214,22 @@ class OffloadNode(LifecycleNode):
         self._active = True
         outcome = self._attempt('activate', self.activate)
         if outcome != _SUCCESS:
-            self._stop_traffic()
+            self._quietly('deactivate', self._stop_traffic)
             super().on_deactivate(state)
         return outcome
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close traffic while publishers still speak, then silence them."""
-        outcome = self._attempt('deactivate', self._stop_traffic)
-        if outcome != _SUCCESS:
-            return outcome
+        """Close traffic while publishers still speak, then silence them.
+
+        The traffic is closed even if the hook fails: to stay active would be a lie, so the node
+        goes on, and diagnostics keep the failure until the next transition.
+        """
+        self._attempt('deactivate', self._stop_traffic)
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release everything; the node can be configured again."""
-        outcome = self._attempt('cleanup', self._release)
-        if outcome != _SUCCESS:
-            return outcome
+        """Release everything, goes on like ``on_deactivate``; can be configured again."""
+        self._attempt('cleanup', self._release)
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
