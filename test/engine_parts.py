@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 import heapq
@@ -17,6 +18,9 @@ from dnn_offload.exchange import Answer, UplinkEvents, UplinkRequest
 from dnn_offload.graph.cuts import Cut, signature
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.frames import FramePlan, FrameRecord
+from dnn_offload.runtime.outcomes import Outcome
+from dnn_offload.runtime.plan_slot import PlanRequest
+from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.tensors import contiguous_strides, TensorSpec
 
 SHAPE = (1, 2, 2, 3)
@@ -170,6 +174,7 @@ class FakeNode:
     results: list[tuple[FrameRecord, Any]] = field(default_factory=list)
     reports: list[FrameRecord] = field(default_factory=list)
     plans: list[FramePlan] = field(default_factory=list)
+    failed_plans: list[tuple[int, str]] = field(default_factory=list)
     errors: list[tuple[str, int]] = field(default_factory=list)
     connections: list[tuple[str, bool]] = field(default_factory=list)
     finish_s: float = 0.0
@@ -191,6 +196,11 @@ class FakeNode:
     def on_plan(self, plan: FramePlan) -> None:
         with self.changed:
             self.plans.append(plan)
+            self.changed.notify_all()
+
+    def on_plan_failed(self, plan_id: int, why: str) -> None:
+        with self.changed:
+            self.failed_plans.append((plan_id, why))
             self.changed.notify_all()
 
     def on_failure(self, text: str, frame_seq: int) -> None:
@@ -250,3 +260,40 @@ def check_accounts(node: FakeNode, entered: int) -> None:
     assert final.entered == entered
     with_result = [r for r in node.reports if r.outcome != 3]
     assert [r.frame_seq for r in with_result] == [r.frame_seq for r in published]
+
+
+class Rig:
+    """An engine with all its fakes."""
+
+    def __init__(self, step_s: float = 0.0, delay_s: float = 0.005, **settings: float) -> None:
+        self.model = FakeModel(step_s)
+        self.node = FakeNode()
+        self.engine = InferenceEngine(self.model, self.node, EngineSettings(**settings))
+        self.uplink = FakeUplink(self.model, self.engine, delay_s)
+        self.stream = Stream(self.engine)
+
+    def start(self, cut: int | None = None, codec: str = 'raw') -> Rig:
+        self.engine.start(self.uplink)
+        self.node.wait(lambda: len(self.node.plans) == 1)
+        if cut is not None:
+            self.plan(cut, codec)
+            self.node.wait(lambda: len(self.node.plans) == 2)
+        return self
+
+    def plan(self, cut: int, codec: str = 'raw', plan_id: int = 1, server: str = 'server',
+             private_layers: int = 0) -> bool:
+        cut_id = self.model.cuts[cut].cut_id if server else ''
+        return self.engine.set_plan(PlanRequest(plan_id, cut_id, codec, server, private_layers))
+
+    def push_and_wait(self) -> None:
+        before = len(self.node.reports)
+        self.stream.push()
+        self.node.wait(lambda: len(self.node.reports) > before)
+
+    def stop(self) -> None:
+        self.engine.stop()
+        self.uplink.close()
+
+
+def outcomes(rig: Rig) -> Counter[Outcome]:
+    return Counter(record.outcome for record in rig.node.reports)

@@ -17,42 +17,18 @@ from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.plan_slot import PlanRequest
-from dnn_offload.runtime.settings import EngineSettings
-from engine_parts import check_accounts, FakeModel, FakeNode, FakeUplink, SHAPE, STAGES, Stream
+from engine_parts import (
+    check_accounts,
+    FakeModel,
+    FakeNode,
+    outcomes,
+    Rig,
+    SHAPE,
+    STAGES,
+    Stream,
+)
 
 pytestmark = pytest.mark.timeout(60)
-
-
-class Rig:
-    """An engine with all its fakes."""
-
-    def __init__(self, step_s: float = 0.0, delay_s: float = 0.005, **settings: float) -> None:
-        self.model = FakeModel(step_s)
-        self.node = FakeNode()
-        self.engine = InferenceEngine(self.model, self.node, EngineSettings(**settings))
-        self.uplink = FakeUplink(self.model, self.engine, delay_s)
-        self.stream = Stream(self.engine)
-
-    def start(self, cut: int | None = None, codec: str = 'raw') -> Rig:
-        self.engine.start(self.uplink)
-        self.node.wait(lambda: len(self.node.plans) == 1)
-        if cut is not None:
-            self.plan(cut, codec)
-            self.node.wait(lambda: len(self.node.plans) == 2)
-        return self
-
-    def plan(self, cut: int, codec: str = 'raw', plan_id: int = 1, server: str = 'server') -> bool:
-        cut_id = self.model.cuts[cut].cut_id if server else ''
-        return self.engine.set_plan(PlanRequest(plan_id, cut_id, codec, server))
-
-    def push_and_wait(self) -> None:
-        before = len(self.node.reports)
-        self.stream.push()
-        self.node.wait(lambda: len(self.node.reports) > before)
-
-    def stop(self) -> None:
-        self.engine.stop()
-        self.uplink.close()
 
 
 @pytest.fixture
@@ -60,10 +36,6 @@ def rig() -> Iterator[Rig]:
     made = Rig()
     yield made
     made.stop()
-
-
-def outcomes(rig: Rig) -> Counter[Outcome]:
-    return Counter(record.outcome for record in rig.node.reports)
 
 
 def test_runs_all_local_without_an_uplink() -> None:

@@ -160,17 +160,33 @@ class InferenceEngine:
     def set_plan(self, wanted: PlanRequest) -> bool:
         """Prepare a plan and switch to it when it is warm; the active one goes on till then.
 
+        ``private_layers`` acts at once: what it forbids is not sent from now on, a frame that
+        is being sent is stopped and finished here.
+
         Returns:
-            False if the cut is unknown or the codec is (reported by ``on_failure``).
+            False if the cut is unknown, the codec is, or the plan contradicts itself
+            (reported by ``on_failure`` and ``on_plan_failed``).
         """
-        try:
-            with self._shared.changed:
-                self._shared.slot.request(wanted, time.monotonic())
-                self._shared.changed.notify_all()
-        except OffloadError as error:
-            self._responder.post_error(error)
-            return False
+        shared = self._shared
+        with shared.changed:
+            try:
+                shared.slot.request(wanted, time.monotonic())
+            except OffloadError as error:
+                self._responder.post_plan_failed(wanted.plan_id, error)
+                return False
+            finally:
+                self._recall_private()
+                shared.changed.notify_all()
         return True
+
+    def _recall_private(self) -> None:
+        """Stop sending what may not leave any more; the caller holds the lock."""
+        shared = self._shared
+        for frame in shared.table.unanswered():
+            if frame.plan is not None and not shared.slot.allows(frame.plan):
+                shared.table.hasten_rescue(frame.seq, time.monotonic(), 'private')
+                if shared.uplink is not None:
+                    shared.uplink.cancel(frame.seq)
 
     def configure(self, **changes: Any) -> None:
         """Change fields of ``EngineSettings``; raises ConfigurationError and changes nothing."""
@@ -244,7 +260,8 @@ class InferenceEngine:
         """A server accepted us, or was lost: its frames are finished here at once."""
         if not connected:
             now_s = time.monotonic()
-            for seq in self._shared.table.sent_to(server):
-                self._shared.table.hasten_rescue(seq, now_s, f'server lost: {reason}')
+            for frame in self._shared.table.unanswered():
+                if frame.plan is not None and frame.plan.server == server:
+                    self._shared.table.hasten_rescue(frame.seq, now_s, f'server lost: {reason}')
         self._responder.post(self._events.on_connection, server, connected, reason)
         self._shared.wake()

@@ -203,16 +203,10 @@ class FrameTable:
         with self._lock:
             return len(self._open) - (self._waiting is not None)
 
-    def sent_to(self, server: str) -> tuple[int, ...]:
-        """Numbers of the unanswered frames that were sent to a server."""
+    def unanswered(self) -> tuple[Frame, ...]:
+        """The frames that were sent and have neither answer nor rescue."""
         with self._lock:
-            return tuple(
-                frame.seq
-                for frame in self._open.values()
-                if frame.stage is Stage.SENT
-                and frame.plan is not None
-                and frame.plan.server == server
-            )
+            return tuple(f for f in self._open.values() if f.stage is Stage.SENT)
 
     def to_rescue(self) -> Frame | None:
         """The newest unanswered frame, if no newer one has (or is getting) its outputs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dnn_offload.runtime.frames import Frame, FramePlan
-from dnn_offload.runtime.plan_slot import Span
+from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL, Span
 from dnn_offload.runtime.scheduling import Situation, Unanswered
 from dnn_offload.runtime.shared import FINISH, HANDOVER, PREPROCESS, Shared
 from dnn_offload.runtime.timing import Key
@@ -22,10 +22,15 @@ def encode_key(cut_index: int, codec: str) -> Key:
 
 
 def running_plan(shared: Shared) -> FramePlan:
-    """The plan of a frame that starts now: the active one, or all local if its server is lost."""
-    plan = shared.slot.active
+    """The plan of a frame that starts now: the active one, or all local where it cannot be.
+
+    That is where it sends what may not leave the robot, and where its server is lost.
+    """
+    slot, plan = shared.slot, shared.slot.active
+    if not slot.allows(plan):
+        return slot.here(plan, PRIVATE_LABEL)
     if not plan.is_local and not shared.connected(plan.server):
-        return shared.slot.fallback()
+        return slot.here(plan, FALLBACK_LABEL)
     return plan
 
 

@@ -6,24 +6,35 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dnn_offload.codec.registry import codec_named
-from dnn_offload.errors import CutError
+from dnn_offload.errors import CutError, PlanningError
 from dnn_offload.runtime.frames import FramePlan
 
 if TYPE_CHECKING:
     from dnn_offload.graph.cuts import Cut
 
 FALLBACK_LABEL = 'fallback'
+PRIVATE_LABEL = 'private'
 Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """A plan to run; ``cut_id``, ``codec`` and ``server`` empty = all on the robot."""
+    """A plan to run; ``cut_id``, ``codec`` and ``server`` empty = all on the robot.
+
+    Attributes:
+        plan_id: The planner's number of it.
+        cut_id: Identity of the cut.
+        codec: Codec of the tensors that cross.
+        server: Name of the server.
+        private_layers: Weighted layers that must run here before anything may leave: in force
+            from the request on, whatever becomes of the plan.
+    """
 
     plan_id: int
     cut_id: str
     codec: str
     server: str
+    private_layers: int = 0
 
 
 @dataclass
@@ -46,6 +57,8 @@ class PlanSlot:
         self.active = self._local_plan(0, 0)
         self.pending: _Pending | None = None
         self._warm: set[Span] = set()
+        self._private_layers = 0
+        self._nothing_leaves = False  # the newest request contradicts itself
 
     @property
     def last_cut(self) -> int:
@@ -63,10 +76,17 @@ class PlanSlot:
     def request(self, wanted: PlanRequest, now_s: float) -> None:
         """Make ``wanted`` the pending plan, in place of an older pending one.
 
+        What it says about privacy is in force at once, also where it raises.
+
         Raises:
-            CutError: The cut is not one of this model; nothing changes.
-            CodecError: There is no such codec.
+            CutError: The cut is not one of this model; the old plans go on.
+            CodecError: There is no such codec; the old plans go on.
+            PlanningError: It sends what it says must not leave; all runs here from now on.
         """
+        self._private_layers = wanted.private_layers
+        self._nothing_leaves = False
+        if self.pending is not None and not self.allows(self.pending.plan):
+            self.pending = None
         if wanted.server == '':
             plan = self._local_plan(wanted.plan_id, 0)
         else:
@@ -83,8 +103,23 @@ class PlanSlot:
             plan = FramePlan(
                 wanted.plan_id, 0, cut.index, cut.cut_id, cut.label, wanted.codec, wanted.server
             )
+            if cut.depth < wanted.private_layers:
+                self._nothing_leaves = True
+                self.pending = None
+                raise PlanningError(
+                    'plan sends what it says must stay on the robot; all runs here',
+                    given=f'cut after {cut.depth} weighted layers',
+                    allowed=f'{wanted.private_layers} or more',
+                    hint='planner and robot have different models or versions',
+                )
         spans = [span for span in self.spans(plan) if span not in self._warm]
         self.pending = _Pending(plan, now_s, spans)
+
+    def allows(self, plan: FramePlan) -> bool:
+        """Whether what ``plan`` sends may leave the robot, by the newest request."""
+        if plan.is_local:
+            return True
+        return not self._nothing_leaves and self.cut(plan.cut_index).depth >= self._private_layers
 
     def spans(self, plan: FramePlan) -> list[Span]:
         """The slices that a plan needs here: head, and tail for the rescue."""
@@ -111,9 +146,16 @@ class PlanSlot:
         if self.pending is not None:
             self.pending.to_warm = self.spans(self.pending.plan)
 
-    def forget_pending(self) -> None:
-        """Give the pending plan up; the active one goes on."""
+    def not_warmed(self, span: Span) -> FramePlan | None:
+        """A slice does not run: give the pending plan up if it needs it, and return it.
+
+        The active plan goes on, as far as the newest request allows.
+        """
+        if self.pending is None or span not in self.pending.to_warm:
+            return None
+        plan = self.pending.plan
         self.pending = None
+        return plan
 
     def commit(self) -> FramePlan | None:
         """Switch to the pending plan if it is warm; frames from now on run under it."""
@@ -123,7 +165,6 @@ class PlanSlot:
         self.pending = None
         return self.active
 
-    def fallback(self) -> FramePlan:
-        """The active plan run all on the robot, because its server is lost."""
-        local = self._local_plan(self.active.plan_id, self.active.epoch)
-        return replace(local, label=FALLBACK_LABEL)
+    def here(self, plan: FramePlan, label: str) -> FramePlan:
+        """A plan run all on the robot; the label says why."""
+        return replace(self._local_plan(plan.plan_id, plan.epoch), label=label)

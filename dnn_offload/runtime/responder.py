@@ -85,6 +85,11 @@ class Responder:
         """A plan is in force."""
         self.post(self._events.on_plan, plan)
 
+    def post_plan_failed(self, plan_id: int, error: BaseException | str) -> None:
+        """A plan is given up."""
+        text = error if isinstance(error, str) else describe_error(error)
+        self.post(self._plan_failed, plan_id, text)
+
     def flush(self) -> None:
         """Frames have ended: report them soon."""
         self.post(self._report_ended)
@@ -110,6 +115,10 @@ class Responder:
             self._events.on_failure(text, frame_seq)
         except Exception:  # the logger itself failed: nobody is left to be told
             traceback.print_exc()
+
+    def _plan_failed(self, plan_id: int, why: str) -> None:
+        self._log(f'plan {plan_id} is not taken: {why}', 0)
+        self._events.on_plan_failed(plan_id, why)
 
     def _answer(self, frame: Frame, answer: Answer, posted_s: float) -> None:
         times = frame.times

@@ -72,6 +72,12 @@ class EngineEvents(Protocol):
     def on_plan(self, plan: FramePlan) -> None:
         """A plan is in force from the next frame on."""
 
+    def on_plan_failed(self, plan_id: int, why: str) -> None:
+        """A requested plan is given up; the same request works again. ``on_failure`` said why.
+
+        The plan in force goes on; all on the robot where the request does not allow that.
+        """
+
     def on_failure(self, text: str, frame_seq: int) -> None:
         """Something failed; ``frame_seq`` 0 = not in a frame. To be logged."""
 

@@ -18,7 +18,7 @@ from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime.frames import Frame, FramePlan
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.outlook import encode_key, rescue_time, run_key, running_plan, situation
-from dnn_offload.runtime.plan_slot import Span
+from dnn_offload.runtime.plan_slot import PRIVATE_LABEL, Span
 from dnn_offload.runtime.responder import Responder
 from dnn_offload.runtime.scheduling import decide, Decision, Job
 from dnn_offload.runtime.shared import PREPROCESS, Shared, Spent, ThreadClock
@@ -169,10 +169,12 @@ class Worker:
             with shared.lock:
                 shared.slot.warmed(span)
         except Exception as error:
-            self._responder.post_error(error)
-            self._responder.post_error(f'plan is not taken: slice {span} does not run')
             with shared.lock:
-                shared.slot.forget_pending()
+                plan = shared.slot.not_warmed(span)
+            if plan is not None:
+                self._responder.post_plan_failed(plan.plan_id, error)
+            else:  # the whole network at the start, or a plan that is not wanted any more
+                self._responder.post_error(error)
 
     def _start(self, frame: Frame) -> None:
         """Preprocess, run the head (or everything), encode, hand over."""
@@ -187,16 +189,27 @@ class Worker:
             frame.times.head_ms = spent.wall_ms
             frame.times.head_cpu_ms = spent.cpu_ms
             frame.times.head_wait_ms = spent.wait_ms
-            if not plan.is_local:
-                self._send(frame, plan, arrays)
-            elif shared.table.computed(frame.seq):
-                self._responder.post_outputs(frame, arrays, Outcome.LOCAL)
+            if plan.is_local or not self._send(frame, plan, arrays):
+                self._finish_here(frame, plan, arrays)
         except Exception as error:
             bad = isinstance(error, ImageError)
             shared.table.drop(frame.seq, DropReason.BAD_IMAGE if bad else DropReason.ERROR)
             self._responder.post_error(error, frame.seq)
 
-    def _send(self, frame: Frame, plan: FramePlan, arrays: list[np.ndarray]) -> None:
+    def _finish_here(self, frame: Frame, plan: FramePlan, arrays: list[np.ndarray]) -> None:
+        """Run what is left of a frame that is not sent, and hand its outputs over."""
+        shared = self._shared
+        if not plan.is_local:
+            frame.plan = shared.slot.here(plan, PRIVATE_LABEL)
+            arrays, spent = self._run((plan.cut_index, shared.slot.last_cut), arrays)
+            frame.times.head_ms += spent.wall_ms
+            frame.times.head_cpu_ms += spent.cpu_ms
+            frame.times.head_wait_ms += spent.wait_ms
+        if shared.table.computed(frame.seq):
+            self._responder.post_outputs(frame, arrays, Outcome.LOCAL)
+
+    def _send(self, frame: Frame, plan: FramePlan, arrays: list[np.ndarray]) -> bool:
+        """Encode and hand over; False if the tensors may not leave the robot any more."""
         shared = self._shared
         specs = shared.slot.cut(plan.cut_index).frontier
         assert self._clock is not None
@@ -205,6 +218,8 @@ class Worker:
             halved = shared.model.to_half(arrays) if plan.codec == 'fp16' else arrays
             return bundle.encode(halved, specs, plan.codec)
 
+        if not shared.slot.allows(plan):
+            return False
         payload, spent = self._clock.measure(encode)
         now_s = time.monotonic()
         shared.times.add(encode_key(plan.cut_index, plan.codec), spent.wall_ms, now_s)
@@ -217,16 +232,22 @@ class Worker:
             shared.settings.result_codec, specs, payload,
             max(0.0, (rescue_at_s - now_s) * 1e3) if frame.deadline_s < float('inf') else 0.0,
         )
-        if not shared.table.sent(frame.seq, rescue_at_s, fits):
-            return
-        try:
-            if shared.uplink is None or not shared.uplink.connected(plan.server):
-                shared.table.hasten_rescue(frame.seq, now_s, 'server lost before sending')
-                return
-            shared.uplink.send(request)
-        except Exception as error:
-            shared.table.hasten_rescue(frame.seq, now_s, 'sending failed')
-            self._responder.post_error(error, frame.seq)
+        with shared.lock:  # no stricter request comes in between asking and sending
+            if not shared.slot.allows(plan):
+                frame.uplink_bytes = 0
+                return False
+            if not shared.table.sent(frame.seq, rescue_at_s, fits):
+                return True  # has ended
+            try:
+                if not shared.connected(plan.server):
+                    shared.table.hasten_rescue(frame.seq, now_s, 'server lost before sending')
+                else:
+                    assert shared.uplink is not None
+                    shared.uplink.send(request)
+            except Exception as error:
+                shared.table.hasten_rescue(frame.seq, now_s, 'sending failed')
+                self._responder.post_error(error, frame.seq)
+        return True
 
     def _rescue(self, frame: Frame) -> None:
         """Finish a frame from its kept cut tensors."""
