@@ -1,7 +1,7 @@
 """A robot's and a server's network on one machine: two namespaces and a shaped link.
 
-Root only. ``tbf`` limits each way as a radio does: a first burst passes at wire speed, what
-follows waits in a queue. Loss and delay are not made (``netem`` is not in every kernel); an
+Root only. ``tbf`` limits each way: a first burst passes at wire speed, what follows waits in a
+queue. Loss and delay are not made (``netem`` is not in every kernel); an
 outage is the robot's interface going down.
 """
 
@@ -22,6 +22,8 @@ from types import TracebackType
 from dnn_offload.errors import OffloadError
 
 BURST_BYTES = 32768
+TICK_S = 0.004            # at 250 Hz; the shaper is filled once a tick
+PACKET_BYTES = 1514
 QUEUE_MS = 2000           # what the shaper holds before it drops
 _CLONE_NEWNET = 0x40000000
 _NAMESPACES = Path('/run/netns')
@@ -68,17 +70,23 @@ class Network:
     Args:
         uplink_bps: Rate from robot to server [bit/s]; 0 = not limited.
         downlink_bps: Rate from server to robot [bit/s]; 0 = not limited.
+        burst_bytes: See ``shape``.
 
     Raises:
         OffloadError: On entering: not root, ``ip`` or ``tc`` missing, or the kernel refuses.
     """
 
-    def __init__(self, uplink_bps: float = 0.0, downlink_bps: float = 0.0) -> None:
+    def __init__(
+        self,
+        uplink_bps: float = 0.0,
+        downlink_bps: float = 0.0,
+        burst_bytes: int = BURST_BYTES,
+    ) -> None:
         name = f'{_PREFIX}{os.getpid()}'
         first = (10 << 24) + (os.getpid() << 2 & 0xFFFFFF)  # a /30 of 10.0.0.0/8
         self.robot = NetworkEnd(f'{name}r', _dotted(first + 1), f'{name}s')
         self.server = NetworkEnd(f'{name}s', _dotted(first + 2), f'{name}r')
-        self._rates = uplink_bps, downlink_bps
+        self._shape = uplink_bps, downlink_bps, burst_bytes
 
     def __enter__(self) -> Network:
         reason = why_no_network()
@@ -112,18 +120,25 @@ class Network:
         for end in (robot, server):
             _ip(end, 'address', 'add', f'{end.address}/30', 'dev', end.device)
             _raise_link(end)
-        self.shape(*self._rates)
+        self.shape(*self._shape)
 
     def _remove(self) -> None:
         for end in (self.robot, self.server):
             _delete(end.namespace)
 
-    def shape(self, uplink_bps: float, downlink_bps: float) -> None:
-        """Set the rates, now; 0 = not limited [bit/s]. What waits in the old queues is lost."""
+    def shape(
+        self, uplink_bps: float, downlink_bps: float, burst_bytes: int = BURST_BYTES
+    ) -> None:
+        """Set what passes, now. What waits in the old queues is lost.
+
+        Args:
+            uplink_bps: Rate from robot to server [bit/s]; 0 = not limited.
+            downlink_bps: Rate from server to robot [bit/s]; 0 = not limited.
+            burst_bytes: What passes at wire speed after a pause [byte]; 0 = as little as works.
+        """
         for end, rate_bps in ((self.robot, uplink_bps), (self.server, downlink_bps)):
             if rate_bps > 0.0:
-                # The bucket is filled by the kernel's clock tick (4 ms at 250 Hz).
-                burst = max(BURST_BYTES, int(rate_bps * 0.004 / 8))
+                burst = max(burst_bytes, int(rate_bps * TICK_S / 8), 2 * PACKET_BYTES)
                 _tc(
                     end, 'replace', 'dev', end.device, 'root', 'tbf', 'rate',
                     f'{int(rate_bps)}bit', 'burst', str(burst), 'latency', f'{QUEUE_MS}ms',
