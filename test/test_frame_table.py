@@ -107,9 +107,45 @@ def test_unreadable_answer_makes_the_rescue_due() -> None:
     table = FrameTable()
     seq = sent(table)
     table.answered(seq)
-    assert table.hasten_rescue(seq, 5.0, 'unreadable')
+    assert not table.answer_will_not_come(seq, 4.0, 'refused')
+    assert table.answer_unreadable(seq, 5.0, 'unreadable')
     frame = table.to_rescue()
     assert frame is not None and (frame.rescue_at_s, frame.rescue_why) == (5.0, 'unreadable')
+    assert not table.answer_unreadable(seq, 6.0, 'again')
+
+
+@pytest.mark.parametrize('stage', list(Stage))
+def test_late_refusal_makes_a_rescue_due_and_never_takes_one_back(stage: Stage) -> None:
+    table = FrameTable()
+    seq = entered(table)
+    table.start(seq, 0.0)
+    if stage is not Stage.RUNNING:
+        table.sent(seq, INF, True)
+    if stage in (Stage.RESCUING, Stage.FINISHING):
+        table.begin_rescue(seq)
+    if stage is Stage.FINISHING:
+        table.computed(seq)
+    if stage is Stage.WAITING:
+        seq = entered(table)
+    frame = table.get(seq)
+    assert frame is not None and frame.stage is stage
+    assert table.answer_will_not_come(seq, 4.0, 'too late') == (stage is Stage.SENT)
+    assert not table.answer_unreadable(seq, 4.0, 'not an answer')
+    assert frame.stage is stage
+    assert frame.rescue_at_s == (4.0 if stage is Stage.SENT else INF)
+    if stage is Stage.FINISHING:
+        assert table.published(seq, Outcome.RESCUED)
+
+
+def test_rescue_that_was_overtaken_by_an_unreadable_answer_is_used() -> None:
+    table = FrameTable()
+    seq = sent(table)
+    table.begin_rescue(seq)
+    table.answered(seq)
+    assert table.answer_unreadable(seq, 5.0, 'unreadable')
+    assert table.computed(seq) and table.to_rescue() is None
+    assert not table.answer_unreadable(seq, 6.0, 'late news')
+    assert table.published(seq, Outcome.RESCUED)
 
 
 def test_tensors_are_let_go_when_a_frame_ends() -> None:
@@ -145,6 +181,7 @@ class TableMachine(RuleBasedStateMachine):
         self.clock = 0  # how often it was set back
         self.clock_of: dict[int, int] = {}
         self.ended: list[EndedFrame] = []
+        self.answers: set[int] = set()  # whose outputs come from an answer
         self.published: list[tuple[int, float]] = []
 
     @rule(target=frames, step_s=st.sampled_from([0.1, 0.1, 0.0, -0.5, -50.0]))
@@ -170,8 +207,20 @@ class TableMachine(RuleBasedStateMachine):
         self.table.sent(seq, 1.0, True)
 
     @rule(seq=frames)
-    def hasten(self, seq: int) -> None:
-        self.table.hasten_rescue(seq, 0.0, 'why')
+    def answer_will_not_come(self, seq: int) -> None:
+        frame = self.table.get(seq)
+        before = frame.stage if frame is not None else None
+        assert self.table.answer_will_not_come(seq, 0.0, 'why') == (before is Stage.SENT)
+        assert frame is None or frame.stage is before
+
+    @rule(seq=frames)
+    def answer_unreadable(self, seq: int) -> None:
+        frame = self.table.get(seq)
+        before = frame.stage if frame is not None else None
+        may = seq in self.answers and before is Stage.FINISHING
+        assert self.table.answer_unreadable(seq, 0.0, 'why') == may
+        assert frame is None or frame.stage is (Stage.SENT if may else before)
+        self.answers.discard(seq)
 
     @rule(seq=frames)
     def superseded_at_server(self, seq: int) -> None:
@@ -197,6 +246,8 @@ class TableMachine(RuleBasedStateMachine):
         before = self.table.counters().late_answers
         frame = self.table.answered(seq)
         assert self.table.counters().late_answers == before + (frame is None)
+        if frame is not None:
+            self.answers.add(seq)
 
     @rule(seq=frames, outcome=st.sampled_from([Outcome.REMOTE, Outcome.LOCAL, Outcome.RESCUED]))
     def publish(self, seq: int, outcome: Outcome) -> None:

@@ -184,7 +184,7 @@ class InferenceEngine:
         shared = self._shared
         for frame in shared.table.unanswered():
             if frame.plan is not None and not shared.slot.allows(frame.plan):
-                shared.table.hasten_rescue(frame.seq, time.monotonic(), 'private')
+                shared.table.answer_will_not_come(frame.seq, time.monotonic(), 'private')
                 if shared.uplink is not None:
                     shared.uplink.cancel(frame.seq)
 
@@ -250,7 +250,7 @@ class InferenceEngine:
         """The server refused the frame: finish it here."""
         frame = self._shared.table.get(frame_seq)
         why = f'refused by the server: {reason}'
-        if self._shared.table.hasten_rescue(frame_seq, time.monotonic(), why):
+        if self._shared.table.answer_will_not_come(frame_seq, time.monotonic(), why):
             self._responder.post_error(why, frame_seq)
             if frame is not None and frame.plan is not None:
                 self._worker.note_refused(frame.plan.server, reason)
@@ -259,9 +259,9 @@ class InferenceEngine:
     def on_connection(self, server: str, connected: bool, reason: str) -> None:
         """A server accepted us, or was lost: its frames are finished here at once."""
         if not connected:
-            now_s = time.monotonic()
-            for frame in self._shared.table.unanswered():
+            now_s, table, why = time.monotonic(), self._shared.table, f'server lost: {reason}'
+            for frame in table.unanswered():
                 if frame.plan is not None and frame.plan.server == server:
-                    self._shared.table.hasten_rescue(frame.seq, now_s, f'server lost: {reason}')
+                    table.answer_will_not_come(frame.seq, now_s, why)
         self._responder.post(self._events.on_connection, server, connected, reason)
         self._shared.wake()

@@ -101,17 +101,27 @@ class FrameTable:
             frame.rescue_fits = rescue_fits
             return True
 
-    def hasten_rescue(self, seq: int, now_s: float, why: str) -> bool:
-        """Make the rescue of a SENT frame due now: its answer will not come.
-
-        A FINISHING frame whose answer turned out to be unreadable goes back to SENT.
-        """
+    def answer_will_not_come(self, seq: int, now_s: float, why: str) -> bool:
+        """Make the rescue of a SENT frame due now; one that is on its way goes on."""
         with self._lock:
-            frame = self._move(seq, (Stage.SENT, Stage.FINISHING), Stage.SENT)
+            frame = self._move(seq, (Stage.SENT,), Stage.SENT)
             if frame is None:
                 return False
-            frame.rescue_at_s = min(frame.rescue_at_s, now_s)
-            frame.rescue_why = why
+            self._hasten(frame, now_s, why)
+            return True
+
+    def answer_unreadable(self, seq: int, now_s: float, why: str) -> bool:
+        """FINISHING by an answer back to SENT, its rescue due now.
+
+        Outputs that were computed here are never taken back.
+        """
+        with self._lock:
+            frame = self._open.get(seq)
+            if frame is None or not frame.answered or frame.stage is not Stage.FINISHING:
+                return False
+            frame.stage = Stage.SENT
+            frame.answered = False
+            self._hasten(frame, now_s, why)
             return True
 
     def superseded_at_server(self, seq: int) -> bool:
@@ -129,9 +139,12 @@ class FrameTable:
             return self._move(seq, (Stage.SENT,), Stage.RESCUING)
 
     def computed(self, seq: int) -> bool:
-        """RUNNING (all local) or RESCUING to FINISHING: the outputs were computed here."""
+        """RUNNING (all local) or RESCUING to FINISHING: the outputs were computed here.
+
+        SENT too: an answer overtook the rescue and could not be read.
+        """
         with self._lock:
-            stages = (Stage.RUNNING, Stage.RESCUING)
+            stages = (Stage.RUNNING, Stage.RESCUING, Stage.SENT)
             return self._move(seq, stages, Stage.FINISHING) is not None
 
     def answered(self, seq: int) -> Frame | None:
@@ -141,7 +154,9 @@ class FrameTable:
         """
         with self._lock:
             frame = self._move(seq, (Stage.SENT, Stage.RESCUING), Stage.FINISHING)
-            if frame is None and 1 <= seq <= self._entered:
+            if frame is not None:
+                frame.answered = True
+            elif 1 <= seq <= self._entered:
                 self._late_answers += 1
             return frame
 
@@ -252,6 +267,11 @@ class FrameTable:
             return None
         frame.stage = target
         return frame
+
+    @staticmethod
+    def _hasten(frame: Frame, now_s: float, why: str) -> None:
+        frame.rescue_at_s = min(frame.rescue_at_s, now_s)
+        frame.rescue_why = why
 
     def _end(self, frame: Frame, outcome: Outcome, reason: DropReason) -> None:
         del self._open[frame.seq]

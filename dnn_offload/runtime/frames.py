@@ -78,6 +78,7 @@ class Frame:
         rescue_at_s: When its rescue is due, steady clock; ``inf`` before it is sent.
         rescue_fits: Whether a rescue at ``rescue_at_s`` is in time for the deadline.
         rescue_why: Why it will not be answered, where that is known before it is due.
+        answered: Whether its outputs came (or come) from an answer.
         deadline_s: When its result should be out, steady clock; ``inf`` without a deadline.
         kept: The cut tensors, kept until the frame ends.
     """
@@ -93,6 +94,7 @@ class Frame:
     rescue_at_s: float = float('inf')
     rescue_fits: bool = True
     rescue_why: str = ''
+    answered: bool = False
     deadline_s: float = float('inf')
     mapping: Any = None
     kept: list[np.ndarray] | None = None

@@ -135,7 +135,7 @@ class Responder:
         except Exception as error:  # unreadable: finish the frame here, the tensors are kept
             why = f'answer is unreadable: {describe_error(error)}'
             self._log(why, frame.seq)
-            self._shared.table.hasten_rescue(frame.seq, time.monotonic(), why)
+            self._shared.table.answer_unreadable(frame.seq, time.monotonic(), why)
             self._shared.wake()
             return
         self._finish(frame, outputs, Outcome.REMOTE, posted_s, decode_ms=_ms_since(started_s))

@@ -240,12 +240,13 @@ class Worker:
                 return True  # has ended
             try:
                 if not shared.connected(plan.server):
-                    shared.table.hasten_rescue(frame.seq, now_s, 'server lost before sending')
+                    why = 'server lost before sending'
+                    shared.table.answer_will_not_come(frame.seq, now_s, why)
                 else:
                     assert shared.uplink is not None
                     shared.uplink.send(request)
             except Exception as error:
-                shared.table.hasten_rescue(frame.seq, now_s, 'sending failed')
+                shared.table.answer_will_not_come(frame.seq, now_s, 'sending failed')
                 self._responder.post_error(error, frame.seq)
         return True
 
