@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from dnn_offload.errors import ConfigurationError
+from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
 from dnn_offload.nodes.model_preparation import PreparationWatch
 from dnn_offload.runtime.preparation import Preparation, Progress
 
@@ -18,6 +19,7 @@ class Attempts:
     def __init__(self) -> None:
         self.count = 0
         self.stopped = 0
+        self.threads: list[int] = []
         self.progress = Progress('export', 0.5, 'tracing')
         self.error: Exception | None = None
 
@@ -26,6 +28,7 @@ class Attempts:
         if self.error is not None:
             raise self.error
         self.count += 1
+        self.threads.append(setting('threads'))
         return cast('Preparation', self)
 
     def poll(self) -> Progress:
@@ -35,10 +38,12 @@ class Attempts:
         self.stopped += 1
 
 
+def settings() -> dict[str, Any]:
+    return {spec.name: spec.default for spec in MODEL_PARAMETERS}
+
+
 def watch_of(attempts: Attempts) -> PreparationWatch:
-    return PreparationWatch(
-        {'model': 'demo:detector'}.__getitem__, 'server', start=attempts.start
-    )
+    return PreparationWatch(settings().__getitem__, 'server', start=attempts.start)
 
 
 def test_an_attempt_that_works_is_followed_to_the_end() -> None:
@@ -90,6 +95,16 @@ def test_an_attempt_that_cannot_start_is_repeated_as_well() -> None:
     attempts.error, attempts.progress = None, Progress('done', 1.0)
     assert watch.poll(14.9).stage == 'waiting'
     assert watch.poll(15.0).stage == 'done'
+
+
+def test_a_change_while_it_waits_is_for_the_next_configure() -> None:
+    attempts, values = Attempts(), settings()
+    attempts.progress = Progress('failed', 0.0, 'no network')
+    watch = PreparationWatch(values.__getitem__, 'server', start=attempts.start)
+    watch.poll(0.0)
+    values['threads'] = 4
+    watch.poll(5.0)
+    assert attempts.threads == [1, 1]
 
 
 def test_settings_that_make_no_sense_are_said_at_once() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dnn_offload.errors import OffloadError
+from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
 from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.preparation import Preparation, Progress
 
@@ -44,7 +45,7 @@ class PreparationWatch:
     restart its node. So a failed attempt is repeated after 5 s, and then after twice the time
     of before, up to 60 s: what cannot ever work costs one short, low-priority child a minute.
 
-    The first attempt starts with the object. Make it in ``configure``, ask ``poll`` from a
+    The first attempt starts with the object; all attempts have the settings of that moment. Make it in ``configure``, ask ``poll`` from a
     timer, ``stop`` it in ``cleanup``::
 
         progress = self._watch.poll(time.monotonic())
@@ -63,10 +64,11 @@ class PreparationWatch:
     """
 
     def __init__(self, setting: Setting, role: str, *, start: Start = start_preparation) -> None:
-        self._setting = setting
+        # `threads` may be set while we wait, but holds from the next configure on.
+        self._setting = {spec.name: setting(spec.name) for spec in MODEL_PARAMETERS}.__getitem__
         self._role = role
         self._start = start
-        self._preparation: Preparation | None = start(setting, role)
+        self._preparation: Preparation | None = start(self._setting, role)
         self._retry_s: float | None = None
         self._pause_s = FIRST_RETRY_S
         self._stopped = False

@@ -18,7 +18,6 @@ from dnn_offload.errors import ConfigurationError
 from dnn_offload.nodes import base
 from dnn_offload.nodes.parameters import ParameterSpec
 
-
 MODES = ('auto', 'fail', 'crash', 'stuck', 'odd')
 
 
