@@ -94,7 +94,7 @@ def ground_position(
     return distance, left, right
 
 
-def react(seen: Sequence[Seen], size: tuple[int, int], min_score: float = 0.4) -> Reaction:
+def react(seen: Sequence[Seen], size: tuple[int, int], min_score: float = 0.5) -> Reaction:
     """Decide the speed: stop or slow for what stands in the lane, near first.
 
     Args:

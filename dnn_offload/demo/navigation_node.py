@@ -98,7 +98,7 @@ class NavigationNode(Node):
             _whole('Further processes that map and plan without a pause.', 0, MAX_LOAD_PROCESSES),
         )
         self.declare_parameter(
-            'min_score', 0.4, _number('Detections with a lower score are not obeyed.', 0.0, 1.0)
+            'min_score', 0.5, _number('Detections with a lower score are not obeyed.', 0.0, 1.0)
         )
         self.declare_parameter(
             'image_width', 640, _whole('Width of the pictures in pixels.', 16, 10000)
