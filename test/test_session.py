@@ -13,9 +13,9 @@ from dnn_offload.planning.edge_load import EdgeLoad
 from dnn_offload.planning.server_book import FAILED, PREPARING, READY, ServerReport, STOPPING
 from dnn_offload.planning.session import (
     FrameEvidence,
-    Outcome,
     PlannerSession,
     PlannerSettings,
+    PlanningOutcome,
 )
 
 TICK_S = 0.2
@@ -67,7 +67,7 @@ class World:
             self.now_s,
         )
 
-    def run(self, seconds: float, load: float = 1.0) -> Outcome:
+    def run(self, seconds: float, load: float = 1.0) -> PlanningOutcome:
         outcome = None
         for _ in range(round(seconds / TICK_S)):
             self.now_s += TICK_S
@@ -190,12 +190,21 @@ def test_privacy_acts_at_once_and_keeps_the_picture_on_the_robot() -> None:
     outcome = world.session.tick(world.now_s)
     assert outcome is not None
     assert outcome.decision.candidate.cut_id == 'c1'
+    assert outcome.switch_urgent, 'what runs is not allowed any more'
+    assert outcome.private_layers == 1
     assert 'private_layers = 1' in outcome.switch_reason
     assert all(c.cut_index > 0 for c in outcome.ranked)
     world.session.set_settings(PlannerSettings(private_layers=9))
     outcome = world.session.tick(world.now_s)
     assert outcome is not None
     assert outcome.decision.candidate.is_local
+    assert outcome.switch_urgent
+    before = outcome.plan_id
+    world.session.set_settings(PlannerSettings(private_layers=2))
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert not outcome.switch_urgent, 'all-local is always allowed'
+    assert (outcome.plan_id, outcome.private_layers) == (before + 1, 2)
 
 
 def test_codecs_are_a_constraint() -> None:
@@ -362,3 +371,61 @@ def test_a_step_in_load_changes_the_plan_within_two_seconds() -> None:
             break
     assert switched_s is not None
     assert step_s < switched_s <= step_s + 1.6
+
+
+def _frames_under(world: World, plan_id: int, seconds: float) -> list[PlanningOutcome]:
+    """Frames of an other (or the same) plan; every new plan that the session makes."""
+    made: list[PlanningOutcome] = []
+    for _ in range(round(seconds / TICK_S)):
+        world.now_s += TICK_S
+        world.report()
+        world.load(1.0)
+        world.link(count=2)
+        now = FrameEvidence(plan_id, '', '', True, False, False, 100.0, 100.0, 105.0)
+        world.session.feed_frame(now, world.now_s)
+        outcome = world.session.tick(world.now_s)
+        assert outcome is not None
+        if not made or outcome.plan_id != made[-1].plan_id:
+            made.append(outcome)
+    return made
+
+
+def test_plan_that_is_not_taken_is_said_once_more_then_all_is_local() -> None:
+    world = offloading()
+    first, again, here = _frames_under(world, 77, 20.0)[:3]
+    assert again.plan_id == first.plan_id + 1
+    assert again.decision.candidate.key == first.decision.candidate.key
+    assert 'not taken' in again.switch_reason
+    assert here.decision.candidate.is_local
+    assert 'plan 77' in here.switch_reason
+    assert 'not taken' in world.session.uptake_problem
+
+
+def test_plans_that_nobody_takes_make_no_storm() -> None:
+    world = offloading()
+    made = _frames_under(world, 77, 600.0)
+    assert len(made) < 30
+    assert made[-1].decision.candidate.is_local
+
+
+def test_a_plan_that_is_taken_late_is_well() -> None:
+    world = offloading()
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert len(_frames_under(world, 77, 2.0)) == 1, 'patience'
+    taken = FrameEvidence(outcome.plan_id, 'c0', 'desk', True, True, False, 0.0, 0.0, 20.0)
+    world.session.feed_frame(taken, world.now_s)
+    assert len(_frames_under(world, 77, 2.0)) == 1, 'counts from the start'
+    assert world.session.uptake_problem == ''
+
+
+def test_the_robot_tells_the_codec_of_its_answers() -> None:
+    world = offloading()
+    for codec in ('', 'gzip', 'raw'):  # unknown ones are not believed
+        told = FrameEvidence(
+            1, '', '', True, False, False, 100.0, 100.0, 105.0, result_codec=codec
+        )
+        world.session.feed_frame(told, world.now_s)
+        outcome = world.session.tick(world.now_s)
+        assert outcome is not None
+        assert outcome.conditions.result_codec == 'raw'

@@ -20,9 +20,9 @@ from dnn_offload.planning.plan import Candidate
 from dnn_offload.planning.server_book import MAX_SERVERS, ServerReport
 from dnn_offload.planning.session import (
     FrameEvidence,
-    Outcome,
     PlannerSession,
     PlannerSettings,
+    PlanningOutcome,
 )
 from dnn_offload.transport import names, qos
 
@@ -43,7 +43,7 @@ class PartitionPlannerNode(base.OffloadNode):
         """Make the session and the publishers."""
         self._rendezvous = names.check_rendezvous(self.setting('rendezvous_namespace'))
         self._session = PlannerSession(self._settings())
-        self._outcome: Outcome | None = None
+        self._outcome: PlanningOutcome | None = None
         self._published_at_s = 0.0
         self._profile_problem = ''
         self._profile_topics: set[str] = set()
@@ -93,7 +93,6 @@ class PartitionPlannerNode(base.OffloadNode):
             min_gain_ratio=self.setting('min_gain_percent') / 100.0,
             hold_ticks=self.setting('hold_ticks'),
             server_timeout_s=self.setting('server_timeout_s'),
-            result_codec=self.setting('result_codec'),
             link_defaults=LinkDefaults(
                 uplink_alpha_ms=alpha_ms,
                 uplink_bps=self.setting('default_uplink_bps'),
@@ -198,6 +197,7 @@ class PartitionPlannerNode(base.OffloadNode):
                 head_cpu_ms=message.head_cpu_ms,
                 latency_ms=message.latency_ms,
                 deadline_ms=message.deadline_ms,
+                result_codec=message.result_codec,
             ),
             time.monotonic(),
         )
@@ -230,14 +230,16 @@ class PartitionPlannerNode(base.OffloadNode):
             return
         switched = before is None or outcome.plan_id != before.plan_id
         if switched:
-            self.get_logger().info(f'plan {outcome.plan_id}: {outcome.switch_reason}')
+            log = self.get_logger()
+            say = log.warning if self._session.uptake_problem else log.info
+            say(f'plan {outcome.plan_id}: {outcome.switch_reason}')
         if switched or now_s - self._published_at_s >= REFRESH_S - 0.05:
             self._published_at_s = now_s
             self._plans.publish(self._plan_message(outcome))
             if self._markers.get_subscription_count() > 0:
                 self._markers.publish(self._marker(outcome))
 
-    def _plan_message(self, outcome: Outcome) -> Plan:
+    def _plan_message(self, outcome: PlanningOutcome) -> Plan:
         chosen = outcome.decision.candidate
         link = outcome.link
         message = Plan(
@@ -253,6 +255,7 @@ class PartitionPlannerNode(base.OffloadNode):
             previous_ms=outcome.previous_ms,
             reason=outcome.switch_reason[:REASON_CHARS],
             urgent=outcome.switch_urgent,
+            private_layers=outcome.private_layers,
             edge_load_factor=outcome.edge_load.factor,
             server_load_factor=outcome.server_load,
             uplink_bps=link.uplink_bps if link is not None else 0.0,
@@ -265,7 +268,7 @@ class PartitionPlannerNode(base.OffloadNode):
         message.header.stamp = self.now_msg()
         return message
 
-    def _marker(self, outcome: Outcome) -> Marker:
+    def _marker(self, outcome: PlanningOutcome) -> Marker:
         marker = Marker(ns='plan', id=0, type=Marker.TEXT_VIEW_FACING, action=Marker.ADD)
         marker.header.stamp = self.now_msg()
         marker.header.frame_id = self.setting('marker_frame_id')
@@ -321,6 +324,8 @@ class PartitionPlannerNode(base.OffloadNode):
         elif mismatched:
             level = base.WARN
             message = f'server {mismatched[0]} {outcome.unusable[mismatched[0]]}'
+        elif self._session.uptake_problem:
+            level, message = base.WARN, self._session.uptake_problem
         elif outcome.edge_load.source == 'assumed':
             level, message = base.WARN, f'{message}; no load message, load 1 is assumed'
         return level, message, values
@@ -351,6 +356,7 @@ def _plan_cost(candidate: Candidate) -> PlanCost:
         tail_ms=candidate.tail_ms,
         downlink_ms=candidate.downlink_ms,
         finish_ms=candidate.finish_ms,
+        late_ms=candidate.late_ms,
         latency_ms=candidate.latency_ms,
         period_ms=candidate.period_ms,
     )

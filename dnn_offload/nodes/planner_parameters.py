@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dnn_offload.cost.load import LOAD_SOURCES
+from dnn_offload.nodes.local_parameters import PARAMETERS as LOCAL_PARAMETERS
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
 from dnn_offload.nodes.parameters import by_name, ParameterSpec
 from dnn_offload.planning.search import DEFAULT_STRATEGY, STRATEGIES
@@ -82,21 +83,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         minimum=0.2,
         maximum=50.0,
     ),
-    ParameterSpec(
-        'server_timeout_s',
-        2.0,
-        'A server that has not sent a status for so long is left. Lost frames and probes tell '
-        'sooner.',
-        unit='s',
-        minimum=0.3,
-        maximum=60.0,
-    ),
-    ParameterSpec(
-        'result_codec',
-        'raw',
-        'Codec of the answers that the costs assume; the same as at local_inference_node.',
-        choices=('raw', 'fp16', 'int8', 'int8_zstd'),
-    ),
+    # The planner and the uplink must agree on when a server is silent.
+    by_name(LOCAL_PARAMETERS)['server_timeout_s'],
     ParameterSpec(
         'default_uplink_bps',
         20e6,

@@ -1,7 +1,7 @@
 """One planner's life: facts come in, plans come out. Pure, clocks are passed in.
 
 ``nodes/partition_planner_node.py`` turns messages into the calls of ``PlannerSession`` and
-its ``Outcome`` into a message; everything that is decided is decided here.
+its ``PlanningOutcome`` into a message; everything that is decided is decided here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dnn_offload.planning.edge_load import EdgeLoad, EdgeLoadEstimate
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState
 from dnn_offload.planning.server_book import ServerBook, ServerReport
 from dnn_offload.planning.switch import Decision, SwitchPolicy
+from dnn_offload.planning.uptake import Uptake
 
 MEASURED_FRAMES = 30       # frames behind `measured_ms`
 MAX_UNANSWERED = 5         # frames in a row without an answer: the server is left
@@ -39,7 +40,6 @@ class PlannerSettings:
     min_gain_ratio: float = 0.12
     hold_ticks: int = 3
     server_timeout_s: float = 2.0
-    result_codec: str = 'raw'
     link_defaults: LinkDefaults = field(default_factory=LinkDefaults)
 
 
@@ -58,6 +58,7 @@ class FrameEvidence:
         head_cpu_ms: CPU time in it.
         latency_ms: Acquisition to publication.
         deadline_ms: Deadline in force at the robot; 0 = none.
+        result_codec: Codec in which the robot wants its answers; empty = not said.
     """
 
     plan_id: int
@@ -70,10 +71,11 @@ class FrameEvidence:
     head_cpu_ms: float
     latency_ms: float
     deadline_ms: float = 0.0
+    result_codec: str = ''
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PlanningOutcome:
     """What one tick came to.
 
     Attributes:
@@ -85,6 +87,7 @@ class Outcome:
         planning_ms: Time the tick took.
         switch_reason, switch_urgent, previous_ms: Of the last switch.
         unusable: Servers that were not considered, and why.
+        private_layers: Layers with weights that must run on the robot under this plan.
     """
 
     plan_id: int
@@ -97,6 +100,7 @@ class Outcome:
     switch_urgent: bool
     previous_ms: float
     unusable: dict[str, str]
+    private_layers: int = 0
 
     @property
     def link(self) -> LinkState | None:
@@ -146,6 +150,9 @@ class PlannerSession:
         self._switch = ('', False, math.nan)  # reason, urgent, previous_ms
         self._latencies_ms: deque[float] = deque(maxlen=MEASURED_FRAMES)
         self._unanswered = 0
+        self._result_codec = 'raw'
+        self._outlawed = False  # the plan that runs breaks what the user demands since
+        self._uptake = Uptake()
 
     def _make_policy(self) -> SwitchPolicy:
         settings = self._settings
@@ -172,6 +179,11 @@ class PlannerSession:
         """Median latency of the last frames under the plan that runs; NaN while unknown."""
         return statistics.median(self._latencies_ms) if self._latencies_ms else math.nan
 
+    @property
+    def uptake_problem(self) -> str:
+        """Why the plan that was published is not what runs; empty while it is."""
+        return self._uptake.problem
+
     # ---- facts -----------------------------------------------------------------------------
 
     def set_settings(self, settings: PlannerSettings) -> None:
@@ -189,13 +201,29 @@ class PlannerSession:
         ]
         if changes:
             self._cause = ', '.join(changes)
+            self._outlawed = self._outlawed or not self._is_legal(policy.current)
+            self._uptake.reset()
             policy.reset()
+
+    def _is_legal(self, plan: Candidate | None) -> bool:
+        """Whether a plan breaks none of the user's demands."""
+        if plan is None or plan.is_local:
+            return True
+        settings = self._settings
+        cut = self._cuts.get(plan.cut_id)
+        return (
+            cut is not None
+            and cut.depth >= settings.private_layers
+            and (not settings.codecs or plan.codec in settings.codecs)
+            and (not settings.servers or plan.server in settings.servers)
+        )
 
     def feed_edge_profile(self, profile: Profile) -> bool:
         """The robot's profile; another model plans afresh."""
         old, self._edge_profile = self._edge_profile, profile
         self._cuts = profile.by_id()
         self._edge_load.reset_frames()
+        self._uptake.reset()
         if old is not None and old.model_identity != profile.model_identity:
             self._cause = f'model {profile.model}'
             self._policy.reset()
@@ -238,7 +266,10 @@ class PlannerSession:
         if profile is None:
             return False
         self._deadline_ms = max(frame.deadline_ms, 0.0)
+        if frame.result_codec in profile.output_bytes:
+            self._result_codec = frame.result_codec
         gone = self._count_unanswered(frame, now_s)
+        gone = self._uptake.frame(frame.plan_id, now_s) or gone
         if not frame.finished:
             return gone
         if frame.plan_id == self._plan_id and self._plan_id:
@@ -273,7 +304,7 @@ class PlannerSession:
 
     # ---- decisions -------------------------------------------------------------------------
 
-    def tick(self, now_s: float) -> Outcome | None:
+    def tick(self, now_s: float) -> PlanningOutcome | None:
         """Plan under the conditions of now; None while the robot's profile is unknown."""
         profile = self._edge_profile
         if profile is None:
@@ -289,7 +320,7 @@ class PlannerSession:
             edge_load=edge_load.factor,
             edge_load_raw=self._edge_load.loadavg(now_s),
             servers=survey.usable,
-            result_codec=settings.result_codec,
+            result_codec=self._result_codec,
         )
         constraints = Constraints(
             settings.private_layers, settings.codecs, settings.servers, self._deadline_ms
@@ -300,15 +331,18 @@ class PlannerSession:
         except PlanningError as error:
             ranked, note = [], str(error)
         fallback = costs.local_candidate(conditions)
+        if self._uptake.must_be_local(now_s):
+            ranked, note = [], self._uptake.problem
         decision = self._policy.decide(ranked, now_s, survey.lost, fallback=fallback)
         if decision.switched:
-            self._plan_id += 1
-            self._latencies_ms.clear()
-            self._unanswered = 0
             reason = '; '.join(part for part in (self._cause, decision.reason, note) if part)
-            self._switch = (reason, decision.urgent, decision.previous_ms)
-            self._cause = ''
-        return Outcome(
+            self._switch = (reason, decision.urgent or self._outlawed, decision.previous_ms)
+            self._cause, self._outlawed = '', False
+            self._number(decision.candidate)
+        elif self._uptake.take_repeat():
+            self._switch = (f'said again: {self._uptake.problem}', *self._switch[1:])
+            self._number(decision.candidate, again=True)
+        return PlanningOutcome(
             plan_id=self._plan_id,
             decision=decision,
             conditions=conditions,
@@ -319,7 +353,15 @@ class PlannerSession:
             switch_urgent=self._switch[1],
             previous_ms=self._switch[2],
             unusable={**survey.unusable, **self._waiting(now_s, survey.unusable)},
+            private_layers=settings.private_layers,
         )
+
+    def _number(self, plan: Candidate, *, again: bool = False) -> None:
+        """Give the plan that goes out a new id."""
+        self._plan_id += 1
+        self._latencies_ms.clear()
+        self._unanswered = 0
+        self._uptake.published(self._plan_id, plan.is_local, again=again)
 
     def _waiting(self, now_s: float, known: dict[str, str]) -> dict[str, str]:
         return {

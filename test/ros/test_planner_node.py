@@ -16,7 +16,7 @@ from std_msgs.msg import String
 from visualization_msgs.msg import Marker
 
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
-from dnn_offload.msg import LinkSample, Load, Plan, ServerStatus
+from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
 
 LATCHED = QoSProfile(depth=8, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -181,6 +181,8 @@ def test_constraints_and_strategy_are_live(tmp_path: Path) -> None:
         assert graph.set_parameter(node, 'private_layers', 1).successful
         assert wait_for(lambda: world.plans[-1].cut == 'c1', 1.0)
         assert 'private_layers = 1' in world.plans[-1].reason
+        assert world.plans[-1].private_layers == 1
+        assert world.plans[-1].urgent
         assert all(c.cut_index > 0 for c in world.plans[-1].table)
         assert graph.set_parameter(node, 'private_layers', 0).successful
         assert graph.set_parameter(node, 'strategy', 'local').successful
@@ -188,6 +190,42 @@ def test_constraints_and_strategy_are_live(tmp_path: Path) -> None:
         refused = graph.set_parameter(node, 'strategy', 'best')
         assert 'neurosurgeon' in refused.reason
         assert 'jpeg' in graph.set_parameter(node, 'codecs', ['gif']).reason
+
+
+def test_private_layers_do_not_wait_for_the_next_round(tmp_path: Path) -> None:
+    node = '/robot/partition_planner_node'
+    with running_graph() as graph, World(graph) as world, planner(tmp_path / 'log'):
+        assert wait_for(lambda: world.runs_on('desk'), 20.0)
+        assert graph.set_parameter(node, 'rate_hz', 0.2).successful
+        began_s = time.monotonic()
+        assert graph.set_parameter(node, 'private_layers', 9).successful
+        assert wait_for(lambda: world.runs_on(''), 4.0)
+        assert time.monotonic() - began_s < 1.0
+        assert (world.plans[-1].private_layers, world.plans[-1].urgent) == (9, True)
+
+
+def test_a_plan_that_is_not_taken_is_noticed(tmp_path: Path) -> None:
+    with running_graph() as graph, World(graph) as world, planner(tmp_path / 'log'):
+        arrays = graph.collect(DiagnosticArray, '/diagnostics')
+        reports = graph.publisher(FrameReport, '/robot/frame_report')
+        assert wait_for(lambda: world.runs_on('desk'), 20.0)
+        missed = world.plans[-1].plan_id
+        ends_s = time.monotonic() + 12.0
+        while time.monotonic() < ends_s and not world.runs_on(''):
+            reports.publish(FrameReport(plan_id=77, outcome=FrameReport.OUTCOME_LOCAL,
+                                        head_ms=100.0, head_cpu_ms=100.0, latency_ms=105.0,
+                                        result_codec='raw'))
+            time.sleep(0.1)
+        assert world.runs_on('')
+        assert 'not taken' in world.plans[-1].reason
+        again = [p for p in world.plans if p.server and p.plan_id > missed]
+        assert len({p.plan_id for p in again}) == 1
+        assert wait_for(
+            lambda: any(
+                s.level == DiagnosticStatus.WARN and 'not taken' in s.message
+                for a in arrays for s in a.status
+            )
+        )
 
 
 def test_damaged_profiles_and_other_models_do_no_harm(tmp_path: Path) -> None:
