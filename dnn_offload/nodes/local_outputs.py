@@ -168,9 +168,9 @@ class Artist:
                 self._on_failure(f'cannot draw: {type(error).__name__}: {error}')
 
 
-def frame_report(record: FrameRecord, deadline_ms: float) -> FrameReport:
+def frame_report(record: FrameRecord, deadline_ms: float, result_codec: str) -> FrameReport:
     """A frame's end as a message; an image that could not be read has an empty header."""
-    message = FrameReport()
+    message = FrameReport(result_codec=result_codec)
     if record.token is not None:
         message.header = record.token.header
     message.frame_seq = record.frame_seq
