@@ -73,8 +73,8 @@ class FakeUplink:
     """A link and a server of its own thread: delays, drops, refuses, dies, comes back.
 
     Attributes:
-        behave: Called for each request; returns 'answer', 'drop', 'refuse', 'supersede' or
-            'garbage'.
+        behave: Called for each request; returns 'answer', 'drop', 'refuse', 'supersede',
+            'garbage' or 'silence' (no acknowledgement either).
         delay_s: Time from sending to the answer.
     """
 
@@ -100,6 +100,8 @@ class FakeUplink:
         self.sent.append(request)
         what = self.behave(request)
         seq = request.frame_seq
+        if what == 'silence':
+            return
         self._later(self.delay_s / 2, lambda: self.events.on_uplinked(seq, self.delay_s * 500))
         if what == 'answer':
             self._later(self.delay_s, lambda: self.events.on_answer(self.answer(request)))

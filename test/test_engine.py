@@ -122,7 +122,7 @@ def test_silent_server_is_rescued_within_the_deadline_then_local() -> None:
     rig = Rig(step_s=0.004, deadline_ms=120.0).start(cut=2)
     for _ in range(5):  # a known local tail
         rig.push_and_wait()
-    rig.uplink.behave = lambda request: 'drop'
+    rig.uplink.behave = lambda request: 'silence'
     rig.stream.run(30, 0.02)
     rig.node.wait(lambda: rig.engine.counters().in_flight == 0)
     rig.stop()

@@ -22,8 +22,9 @@ What happens to a frame whose answer does not come, with deadline D (DESIGN 1):
   2 p95(waking a thread) - margin``, from the kept cut tensors, if no newer frame is unanswered.
   The answer may still overtake the rescue.
 * Older unanswered frames end as ``no_answer`` when a newer result is published.
-* Its server counts as lost; frames run all on the robot (label ``fallback``) until the uplink
-  says that it is connected again.
+* Its server counts as lost if it was silent since, or at the second such frame within 2 s
+  (``misses.py``); frames run all on the robot (label ``fallback``) until the uplink says that
+  it is connected again.
 * If the tail does not fit into what is left of D, the answer has until D (or as long as the
   tail would take, if that is later). Then the frame is dropped as ``cannot_rescue`` where
   a newer frame waits to be worked on, else finished late: a late result beats none.
@@ -227,6 +228,7 @@ class InferenceEngine:
 
     def on_uplinked(self, frame_seq: int, uplink_ms: float) -> None:
         """The last slice of a frame has been acknowledged."""
+        self._note_heard(frame_seq)
         frame = self._shared.table.get(frame_seq)
         if frame is not None:
             frame.times.uplink_ms = uplink_ms
@@ -235,6 +237,7 @@ class InferenceEngine:
 
     def on_answer(self, answer: Answer) -> None:
         """An answer is complete."""
+        self._note_heard(answer.frame_seq)
         self._worker.note_answered()
         frame = self._shared.table.answered(answer.frame_seq)
         if frame is not None:
@@ -242,12 +245,14 @@ class InferenceEngine:
 
     def on_superseded(self, frame_seq: int) -> None:
         """The server took a newer frame of ours instead."""
+        self._note_heard(frame_seq)
         if self._shared.table.superseded_at_server(frame_seq):
             self._responder.flush()
             self._shared.wake()
 
     def on_refused(self, frame_seq: int, reason: str) -> None:
         """The server refused the frame: finish it here."""
+        self._note_heard(frame_seq)
         frame = self._shared.table.get(frame_seq)
         why = f'refused by the server: {reason}'
         if self._shared.table.answer_will_not_come(frame_seq, time.monotonic(), why):
@@ -258,6 +263,8 @@ class InferenceEngine:
 
     def on_connection(self, server: str, connected: bool, reason: str) -> None:
         """A server accepted us, or was lost: its frames are finished here at once."""
+        with self._shared.lock:
+            self._shared.misses.forget(server)
         if not connected:
             now_s, table, why = time.monotonic(), self._shared.table, f'server lost: {reason}'
             for frame in table.unanswered():
@@ -265,3 +272,7 @@ class InferenceEngine:
                     table.answer_will_not_come(frame.seq, now_s, why)
         self._responder.post(self._events.on_connection, server, connected, reason)
         self._shared.wake()
+
+    def _note_heard(self, frame_seq: int) -> None:
+        with self._shared.lock:
+            self._shared.misses.heard(frame_seq, time.monotonic())

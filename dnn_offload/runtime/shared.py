@@ -13,6 +13,7 @@ from typing import Any
 from dnn_offload.exchange import Uplink
 from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.frame_table import FrameTable
+from dnn_offload.runtime.misses import Misses
 from dnn_offload.runtime.plan_slot import PlanSlot
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.runtime.timing import RunTimes
@@ -39,6 +40,7 @@ class Shared:
         self.changed = threading.Condition(self.lock)
         self.table = FrameTable(self.lock)
         self.slot = PlanSlot(model.cuts)
+        self.misses = Misses()
         self.times = RunTimes()
         self.model = model
         self.settings = settings

@@ -18,7 +18,7 @@ from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime.frames import Frame, FramePlan
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.outlook import encode_key, rescue_time, run_key, running_plan, situation
-from dnn_offload.runtime.plan_slot import PRIVATE_LABEL, Span
+from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL, Span
 from dnn_offload.runtime.responder import Responder
 from dnn_offload.runtime.scheduling import decide, Decision, Job
 from dnn_offload.runtime.shared import PREPROCESS, Shared, Spent, ThreadClock
@@ -189,18 +189,22 @@ class Worker:
             frame.times.head_ms = spent.wall_ms
             frame.times.head_cpu_ms = spent.cpu_ms
             frame.times.head_wait_ms = spent.wait_ms
-            if plan.is_local or not self._send(frame, plan, arrays):
-                self._finish_here(frame, plan, arrays)
+            why_not = '' if plan.is_local else self._send(frame, plan, arrays)
+            if plan.is_local or why_not:
+                self._finish_here(frame, plan, arrays, why_not)
         except Exception as error:
             bad = isinstance(error, ImageError)
             shared.table.drop(frame.seq, DropReason.BAD_IMAGE if bad else DropReason.ERROR)
             self._responder.post_error(error, frame.seq)
 
-    def _finish_here(self, frame: Frame, plan: FramePlan, arrays: list[np.ndarray]) -> None:
+    def _finish_here(
+        self, frame: Frame, plan: FramePlan, arrays: list[np.ndarray], label: str
+    ) -> None:
         """Run what is left of a frame that is not sent, and hand its outputs over."""
         shared = self._shared
         if not plan.is_local:
-            frame.plan = shared.slot.here(plan, PRIVATE_LABEL)
+            frame.uplink_bytes = 0
+            frame.plan = shared.slot.here(plan, label)
             arrays, spent = self._run((plan.cut_index, shared.slot.last_cut), arrays)
             frame.times.head_ms += spent.wall_ms
             frame.times.head_cpu_ms += spent.cpu_ms
@@ -208,8 +212,8 @@ class Worker:
         if shared.table.computed(frame.seq):
             self._responder.post_outputs(frame, arrays, Outcome.LOCAL)
 
-    def _send(self, frame: Frame, plan: FramePlan, arrays: list[np.ndarray]) -> bool:
-        """Encode and hand over; False if the tensors may not leave the robot any more."""
+    def _send(self, frame: Frame, plan: FramePlan, arrays: list[np.ndarray]) -> str:
+        """Encode and hand over; else the label of why the frame must be finished here."""
         shared = self._shared
         specs = shared.slot.cut(plan.cut_index).frontier
         assert self._clock is not None
@@ -219,7 +223,7 @@ class Worker:
             return bundle.encode(halved, specs, plan.codec)
 
         if not shared.slot.allows(plan):
-            return False
+            return PRIVATE_LABEL
         payload, spent = self._clock.measure(encode)
         now_s = time.monotonic()
         shared.times.add(encode_key(plan.cut_index, plan.codec), spent.wall_ms, now_s)
@@ -234,21 +238,23 @@ class Worker:
         )
         with shared.lock:  # no stricter request comes in between asking and sending
             if not shared.slot.allows(plan):
-                frame.uplink_bytes = 0
-                return False
+                return PRIVATE_LABEL
+            if not fits and shared.misses.doubted(plan.server, now_s):
+                return FALLBACK_LABEL
             if not shared.table.sent(frame.seq, rescue_at_s, fits):
-                return True  # has ended
+                return ''  # has ended
             try:
                 if not shared.connected(plan.server):
                     why = 'server lost before sending'
                     shared.table.answer_will_not_come(frame.seq, now_s, why)
                 else:
                     assert shared.uplink is not None
+                    shared.misses.sent(frame.seq, plan.server, now_s)
                     shared.uplink.send(request)
             except Exception as error:
                 shared.table.answer_will_not_come(frame.seq, now_s, 'sending failed')
                 self._responder.post_error(error, frame.seq)
-        return True
+        return ''
 
     def _rescue(self, frame: Frame) -> None:
         """Finish a frame from its kept cut tensors."""
@@ -268,9 +274,13 @@ class Worker:
             self._responder.post_error(error, frame.seq)
 
     def _blame(self, frame: Frame) -> None:
-        """No answer in time: the server counts as lost, unless a better reason is known."""
-        if frame.plan is not None and frame.rescue_why == '':
-            self._lose(frame.plan.server, f'no answer to frame {frame.seq} in time')
+        """No answer in time: the server is doubted or lost, unless a better reason is known."""
+        if frame.plan is None or frame.rescue_why != '':
+            return
+        with self._shared.lock:
+            why = self._shared.misses.missed(frame.seq, time.monotonic(), frame.rescue_fits)
+        if why:
+            self._lose(frame.plan.server, why)
 
     def _lose(self, server: str, why: str) -> None:
         uplink = self._shared.uplink
