@@ -1,9 +1,8 @@
 """What each load source says against the true slow-down of inference-like work.
 
 Starts busy processes (plain and niced), measures how much longer 9 ms of CPU time take at
-10 Hz, and reads the sources: while that runs (``schedstat``, ``auto``) and after it has
-stopped (``probe``, ``procs_running``, ``auto``), which is the what-if question. Give it a
-quiet machine.
+10 Hz, and reads all sources meanwhile: ``auto`` as it is, and ``auto`` without ``schedstat``,
+which is the what-if question of a robot that computes nothing.
 
 Run: ``python benchmarks/load_sources.py [--seconds 6] [--cores 2]``.
 """
@@ -13,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 import contextlib
+from dataclasses import replace
 import math
 import os
 import select
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 
-from dnn_offload.cost.load import LoadReadings, LoadTracker
+from dnn_offload.cost.load import combine, LoadReadings, LoadTracker
 
 WORK_MS = 9.0
 FRAME_S = 0.1
@@ -105,14 +105,13 @@ def observe(tracker: LoadTracker, seconds: float) -> LoadReadings:
     return readings
 
 
-def measure(seconds: float) -> tuple[float, LoadReadings, LoadReadings]:
-    """Wall time of a frame [ms], readings while it runs and when it does not."""
+def measure(seconds: float) -> tuple[float, LoadReadings]:
+    """Slow-down of the frames and the readings meanwhile."""
     tracker = LoadTracker()
     worker = Worker()
     tracker.watch(worker.pid, (worker.pid,))
-    running = observe(tracker, seconds)
-    wall_ms = worker.stop()
-    return wall_ms, running, observe(LoadTracker(), seconds)
+    readings = observe(tracker, seconds)
+    return worker.stop() / WORK_MS, readings
 
 
 def main() -> int:
@@ -128,25 +127,25 @@ def main() -> int:
     if args.cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
     cores = len(os.sched_getaffinity(0))
-    already = measure(args.seconds)[0] / WORK_MS
+    already = measure(args.seconds)[0]
     print(f'{cores} of {os.cpu_count()} cores; slow-down before we add anything: {already:.2f}')
-    print(f'{"busy":>10} {"true":>6} {"running: auto":>24} {"what if: auto":>24}  what-if sources')
+    print(f'{"busy":>10} {"true":>6} {"running: auto":>24} {"what if: auto":>24}  all sources')
     errors: dict[str, list[float]] = {}
     for count, nice in ((1, 0), (2, 0), (3, 0), (4, 0), (6, 0), (2, 10), (4, 10)):
         processes = max(count * cores // 2, 1)
         with busy(processes, nice=nice):
-            wall_ms, running, what_if = measure(args.seconds)
-        true = wall_ms / WORK_MS
+            true, readings = measure(args.seconds)
+        what_if = combine(replace(readings, schedstat=math.nan))
         parts = []
         for name in SOURCES:
-            value = running.of(name) if name == 'schedstat' else what_if.of(name)
+            value = readings.of(name)
             parts.append(f'{name} {value:.2f}')
             if math.isfinite(value):
                 errors.setdefault(name, []).append(abs(value / true - 1.0))
         label = f'{processes}{" niced" if nice else ""}'
         print(
-            f'{label:>10} {true:6.2f} {running.factor:8.2f} {running.source:>15} '
-            f'{what_if.factor:8.2f} {what_if.source:>15}  {", ".join(parts)}',
+            f'{label:>10} {true:6.2f} {readings.factor:8.2f} {readings.source:>15} '
+            f'{what_if[0]:8.2f} {what_if[1]:>15}  {", ".join(parts)}',
             flush=True,
         )
     for name, values in errors.items():
