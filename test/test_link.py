@@ -153,6 +153,35 @@ def test_downlink_is_apart() -> None:
     assert state.uplink_bps == pytest.approx(20e6)
 
 
+def test_a_single_loss_is_forgiven_at_the_first_acknowledgement() -> None:
+    estimator = LinkEstimator(lost_after=1)
+    for index in range(20):  # one every ten seconds or so: no growth
+        now_s = 12.0 * index
+        estimator.lost(now_s)
+        assert estimator.dead(now_s)
+        assert not estimator.dead(now_s + 2.1), 'nor is it dead for ever without any'
+        estimator.add(UPLINK, 60_000, 20.0, now_s + 0.5, probe=True)
+        assert not estimator.dead(now_s + 0.5)
+
+
+def test_losses_in_quick_succession_keep_a_link_out_for_longer() -> None:
+    estimator = LinkEstimator(lost_after=1)
+    now_s, waits = 0.0, []
+    for _ in range(7):
+        estimator.lost(now_s)
+        began_s = now_s
+        while estimator.dead(now_s):
+            now_s += 0.1
+        waits.append(now_s - began_s)
+        now_s += 1.0
+    assert waits == sorted(waits)
+    assert waits[0] < 2.2
+    assert 29.0 < waits[-1] < 31.0
+    now_s += 60.0
+    estimator.lost(now_s)
+    assert not estimator.dead(now_s + 2.1)
+
+
 def test_unknown_kind_is_refused() -> None:
     with pytest.raises(ConfigurationError, match='kind'):
         LinkEstimator().add(7, 1, 1.0, 0.0)

@@ -6,6 +6,9 @@ change. An estimate that is not refreshed returns to the prior, a link that lost
 tried again with back-off: neither optimism nor pessimism lasts for ever. A limit of our own
 pacing (``max_uplink_bps``) is not the link's: samples taken under one teach only the
 estimate under that same limit, unless they are far slower than the limit explains.
+
+A loss is forgiven as soon as anything is acknowledged; only losses that follow one another
+keep a link out for longer and longer.
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ class LinkEstimator:
         first_dead_s: For how long, the first time, when nothing gets through meanwhile;
             doubles each time.
         max_dead_s: Longest such time.
+        forget_s: A loss so long after the last dead time is the first again.
     """
 
     def __init__(
@@ -56,11 +60,13 @@ class LinkEstimator:
         lost_after: int = 2,
         first_dead_s: float = 2.0,
         max_dead_s: float = 30.0,
+        forget_s: float = 10.0,
     ) -> None:
         self.defaults = defaults
         self.lost_after = lost_after
         self.first_dead_s = first_dead_s
         self.max_dead_s = max_dead_s
+        self.forget_s = forget_s
         self.reset()
 
     def reset(self) -> None:
@@ -72,6 +78,7 @@ class LinkEstimator:
         self._losses = 0
         self._dead_times = 0
         self._dead_until_s = -math.inf
+        self._died_until_s = -math.inf  # as above, but kept when something got through
 
     def add(
         self,
@@ -105,6 +112,8 @@ class LinkEstimator:
             return
         duration_ms = max(duration_ms, MIN_DURATION_MS)
         self._losses = 0
+        if self.dead(now_s):
+            self._died_until_s = now_s
         self._dead_until_s = -math.inf
         if kind == DOWNLINK:
             self._dead_times = 0  # a whole round trip
@@ -122,8 +131,10 @@ class LinkEstimator:
         self._losses += 1
         if self._losses < self.lost_after or now_s < self._dead_until_s:
             return
+        if now_s - self._died_until_s > self.forget_s:
+            self._dead_times = 0
         wait_s = self.first_dead_s * 2.0 ** min(self._dead_times, 16)
-        self._dead_until_s = now_s + min(wait_s, self.max_dead_s)
+        self._dead_until_s = self._died_until_s = now_s + min(wait_s, self.max_dead_s)
         self._dead_times += 1
 
     def dead(self, now_s: float) -> bool:

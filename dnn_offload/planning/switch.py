@@ -12,7 +12,8 @@ oscillates under constant conditions:
   the price of what does not run is corrected by what was learned when it was left
   (``promises.py``), and each return to a plan that was left shortly before raises the gain
   demanded next time;
-- a server that dies again and again: each death doubles the wait before it is trusted.
+- a server that dies again and again: a single death is forgiven as soon as the server is
+  back, each further one shortly after doubles the wait before it is trusted.
 """
 
 from __future__ import annotations
@@ -83,9 +84,10 @@ class SwitchPolicy:
         min_gain_ratio: The same as a share of the current plan's latency.
         hold_ticks: Ticks for which twice the least gain must last; a gain of 1.5 times the
             least must last twice as long, one of 1.1 times ten times as long.
-        first_backoff_s: Wait after a server's first death, once it is ready again [s].
+        first_backoff_s: Wait after a server's second death, once it is ready again [s]; it
+            doubles with each further one, and there is none after the first.
         max_backoff_s: Longest such wait [s].
-        stable_s: A server that stays for this long, once trusted, is trusted as new [s].
+        stable_s: For each time that a server stays so long, half its deaths are forgotten [s].
 
     Raises:
         ConfigurationError: A value out of its range.
@@ -99,7 +101,7 @@ class SwitchPolicy:
         *,
         first_backoff_s: float = 1.0,
         max_backoff_s: float = 60.0,
-        stable_s: float = 30.0,
+        stable_s: float = 10.0,
     ) -> None:
         if min_gain_ms < 0.0 or not math.isfinite(min_gain_ms):
             raise ConfigurationError('min_gain_ms', given=min_gain_ms, allowed='0 or more')
@@ -289,13 +291,14 @@ class SwitchPolicy:
         for name in lost:
             record = self._servers.setdefault(name, _ServerRecord())
             if not record.lost:
-                if now_s - record.blocked_until_s >= self.stable_s:
-                    record.deaths = 0
+                stayed_s = max(now_s - record.blocked_until_s, 0.0)
+                record.deaths >>= int(min(stayed_s / self.stable_s, 32.0))
                 record.lost = True
                 record.deaths += 1
         for name, record in self._servers.items():
             if record.lost and name not in lost:
-                wait_s = self.first_backoff_s * 2.0 ** min(record.deaths - 1, 16)
+                wait_s = self.first_backoff_s * 2.0 ** min(record.deaths - 2, 16)
+                wait_s = wait_s if record.deaths > 1 else 0.0
                 record.lost = False
                 record.blocked_until_s = now_s + min(wait_s, self.max_backoff_s)
 
