@@ -26,7 +26,10 @@ class Uptake:
         self._holds = 0
         self._hold_until_s = -math.inf
         self._repeat = False
-        self._forget_frames()
+        self._frames = 0
+        self._since_s = math.inf
+        self._other_id = 0
+        self._late = False
 
     def reset(self) -> None:
         """Begin anew, e.g. with another life of the robot's inference."""
