@@ -319,3 +319,24 @@ def test_price_of_lateness_has_no_jump() -> None:
         late_ms = _late_ms(SLOW, 0.1 * tenth)
         assert previous is None or abs(late_ms - previous) < 2.0  # per 0.1 ms of deadline
         previous = late_ms
+
+
+@pytest.mark.parametrize('layers', [1, 2, 5, 100])
+@pytest.mark.parametrize('name', sorted(STRATEGIES))
+def test_no_strategy_leaks_private_layers(name: str, layers: int) -> None:
+    for deadline_ms in (0.0, 30.0):
+        try:
+            ranked = plan(name, conditions(), Constraints(layers, deadline_ms=deadline_ms))
+        except PlanningError:
+            assert name == 'remote'
+            continue
+        depths = [EDGE.cuts[c.cut_index].depth for c in ranked if not c.is_local]
+        assert all(depth >= layers for depth in depths)
+        assert (depths != []) == (name != 'local' and layers < 100)
+
+
+@pytest.mark.parametrize('deadline_ms', [1.0, 30.0, 60.0, 300.0])
+def test_a_deadline_leaves_no_candidate_out(deadline_ms: float) -> None:
+    free = plan('auto', conditions(SLOW))
+    bound = plan('auto', conditions(SLOW), Constraints(deadline_ms=deadline_ms))
+    assert {c.key for c in free} == {c.key for c in bound}
