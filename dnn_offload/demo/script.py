@@ -10,6 +10,7 @@ import sys
 import time
 
 from rich.console import Console
+from rich.progress import Progress
 
 from dnn_offload.demo import phases as script
 from dnn_offload.demo.live_view import LiveView
@@ -91,8 +92,7 @@ class Demo:
             OffloadError: A node does not come up, dies by itself, or does not answer.
         """
         options = self._options
-        self._console.print('drawing the drive ...')
-        write_video(options.out / 'drive.mp4', VIDEO_SECONDS, options.rate_hz, (640, 480), 7)
+        self._draw_drive()
         with ExitStack() as stack:
             pictures = SnapshotStore(options.out / 'annotated.mp4', 10.0)
             stack.callback(pictures.close)
@@ -114,6 +114,14 @@ class Demo:
                 deadline_ms=options.deadline_ms, cores=self._cores, model=options.model,
             )
         return verdict
+
+    def _draw_drive(self) -> None:
+        with Progress(console=self._console, transient=True) as progress:
+            task = progress.add_task('drawing the drive', total=1.0)
+            write_video(
+                self._options.out / 'drive.mp4', VIDEO_SECONDS, self._options.rate_hz,
+                progress=lambda fraction: progress.update(task, completed=fraction),
+            )
 
     def _bring_up(self, recorder: Recorder) -> None:
         self._console.print(
