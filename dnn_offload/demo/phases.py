@@ -44,7 +44,7 @@ class Phase:
 BASELINE_S = 2.0  # length of one forced window
 SETTLE_AUTO_S = 2.5  # of an auto window, not counted: the new plan may take 2 s
 SETTLE_BASELINE_S = 0.7  # of a forced window, not counted
-GRACE_S = 1.0  # after a new constraint: until the parameter has arrived and the plan switched
+GRACE_S = 0.5  # after a new constraint: until the parameters have arrived at their nodes
 
 PHASES: tuple[Phase, ...] = (
     Phase('quiet', 'quiet', 'Nothing but the camera and a slow navigation loop.'),
