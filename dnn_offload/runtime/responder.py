@@ -97,18 +97,28 @@ class Responder:
     # -- the thread ---------------------------------------------------------------------
 
     def _loop(self) -> None:
-        while True:
-            item = self._inbox.get()
-            if item is None:
-                self._shared.table.drop_all(DropReason.SHUTDOWN)
-                self._report_ended()
-                return
-            function, args = item
-            try:
-                function(*args)
-            except Exception as error:  # the node's callback failed; say so and go on
-                self._log(describe_error(error), 0)
+        while self.step():
+            pass
+
+    @property
+    def has_work(self) -> bool:
+        """Whether ``step`` would not wait."""
+        return not self._inbox.empty()
+
+    def step(self) -> bool:
+        """Do one thing, or wait for it; on the responder's thread. False at the end."""
+        item = self._inbox.get()
+        if item is None:
+            self._shared.table.drop_all(DropReason.SHUTDOWN)
             self._report_ended()
+            return False
+        function, args = item
+        try:
+            function(*args)
+        except Exception as error:  # the node's callback failed; say so and go on
+            self._log(describe_error(error), 0)
+        self._report_ended()
+        return True
 
     def _log(self, text: str, frame_seq: int) -> None:
         try:

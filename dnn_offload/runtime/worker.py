@@ -65,23 +65,27 @@ class Worker:
     # -- deciding -----------------------------------------------------------------------
 
     def _loop(self) -> None:
-        shared = self._shared
-        self._clock = ThreadClock()
-        shared.compute_tid = threading.get_native_id()
         try:
-            self._apply_threads()
-            self._warm((0, shared.slot.last_cut))
-            while shared.running:
+            self.begin()
+            while self._shared.running:
                 try:
-                    self._step()
+                    self.step()
                 except Exception as error:  # not a frame's fault: say so, do not spin
                     self._responder.post_error(error)
                     time.sleep(0.1)
         finally:
-            self._clock.close()
+            if self._clock is not None:
+                self._clock.close()
 
-    def _step(self) -> None:
-        """Decide once, and do it or wait."""
+    def begin(self) -> None:
+        """Warm the whole network; on the worker's thread, before the first ``step``."""
+        self._clock = ThreadClock()
+        self._shared.compute_tid = threading.get_native_id()
+        self._apply_threads()
+        self._warm((0, self._shared.slot.last_cut))
+
+    def step(self) -> None:
+        """Decide once, and do it or wait; on the worker's thread."""
         shared = self._shared
         self._apply_threads()
         with shared.changed:
