@@ -80,6 +80,7 @@ class InferenceEngine:
         self._events = events
         self._responder = Responder(self._shared, events)
         self._worker = Worker(self._shared, self._responder)
+        self._told_unstamped = False
         if profile is not None:
             self.seed(profile)
 
@@ -129,7 +130,7 @@ class InferenceEngine:
         """Let a picture in; it takes the place of one that waits.
 
         Args:
-            stamp_s: Its acquisition stamp on ``clock_s``'s clock [s].
+            stamp_s: Its acquisition stamp on ``clock_s``'s clock [s]; 0 = none, now is taken.
             token: Comes back in every record of this frame.
             source: Gives picture and mapping, on the worker thread.
 
@@ -137,13 +138,24 @@ class InferenceEngine:
             Its frame_seq; 0 if the engine is not running (then nothing is counted).
         """
         shared = self._shared
-        age_s = max(0.0, shared.clock_s() - stamp_s)
+        clock_s = shared.clock_s()
+        unstamped = stamp_s == 0.0
+        if unstamped:
+            stamp_s = clock_s
+        age_s = max(0.0, clock_s - stamp_s)
         with shared.changed:
             if not shared.running:
                 return 0
+            tell = unstamped and not self._told_unstamped
+            self._told_unstamped |= unstamped
             now_s = time.monotonic()
             frame = shared.table.enter(stamp_s, now_s - age_s, now_s, token, source)
             shared.changed.notify_all()
+        if tell:
+            self._responder.post_error(
+                'pictures have no stamp: taken as new when they come in, their age is not known; '
+                'let the driver stamp them', frame.seq,
+            )
         if shared.table.has_ended:  # the one that it superseded, or itself
             self._responder.flush()
         return frame.seq

@@ -1,0 +1,108 @@
+"""The engine changes plans: make before break, nothing lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+import random
+import time
+
+import pytest
+
+from dnn_offload.runtime.outcomes import Outcome
+from dnn_offload.runtime.plan_slot import PlanRequest
+from engine_parts import check_accounts, outcomes, Rig
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    made = Rig()
+    yield made
+    made.stop()
+
+
+def test_failing_segment_drops_the_frame_and_failing_plan_is_not_taken(rig: Rig) -> None:
+    rig.start()
+
+    def fail(span: tuple[int, int]) -> None:
+        if span == (0, 3):
+            raise RuntimeError('no memory')
+
+    rig.model.fail = fail
+    assert rig.plan(3)
+    rig.push_and_wait()
+    assert rig.node.reports[0].outcome is Outcome.LOCAL
+    assert len(rig.node.plans) == 1
+    rig.node.wait(lambda: any('not taken' in text for text, _ in rig.node.errors))
+    assert len(rig.node.plans) == 1
+
+
+def test_unknown_cut_or_codec_is_an_error_and_the_old_plan_goes_on(rig: Rig) -> None:
+    rig.start(cut=1)
+    assert not rig.engine.set_plan(PlanRequest(9, 'ffffffffffff', 'raw', 'server'))
+    assert not rig.plan(2, codec='morse')
+    rig.push_and_wait()
+    assert rig.node.reports[0].plan.cut_index == 1
+    assert len(rig.node.errors) == 2
+
+
+def test_switch_is_prompt_without_frames_and_warms_each_slice_once(rig: Rig) -> None:
+    rig.start()
+    started_s = time.monotonic()
+    for count, cut in enumerate((1, 2, 1, 2)):
+        rig.plan(cut)
+        rig.node.wait(lambda wanted=count + 2: len(rig.node.plans) == wanted)
+    assert time.monotonic() - started_s < 1.0
+    assert Counter(rig.model.runs) == {
+        (0, 4): 1, (0, 1): 1, (1, 4): 1, (0, 2): 1, (2, 4): 1
+    }
+    assert [plan.epoch for plan in rig.node.plans] == [0, 1, 2, 3, 4]
+
+
+def test_switch_happens_under_a_saturated_stream() -> None:
+    rig = Rig(step_s=0.005).start()
+    for index in range(100):
+        rig.stream.push()
+        if index == 20:
+            rig.plan(2)
+        time.sleep(0.01)
+    rig.node.wait(lambda: rig.engine.counters().in_flight == 0)
+    rig.stop()
+    assert len(rig.node.plans) == 2
+    first = next(r for r in rig.node.reports if r.plan is not None and r.plan.epoch == 1)
+    assert first.frame_seq < 70
+    check_accounts(rig.node, 100)
+
+
+def test_thousand_plan_switches_under_a_stream_lose_nothing() -> None:
+    rig = Rig(deadline_ms=100.0, delay_s=0.002).start()
+    chance = random.Random(7)
+    rig.uplink.behave = lambda request: 'answer' if chance.random() < 0.97 else 'drop'
+    switches = 0
+    while switches < 1000:
+        wanted = chance.choice((0, 1, 2, 3, 4))
+        codec = 'raw' if wanted == 0 else chance.choice(('raw', 'fp16', 'int8_zstd'))
+        before = len(rig.node.plans)
+        rig.plan(wanted, codec, switches + 1, '' if wanted == 4 else 'server')
+        rig.stream.push()
+        if chance.random() < 0.7:
+            rig.node.wait(lambda n=before: len(rig.node.plans) > n)
+        time.sleep(chance.uniform(0.0, 0.003))
+        if not rig.uplink.connected('server') and chance.random() < 0.2:
+            rig.uplink.connect()
+        if chance.random() < 0.01:
+            rig.uplink.disconnect()
+        switches = rig.node.plans[-1].epoch
+    rig.node.wait(lambda: rig.engine.counters().in_flight == 0)
+    rig.stop()
+    check_accounts(rig.node, rig.stream.count)
+    epochs = [plan.epoch for plan in rig.node.plans]
+    assert epochs == list(range(len(epochs))) and len(epochs) > 1000
+    assert outcomes(rig)[Outcome.REMOTE] > 100 and outcomes(rig)[Outcome.LOCAL] > 50
+    by_seq = sorted(
+        (r.frame_seq, r.plan.epoch) for r in rig.node.reports if r.plan is not None
+    )
+    assert all(a[1] <= b[1] for a, b in zip(by_seq, by_seq[1:], strict=False))
+    assert not [text for text, _ in rig.node.errors]
