@@ -5,12 +5,24 @@ from __future__ import annotations
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-# At least the slices in flight of all robots of one server: window / smallest slice, times
-# robots. A reader that keeps fewer than what comes in a burst would lose slices silently.
-TENSOR_READER_DEPTH = 256
+from dnn_offload.transport.pacing import MAX_WINDOW_BYTES, MIN_CHUNK_BYTES
+
+# What one robot may have under way: its window in smallest slices, and what is smaller than
+# those (a frame's last slice, greeting, cancellations).
+SLICES_PER_ROBOT = MAX_WINDOW_BYTES // MIN_CHUNK_BYTES + 8
 TENSOR_WRITER_DEPTH = 64
 RESULT_DEPTH = 256
 STATUS_READER_DEPTH = 32
+
+
+def tensor_reader_depth(robots: int) -> int:
+    """Slices that a server's reader must keep while its node is busy.
+
+    The history is shared by all writers: a reader that keeps fewer than what comes in a burst
+    of all robots would lose slices silently. Memory is bounded by it: no message is larger than
+    85 kB, so at most 3.2 MB per robot; in fact the robots' windows, 246 kB each.
+    """
+    return robots * SLICES_PER_ROBOT
 
 
 def tensors(depth: int, lifespan_s: float = 0.0) -> QoSProfile:

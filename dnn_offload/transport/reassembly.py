@@ -59,12 +59,13 @@ class Reassembler:
     Args:
         admit: Called with a frame's first slice: returns the most bytes that such a frame may
             have, or raises RefusedError.
-        max_frame_bytes: Most that any frame may have [byte].
+        max_frame_bytes: Most that any frame may have [byte]; may be changed, for frames that
+            begin later.
     """
 
     def __init__(self, admit: Admit, max_frame_bytes: int) -> None:
         self._admit = admit
-        self._max_frame_bytes = max_frame_bytes
+        self.max_frame_bytes = max_frame_bytes
         self._first: SliceHeader | None = None
         self._specs: tuple[TensorSpec, ...] = ()
         self._buffer = bytearray()
@@ -141,7 +142,7 @@ class Reassembler:
             if self._first.frame_seq == header.frame_seq:
                 raise RefusedError('first slice came twice', given=header.frame_seq)
             self.abandon(self._first.frame_seq)
-        bound = min(self._admit(header, specs), self._max_frame_bytes)
+        bound = min(self._admit(header, specs), self.max_frame_bytes)
         if not 0 < header.total_bytes <= bound:
             raise RefusedError(
                 'frame has an impossible size',

@@ -3,12 +3,16 @@
 Everything that arrives is distrusted: it is deserialised under guard, belongs to a robot that
 has greeted, is admitted by its first slice before a byte is kept, and takes at most one frame
 of memory per robot. What does not fit is refused with the reason, to that robot alone.
+
+A robot that was forgotten gets no answer until it greets again: it was silent for long, or does
+not listen, so a publisher made anew would not reach it sooner. Missing acknowledgements tell it
+within its ``server_timeout_s``, and then it greets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import threading
 import time
 from typing import cast, Protocol
@@ -63,13 +67,13 @@ class ServiceSettings:
     """Bounds of the service.
 
     Attributes:
-        max_clients: Robots served at a time.
+        max_clients: Robots served at a time; the reader's history is made for so many.
         client_timeout_s: A robot that sends nothing for so long is forgotten.
         max_request_bytes: Larger frames are refused.
     """
 
     max_clients: int = 8
-    client_timeout_s: float = 15.0
+    client_timeout_s: float = 30.0
     max_request_bytes: int = 64 << 20
 
 
@@ -121,7 +125,7 @@ class TensorServer:
         server: Our name.
         model_identity: Digest of our model; robots with another one are refused.
         hooks: See ``ServiceHooks``.
-        settings: Bounds; may be replaced while running.
+        settings: Bounds; ``configure`` changes all but ``max_clients`` while running.
     """
 
     def __init__(
@@ -138,14 +142,15 @@ class TensorServer:
         self._server = server
         self._model_identity = model_identity
         self._hooks = hooks
-        self.settings = settings
+        self._settings = settings
         self.counters = ServiceCounters()
         self._log = node.get_logger()
         self._lock = threading.Lock()  # publishers vanish here while the worker answers
         self._clients: dict[str, _Client] = {}
         self._subscription = node.create_subscription(
             TensorChunk, names.tensors(self._rendezvous, server),
-            guarded(self._log, self._take), qos.tensors(qos.TENSOR_READER_DEPTH), raw=True,
+            guarded(self._log, self._take),
+            qos.tensors(qos.tensor_reader_depth(settings.max_clients)), raw=True,
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
         self._matching = node.create_timer(
@@ -165,6 +170,12 @@ class TensorServer:
     def held_bytes(self) -> int:
         """Memory of frames that are not complete [byte]."""
         return sum(client.frames.held_bytes for client in self._clients.values())
+
+    def configure(self, settings: ServiceSettings) -> None:
+        """Apply new bounds to all robots: to frames that begin from now on."""
+        self._settings = replace(settings, max_clients=self._settings.max_clients)
+        for client in self._clients.values():
+            client.frames.max_frame_bytes = settings.max_request_bytes
 
     def stop(self) -> None:
         """Forget all robots and stop to listen."""
@@ -300,7 +311,7 @@ class TensorServer:
                 f'the server runs another model; given: {message.model_identity[:16]}; '
                 f'allowed: {self._model_identity[:16]}'
             )
-        places = self.settings.max_clients
+        places = self._settings.max_clients
         others = sum(
             not known.refusal for known in self._clients.values() if known is not client
         )
@@ -309,7 +320,7 @@ class TensorServer:
         return ''
 
     def _new_reassembler(self) -> Reassembler:
-        return Reassembler(self._admit, self.settings.max_request_bytes)
+        return Reassembler(self._admit, self._settings.max_request_bytes)
 
     def _answer_greetings(self) -> None:
         """Answer each HELLO once the robot's subscription is known, else it would miss it."""
@@ -347,7 +358,7 @@ class TensorServer:
             deaf_s = now_s - client.listens_s
             if client.refusal and silent_s > REFUSED_CLIENT_S:
                 self._forget(client.name, 'it was refused')
-            elif silent_s > self.settings.client_timeout_s:
+            elif silent_s > self._settings.client_timeout_s:
                 self._forget(client.name, f'nothing came for {silent_s:.1f} s')
             elif deaf_s > DEAF_S:
                 self._forget(client.name, f'it has not listened for {deaf_s:.1f} s')

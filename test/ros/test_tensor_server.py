@@ -1,0 +1,93 @@
+"""The server's side of the uplink: live bounds, bursts while it is busy, forgotten robots."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Iterator
+from dataclasses import replace
+import time
+
+from harness import Graph, running_graph, wait_for
+from made_up_server import FakeModel, MadeUpRobot, MadeUpServer, RENDEZVOUS
+import pytest
+from rclpy.node import Node
+
+from dnn_offload.msg import TensorChunk
+from dnn_offload.transport import names, qos
+from dnn_offload.transport.pacing import MIN_CHUNK_BYTES
+from dnn_offload.transport.tensor_server import ServiceSettings
+
+SETTINGS = ServiceSettings(max_clients=12)
+
+
+@pytest.fixture
+def graph() -> Iterator[Graph]:
+    with running_graph() as graph:
+        yield graph
+
+
+def answered(robot: MadeUpRobot, seq: int, cut: int = 1) -> bool:
+    robot.send(seq, 1.0, cut=cut)
+    assert wait_for(lambda: seq in robot.told.answers or seq in robot.told.refused)
+    return seq in robot.told.answers
+
+
+def test_bounds_reach_robots_that_are_served_already(graph: Graph) -> None:
+    server = MadeUpServer(graph.add(Node('edge')), settings=SETTINGS)
+    robot = MadeUpRobot(graph.add(Node('robot')))
+    try:
+        assert wait_for(lambda: robot.uplink.connected('server_a'))
+        assert answered(robot, 1, cut=2)  # 160 kB
+        server.tensors.configure(replace(SETTINGS, max_request_bytes=65536))
+        assert not answered(robot, 2, cut=2)
+        assert 'impossible size' in robot.told.refused[2]
+        assert answered(robot, 3, cut=1)
+        server.tensors.configure(SETTINGS)
+        assert answered(robot, 4, cut=2)
+    finally:
+        robot.uplink.stop()
+        server.stop()
+
+
+def test_the_reader_keeps_a_burst_of_all_robots_while_the_node_is_busy(graph: Graph) -> None:
+    node = Node('edge')  # spun only later: busy until then
+    server = MadeUpServer(node, settings=SETTINGS)
+    try:
+        topic = names.tensors(RENDEZVOUS, 'server_a')
+        publishers = [
+            graph.publisher(TensorChunk, topic, qos.tensors(qos.TENSOR_WRITER_DEPTH))
+            for _ in range(SETTINGS.max_clients)
+        ]
+        assert wait_for(lambda: all(p.get_subscription_count() == 1 for p in publishers))
+        chunk = TensorChunk(
+            kind=TensorChunk.KIND_TENSORS, server='server_a', model_identity=FakeModel.identity,
+            data=array.array('B', bytes(MIN_CHUNK_BYTES)),
+        )
+        for number, publisher in enumerate(publishers):
+            chunk.client = f'stranger_{number}'
+            for _ in range(qos.SLICES_PER_ROBOT):
+                publisher.publish(chunk)
+        time.sleep(1.0)
+        graph.add(node)
+        wanted = SETTINGS.max_clients * qos.SLICES_PER_ROBOT
+        assert wait_for(lambda: server.tensors.counters.ignored == wanted, 20.0), (
+            f'{server.tensors.counters.ignored} of {wanted} slices arrived'
+        )
+    finally:
+        server.stop()
+
+
+def test_a_forgotten_robot_finds_back_by_itself(graph: Graph) -> None:
+    server = MadeUpServer(graph.add(Node('edge')), settings=SETTINGS)
+    robot = MadeUpRobot(graph.add(Node('robot')))
+    try:
+        assert wait_for(lambda: robot.uplink.connected('server_a'))
+        assert answered(robot, 1)
+        server.tensors._forget(robot.client, 'the test wants it')
+        robot.send(2, 1.0)
+        assert wait_for(lambda: not robot.uplink.connected('server_a'))
+        assert wait_for(lambda: robot.uplink.connected('server_a'))
+        assert answered(robot, 3)
+    finally:
+        robot.uplink.stop()
+        server.stop()
