@@ -1,0 +1,72 @@
+"""How loaded a server is while no robot sends anything: a light thread that looks. No ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import threading
+import time
+
+from dnn_offload.cost.load import LoadReadings, LoadTracker
+
+SAMPLE_PERIOD_S = 0.05
+READ_PERIOD_S = 0.2
+PROBE_PERIOD_S = 2.0
+
+
+class LoadWatch:
+    """Keeps the what-if sources of ``cost/load.py`` fresh, in a thread of its own.
+
+    A probe computes for 8 ms and waits longer where cores are busy; in the executor's thread
+    every robot's slices would wait for it.
+
+    Args:
+        idle: Whether a probe is wanted: measured frames tell better. Called from the thread.
+        tracker: Replaced in tests; used by the thread only.
+        probe_period_s: Least time between two probes [s].
+    """
+
+    def __init__(
+        self,
+        idle: Callable[[], bool],
+        *,
+        tracker: LoadTracker | None = None,
+        probe_period_s: float = PROBE_PERIOD_S,
+    ) -> None:
+        self._idle = idle
+        self._tracker = tracker or LoadTracker()
+        self._probe_period_s = probe_period_s
+        self._readings = LoadReadings()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def readings(self) -> LoadReadings:
+        """The newest; everything is NaN before the first."""
+        return self._readings
+
+    def start(self) -> None:
+        """Begin to look; does nothing if it already does."""
+        if self._thread is None:
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._run, name='load', daemon=True)
+            self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """End the thread; it can be started again."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._stop.set()
+            thread.join(timeout_s)
+
+    def _run(self) -> None:
+        read_s = probed_s = float('-inf')
+        while not self._stop.is_set():
+            now_s = time.monotonic()
+            self._tracker.sample(now_s)
+            if now_s - probed_s >= self._probe_period_s and self._idle():
+                probed_s = now_s
+                self._tracker.probe(now_s)
+            if now_s - read_s >= READ_PERIOD_S:
+                read_s = now_s
+                self._readings = self._tracker.readings(time.monotonic())
+            self._stop.wait(SAMPLE_PERIOD_S)
