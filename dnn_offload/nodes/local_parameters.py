@@ -56,18 +56,20 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'server_timeout_s',
         1.0,
-        'A server is lost when nothing was heard from it for so long.',
+        'A server is lost when nothing was heard from it for so long: at least two of its '
+        'statuses (status_rate_hz there), better four.',
         unit='s',
-        minimum=0.3,
+        minimum=0.5,
         maximum=30.0,
     ),
     ParameterSpec(
         'probe_period_s',
         1.5,
-        'A probe measures the link when nothing else was sent for so long.',
+        'A probe measures the link when nothing else was sent for so long. It also tells the '
+        'server that we are there (its client_timeout_s is above the longest period).',
         unit='s',
         minimum=0.2,
-        maximum=60.0,
+        maximum=5.0,
     ),
     ParameterSpec(
         'score_threshold',

@@ -45,8 +45,8 @@ class PreparationWatch:
     restart its node. So a failed attempt is repeated after 5 s, and then after twice the time
     of before, up to 60 s: what cannot ever work costs one short, low-priority child a minute.
 
-    The first attempt starts with the object; all attempts have the settings of that moment. Make it in ``configure``, ask ``poll`` from a
-    timer, ``stop`` it in ``cleanup``::
+    The first attempt starts with the object; all attempts have the settings of that moment.
+    Make it in ``configure``, ask ``poll`` from a timer, ``stop`` it in ``cleanup``::
 
         progress = self._watch.poll(time.monotonic())
         if progress.stage == 'done':        # from now on in every poll

@@ -13,28 +13,27 @@ import socket
 import time
 from typing import Any
 
+import cv2
 import psutil
 from std_msgs.msg import String
 
-from dnn_offload.cost.load import LoadTracker, relative
+from dnn_offload.cost.load import relative
 from dnn_offload.errors import OffloadError
 from dnn_offload.msg import ServerStatus
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
-from dnn_offload.nodes.model_preparation import start_preparation
+from dnn_offload.nodes.load_watch import LoadWatch
+from dnn_offload.nodes.model_preparation import PreparationWatch
 from dnn_offload.nodes.process import run
 from dnn_offload.nodes.remote_parameters import NODE, PARAMETERS
 from dnn_offload.runtime.admission import Admission
-from dnn_offload.runtime.preparation import Preparation
 from dnn_offload.runtime.served_model import load_served_model, ServedModel
 from dnn_offload.runtime.tail_server import TailServer
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.tensor_server import ServiceHooks, ServiceSettings, TensorServer
 
 POLL_PERIOD_S = 0.1
-LOAD_PERIOD_S = 0.05
-PROBE_PERIOD_S = 2.0
 MAX_DETAIL = 400
-SERVICE_PARAMETERS = ('max_clients', 'client_timeout_s', 'max_request_bytes')
+LIVE_SERVICE_PARAMETERS = ('client_timeout_s', 'max_request_bytes')
 
 
 class RemoteInferenceNode(OffloadNode):
@@ -51,15 +50,16 @@ class RemoteInferenceNode(OffloadNode):
         )
         self._state = ServerStatus.STATE_PREPARING
         self._detail = 'not started'
-        self._preparation: Preparation | None = None
+        self._preparation: PreparationWatch | None = None
         self._loading: Future[ServedModel] | None = None
         self._loader = ThreadPoolExecutor(1, thread_name_prefix='loader')
         self._served: ServedModel | None = None
         self._profile_revision = 0
         self._tail: TailServer | None = None
         self._tensors: TensorServer | None = None
-        self._load = LoadTracker()
-        self._probed_s = 0.0
+        self._load = LoadWatch(self._is_idle)
+        self._threads = 1
+        self._max_clients = 1
         self._status_timer: Any = None
         self._poll_timer: Any = None
         self._profile_publisher: Any = None
@@ -76,7 +76,9 @@ class RemoteInferenceNode(OffloadNode):
         self._profile_publisher = self.create_publisher(
             String, names.profile(self._rendezvous, self._server), qos.latched()
         )
-        self._preparation = start_preparation(self.setting, 'server')
+        self._threads = self.setting('threads')
+        self._max_clients = self.setting('max_clients')
+        self._preparation = PreparationWatch(self.setting, 'server')
         self._enter(ServerStatus.STATE_PREPARING, 'starting')
         self._poll_timer = self.create_timer(
             POLL_PERIOD_S, self.guarded(self._poll), clock=self._steady_clock
@@ -85,7 +87,7 @@ class RemoteInferenceNode(OffloadNode):
     def activate(self) -> None:
         """Say that we are here; serve, now or as soon as the model is ready."""
         self._set_status_rate()
-        self.every(LOAD_PERIOD_S, self._watch_load)
+        self._load.start()
         if self._served is not None:
             self._serve(self._served)
         self._publish_status()
@@ -94,6 +96,7 @@ class RemoteInferenceNode(OffloadNode):
         """Send the robots away and stop to serve."""
         if self._state == ServerStatus.STATE_READY:
             self._enter(ServerStatus.STATE_STOPPING, 'deactivated')
+        self._load.stop()
         tensors, tail = self._tensors, self._tail
         self._tensors = self._tail = None
         if tensors is not None:
@@ -121,8 +124,10 @@ class RemoteInferenceNode(OffloadNode):
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Apply live."""
-        if self._tensors is not None and any(name in changed for name in SERVICE_PARAMETERS):
-            self._tensors.settings = self._service_settings()
+        if self._tensors is not None and any(
+            name in changed for name in LIVE_SERVICE_PARAMETERS
+        ):
+            self._tensors.configure(self._service_settings())
         if 'status_rate_hz' in changed and self.is_active:
             self._set_status_rate()
 
@@ -130,7 +135,7 @@ class RemoteInferenceNode(OffloadNode):
 
     def _poll(self) -> None:
         """Follow the preparation, then the loading."""
-        if self._served is not None or self._state == ServerStatus.STATE_FAILED:
+        if self._served is not None:
             return
         if self._loading is not None:
             if self._loading.done():
@@ -138,29 +143,35 @@ class RemoteInferenceNode(OffloadNode):
             return
         if self._preparation is None:
             return
-        progress = self._preparation.poll()
+        progress = self._preparation.poll(time.monotonic())
         if progress.stage == 'failed':
             self._fail(progress.message)
+        elif progress.stage == 'waiting':
+            self._detail = progress.message[:MAX_DETAIL]
         elif progress.stage == 'done':
             assert progress.folder is not None and progress.profile_path is not None
             self._load_model(progress.folder, progress.profile_path)
         else:
-            self._detail = f'{progress.stage} {100 * progress.fraction:.0f} %: {progress.message}'
+            detail = f'{progress.stage} {100 * progress.fraction:.0f} %: {progress.message}'
+            if self._state == ServerStatus.STATE_FAILED:
+                self._enter(ServerStatus.STATE_PREPARING, detail)
+            self._detail = detail[:MAX_DETAIL]
 
     def _load_model(self, folder: Path, profile_path: Path) -> None:
-        self._detail = 'loading the model'
-        threads = self.setting('threads')
-        self._loading = self._loader.submit(load_served_model, folder, profile_path, threads)
+        self._enter(ServerStatus.STATE_PREPARING, 'loading the model')
+        self._loading = self._loader.submit(
+            load_served_model, folder, profile_path, self._threads
+        )
 
     def _take_loaded(self, loading: Future[ServedModel]) -> None:
         self._loading = None
         try:
             self._served = loading.result()
         except OffloadError as error:
-            self._fail(str(error))
+            self._fail_for_good(str(error))
             return
         except Exception as error:  # whatever torch raises while loading
-            self._fail(f'{type(error).__name__}: {error}')
+            self._fail_for_good(f'{type(error).__name__}: {error}')
             return
         self._profile_revision += 1
         self._profile_publisher.publish(String(data=self._served.profile_json))
@@ -176,13 +187,20 @@ class RemoteInferenceNode(OffloadNode):
         self.get_logger().error(f'cannot serve: {why}')
         self._enter(ServerStatus.STATE_FAILED, why)
 
+    def _fail_for_good(self, why: str) -> None:
+        """What was prepared cannot be used; preparing it again would only find it in the cache."""
+        if self._preparation is not None:
+            self._preparation.stop()
+            self._preparation = None
+        self._fail(why)
+
     def _serve(self, served: ServedModel) -> None:
         """Open for robots."""
         tail = TailServer(
             served.model,
             self._respond,
             log=lambda text: self.get_logger().error(text, throttle_duration_sec=1.0),
-            threads=self.setting('threads'),
+            threads=self._threads,
             profile=served.profile,
         )
         tail.start()
@@ -200,7 +218,8 @@ class RemoteInferenceNode(OffloadNode):
             tensors.respond(result)
 
     def _service_settings(self) -> ServiceSettings:
-        return ServiceSettings(**{name: self.setting(name) for name in SERVICE_PARAMETERS})
+        live = {name: self.setting(name) for name in LIVE_SERVICE_PARAMETERS}
+        return ServiceSettings(max_clients=self._max_clients, **live)
 
     # ---- telling how it is -----------------------------------------------------------------
 
@@ -239,14 +258,10 @@ class RemoteInferenceNode(OffloadNode):
         status.profile_revision = self._profile_revision
         self._statuses.publish(status)
 
-    def _watch_load(self) -> None:
-        """Keep the what-if sources fresh, for the time when no robot sends anything."""
-        now_s = time.monotonic()
-        self._load.sample(now_s)
-        idle = self._tail is None or self._tail.statistics(now_s).load_factor is None
-        if idle and now_s - self._probed_s >= PROBE_PERIOD_S:
-            self._probed_s = now_s
-            self._load.probe(now_s)
+    def _is_idle(self) -> bool:
+        """Whether frames say nothing about the load; called from the thread of ``_load``."""
+        tail = self._tail
+        return tail is None or tail.statistics().load_factor is None
 
     def _load_factor(self) -> float:
         """Compute time now over profiled compute time: measured, or what it would be."""
@@ -255,13 +270,16 @@ class RemoteInferenceNode(OffloadNode):
         measured = self._tail.statistics().load_factor
         if measured is not None:
             return measured
-        readings = self._load.readings(time.monotonic())
+        readings = self._load.readings
         return relative(readings.factor, readings.source, self._served.profile.load_ratios)
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """State of the service and its counters."""
         if self._state == ServerStatus.STATE_FAILED:
             return ERROR, self._detail, {'server': self._server}
+        if self._preparation is not None and self._preparation.failure:
+            what = f'{self._detail}; before: {self._preparation.failure}'
+            return ERROR, what, {'server': self._server}
         if self._tail is None or self._tensors is None or self._served is None:
             return WARN, self._detail, {'server': self._server}
         statistics, counters = self._tail.statistics(), self._tensors.counters
@@ -269,6 +287,8 @@ class RemoteInferenceNode(OffloadNode):
             'server': self._server,
             'model': self._served.model.program.source,
             'robots': ', '.join(self._tensors.clients),
+            'max_clients': self._max_clients,
+            'threads': self._threads,
             'served': statistics.served,
             'superseded': statistics.superseded,
             'refused': counters.refused,
@@ -284,6 +304,7 @@ class RemoteInferenceNode(OffloadNode):
 
 def main() -> None:
     """Entry point of the executable ``remote_inference_node``."""
+    cv2.setNumThreads(1)  # decoding a JPEG needs no pool of threads beside inference
     raise SystemExit(run(RemoteInferenceNode))
 
 

@@ -35,24 +35,28 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'status_rate_hz',
         5.0,
         'How often the server says that it is there. Robots count it as lost when nothing came '
-        'for their server_timeout_s, so keep several in that time.',
+        'for their server_timeout_s (0.5 s at least): even the slowest rate is two in that time.',
         unit='Hz',
-        minimum=0.5,
+        minimum=4.0,
         maximum=50.0,
     ),
     ParameterSpec(
         'max_clients',
         8,
-        'Robots served at a time; others are refused.',
+        'Robots served at a time; others are refused. For each, the reader keeps up to 38 '
+        'messages while the node is busy: 246 kB as robots send, 3.2 MB at the very worst.',
         minimum=1,
         maximum=64,
+        at_configure=True,
     ),
     ParameterSpec(
         'client_timeout_s',
-        15.0,
-        'A robot that sends nothing, not even a probe, for so long is forgotten.',
+        30.0,
+        'A robot that sends nothing, not even a probe (it sends one every 5 s at least, on links '
+        'below 1.6 Mbit/s more rarely), for so long is forgotten. One that is gone is noticed '
+        'within 3 s by other means.',
         unit='s',
-        minimum=1.0,
+        minimum=10.0,
         maximum=3600.0,
     ),
     ParameterSpec(
