@@ -1,4 +1,4 @@
-"""The deadline promise in virtual time: no result is late while a tail fits."""
+"""What the engine promises about time, in virtual time: no result is late while a tail fits."""
 
 from __future__ import annotations
 
@@ -178,3 +178,44 @@ def test_no_result_is_late_whatever_the_server_does(make: Make, seed: int) -> No
             for other in rig.node.reports
         ), record
     assert outcomes(rig)[Outcome.RESCUED] > 0
+
+
+def test_tail_that_cannot_fit_is_given_up_for_newer_work_and_else_finished_late(
+    make: Make,
+) -> None:
+    rig = make(step_s=0.03, deadline_ms=50.0).start(cut=1)
+    rig.uplink.behave = lambda request: 'drop'
+    rig.pictures(1, 1.0)
+    rig.run(1.0)  # nothing newer: a late result beats none
+    assert rig.node.reports[0].outcome is Outcome.RESCUED
+    assert not rig.node.reports[0].deadline_met and rig.node.reports[0].late_by_ms > 0
+    assert len(rig.uplink.lost_calls) == 1
+    rig.uplink.connect()
+    rig.engine.configure(window=1)
+    rig.pictures(12, 0.02)
+    rig.run(2.0)
+    reasons = Counter(record.drop_reason for record in rig.node.reports)
+    assert reasons[DropReason.CANNOT_RESCUE] == 1
+    check_accounts(rig.node, 13)
+
+
+def test_late_answer_is_counted_and_not_published(make: Make) -> None:
+    rig = make(step_s=0.001, delay_s=0.15, deadline_ms=40.0).start(cut=2)
+    rig.pictures(1, 1.0)
+    rig.run(0.3)
+    assert [record.outcome for record in rig.node.reports] == [Outcome.RESCUED]
+    assert rig.engine.counters().late_answers == 1
+    assert len(rig.node.results) == 1
+
+
+def test_switch_is_prompt_without_frames_and_warms_each_slice_once(make: Make) -> None:
+    rig = make(step_s=0.001).start()
+    rig.run(0.001)
+    for cut in (1, 2, 1, 2):
+        rig.plan(cut)
+        rig.run(0.005)  # one warming run of head and tail takes 4 ms
+        assert rig.engine.active_plan.cut_index == cut
+    assert Counter(rig.model.runs) == {
+        (0, 4): 1, (0, 1): 1, (1, 4): 1, (0, 2): 1, (2, 4): 1
+    }
+    assert [plan.epoch for plan in rig.node.plans] == [1, 2, 3, 4]
