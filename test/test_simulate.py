@@ -26,6 +26,25 @@ def test_an_hour_of_constant_noisy_conditions() -> None:
     assert trace.regret(constant.SETTLE_S) < 0.05
 
 
+@pytest.mark.timeout(300)
+def test_an_hour_at_the_edge_of_a_deadline() -> None:
+    """Answers come about when the rescue begins: no plan may come and go with the noise."""
+    scenario = constant.DEADLINE_SCENARIOS[-2]
+    assert (scenario.load_over_tie, scenario.deadline_over_edge) == (3.0, 1.0)
+    trace = constant.simulate(scenario)
+    assert len(trace.switches_after(constant.SETTLE_S)) <= 3
+    assert trace.returns_after(constant.SETTLE_S) == 0
+    assert not any(switch.urgent for switch in trace.switches)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize('scenario', constant.DEADLINE_SCENARIOS, ids=lambda s: s.name)
+def test_minutes_near_the_edge_of_a_deadline(scenario: constant.Scenario) -> None:
+    trace = constant.simulate(scenario, 120.0, seed=1)
+    assert len(trace.switches) <= 4
+    assert not any(switch.urgent for switch in trace.switches)
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize('scenario', constant.SCENARIOS, ids=lambda s: s.name)
 def test_minutes_near_a_tie(scenario: constant.Scenario) -> None:

@@ -301,7 +301,7 @@ def test_answers_after_the_rescue_cost_the_wait_for_the_deadline() -> None:
     needed_ms = latency + 40.0 + EDGE.finish_ms
     assert _late_ms(SLOW, 1.8 * needed_ms) < 0.02 * latency
     deadline_ms = latency + 20.0  # the rescue has begun long before the answer comes
-    assert _late_ms(SLOW, deadline_ms) == pytest.approx(20.0, rel=0.15)
+    assert _late_ms(SLOW, deadline_ms) == pytest.approx(20.0, rel=0.2)
     assert _late_ms(SLOW, 0.0) == 0.0, 'no deadline, no limit'
 
 

@@ -25,6 +25,7 @@ MIN_LOAD_FACTOR = 0.01
 MAX_LOAD_FACTOR = 1e4
 # Widths of the soft limits of a deadline (logistic; the standard deviation is 1.8 times it).
 _LATENCY_SCATTER = 0.08    # of the predicted latency
+_RESCUE_SCATTER = 0.08     # of the local tail
 _FIT_SCATTER = 0.05        # of the deadline
 _CACHE_SIZE = 16
 
@@ -168,7 +169,9 @@ def late_cost_ms(
     starts_ms = deadline_ms - rescue_ms
     fits = _sigmoid((starts_ms - before_ms) / (_FIT_SCATTER * deadline_ms))
     scatter_ms = _LATENCY_SCATTER * latency_ms + 1e-9
-    rescued = _sigmoid((latency_ms - starts_ms) / scatter_ms)
+    # The moment of the rescue is a prediction as well, and errs with the load.
+    start_scatter_ms = scatter_ms + _RESCUE_SCATTER * rescue_ms
+    rescued = _sigmoid((latency_ms - starts_ms) / start_scatter_ms)
     missed = _sigmoid((latency_ms - deadline_ms) / scatter_ms)
     return (
         fits * rescued * max(deadline_ms - latency_ms, 0.0)

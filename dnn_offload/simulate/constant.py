@@ -29,11 +29,14 @@ class Scenario:
         name: For people.
         load_over_tie: The robot's load over that at which all-local and remote cost the same.
         sensors: How the truth is seen.
+        deadline_over_edge: Deadline over that at which the best remote plan is just not
+            rescued; 0 = no deadline.
     """
 
     name: str
     load_over_tie: float
     sensors: Sensors
+    deadline_over_edge: float = 0.0
 
 
 def _sensors(probe_bias: float, probe_link_bias: float) -> Sensors:
@@ -48,6 +51,19 @@ SCENARIOS = tuple(
         ('right', (1.0, 1.0)),
         ('10 % too slow', (1.1, 1.1)),
     )
+)
+# Rescues begin about when answers come: a price limit that is hard makes plans come and go.
+DEADLINE_SCENARIOS = tuple(
+    Scenario(
+        f'deadline {edge:.2f} of its edge, {name}', load, _sensors(1.0, 1.0), edge
+    )
+    for load, name in (
+        (1.07, 'robot nearly as fast'),
+        (1.5, 'robot slow'),
+        (2.0, 'as much rescued as costs the same'),
+        (3.0, 'robot very slow'),
+    )
+    for edge in (0.9, 0.95, 1.0, 1.05)
 )
 WORLD = World(uplink_bps=2e6)
 
@@ -76,13 +92,26 @@ def simulate(scenario: Scenario, seconds: float = HOUR_S, *, seed: int = 0) -> T
     edge, server = profiles()
     load = scenario.load_over_tie * tie_load(edge, server)
     world = replace(WORLD, edge_load=load)
-    return run(edge, server, constant(world), seconds, sensors=scenario.sensors, seed=seed)
+    deadline_ms = scenario.deadline_over_edge * edge_of_deadline_ms(edge, server, world)
+    return run(
+        edge, server, constant(world), seconds,
+        sensors=scenario.sensors, deadline_ms=deadline_ms, seed=seed,
+    )
+
+
+def edge_of_deadline_ms(edge: Profile, server: Profile, world: World) -> float:
+    """Deadline under which the best remote plan's answers come just when the rescue begins."""
+    link = LinkState(world.alpha_ms, world.uplink_bps, world.alpha_ms, world.downlink_bps)
+    state = ServerState('s', server, link, world.server_load, world.queue_ms)
+    ranked = plan('auto', Conditions(edge, world.edge_load, 1.0, (state,)))
+    best = next(candidate for candidate in ranked if not candidate.is_local)
+    return best.latency_ms + edge.cuts[best.cut_index].tail_ms * world.edge_load + best.finish_ms
 
 
 def main() -> int:
     """Run all scenarios; 0 when none went back and forth."""
     returns = 0
-    for scenario in SCENARIOS:
+    for scenario in SCENARIOS + DEADLINE_SCENARIOS:
         trace = simulate(scenario)
         late = trace.switches_after(SETTLE_S)
         returns += trace.returns_after(SETTLE_S)
@@ -92,7 +121,8 @@ def main() -> int:
         )
         for switch in late[:5]:
             print(f'    {switch.at_s:7.1f} s {switch.reason}')
-    print(f'returns to a plan that had been left: {returns} in {len(SCENARIOS)} hours')
+    hours = len(SCENARIOS) + len(DEADLINE_SCENARIOS)
+    print(f'returns to a plan that had been left: {returns} in {hours} hours')
     return 0 if returns == 0 else 1
 
 
