@@ -11,7 +11,7 @@ import pytest
 from dnn_offload.errors import PlanningError
 from dnn_offload.runtime.outcomes import Outcome
 from dnn_offload.runtime.plan_slot import PlanRequest, PlanSlot
-from engine_parts import check_accounts, FakeModel, Rig
+from engine_parts import check_accounts, FakeModel, Rig, STAGES
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -82,6 +82,7 @@ def test_plan_that_contradicts_itself_is_refused_and_all_runs_here(rig: Rig) -> 
     assert not rig.plan(1, plan_id=5, private_layers=2)
     rig.push_and_wait()
     assert rig.uplink.sent == [] and rig.node.reports[0].plan.label == 'private'
+    assert rig.model.runs[-1] == (0, STAGES)  # known before the head is run
     assert rig.node.failed_plans[0][0] == 5
     assert rig.plan(2, plan_id=6, private_layers=2)
     rig.node.wait(lambda: rig.node.plans[-1].plan_id == 6)

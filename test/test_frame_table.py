@@ -192,6 +192,19 @@ class TableMachine(RuleBasedStateMachine):
         self.clock_of[seq] = self.clock
         return seq
 
+    @rule(target=frames, how=st.sampled_from(['sent', 'answered', 'rescued']))
+    def enter_and_go_far(self, how: str) -> int:
+        """What chance alone reaches seldom: late stages."""
+        seq = self.enter(0.1)
+        self.start(seq)
+        self.send(seq)
+        if how == 'answered':
+            self.answered(seq)
+        elif how == 'rescued':
+            self.rescue(seq)
+            self.computed(seq)
+        return seq
+
     @rule(target=frames)
     def reject(self) -> int:
         return self.table.reject(self.stamp_s, 0.0).seq
