@@ -32,9 +32,19 @@ class CameraNode(base.OffloadNode):
     NODE = camera_parameters.NODE
     PARAMETERS = camera_parameters.PARAMETERS
 
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__(**node_arguments)
+        self._calibration: Calibration | None = None
+        self._calibration_note = ''
+        self._last_problem = ''
+        self._published = 0
+        self._reader: PictureReader[Any] | None = None
+        self._publishing = threading.Event()
+        self._thread: threading.Thread | None = None
+
     def configure(self) -> None:
         """Make the publishers and read the calibration; the source is opened on activation."""
-        self._calibration: Calibration | None = read_calibration(self.setting('camera_info_url'))
+        self._calibration = read_calibration(self.setting('camera_info_url'))
         self._calibration_note = ''
         self._last_problem = ''
         self._published = 0
@@ -46,27 +56,30 @@ class CameraNode(base.OffloadNode):
 
     def activate(self) -> None:
         """Start to read and to publish."""
-        self._reader: PictureReader[Any] | None = PictureReader(
+        reader = PictureReader(
             self._source_settings(),
             self.now_msg,
             reopen_min_s=self.setting('reopen_min_s'),
             reopen_max_s=self.setting('reopen_max_s'),
         )
-        self._publishing = threading.Event()
-        self._publishing.set()
-        self._thread = threading.Thread(target=self._publish_loop, name='publish', daemon=True)
-        self._reader.start()
+        publishing = threading.Event()  # a new one: a thread that was left behind stays ended
+        publishing.set()
+        self._reader, self._publishing = reader, publishing
+        self._thread = threading.Thread(
+            target=self._publish_loop, args=(reader, publishing), name='publish', daemon=True
+        )
+        reader.start()
         self._thread.start()
 
     def deactivate(self) -> None:
         """Stop both threads and release the source."""
-        reader: PictureReader[Any] | None = getattr(self, '_reader', None)
-        if reader is None:
-            return
+        reader, thread = self._reader, self._thread
+        self._reader = self._thread = None
         self._publishing.clear()
-        reader.stop()
-        self._thread.join(2.0)
-        self._reader = None
+        if reader is not None:
+            reader.stop()
+        if thread is not None:
+            thread.join(2.0)
 
     def check_settings(self, changed: dict[str, Any]) -> None:
         """See ``OffloadNode``: the calibration must be readable, the waits in order."""
@@ -85,7 +98,7 @@ class CameraNode(base.OffloadNode):
         if 'camera_info_url' in changed:
             self._calibration = read_calibration(changed['camera_info_url'])
         self._apply_output_settings()
-        reader = getattr(self, '_reader', None)
+        reader = self._reader
         if reader is not None:
             reader.reconfigure(
                 self._source_settings(),
@@ -95,7 +108,7 @@ class CameraNode(base.OffloadNode):
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """WARN while the source is lost; OK at the end of a file that plays once."""
-        reader = getattr(self, '_reader', None)
+        reader = self._reader
         if reader is None:
             return base.OK, 'inactive', {}
         status = reader.status()
@@ -138,13 +151,11 @@ class CameraNode(base.OffloadNode):
 
     # ---- in the publishing thread ----------------------------------------------------------
 
-    def _publish_loop(self) -> None:
-        reader = self._reader
-        assert reader is not None
+    def _publish_loop(self, reader: PictureReader[Any], publishing: threading.Event) -> None:
         publish = self.guarded(self._publish)
-        while self._publishing.is_set():
+        while publishing.is_set():
             picture = reader.take(TAKE_TIMEOUT_S)
-            if picture is not None and self._publishing.is_set():
+            if picture is not None and publishing.is_set():
                 publish(picture)
 
     def _publish(self, picture: StampedPicture[Any]) -> None:
@@ -208,6 +219,7 @@ def _bytes_of(pixels: np.ndarray) -> array[int]:
 
 def main() -> None:
     """Entry point of the executable ``camera_node``."""
+    cv2.setNumThreads(1)  # colours and JPEG need no pool of threads beside inference
     raise SystemExit(run(CameraNode))
 
 

@@ -28,18 +28,28 @@ class LoadMonitorNode(base.OffloadNode):
     NODE = load_monitor_parameters.NODE
     PARAMETERS = load_monitor_parameters.PARAMETERS
 
-    def configure(self) -> None:
-        """Make the readers and the publisher."""
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__(**node_arguments)
+        self._lock = threading.Lock()  # guards _tracker
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._due_publish_s = self._due_probe_s = self._due_facts_s = 0.0
+        self._renew()
+        self._apply()
+
+    def _renew(self) -> None:
+        """Know nothing yet."""
         self._tracker = LoadTracker()
         self._machine = MachineReader()
         self._facts = self._machine.read()
         self._readings = LoadReadings()
         self._read_at_s = -math.inf
-        self._lock = threading.Lock()  # guards _tracker
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._reported_at_s = -math.inf
         self._probes = 0
+
+    def configure(self) -> None:
+        """Make the readers and the publisher."""
+        self._renew()
         self._apply()
         self._loads = self.advertise(Load, 'load', 10)
 
@@ -52,11 +62,10 @@ class LoadMonitorNode(base.OffloadNode):
 
     def deactivate(self) -> None:
         """Stop to read."""
-        thread = getattr(self, '_thread', None)
+        thread, self._thread = self._thread, None
         if thread is not None:
             self._stop.set()
             thread.join(2.0)
-            self._thread = None
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Everything is live."""
