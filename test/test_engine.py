@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 import time
 
@@ -62,19 +61,6 @@ def test_picture_can_be_sent_as_it_is(rig: Rig) -> None:
     rig.push_and_wait()
     assert rig.node.reports[0].outcome is Outcome.REMOTE
     assert rig.uplink.sent[0].specs[0].dtype == 'uint8'
-
-
-def test_newest_waiting_frame_wins() -> None:
-    rig = Rig(step_s=0.02).start()
-    for _ in range(6):
-        rig.stream.push()
-        time.sleep(0.005)
-    rig.node.wait(lambda: rig.engine.counters().in_flight == 0)
-    rig.stop()
-    check_accounts(rig.node, 6)
-    reasons = Counter(record.drop_reason for record in rig.node.reports)
-    assert reasons[DropReason.SUPERSEDED] >= 3
-    assert rig.node.results[-1][0].frame_seq == 6
 
 
 def test_stamps_that_do_not_increase_are_dropped_and_a_restarted_clock_is_followed(
@@ -158,7 +144,8 @@ def test_just_in_time_start_waits_for_the_sender() -> None:
 
 
 def test_stop_in_full_stream_reports_everything() -> None:
-    rig = Rig(step_s=0.002, delay_s=0.05).start(cut=1)
+    rig = Rig(no_answer_timeout_ms=60e3).start(cut=1)
+    rig.uplink.behave = lambda request: 'drop'
     rig.stream.run(20, 0.004)
     rig.stop()
     check_accounts(rig.node, 20)

@@ -219,3 +219,39 @@ def test_switch_is_prompt_without_frames_and_warms_each_slice_once(make: Make) -
         (0, 4): 1, (0, 1): 1, (1, 4): 1, (0, 2): 1, (2, 4): 1
     }
     assert [plan.epoch for plan in rig.node.plans] == [1, 2, 3, 4]
+
+
+def test_switch_happens_under_a_saturated_stream(make: Make) -> None:
+    rig = make(step_s=0.005).start()
+    rig.pictures(100, 0.01)
+    rig.time.at(rig.time.now_s + 0.2, lambda: rig.plan(2))
+    rig.run(3.0)
+    assert [plan.epoch for plan in rig.node.plans] == [1]
+    first = next(r for r in rig.node.reports if r.plan is not None and r.plan.epoch == 1)
+    assert 20 < first.frame_seq < 60  # patience of 0.3 s, two warming runs
+    check_accounts(rig.node, 100)
+
+
+def test_newest_waiting_frame_wins(make: Make) -> None:
+    rig = make(step_s=0.02).start()
+    rig.pictures(6, 0.005)
+    rig.run(1.0)
+    check_accounts(rig.node, 6)
+    assert [record.drop_reason for record in rig.node.reports] == (
+        [DropReason.SUPERSEDED] * 4 + [DropReason.NONE] * 2
+    )
+    assert [record.frame_seq for record, _ in rig.node.results] == [1, 6]
+
+
+def test_answer_that_overtakes_the_rescue_is_published(make: Make) -> None:
+    rig = make(step_s=0.05, deadline_ms=250.0).start(cut=1)
+    held: list[UplinkRequest] = []
+    rig.uplink.behave = lambda request: held.append(request) or 'drop'
+    begin_s = rig.time.now_s
+    rig.pictures(1, 1.0)
+    # The head takes 50 ms, the tail 150: it is begun 155 ms before the deadline.
+    rig.time.at(begin_s + 0.200, lambda: rig.engine.on_answer(rig.uplink.answer(held[0])))
+    rig.run(1.0)
+    assert rig.model.runs[-1] == (1, STAGES)
+    assert [record.outcome for record in rig.node.reports] == [Outcome.REMOTE]
+    check_accounts(rig.node, 1)
