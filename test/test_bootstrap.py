@@ -117,6 +117,11 @@ def test_a_chosen_compiler_must_be_there(tmp_path: Path) -> None:
     assert 'my-g++' in said
 
 
+def test_a_path_with_a_space_gets_one_sentence(tmp_path: Path) -> None:
+    tree = checkout(tmp_path / 'my robot')
+    assert 'has a space in it' in sentence(start(tree))
+
+
 def test_no_network_gets_one_sentence_and_leaves_no_stamp(tmp_path: Path) -> None:
     tree = checkout(tmp_path / 'tree')
     done = start(

@@ -32,6 +32,15 @@ def check_platform(ros_prefix: Path | None) -> None:
         )
 
 
+def check_place(root: Path) -> None:
+    """Raise SetupError where the path of the checkout breaks colcon's scripts."""
+    if any(character.isspace() for character in str(root)):
+        raise SetupError(
+            f'the path "{root}" has a space in it, which colcon cannot handle; move the checkout '
+            f'to a path without one and run this again.'
+        )
+
+
 def check_compilers() -> None:
     """Raise SetupError when the C or the C++ compiler for the message code is missing."""
     for variable, names, language in (

@@ -37,6 +37,7 @@ def set_up(force: bool) -> None:
         SetupError: Something is in the way that the user can mend.
     """
     started_s = time.monotonic()
+    machine.check_place(ROOT)
     ros_prefix = machine.ros_distribution()
     machine.check_platform(ros_prefix)
     machine.check_compilers()
