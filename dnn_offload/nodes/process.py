@@ -21,6 +21,10 @@ from dnn_offload.nodes.base import OffloadNode
 def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) -> int:
     """Run one node until SIGINT or SIGTERM; returns the exit status.
 
+    Exit status 2 is a start-up value that cannot be taken, said in one line. A process cannot
+    tell its launcher not to start it again, and a respawning launch file cannot tell this from
+    a crash: it repeats the line every ``respawn_delay`` (2 s in ours) until the file is mended.
+
     rclpy's own signal handlers shut the context down first, and then nobody can say good-bye
     (a server's STOPPING, a robot's BYE). So the signals are taken here, the node is shut down
     while its publishers work, and the context goes last.
