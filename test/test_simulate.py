@@ -30,7 +30,7 @@ def test_an_hour_of_constant_noisy_conditions() -> None:
 def test_an_hour_at_the_edge_of_a_deadline() -> None:
     """Answers come about when the rescue begins: no plan may come and go with the noise."""
     scenario = constant.DEADLINE_SCENARIOS[-2]
-    assert (scenario.load_over_tie, scenario.deadline_over_edge) == (3.0, 1.0)
+    assert (scenario.load_over_tie, scenario.deadline_over_edge) == (3.0, 1.1)
     trace = constant.simulate(scenario)
     assert len(trace.switches_after(constant.SETTLE_S)) <= 3
     assert trace.returns_after(constant.SETTLE_S) == 0

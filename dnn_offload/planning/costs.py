@@ -27,6 +27,8 @@ MAX_LOAD_FACTOR = 1e4
 _LATENCY_SCATTER = 0.08    # of the predicted latency
 _RESCUE_SCATTER = 0.08     # of the local tail
 _FIT_SCATTER = 0.05        # of the deadline
+# In scatters: two misses in a row lose the server, so a few late frames cost as all do.
+_MISS_MARGIN = 2.0
 _CACHE_SIZE = 16
 
 
@@ -171,7 +173,7 @@ def late_cost_ms(
     scatter_ms = _LATENCY_SCATTER * latency_ms + 1e-9
     # The moment of the rescue is a prediction as well, and errs with the load.
     start_scatter_ms = scatter_ms + _RESCUE_SCATTER * rescue_ms
-    rescued = _sigmoid((latency_ms - starts_ms) / start_scatter_ms)
+    rescued = _sigmoid((latency_ms - starts_ms) / start_scatter_ms + _MISS_MARGIN)
     missed = _sigmoid((latency_ms - deadline_ms) / scatter_ms)
     return (
         fits * rescued * max(deadline_ms - latency_ms, 0.0)

@@ -63,7 +63,7 @@ DEADLINE_SCENARIOS = tuple(
         (2.0, 'as much rescued as costs the same'),
         (3.0, 'robot very slow'),
     )
-    for edge in (0.9, 0.95, 1.0, 1.05)
+    for edge in (0.95, 1.0, 1.1, 1.2)
 )
 WORLD = World(uplink_bps=2e6)
 
