@@ -429,3 +429,14 @@ def test_the_robot_tells_the_codec_of_its_answers() -> None:
         outcome = world.session.tick(world.now_s)
         assert outcome is not None
         assert outcome.conditions.result_codec == 'raw'
+
+
+def test_a_server_lost_once_is_used_again_once_something_is_acknowledged() -> None:
+    world = offloading()
+    for _ in range(10):  # one loss every 12 s: none bans it for longer than the last
+        world.session.feed_link('desk', LOST, 0, 0.0, False, 0.0, world.now_s)
+        outcome = world.session.tick(world.now_s)
+        assert outcome is not None
+        assert outcome.decision.candidate.is_local
+        assert world.run(1.2).decision.candidate.server == 'desk'
+        world.run(12.0)
