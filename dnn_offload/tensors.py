@@ -43,7 +43,7 @@ class TensorSpec:
         name: Name of the value in the exported graph.
         dtype: numpy dtype name, one of ``DLPACK_CODES``.
         shape: Extents in elements.
-        strides: Strides in elements (channels_last is kept: FACTS 4, bit equality needs it).
+        strides: Strides in elements (channels_last is kept: bit equality needs it).
     """
 
     name: str

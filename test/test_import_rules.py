@@ -47,7 +47,7 @@ ROS_HALF_OF_DEMO = {
 
 TORCH = {'torch', 'torchvision'}
 TORCH_ROOMS = {'graph', 'runtime', 'demo'}
-# DESIGN: what a room may import of the outside, where the design says so.
+# What a room may import of the outside, where it is restricted (docs/architecture.md, Rooms).
 ONLY = {
     'cost': {'numpy', 'scipy', 'psutil'},
     'planning': {'numpy', 'networkx', 'scipy'},

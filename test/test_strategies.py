@@ -253,7 +253,7 @@ def test_auto_is_optimal_by_brute_force(problem: tuple[Conditions, Constraints])
 
 
 def _cheapest_ms(at: Conditions, constraints: Constraints) -> float:
-    """The cost formula of DESIGN 5 written out once more, over everything."""
+    """The cost formula of README, "How it plans", written out once more, over everything."""
     edge = at.edge_profile
     best = (edge.cuts[-1].head_ms + edge.finish_ms) * at.edge_load
     for server in at.servers:

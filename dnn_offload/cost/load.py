@@ -1,7 +1,7 @@
 """How loaded the robot is, from all sources at once, and which of them to believe.
 
 The default (``auto``) takes the exact source where there is evidence and a what-if source
-where nothing of ours runs (FACTS 5):
+where nothing of ours runs:
 
 1. ``schedstat`` while the watched inference threads use enough CPU;
 2. else ``probe``, a short computation of our own: it sees niced load and cgroup quotas for
@@ -34,8 +34,11 @@ AUTO = 'auto'
 LOAD_SOURCES = (
     'loadavg', 'loadavg_own_removed', 'schedstat', 'procs_running', 'probe', 'psi', AUTO,
 )
-MIN_EVIDENCE_MS = 40.0     # CPU time that makes schedstat believable
-KEEP_EVIDENCE_MS = 15.0    # once believed, it is left only below this
+# CPU time within a second that makes schedstat believable. What is left to do here when frames
+# go to the server, resizing and encoding, is a millisecond or two per frame; the wait before
+# such short bursts, over so little CPU time, reads like a load of 3 on a calm machine.
+MIN_EVIDENCE_MS = 60.0
+KEEP_EVIDENCE_MS = 45.0    # once believed, it is left only below this
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def run_probe(cpu_ms: float = 8.0, cores: Iterable[int] = ()) -> ProbeRun:
     """Compute for ``cpu_ms`` of CPU time in this thread and see how long that takes.
 
     8 ms is longer than a scheduler's time slice: a shorter probe often finishes before
-    anybody else gets the core (FACTS 5: 15 % error at 2 ms, 10 % at 8 ms).
+    anybody else gets the core (measured: 15 % error at 2 ms, 10 % at 8 ms).
 
     Args:
         cpu_ms: CPU time to spend [ms].

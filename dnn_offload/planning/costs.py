@@ -1,6 +1,6 @@
 """What a plan costs: profiles and conditions in, candidates with a breakdown out.
 
-The cost of one frame is additive (DESIGN: cost of a plan)::
+The cost of one frame is additive::
 
     head*load + encode*load + uplink + queue + decode*s + tail*s + downlink + finish*load
 

@@ -16,7 +16,8 @@ How a node uses it::
 ``events`` is an ``EngineEvents`` (``settings.py``); all its methods run on one thread, the
 responder. ``picture_source`` runs on the worker thread and returns ``(picture, mapping)``.
 
-What happens to a frame whose answer does not come, with deadline D (DESIGN 1):
+What happens to a frame whose answer does not come, with deadline D
+(docs/architecture.md, "The path of a frame"):
 
 * It is rescued at ``D - p95(local tail, at the load of now) - p95(finish and publish) -
   2 p95(waking a thread) - margin``, from the kept cut tensors, if no newer frame is unanswered.

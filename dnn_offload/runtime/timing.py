@@ -15,7 +15,7 @@ import threading
 
 from dnn_offload.cost.load import relative
 
-HISTORY = 30  # samples kept; FACTS 5: a ratio needs an average of about 20 runs
+HISTORY = 30  # samples kept: one ratio scatters, an average of about 20 runs does not
 ENOUGH = 10  # recent samples of its own that make a prediction unnecessary
 MAX_AGE_S = 10.0  # what is older than this says nothing about now
 MIN_FACTOR, MAX_FACTOR = 0.05, 50.0  # one odd run may not spoil every later rescue

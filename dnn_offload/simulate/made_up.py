@@ -1,8 +1,8 @@
 """Made-up profiles: a network that never was, on machines of any speed. For simulations.
 
-The shape is that of the networks in DESIGN 6: a picture, activations that first are larger
-than it and then shrink, work spread over the depth. Nothing here was measured; what comes
-out is deterministic for given arguments.
+The shape is that of usual image networks: a picture, activations that first are larger than it
+and then shrink, work spread over the depth. Nothing here was measured; what comes out is
+deterministic for given arguments.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PICTURE_BYTES = 224 * 224 * 3
 JPEG_BYTES = 10_000
 OUTPUT_BYTES = 4_000
 # Share of the raw float tensor that each codec leaves, and ms per MB of raw tensor on a
-# machine of speed 1 (FACTS 6).
+# machine of speed 1: rough numbers, benchmarks/codec_times.py measures real ones.
 _CODECS = {
     'raw': (1.0, 0.05, 0.05),
     'fp16': (0.5, 0.3, 0.2),

@@ -1,8 +1,8 @@
 """How much may be on its way, and how fast. Pure: the clock is passed in.
 
 ``publish()`` keeps Python's global lock while the socket blocks, so little may be
-unacknowledged at a time (FACTS: a burst of reliable 60 kB samples held everything for 98 ms a
-call at 10 Mbit/s). The window follows the measured rate of delivery: enough to keep the pipe
+unacknowledged at a time (measured: a burst of reliable 60 kB samples held everything for 98 ms
+a call at 10 Mbit/s). The window follows the measured rate of delivery: enough to keep the pipe
 full, not more. It starts small whenever the link has been idle, since radios and shapers let a
 first burst through at wire speed and so pretend to be fast.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 MAX_CHUNK_BYTES = 61440
 MIN_CHUNK_BYTES = 8192
-MAX_WINDOW_BYTES = 4 * MAX_CHUNK_BYTES
+MAX_WINDOW_BYTES = 2 * MAX_CHUNK_BYTES
 BURST_BYTES = 49152       # radios and shapers let a first burst (32 kB and more) through at once
 QUEUE_GOAL_MS = 20.0      # what may wait in the network beyond one round trip
 IDLE_RESTART_S = 0.2      # after so long without anything in flight the window starts small

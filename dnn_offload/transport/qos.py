@@ -56,7 +56,8 @@ def latched(depth: int = 1) -> QoSProfile:
 def newest_only(reliable: bool = True) -> QoSProfile:
     """A stream of which only the newest counts, e.g. pictures.
 
-    Reliable by default: best-effort pictures get lost between processes (FACTS 3).
+    Reliable by default: best-effort pictures get lost between processes (measured: of
+    180 at 640 x 480 and 30 Hz, 15 to 45 arrived).
     """
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
