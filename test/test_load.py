@@ -188,7 +188,7 @@ def test_step_filter_is_calm_in_noise_and_quick_in_change() -> None:
 def test_schedstat_is_believed_with_evidence_only() -> None:
     readings = LoadReadings(schedstat=2.0, probe=1.7, procs_running=1.8, schedstat_cpu_ms=90.0)
     assert combine(readings) == (2.0, 'schedstat')
-    few = LoadReadings(schedstat=2.0, probe=1.7, procs_running=1.8, schedstat_cpu_ms=20.0)
+    few = LoadReadings(schedstat=2.0, probe=1.7, procs_running=1.8, schedstat_cpu_ms=50.0)
     assert combine(few) == (1.7, 'probe')
     assert combine(few, last_source='schedstat') == (2.0, 'schedstat')  # no hopping
     assert combine(LoadReadings(procs_running=1.8)) == (1.8, 'procs_running')

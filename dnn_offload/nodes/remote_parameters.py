@@ -43,8 +43,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'max_clients',
         8,
-        'Robots served at a time; others are refused. For each, the reader keeps up to 38 '
-        'messages while the node is busy: 246 kB as robots send, 3.2 MB at the very worst.',
+        'Robots served at a time; others are refused. For each, the reader keeps up to 23 '
+        'messages while the node is busy: 123 kB as robots send, 2.0 MB at the very worst.',
         minimum=1,
         maximum=64,
         at_configure=True,
