@@ -4,10 +4,31 @@ from pathlib import Path
 import xml.etree.ElementTree as ElementTree
 
 from setuptools import find_namespace_packages, setup
+from setuptools.command.build_py import build_py
+
+# Rooms and modules that need ROS, and what only they use. colcon installs them, with the message
+# types: here they would be dead, and fail one by one where this package is found before colcon's.
+ROS_ROOMS = ('nodes', 'transport', 'testbed')
+ROS_HALF_OF_DEMO = (
+    '__main__', 'live_view', 'navigation_node', 'outcome_files', 'phases', 'pictures', 'script',
+    'verdict', 'words',
+)  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent
 VERSION = ElementTree.parse(ROOT / 'package.xml').getroot().findtext('version')
 README = ROOT / 'README.md'
+
+
+class BuildRosFree(build_py):
+    """Leaves out single modules, for which setuptools has no setting."""
+
+    def find_package_modules(self, package, package_dir):
+        """List (package, module, file) of a package."""
+        found = super().find_package_modules(package, package_dir)
+        if package != 'dnn_offload.demo':
+            return found
+        return [entry for entry in found if entry[1] not in ROS_HALF_OF_DEMO]
+
 
 setup(
     name='dnn_offload',
@@ -18,7 +39,11 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE'],
     python_requires='>=3.10',
-    packages=find_namespace_packages(include=['dnn_offload', 'dnn_offload.*']),
+    packages=find_namespace_packages(
+        include=['dnn_offload', 'dnn_offload.*'],
+        exclude=[f'dnn_offload.{room}{rest}' for room in ROS_ROOMS for rest in ('', '.*')],
+    ),
+    cmdclass={'build_py': BuildRosFree},
     package_data={'dnn_offload': ['data/**/*', 'data/*']},
     install_requires=[
         'numpy>=1.26',

@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 import re
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 import yaml
 
 from environment import verify
+import test_import_rules
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / 'tools/requirements'
@@ -111,6 +113,48 @@ def test_every_node_module_is_an_executable() -> None:
     for path in (ROOT / 'dnn_offload/nodes').glob('*_node.py'):
         assert path.stem in cmake
         assert 'def main(' in path.read_text(encoding='utf-8')
+
+
+def pip_modules() -> set[str]:
+    """Return the dotted names of the modules that `pip install .` installs."""
+    pytest.importorskip('setuptools')
+    code = (
+        'import setuptools, distutils.core\n'  # setuptools brings distutils where Python has none
+        "distribution = distutils.core.run_setup('setup.py', stop_after='init')\n"
+        "build = distribution.get_command_obj('build_py')\n"
+        'build.ensure_finalized()\n'
+        'for package, module, _ in build.find_all_modules():\n'
+        "    print(package if module == '__init__' else f'{package}.{module}')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_what_pip_installs_needs_no_ros_and_nothing_that_is_left_out() -> None:
+    installed = pip_modules()
+    everything = {
+        '.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__')
+        for path in (ROOT / 'dnn_offload').rglob('*.py')
+    }
+    assert installed < everything
+    for name in installed:
+        path = ROOT / name.replace('.', '/')
+        path = path / '__init__.py' if path.is_dir() else path.with_suffix('.py')
+        for _, target in test_import_rules.imported(path):
+            top = target.split('.')[0]
+            assert top not in test_import_rules.ROS, f'{name} imports {target}'
+            if top == 'dnn_offload':
+                assert target in installed or target.rpartition('.')[0] in installed, name
+
+
+def test_pip_installs_the_command_and_no_node() -> None:
+    installed = pip_modules()
+    assert {'dnn_offload.cli.main', 'dnn_offload.cli.plan_command'} <= installed
+    assert 'dnn_offload.demo.train_detector' in installed
+    rooms = {name.split('.')[1] for name in installed if '.' in name}
+    assert not rooms & {'nodes', 'transport', 'testbed', 'msg'}
 
 
 def test_messages_document_every_field() -> None:
