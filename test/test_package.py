@@ -157,6 +157,12 @@ def test_pip_installs_the_command_and_no_node() -> None:
     assert not rooms & {'nodes', 'transport', 'testbed', 'msg'}
 
 
+def test_the_command_is_installed_by_pip_and_by_colcon() -> None:
+    assert 'dnn-offload = dnn_offload.cli.main:main' in (ROOT / 'setup.py').read_text('utf-8')
+    cmake = (ROOT / 'CMakeLists.txt').read_text(encoding='utf-8')
+    assert 'install_executable(dnn-offload dnn_offload.cli.main)' in cmake
+
+
 def test_messages_document_every_field() -> None:
     for path in (ROOT / 'msg').glob('*.msg'):
         for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
