@@ -139,9 +139,12 @@ def test_refused_by_admission_keeps_nothing() -> None:
         raise RefusedError('no such cut')
 
     stream = Reassembler(admit, LIMIT)
+    first, second = headers(1, bytes(9000), 8192)
     with pytest.raises(RefusedError, match='no such cut'):
-        stream.add(*_with(headers(1, bytes(9000), 8192)[0]))
-    assert stream.held_bytes == 0 and stream.closed_seq == 1
+        stream.add(*_with(first))
+    assert stream.held_bytes == 0
+    assert stream.add(*_with(second)) is None  # what follows of it is passed over
+    assert stream.held_bytes == 0
 
 
 @given(

@@ -78,11 +78,6 @@ class Reassembler:
         """Memory held for the frame under construction [byte]."""
         return len(self._buffer)
 
-    @property
-    def closed_seq(self) -> int:
-        """Newest frame that is finished, refused or abandoned."""
-        return self._closed_seq
-
     def add(
         self, header: SliceHeader, specs: tuple[TensorSpec, ...], data: bytes | memoryview
     ) -> Arrival | None:

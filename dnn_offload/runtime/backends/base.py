@@ -1,9 +1,12 @@
-"""The interface that every backend has, so that the engine needs no torch to be tested."""
+"""The interface of a loaded model, so that the engine needs no torch to be tested.
+
+A backend is a class whose ``load(folder)`` makes one of what ``runtime/prepare.py`` saved:
+``torch_backend.py``. ``served_model.py`` chooses it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol, TYPE_CHECKING
 
 import numpy as np
@@ -40,12 +43,3 @@ class LoadedModel(Protocol):
 
     def set_threads(self, threads: int) -> None:
         """Set the number of compute threads of the calling thread."""
-
-
-class Backend(Protocol):
-    """A way to run programs, e.g. torch."""
-
-    name: str
-
-    def load(self, folder: Path) -> LoadedModel:
-        """Load what ``runtime/prepare.py`` saved; raises ModelError."""

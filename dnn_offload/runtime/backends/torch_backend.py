@@ -86,8 +86,6 @@ class TorchModel:
 class TorchBackend:
     """Loads what ``runtime/prepare.py`` saved."""
 
-    name = 'torch'
-
     def load(self, folder: Path | str) -> TorchModel:
         """Load a program and map its weights; raises ModelError."""
         program = Program.load(folder)
