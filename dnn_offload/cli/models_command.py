@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dnn_offload.cli.model_arguments import add_model_arguments
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.program import Program
 
@@ -33,22 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description='Without arguments: the networks that were tried. With one: export it '
         '(cached) and list its cuts and what crosses each.',
     )
-    parser.add_argument(
-        'model', nargs='?',
-        help='torchvision:NAME, demo:detector, python:pkg.mod:factory, file:model.pt2',
-    )
-    parser.add_argument(
-        '--weights', default='DEFAULT', help="name, .safetensors file or 'random' [%(default)s]"
-    )
-    parser.add_argument(
-        '--allow-code', action='store_true', help='allow python: and file:, which execute code'
-    )
-    parser.add_argument(
-        '--input-size', default='', metavar='HxW', help="network input [the model's own]"
-    )
-    parser.add_argument(
-        '--cache', type=Path, default=Path('~/.cache/dnn_offload'), help='[%(default)s]'
-    )
+    add_model_arguments(parser, optional=True)
 
 
 def run(arguments: argparse.Namespace) -> int:

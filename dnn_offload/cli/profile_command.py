@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from dnn_offload.cli.model_arguments import add_model_arguments
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ModelError
 from dnn_offload.runtime.model_cache import ModelRequest, ROLES
@@ -31,27 +32,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         'The result is cached and used by the nodes; --output keeps a copy, e.g. for '
         '"dnn-offload plan".',
     )
-    parser.add_argument(
-        'model', help='torchvision:NAME, demo:detector, python:pkg.mod:factory, file:model.pt2'
-    )
-    parser.add_argument(
-        '--weights', default='DEFAULT', help="name, .safetensors file or 'random' [%(default)s]"
-    )
-    parser.add_argument(
-        '--allow-code', action='store_true', help='allow python: and file:, which execute code'
-    )
-    parser.add_argument(
-        '--input-size', default='', metavar='HxW', help="network input [the model's own]"
-    )
+    add_model_arguments(parser)
     parser.add_argument(
         '--threads', type=int, default=1, help='compute threads [%(default)s]'
     )
     parser.add_argument('--role', choices=ROLES, default='edge', help='[%(default)s]')
     parser.add_argument(
         '--budget-s', type=float, default=8.0, help='time for measuring [s] [%(default)s]'
-    )
-    parser.add_argument(
-        '--cache', type=Path, default=Path('~/.cache/dnn_offload'), help='[%(default)s]'
     )
     parser.add_argument('--again', action='store_true', help='measure even if cached')
     parser.add_argument('--output', type=Path, metavar='F', help='copy the profile (JSON) to F')
