@@ -1,25 +1,25 @@
 """Robot and server on this machine for a minute, driven by the demo script; rviz if wished.
 
 The script starts, kills and restarts the nodes itself, as its story needs it; it leaves a report.
+So these are not arguments here, as they are of robot.launch.py and server.launch.py:
+
+* ``namespace``: the script addresses its nodes, and the configurations of rviz and Foxglove
+  show them, under their fixed names (``/robot``, ``/edge_server``);
+* ``params_file``, ``log_level``: the script gives each node the parameters of its story, and
+  keeps the nodes' logs beside the report;
+* ``use_sim_time``: latencies and the share of the processor are measured, on the real clock.
 """
 
 from __future__ import annotations
 
-from ament_index_python.packages import get_package_prefix, get_package_share_directory
+from ament_index_python.packages import get_package_prefix
 from launch import LaunchDescription
-from launch.actions import (
-    DeclareLaunchArgument,
-    ExecuteProcess,
-    GroupAction,
-    SetEnvironmentVariable,
-    Shutdown,
-)
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, GroupAction, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node, PushROSNamespace
 
-SHARE = get_package_share_directory('dnn_offload')
-PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+from dnn_offload.nodes import launch_parts
 
 
 def arguments() -> list[DeclareLaunchArgument]:
@@ -30,18 +30,12 @@ def arguments() -> list[DeclareLaunchArgument]:
             'out', default_value='demo_out', description='folder for report, plots and video'
         ),
         DeclareLaunchArgument('rate_hz', default_value='15.0', description='pictures per second'),
-        DeclareLaunchArgument(
-            'rviz',
-            default_value='false',
-            choices=['true', 'false'],
-            description='show the annotated picture and the plan in rviz',
-        ),
+        launch_parts.rviz_argument(),
     ]
 
 
 def generate_launch_description() -> LaunchDescription:
     """Compose the demo script and rviz."""
-    profiles = EnvironmentVariable(PROFILES, default_value=f'{SHARE}/config/fastdds.xml')
     script = ExecuteProcess(
         name='demo',
         cmd=[
@@ -60,13 +54,13 @@ def generate_launch_description() -> LaunchDescription:
     rviz = Node(
         package='rviz2',
         executable='rviz2',
-        arguments=['-d', f'{SHARE}/config/dnn_offload.rviz'],
+        arguments=['-d', f'{launch_parts.SHARE}/config/dnn_offload.rviz'],
         condition=IfCondition(LaunchConfiguration('rviz')),
     )
     return LaunchDescription(
         [
             *arguments(),
-            SetEnvironmentVariable(PROFILES, profiles),
+            *launch_parts.environment(),
             script,
             GroupAction([PushROSNamespace('robot'), rviz]),
         ]

@@ -1,59 +1,26 @@
-"""The edge server's side: one remote inference node that respawns by itself."""
+"""The edge server's side: one remote inference node that respawns by itself.
+
+There is no argument ``rviz`` here: the server has no picture of its own to show, and several
+robots may use it. Start rviz with the robot's launch file, on any machine of the domain.
+"""
 
 from __future__ import annotations
 
-from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import (
-    DeclareLaunchArgument,
-    GroupAction,
-    OpaqueFunction,
-    SetEnvironmentVariable,
-)
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, PushROSNamespace
-from launch_ros.parameter_descriptions import ParameterValue
 
-SHARE = get_package_share_directory('dnn_offload')
-PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+from dnn_offload.nodes import launch_parts
 
 
 def arguments() -> list[DeclareLaunchArgument]:
     """Return what may be given on the command line."""
-    return [
-        DeclareLaunchArgument(
-            'namespace',
-            default_value='edge_server',
-            description='namespace of the server, one per server',
-        ),
-        DeclareLaunchArgument(
-            'params_file',
-            default_value=f'{SHARE}/config/server.yaml',
-            description='parameters of the node; copy the default one and change it',
-        ),
-        DeclareLaunchArgument(
-            'model',
-            default_value='',
-            description='model source, the same as on the robot; empty = as in params_file',
-        ),
-        DeclareLaunchArgument(
-            'use_sim_time',
-            default_value='false',
-            choices=['true', 'false'],
-            description='take the time from /clock (bag or simulator)',
-        ),
-        DeclareLaunchArgument(
-            'log_level',
-            default_value='info',
-            choices=['debug', 'info', 'warn', 'error', 'fatal'],
-            description='log level of the node',
-        ),
-    ]
+    return launch_parts.node_arguments('edge_server', 'server.yaml')
 
 
 def nodes(context: LaunchContext) -> list[Node]:
     """Return the node; a model given on the command line overrides the file's."""
-    use_sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
     model = LaunchConfiguration('model').perform(context)
     chosen = [{'model': model}] if model else []
     return [
@@ -66,7 +33,7 @@ def nodes(context: LaunchContext) -> list[Node]:
             respawn_delay=2.0,
             parameters=[
                 LaunchConfiguration('params_file'),
-                {'use_sim_time': use_sim_time},
+                {'use_sim_time': launch_parts.use_sim_time()},
                 *chosen,
             ],
             arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
@@ -76,11 +43,10 @@ def nodes(context: LaunchContext) -> list[Node]:
 
 def generate_launch_description() -> LaunchDescription:
     """Compose the server."""
-    profiles = EnvironmentVariable(PROFILES, default_value=f'{SHARE}/config/fastdds.xml')
     group = [
         PushROSNamespace(LaunchConfiguration('namespace')),
         OpaqueFunction(function=nodes),
     ]
     return LaunchDescription(
-        [*arguments(), SetEnvironmentVariable(PROFILES, profiles), GroupAction(group)]
+        [*arguments(), *launch_parts.environment(), GroupAction(group)]
     )
