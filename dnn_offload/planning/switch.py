@@ -67,7 +67,6 @@ class _Memory:
     """What the policy remembers of its own switches."""
 
     current: Candidate | None = None
-    current_since_s: float = 0.0
     better_ticks: int = 0
     excess: float = 0.0
     left_at_s: dict[Key, float] = field(default_factory=dict)
@@ -262,7 +261,6 @@ class SwitchPolicy:
         if memory.current is not None and not urgent:
             memory.left_at_s[memory.current.key] = now_s
         memory.current = best
-        memory.current_since_s = now_s
         memory.better_ticks, memory.excess = 0, 0.0
         return Decision(best, True, reason[:REASON_CHARS], urgent, previous_ms)
 

@@ -135,7 +135,6 @@ class FrameRecord:
         plan: The plan that ran, None if the frame was dropped before it was started.
         times: Stage times; a copy, safe to keep.
         deadline_met: True without a deadline or when the result was in time.
-        late_by_ms: How much later than the deadline, 0 when met.
     """
 
     frame_seq: int
@@ -147,7 +146,6 @@ class FrameRecord:
     uplink_bytes: int
     times: StageTimes
     deadline_met: bool
-    late_by_ms: float
     pid: int
     compute_tid: int
     counters: Counters

@@ -201,7 +201,7 @@ class Responder:
         self, frame: Frame, outcome: Outcome, reason: DropReason, counters: Counters
     ) -> FrameRecord:
         deadline_ms = self._shared.settings.deadline_ms
-        late_ms = max(0.0, frame.times.latency_ms - deadline_ms) if deadline_ms > 0.0 else 0.0
+        in_time = deadline_ms <= 0.0 or frame.times.latency_ms <= deadline_ms
         return FrameRecord(
             frame_seq=frame.seq,
             stamp_s=frame.stamp_s,
@@ -211,8 +211,7 @@ class Responder:
             plan=frame.plan,
             uplink_bytes=frame.uplink_bytes,
             times=replace(frame.times),
-            deadline_met=outcome is not Outcome.DROPPED and late_ms == 0.0,
-            late_by_ms=late_ms,
+            deadline_met=outcome is not Outcome.DROPPED and in_time,
             pid=os.getpid(),
             compute_tid=self._shared.compute_tid,
             counters=counters,

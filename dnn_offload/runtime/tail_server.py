@@ -130,7 +130,6 @@ class TailServer:
         self._loads: deque[tuple[float, float]] = deque(maxlen=64)
         self._compute_ms: deque[float] = deque(maxlen=16)
         self._served = self._superseded = self._refused = 0
-        self.thread_id = 0  # kernel's number of the compute thread, 0 before start
         self._thread = threading.Thread(target=self._run, name='tail', daemon=True)
 
     def start(self) -> None:
@@ -190,7 +189,6 @@ class TailServer:
     # ---- the compute thread ----------------------------------------------------------------
 
     def _run(self) -> None:
-        self.thread_id = threading.get_native_id()
         self._model.set_threads(self._threads)
         while True:
             with self._changed:
