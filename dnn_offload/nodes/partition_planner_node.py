@@ -30,6 +30,11 @@ REFRESH_S = 1.0             # the table is published again at least so often
 ALTERNATIVES = 3            # shown in diagnostics
 LABEL_CHARS = 128           # bounds of the message fields
 REASON_CHARS = 512
+# Stages of a frame that plans have a price for; the rest is overhead.
+PRICED_STAGES = (
+    'head_ms', 'encode_ms', 'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms',
+    'finish_ms',
+)
 UNANSWERED = (FrameReport.DROP_NO_ANSWER, FrameReport.DROP_CANNOT_RESCUE)
 
 
@@ -197,6 +202,7 @@ class PartitionPlannerNode(base.OffloadNode):
                 head_cpu_ms=message.head_cpu_ms,
                 latency_ms=message.latency_ms,
                 deadline_ms=message.deadline_ms,
+                stages_ms=sum(getattr(message, name) for name in PRICED_STAGES),
                 result_codec=message.result_codec,
             ),
             time.monotonic(),
@@ -357,6 +363,7 @@ def _plan_cost(candidate: Candidate) -> PlanCost:
         downlink_ms=candidate.downlink_ms,
         finish_ms=candidate.finish_ms,
         late_ms=candidate.late_ms,
+        overhead_ms=candidate.overhead_ms,
         latency_ms=candidate.latency_ms,
         period_ms=candidate.period_ms,
     )

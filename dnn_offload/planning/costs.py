@@ -60,12 +60,15 @@ def sane_load(factor: float) -> float:
     return min(max(factor, MIN_LOAD_FACTOR), MAX_LOAD_FACTOR)
 
 
-def local_candidate(conditions: Conditions, *, edge_load: float | None = None) -> Candidate:
+def local_candidate(
+    conditions: Conditions, *, edge_load: float | None = None, overheads: bool = True
+) -> Candidate:
     """Everything on the robot; always legal.
 
     Args:
         conditions: What is known now.
         edge_load: Load to believe in; None = ``conditions.edge_load``.
+        overheads: Whether the strategy knows learnt overheads.
     """
     load = sane_load(conditions.edge_load if edge_load is None else edge_load)
     profile = conditions.edge_profile
@@ -78,6 +81,7 @@ def local_candidate(conditions: Conditions, *, edge_load: float | None = None) -
         server='',
         head_ms=profile.whole_ms * load,
         finish_ms=profile.finish_ms * load,
+        overhead_ms=conditions.edge_overhead_ms if overheads else 0.0,
     )
 
 
@@ -90,6 +94,7 @@ def remote_candidates(
     codecs: Collection[str] = (),
     cuts: Collection[int] = (),
     deadline_ms: float = 0.0,
+    overheads: bool = True,
 ) -> list[Candidate]:
     """Price every legal way to use a server, in no particular order.
 
@@ -104,6 +109,7 @@ def remote_candidates(
         codecs: Codecs that the strategy considers; empty = all.
         cuts: Cut positions that the strategy considers; empty = all.
         deadline_ms: Deadline that the strategy reckons with; 0 = none.
+        overheads: Whether the strategy knows learnt overheads.
     """
     load = sane_load(conditions.edge_load if edge_load is None else edge_load)
     profile = conditions.edge_profile
@@ -115,6 +121,7 @@ def remote_candidates(
         tail_load = sane_load(server.load_factor if server_load is None else server_load)
         downlink_ms = server.link.downlink_ms(_output_bytes(conditions, server))
         queue_ms = max(server.queue_ms, 0.0)
+        overhead_ms = server.overhead_ms if overheads else 0.0
         alpha_ms = server.link.uplink_alpha_ms
         ms_per_byte = 8e3 / server.link.uplink_bps
         for row in _rows(profile, server.profile):
@@ -140,12 +147,12 @@ def remote_candidates(
             if deadline_ms > 0.0:
                 rescue_ms = row.edge_tail_ms * load + finish_ms
                 late_ms = late_cost_ms(
-                    sum(stages), stages[0] + stages[1], rescue_ms, deadline_ms
+                    sum(stages) + overhead_ms, stages[0] + stages[1], rescue_ms, deadline_ms
                 )
             found.append(
                 Candidate(
                     row.position, row.cut_id, row.label, row.codec, server.name, row.nbytes,
-                    *stages, late_ms,
+                    *stages, late_ms, overhead_ms,
                 )
             )
     return found

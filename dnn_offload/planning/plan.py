@@ -17,6 +17,7 @@ class ServerState:
     link: LinkState
     load_factor: float = 1.0
     queue_ms: float = 0.0
+    overhead_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Conditions:
         edge_load_raw: Load average per core, raw, for ``dey2019``.
         servers: Servers that are ready and whose model matches; may be empty.
         result_codec: Codec of the answers.
+        edge_overhead_ms: What frames that run here take beside the priced stages.
     """
 
     edge_profile: Profile
@@ -36,6 +38,7 @@ class Conditions:
     edge_load_raw: float = 1.0
     servers: tuple[ServerState, ...] = ()
     result_codec: str = 'raw'
+    edge_overhead_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Candidate:
     """One plan with the breakdown of its predicted cost (ms, load included).
 
     ``cut_id == ''``, ``codec == ''`` and ``server == ''`` mean all on the robot. ``late_ms``
-    is what answers that come too late are expected to cost on top, where there is a deadline.
+    is what answers that come too late are expected to cost on top, where there is a deadline;
+    ``overhead_ms`` what frames take beside the stages (``overheads.py``).
     """
 
     cut_index: int
@@ -79,6 +83,7 @@ class Candidate:
     downlink_ms: float = 0.0
     finish_ms: float = 0.0
     late_ms: float = 0.0
+    overhead_ms: float = 0.0
 
     @property
     def is_local(self) -> bool:
@@ -95,7 +100,8 @@ class Candidate:
         """Expected latency: all stages, and what late answers cost [ms]."""
         return (
             self.head_ms + self.encode_ms + self.uplink_ms + self.queue_ms
-            + self.decode_ms + self.tail_ms + self.downlink_ms + self.finish_ms + self.late_ms
+            + self.decode_ms + self.tail_ms + self.downlink_ms + self.finish_ms
+            + self.late_ms + self.overhead_ms
         )
 
     @property

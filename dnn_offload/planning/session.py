@@ -7,7 +7,7 @@ its ``PlanningOutcome`` into a message; everything that is decided is decided he
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import math
 import statistics
 import time
@@ -18,6 +18,7 @@ from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning import costs, search
 from dnn_offload.planning.edge_load import EdgeLoad, EdgeLoadEstimate
+from dnn_offload.planning.overheads import ON_ROBOT, Overheads
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState
 from dnn_offload.planning.server_book import ServerBook, ServerReport
 from dnn_offload.planning.switch import Decision, SwitchPolicy
@@ -58,6 +59,7 @@ class FrameEvidence:
         head_cpu_ms: CPU time in it.
         latency_ms: Acquisition to publication.
         deadline_ms: Deadline in force at the robot; 0 = none.
+        stages_ms: Sum of the stages that a plan prices, as measured; NaN = unknown.
         result_codec: Codec in which the robot wants its answers; empty = not said.
     """
 
@@ -71,6 +73,7 @@ class FrameEvidence:
     head_cpu_ms: float
     latency_ms: float
     deadline_ms: float = 0.0
+    stages_ms: float = math.nan
     result_codec: str = ''
 
 
@@ -143,6 +146,7 @@ class PlannerSession:
         self._edge_profile: Profile | None = None
         self._cuts: dict[str, CutProfile] = {}
         self._edge_load = EdgeLoad()
+        self._overheads = Overheads()
         self._max_uplink_bps = 0.0
         self._deadline_ms = 0.0
         self._plan_id = 0
@@ -272,6 +276,8 @@ class PlannerSession:
         gone = self._uptake.frame(frame.plan_id, now_s) or gone
         if not frame.finished:
             return gone
+        if frame.answered or not frame.server:
+            self._overheads.add(frame.server, frame.latency_ms, frame.stages_ms)
         if frame.plan_id == self._plan_id and self._plan_id:
             self._latencies_ms.append(frame.latency_ms)
         if not frame.server:
@@ -319,7 +325,11 @@ class PlannerSession:
             edge_profile=profile,
             edge_load=edge_load.factor,
             edge_load_raw=self._edge_load.loadavg(now_s),
-            servers=survey.usable,
+            servers=tuple(
+                replace(server, overhead_ms=self._overheads.of(server.name))
+                for server in survey.usable
+            ),
+            edge_overhead_ms=self._overheads.of(ON_ROBOT),
             result_codec=self._result_codec,
         )
         constraints = Constraints(

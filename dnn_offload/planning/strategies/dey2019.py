@@ -24,8 +24,9 @@ def candidates(conditions: Conditions, constraints: Constraints) -> list[Candida
     """Cuts 0..N with raw tensors, robot scaled by the raw load average per core."""
     load = max(1.0, conditions.edge_load_raw)
     return [
-        local_candidate(conditions, edge_load=load),
+        local_candidate(conditions, edge_load=load, overheads=False),
         *remote_candidates(
-            conditions, constraints, edge_load=load, server_load=1.0, codecs=(RAW,)
+            conditions, constraints, edge_load=load, server_load=1.0, codecs=(RAW,),
+            overheads=False,
         ),
     ]

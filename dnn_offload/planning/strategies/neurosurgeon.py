@@ -19,6 +19,8 @@ from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 def candidates(conditions: Conditions, constraints: Constraints) -> list[Candidate]:
     """Cuts 0..N with raw tensors (at cut 0 the uint8 picture), robot believed idle."""
     return [
-        local_candidate(conditions, edge_load=1.0),
-        *remote_candidates(conditions, constraints, edge_load=1.0, codecs=(RAW,)),
+        local_candidate(conditions, edge_load=1.0, overheads=False),
+        *remote_candidates(
+            conditions, constraints, edge_load=1.0, codecs=(RAW,), overheads=False
+        ),
     ]

@@ -1,0 +1,60 @@
+"""Overheads: learnt per place, assumed until then, and they decide between close plans."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import math
+
+import pytest
+
+from dnn_offload.planning.overheads import ASSUMED_REMOTE_EXTRA_MS, ON_ROBOT, Overheads
+from dnn_offload.planning.plan import Conditions, LinkState, ServerState
+from dnn_offload.planning.search import plan
+from dnn_offload.simulate.made_up import made_up_profile
+
+EDGE = made_up_profile(cuts=12, whole_ms=40.0)
+LINK = LinkState(1.0, 100e6, 1.0, 100e6, 1.0)
+
+
+def test_a_place_is_assumed_until_it_was_seen() -> None:
+    overheads = Overheads()
+    assert overheads.of(ON_ROBOT) == 0.0
+    assert overheads.of('s') == ASSUMED_REMOTE_EXTRA_MS
+    for _ in range(10):
+        overheads.add(ON_ROBOT, 27.0, 20.0)
+    assert overheads.of(ON_ROBOT) == pytest.approx(7.0)
+    assert overheads.of('s') == pytest.approx(7.0 + ASSUMED_REMOTE_EXTRA_MS)
+    for _ in range(10):
+        overheads.add('s', 35.0, 23.0)
+    assert overheads.of('s') == pytest.approx(12.0)
+    assert overheads.of('other') == pytest.approx(7.0 + ASSUMED_REMOTE_EXTRA_MS)
+
+
+def test_hiccups_and_unknown_stages_teach_nothing() -> None:
+    overheads = Overheads()
+    for _ in range(10):
+        overheads.add(ON_ROBOT, 27.0, 20.0)
+        overheads.add(ON_ROBOT, 900.0, 20.0)
+        overheads.add(ON_ROBOT, 27.0, math.nan)
+        overheads.add(ON_ROBOT, 10.0, 20.0)
+    assert overheads.of(ON_ROBOT) == pytest.approx(7.0)
+
+
+def test_overheads_decide_between_close_plans() -> None:
+    server = ServerState('s', made_up_profile(cuts=12, whole_ms=40.0, speed=1.3), LINK)
+    close = Conditions(EDGE, servers=(server,))
+    assert not plan('auto', close)[0].is_local
+    dear = replace(close, edge_overhead_ms=6.0, servers=(replace(server, overhead_ms=20.0),))
+    best = plan('auto', dear)[0]
+    assert best.is_local
+    assert best.latency_ms == pytest.approx(40.0 + EDGE.finish_ms + 6.0)
+    remote = next(c for c in plan('auto', dear) if not c.is_local)
+    assert remote.overhead_ms == 20.0
+
+
+def test_published_algorithms_do_not_know_overheads() -> None:
+    server = ServerState('s', made_up_profile(cuts=12, whole_ms=40.0, speed=5.0), LINK)
+    plain = Conditions(EDGE, servers=(server,))
+    dear = replace(plain, edge_overhead_ms=6.0, servers=(replace(server, overhead_ms=20.0),))
+    for name in ('neurosurgeon', 'dey2019'):
+        assert plan(name, plain) == plan(name, dear)
