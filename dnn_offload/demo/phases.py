@@ -46,32 +46,34 @@ SETTLE_AUTO_S = 2.5  # of an auto window, not counted: the new plan may take 2 s
 SETTLE_BASELINE_S = 0.7  # of a forced window, not counted
 GRACE_S = 0.5  # after a new constraint: until the parameters have arrived at their nodes
 
+LOAD = 3  # busy mapping processes in the loaded phases
+
 PHASES: tuple[Phase, ...] = (
     Phase('quiet', 'quiet', 'Nothing but the camera and a slow navigation loop.'),
     Phase(
         'load_up', 'navigation load up',
         'Mapping and planning compete with the network for the robot\'s processor.',
-        load_processes=2,
+        load_processes=LOAD,
     ),
     Phase(
         'private', 'no picture leaves',
         'The first layer must run on the robot: private_layers = 1.',
-        load_processes=2, private_layers=1, baselines=('local',),
+        load_processes=LOAD, private_layers=1, baselines=('local',),
     ),
     Phase(
-        'slow_uplink', 'uplink 4 Mbit/s',
-        'The robot may send 4 Mbit/s at most: max_uplink_bps = 4e6.',
-        load_processes=2, max_uplink_bps=4e6,
+        'slow_uplink', 'uplink 2 Mbit/s',
+        'The robot may send 2 Mbit/s at most: max_uplink_bps = 2e6.',
+        load_processes=LOAD, max_uplink_bps=2e6,
     ),
     Phase(
         'server_killed', 'server killed',
         'kill -9 of the server in the middle of the stream.',
-        load_processes=2, server='kill', baselines=('local',),
+        load_processes=LOAD, server='kill', baselines=('local',),
     ),
     Phase(
         'server_back', 'server back',
         'The server is started again; the robot finds it by itself.',
-        load_processes=2, server='start', auto_s=9.0,
+        load_processes=LOAD, server='start', auto_s=9.0,
     ),
     Phase('load_down', 'load down', 'Navigation is calm again.'),
 )

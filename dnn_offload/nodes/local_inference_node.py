@@ -279,9 +279,7 @@ class LocalInferenceNode(OffloadNode):
 
     def on_report(self, record: FrameRecord) -> None:
         """Publish the frame's end, then let its picture be drawn on a thread of its own."""
-        self._reports.publish(
-            frame_report(record, self.setting('deadline_ms'), self.setting('result_codec'))
-        )
+        self._reports.publish(frame_report(record, self.setting))
         frame_seq, result = self._undrawn
         artist = self._artist
         if artist is not None and frame_seq == record.frame_seq:

@@ -168,9 +168,17 @@ class Artist:
                 self._on_failure(f'cannot draw: {type(error).__name__}: {error}')
 
 
-def frame_report(record: FrameRecord, deadline_ms: float, result_codec: str) -> FrameReport:
-    """A frame's end as a message; an image that could not be read has an empty header."""
-    message = FrameReport(result_codec=result_codec)
+def frame_report(record: FrameRecord, setting: Callable[[str], Any]) -> FrameReport:
+    """A frame's end as a message; an image that could not be read has an empty header.
+
+    Args:
+        record: The frame.
+        setting: Gives the node's parameters; those that planning must know go along.
+    """
+    message = FrameReport(
+        result_codec=setting('result_codec'), deadline_ms=setting('deadline_ms'),
+        max_uplink_bps=setting('max_uplink_bps'),
+    )
     if record.token is not None:
         message.header = record.token.header
     message.frame_seq = record.frame_seq
@@ -188,7 +196,6 @@ def frame_report(record: FrameRecord, deadline_ms: float, result_codec: str) -> 
     message.uplink_bytes = record.uplink_bytes
     for name in _COPIED:
         setattr(message, name, float(getattr(record.times, name)))
-    message.deadline_ms = deadline_ms
     message.deadline_met = record.deadline_met and record.outcome is not Outcome.DROPPED
     message.pid = record.pid
     message.compute_tid = record.compute_tid

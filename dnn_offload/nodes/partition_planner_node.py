@@ -202,6 +202,7 @@ class PartitionPlannerNode(base.OffloadNode):
                 head_cpu_ms=message.head_cpu_ms,
                 latency_ms=message.latency_ms,
                 deadline_ms=message.deadline_ms,
+                max_uplink_bps=message.max_uplink_bps,
                 stages_ms=sum(getattr(message, name) for name in PRICED_STAGES),
                 result_codec=message.result_codec,
             ),

@@ -60,6 +60,7 @@ class FrameEvidence:
         latency_ms: Acquisition to publication.
         deadline_ms: Deadline in force at the robot; 0 = none.
         stages_ms: Sum of the stages that a plan prices, as measured; NaN = unknown.
+        max_uplink_bps: Limit of the robot's uplink; 0 = none, NaN = unknown.
         result_codec: Codec in which the robot wants its answers; empty = not said.
     """
 
@@ -74,6 +75,7 @@ class FrameEvidence:
     latency_ms: float
     deadline_ms: float = 0.0
     stages_ms: float = math.nan
+    max_uplink_bps: float = math.nan
     result_codec: str = ''
 
 
@@ -257,12 +259,15 @@ class PlannerSession:
         now_s: float,
     ) -> bool:
         """A measured transfer, or a loss."""
-        limit_bps = max_uplink_bps if math.isfinite(max_uplink_bps) else 0.0
-        self._max_uplink_bps = max(limit_bps, 0.0)
+        self._set_uplink_limit(max_uplink_bps)
         dead = self._servers.add_transfer(
             name, kind, nbytes, duration_ms, probe, self._max_uplink_bps, now_s
         )
         return dead and name == self.current_server
+
+    def _set_uplink_limit(self, max_uplink_bps: float) -> None:
+        limit_bps = max_uplink_bps if math.isfinite(max_uplink_bps) else 0.0
+        self._max_uplink_bps = max(limit_bps, 0.0)
 
     def feed_frame(self, frame: FrameEvidence, now_s: float) -> bool:
         """The end of a frame."""
@@ -270,6 +275,8 @@ class PlannerSession:
         if profile is None:
             return False
         self._deadline_ms = max(frame.deadline_ms, 0.0)
+        if math.isfinite(frame.max_uplink_bps):
+            self._set_uplink_limit(frame.max_uplink_bps)
         if frame.result_codec in profile.output_bytes:
             self._result_codec = frame.result_codec
         gone = self._count_unanswered(frame, now_s)
