@@ -259,6 +259,34 @@ def test_limit_on_the_uplink_counts() -> None:
     assert outcome.decision.candidate.is_local
 
 
+def test_waiting_for_our_own_limit_is_no_overhead() -> None:
+    world = offloading()
+    session = world.session
+
+    def answered(limit_bps: float) -> None:
+        session.feed_frame(
+            FrameEvidence(
+                plan_id=1, cut=world.session._edge_profile.cuts[0].cut_id, server='desk',
+                finished=True, answered=True, unanswered=False, head_ms=0.0, head_cpu_ms=0.0,
+                latency_ms=60.0, stages_ms=20.0, max_uplink_bps=limit_bps,
+            ),
+            world.now_s,
+        )
+
+    def overhead_ms() -> float:
+        world.report()
+        outcome = session.tick(world.now_s)
+        return next(s.overhead_ms for s in outcome.conditions.servers if s.name == 'desk')
+
+    assumed_ms = overhead_ms()
+    for _ in range(20):
+        answered(1e6)
+    assert overhead_ms() == assumed_ms
+    for _ in range(20):
+        answered(0.0)
+    assert overhead_ms() == pytest.approx(40.0)
+
+
 def frame(session: PlannerSession, wall_ms: float, cpu_ms: float, now_s: float) -> None:
     session.feed_frame(
         FrameEvidence(1, '', '', True, False, False, wall_ms, cpu_ms, wall_ms + 5.0), now_s

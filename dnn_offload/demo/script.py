@@ -157,7 +157,8 @@ class Demo:
             'camera_node', ROBOT_NAMESPACE, cores.robot, source=str(options.out / 'drive.mp4'),
             rate_hz=options.rate_hz, loop=True,
         )
-        if not wait_until(lambda: len(recorder.rows) > 10, 20.0):
+        # Three seconds of stream: caches and estimates are warm, as on a robot that drives.
+        if not wait_until(lambda: len(recorder.rows) > 3 * self._options.rate_hz, 20.0):
             raise OffloadError(
                 'no frame came through', hint=f'see {fleet.folder}'
             )

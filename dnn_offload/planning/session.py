@@ -283,7 +283,8 @@ class PlannerSession:
         gone = self._uptake.frame(frame.plan_id, now_s) or gone
         if not frame.finished:
             return gone
-        if frame.answered or not frame.server:
+        # Under a limit of our own, frames wait for it before their first slice: no overhead.
+        if not frame.server or (frame.answered and self._max_uplink_bps == 0.0):
             self._overheads.add(frame.server, frame.latency_ms, frame.stages_ms)
         if frame.plan_id == self._plan_id and self._plan_id:
             self._latencies_ms.append(frame.latency_ms)
