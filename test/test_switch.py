@@ -256,3 +256,27 @@ def test_real_change_is_not_mistaken_for_disagreement() -> None:
 def test_bad_values_are_refused(arguments: tuple[float, float, int]) -> None:
     with pytest.raises(ConfigurationError, match='allowed'):
         SwitchPolicy(*arguments)
+
+
+def test_what_was_learnt_of_prices_outlives_a_change_of_strategy() -> None:
+    clock = Clock()
+    clock.tick(local(30.0), remote(60.0))
+    for _ in range(10):  # the robot is loaded; the server is better
+        clock.tick(local(60.0), remote(30.0))
+    assert clock.policy.current is not None and clock.policy.current.server == 's'
+    for _ in range(40):  # seen from there, the robot's what-if price reads half too high
+        clock.tick(local(90.0), remote(30.0))
+    clock.policy.reset(keep_promises=True)
+    # 36 ms by the same what-if source is about 24 ms in truth: better than the server's 30.
+    assert clock.tick(local(36.0), remote(30.0)).candidate.server == ''
+    clock.policy.reset()
+    assert clock.tick(local(36.0), remote(30.0)).candidate.server == 's'
+
+
+def test_a_plan_that_became_impossible_is_not_taken_after_a_reset() -> None:
+    clock = Clock()
+    clock.tick(local(60.0), remote(20.0))
+    clock.policy.reset(keep_promises=True)
+    assert clock.tick(local(60.0)).candidate.server == ''
+    clock.policy.reset(keep_promises=True)
+    assert clock.tick(remote(90.0)).candidate.server == 's'

@@ -209,7 +209,7 @@ class PlannerSession:
             self._cause = ', '.join(changes)
             self._outlawed = self._outlawed or not self._is_legal(policy.current)
             self._uptake.reset()
-            policy.reset()
+            policy.reset(keep_promises=True)
 
     def _is_legal(self, plan: Candidate | None) -> bool:
         """Whether a plan breaks none of the user's demands."""

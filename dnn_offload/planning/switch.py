@@ -73,6 +73,7 @@ class _Memory:
     returns: float = 0.0
     returns_at_s: float = 0.0
     promises: Promises = field(default_factory=Promises)
+    before: Candidate | None = None  # ran until the reset
 
 
 class SwitchPolicy:
@@ -126,13 +127,21 @@ class SwitchPolicy:
         """The plan of the last decision, priced at that time."""
         return self._memory.current
 
-    def reset(self) -> None:
+    def reset(self, *, keep_promises: bool = False) -> None:
         """Forget the current plan, so that the next decision takes the best at once.
 
         For a change of strategy, model or constraint by the user. Deaths of servers are
         remembered.
+
+        Args:
+            keep_promises: Whether what was learnt of what-if prices still holds: the model is
+                the same.
         """
+        before = self._memory
         self._memory = _Memory()
+        if keep_promises:
+            self._memory.promises = before.promises
+            self._memory.before = before.current or before.before
 
     def blocked(self, now_s: float) -> dict[str, float]:
         """Servers that are not trusted yet, with the seconds left (infinite while lost)."""
@@ -178,6 +187,7 @@ class SwitchPolicy:
         best = usable[0]
         old = self._memory.current
         if old is None:
+            best = self._first(usable, now_s)
             return self._switch(
                 best, now_s, f'first plan: {_name(best)}, {best.latency_ms:.1f} ms'
             )
@@ -195,6 +205,20 @@ class SwitchPolicy:
         price = next((c.latency_ms for c in usable if c.key == watched), None)
         self._memory.promises.observe(price, now_s)
         return self._weigh(now_priced, usable, now_s)
+
+    def _first(self, usable: Sequence[Candidate], now_s: float) -> Candidate:
+        """The best plan after a reset; what did not run until then is priced as learnt."""
+        before, promises = self._memory.before, self._memory.promises
+        self._memory.before = None
+        if before is None:
+            return usable[0]
+        running = next((c for c in usable if c.key == before.key), before)
+        promises.leave(before.key, 0.0, before.server, now_s)  # what was watched is over
+        best, _ = self._best_as_corrected(running, usable, now_s)
+        if running not in usable and best is running:
+            best = usable[0]
+        promises.leave(running.key, running.latency_ms, best.server, now_s)
+        return best
 
     def _weigh(self, old: Candidate, usable: Sequence[Candidate], now_s: float) -> Decision:
         """Switch to the best if its gain is large enough and has lasted."""
