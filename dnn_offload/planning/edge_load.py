@@ -7,8 +7,9 @@ Two kinds of evidence, the better one wins:
   while something runs here.
 - The load monitor's factor, which also answers "what would it cost here" when nothing runs.
   It is divided by what the same source read while the profile was taken, and multiplied by
-  the growth of CPU time (1.0 to 1.35 at 5 to 10 Hz) that was last seen, so that the answer
-  does not jump when the frames go elsewhere.
+  what frames said over what it said whenever the frames went elsewhere (a short probe waits
+  otherwise than a frame); until that is known, by the growth of CPU time (1.0 to 1.35 at 5 to
+  10 Hz) that was last seen.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 import math
+import statistics
 
 from dnn_offload.cost.load import AUTO, LoadReadings, relative
 from dnn_offload.cost.load_factors import StepFilter
@@ -29,6 +31,11 @@ MIN_HEAD_MS = 0.5          # shorter heads are mostly overhead
 GROWTH_TIME_S = 5.0        # time constant of the growth's average
 GROWTH_FORGET_S = 120.0    # half-life of the growth when nothing runs here
 GROWTH_RANGE = (0.8, 1.6)
+COMPARE_AFTER_S = 0.8      # after the last frames: before, readings still contain them
+COMPARE_UNTIL_S = 2.0      # later the load may be another
+MIN_COMPARED = 4           # ticks
+AGREEMENT_RANGE = (0.4, 1.8)  # beyond, the load has changed meanwhile
+REMEMBERED = 7             # comparisons behind the median
 STALE_LOAD_S = 5.0         # a load message older than this is not believed
 
 
@@ -56,6 +63,9 @@ class EdgeLoad:
         self._calmed_at_s = -math.inf
         self._growth = 1.0
         self._growth_at_s = -math.inf
+        self._last_seen = (math.nan, -math.inf)  # factor by frames, when
+        self._compared: list[float] = []
+        self._agreements: dict[str, deque[float]] = {}  # source -> frames over its reading
 
     def reset_frames(self) -> None:
         """Forget the frames, e.g. because the profile changed."""
@@ -114,6 +124,8 @@ class EdgeLoad:
         if source == AUTO:
             seen = self._from_frames(now_s)
             if seen is not None:
+                self._last_seen = (seen, now_s)
+                self._compared.clear()
                 return EdgeLoadEstimate(seen, 'frames')
         if now_s - self._readings_at_s >= STALE_LOAD_S:
             return EdgeLoadEstimate(self.growth(now_s) if source == AUTO else 1.0, 'assumed')
@@ -123,8 +135,25 @@ class EdgeLoad:
         name = self._readings.source if source == AUTO else source
         factor = relative(reading, name, profile.load_ratios)
         if source == AUTO:
-            factor *= self.growth(now_s)
+            self._compare(factor, name, now_s)
+            known = self._agreements.get(name)
+            factor *= statistics.median(known) if known else self.growth(now_s)
         return EdgeLoadEstimate(factor, name or source)
+
+    def _compare(self, factor: float, source: str, now_s: float) -> None:
+        """Learn what frames said over what ``source`` says just after they went elsewhere."""
+        seen, seen_s = self._last_seen
+        since_s = now_s - seen_s
+        if COMPARE_AFTER_S <= since_s < COMPARE_UNTIL_S:
+            self._compared.append(factor)
+        elif since_s >= COMPARE_UNTIL_S and self._compared:
+            if len(self._compared) >= MIN_COMPARED:
+                agreement = seen / statistics.fmean(self._compared)
+                low, high = AGREEMENT_RANGE
+                if low <= agreement <= high:
+                    known = self._agreements.setdefault(source, deque(maxlen=REMEMBERED))
+                    known.append(agreement)
+            self._compared.clear()
 
     def _from_frames(self, now_s: float) -> float | None:
         """Wall over profiled time of the last frames, calmed; None without enough of them."""
