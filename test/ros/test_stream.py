@@ -23,7 +23,7 @@ ENOUGH = 10  # results that show that a plan serves
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     folder = tmp_path_factory.mktemp('stream')
     with Session(
-        folder, rate_hz=25.0, strategy='', server={}, robot={'deadline_ms': DEADLINE_MS},
+        folder, rate_hz=25.0, strategy='', server={'client_timeout_s': 10.0}, robot={'deadline_ms': DEADLINE_MS},
     ) as running:
         yield running
         # Whatever the tests did: the accounts of all frames add up at the end.
@@ -159,7 +159,7 @@ def test_kill_9_of_the_robot(session: Session) -> None:
     # What was open when it died has no report, and cannot have one: its account is closed.
     del recorder.counters[old_pid]
     recorder.rows.clear()
-    assert wait_until(lambda: _clients(session) == 0, 20.0), 'the server remembers a dead robot'
+    assert wait_until(lambda: _clients(session) == 0, 40.0), 'the server remembers a dead robot'
     robot.start()  # as respawn does
     assert wait_until(lambda: len(recorder.rows) > 0, 30.0), 'not active again by itself'
     assert wait_until(lambda: recorder.rows[-1].outcome == 'remote', 20.0)
