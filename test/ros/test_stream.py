@@ -23,7 +23,8 @@ ENOUGH = 10  # results that show that a plan serves
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     folder = tmp_path_factory.mktemp('stream')
     with Session(
-        folder, rate_hz=25.0, strategy='', server={'client_timeout_s': 10.0}, robot={'deadline_ms': DEADLINE_MS},
+        folder, rate_hz=25.0, strategy='', server={'client_timeout_s': 10.0},
+        robot={'deadline_ms': DEADLINE_MS},
     ) as running:
         yield running
         # Whatever the tests did: the accounts of all frames add up at the end.
