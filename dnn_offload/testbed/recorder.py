@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import json
 import threading
 import time
@@ -110,8 +110,9 @@ class Recorder:
     # -- time ---------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Time zero of the record."""
-        self._start_s = self._clock_s()
+        """Time zero of the record; what was recorded before gets times below zero."""
+        self._start_s = start_s = self._clock_s()
+        self.rows[:] = [replace(row, time_s=row.time_s - start_s) for row in self.rows]
 
     @property
     def started_s(self) -> float:
@@ -186,11 +187,10 @@ class Recorder:
             key: getattr(msg, key)
             for key in ('entered', 'remote', 'local', 'rescued', 'dropped', 'in_flight')
         }
-        start_s = self._start_s if self._start_s is not None else stamp_s
         left = msg.uplink_bytes > 0
         self.rows.append(
             FrameRow(
-                time_s=stamp_s - start_s,
+                time_s=stamp_s - self.started_s,
                 phase=self.phase,
                 strategy=self._strategies.get(msg.plan_id, ''),
                 frame_seq=msg.frame_seq,

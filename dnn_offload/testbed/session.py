@@ -60,6 +60,7 @@ class Session:
         network: A link between robot and server, made already; none by default. The calling
             thread, and so the recorder, is then at the robot's end while the block lasts.
         grain_px: See ``write_pictures``.
+        camera_first: Whether the camera starts with the other nodes, not when they are ready.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class Session:
         common: Mapping[str, object] | None = None,
         network: Network | None = None,
         grain_px: int = 40,
+        camera_first: bool = False,
     ) -> None:
+        self._camera_first = camera_first
         self.folder = folder
         self.cores = share_cores(frozenset(os.sched_getaffinity(0)))
         networks = {} if network is None else {
@@ -122,6 +125,8 @@ class Session:
         if self._server is not None:
             self.start_server()
         self.inference_started_s = time.time()
+        if self._camera_first:
+            self._add_camera()
         fleet.add('local_inference_node', ROBOT, robot_cores, client_id='robot', **self._robot)
         fleet.add('load_monitor_node', ROBOT, robot_cores)
         planned = self._strategy != ''
@@ -140,13 +145,17 @@ class Session:
 
         if not wait_until(ready, READY_TIMEOUT_S):
             raise OffloadError('the nodes did not get ready', hint=f'see {fleet.folder}')
-        fleet.add(
-            'camera_node', ROBOT, robot_cores, rate_hz=self._rate_hz,
-            source=str(write_pictures(self.folder / 'pictures', grain_px=self._grain_px)),
-        )
+        if not self._camera_first:
+            self._add_camera()
         recorder.begin()
         if not wait_until(lambda: len(recorder.rows) > 5, 20.0):
             raise OffloadError('no frame came through', hint=f'see {fleet.folder}')
+
+    def _add_camera(self) -> None:
+        self.fleet.add(
+            'camera_node', ROBOT, self.cores.robot, rate_hz=self._rate_hz,
+            source=str(write_pictures(self.folder / 'pictures', grain_px=self._grain_px)),
+        )
 
     def start_server(self) -> None:
         """Start the server, also after it was killed."""
