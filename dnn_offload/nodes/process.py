@@ -19,7 +19,7 @@ from dnn_offload.nodes.base import OffloadNode
 
 # A thread that wants Python's lock waits this long before it asks the holder to let go. Python's
 # own 5 ms would be added to a frame at each of its changes of thread.
-SWITCH_INTERVAL_S = 5e-4
+SWITCH_INTERVAL_S = 1e-4
 
 
 def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) -> int:
