@@ -157,10 +157,11 @@ def test_kill_9_of_the_robot(session: Session) -> None:
     assert wait_until(lambda: _clients(session) == 1, 5.0)
     old_pid = robot.pid
     robot.kill()
-    # What was open when it died has no report, and cannot have one: its account is closed.
+    assert wait_until(lambda: _clients(session) == 0, 40.0), 'the server remembers a dead robot'
+    # What was open when it died has no report, and cannot have one: its account is closed, now
+    # that its last reports have long arrived.
     del recorder.counters[old_pid]
     recorder.rows.clear()
-    assert wait_until(lambda: _clients(session) == 0, 40.0), 'the server remembers a dead robot'
     robot.start()  # as respawn does
     assert wait_until(lambda: len(recorder.rows) > 0, 30.0), 'not active again by itself'
     assert wait_until(lambda: recorder.rows[-1].outcome == 'remote', 20.0)
