@@ -76,7 +76,8 @@ class LocalInferenceNode(OffloadNode):
         names.check_rendezvous(self.setting('rendezvous_namespace'))
         self._failed = ''
         self._threads = self.setting('threads')  # the profile is of this many
-        self._reports = self.advertise(FrameReport, 'frame_report', REPORT_DEPTH)
+        # Latched: who counts frames must also get those of before it was there.
+        self._reports = self.advertise(FrameReport, 'frame_report', latched(REPORT_DEPTH))
         self._samples = self.advertise(LinkSample, 'link_sample', REPORT_DEPTH)
         # Not a lifecycle publisher: what it has said once must stay for late-comers.
         self._profile_publisher = self.create_publisher(String, 'edge_profile', latched())

@@ -21,7 +21,8 @@ class EngineSettings:
         result_codec: Codec in which the server's answers are wanted.
         no_answer_timeout_ms: Without a deadline, when to give up waiting for an answer,
             from the frame's entry.
-        margin_ms: Kept free before the deadline, beside the time of tail and finish.
+        margin_ms: Kept free before the deadline, beside the time of tail and finish; at least
+            4 % of the deadline are.
     """
 
     deadline_ms: float = 0.0

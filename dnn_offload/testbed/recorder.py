@@ -86,7 +86,10 @@ class Recorder:
         self._bridge = CvBridge()
         self._lock = threading.Lock()
         self._node = Node('recorder', namespace=namespace)
-        many = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+        many = QoSProfile(
+            depth=200, reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL,
+        )
         for message_type, topic, callback, qos in (
             (FrameReport, 'frame_report', self._on_report, many),
             (Plan, 'plan', self._on_plan, LATCHED),

@@ -18,7 +18,6 @@ import time
 from typing import cast, Protocol
 
 from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
@@ -35,7 +34,7 @@ from dnn_offload.transport.conversion import (
     read_message,
     specs_of,
 )
-from dnn_offload.transport.guard import guarded
+from dnn_offload.transport.listener import Listener
 from dnn_offload.transport.reassembly import Reassembler, SliceHeader
 
 MAX_MESSAGE_BYTES = 128 << 10  # a slice with 64 described tensors is below 85 kB
@@ -79,7 +78,7 @@ class ServiceSettings:
 
 @dataclass(frozen=True)
 class ServiceHooks:
-    """What the service calls, from the executor's thread.
+    """What the service calls, from its own thread.
 
     Attributes:
         admit: See ``Admit``.
@@ -147,41 +146,32 @@ class TensorServer:
         self._log = node.get_logger()
         self._lock = threading.Lock()  # publishers vanish here while the worker answers
         self._clients: dict[str, _Client] = {}
-        self._subscription = node.create_subscription(
-            TensorChunk, names.tensors(self._rendezvous, server),
-            guarded(self._log, self._take),
-            qos.tensors(qos.tensor_reader_depth(settings.max_clients)), raw=True,
-        )
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
-        self._matching = node.create_timer(
-            MATCH_PERIOD_S, guarded(self._log, self._answer_greetings), clock=steady
-        )
-        self._matching.cancel()
-        self._housekeeping = node.create_timer(
-            HOUSEKEEPING_PERIOD_S, guarded(self._log, self._keep_house), clock=steady
+        self._house_s = 0.0
+        self._listener = Listener(
+            node, TensorChunk, names.tensors(self._rendezvous, server),
+            qos.tensors(qos.tensor_reader_depth(settings.max_clients)),
+            self._take, between=self._between, name='tensors',
         )
 
     @property
     def clients(self) -> tuple[str, ...]:
         """Robots that are served."""
-        return tuple(client.name for client in self._clients.values() if client.accepted)
+        return tuple(client.name for client in list(self._clients.values()) if client.accepted)
 
     @property
     def held_bytes(self) -> int:
         """Memory of frames that are not complete [byte]."""
-        return sum(client.frames.held_bytes for client in self._clients.values())
+        return sum(client.frames.held_bytes for client in list(self._clients.values()))
 
     def configure(self, settings: ServiceSettings) -> None:
         """Apply new bounds to all robots: to frames that begin from now on."""
         self._settings = replace(settings, max_clients=self._settings.max_clients)
-        for client in self._clients.values():
+        for client in list(self._clients.values()):
             client.frames.max_frame_bytes = settings.max_request_bytes
 
     def stop(self) -> None:
         """Forget all robots and stop to listen."""
-        self._node.destroy_timer(self._matching)
-        self._node.destroy_timer(self._housekeeping)
-        self._node.destroy_subscription(self._subscription)
+        self._listener.stop()
         for name in list(self._clients):
             self._forget(name, 'the service ends')
 
@@ -302,8 +292,6 @@ class TensorServer:
         client.refusal = refusal
         client.accepted = client.accepted and not refusal
         self._answer_greetings()
-        if client.greeted:
-            self._matching.reset()
 
     def _why_not(self, message: TensorChunk, client: _Client | None) -> str:
         if message.model_identity != self._model_identity:
@@ -322,14 +310,21 @@ class TensorServer:
     def _new_reassembler(self) -> Reassembler:
         return Reassembler(self._admit, self._settings.max_request_bytes)
 
+    def _between(self, now_s: float) -> float:
+        """What is due between messages; gives when to come again."""
+        self._answer_greetings()
+        if now_s >= self._house_s:
+            self._house_s = now_s + HOUSEKEEPING_PERIOD_S
+            self._keep_house()
+        greeted = any(client.greeted for client in self._clients.values())
+        return min(self._house_s, now_s + MATCH_PERIOD_S) if greeted else self._house_s
+
     def _answer_greetings(self) -> None:
         """Answer each HELLO once the robot's subscription is known, else it would miss it."""
-        waiting = False
         for client in self._clients.values():
             if not client.greeted:
                 continue
             if client.publisher.get_subscription_count() == 0:
-                waiting = True
                 continue
             client.greeted = False
             message = self._message(client.name, TensorChunk.KIND_HELLO, 0)
@@ -345,8 +340,6 @@ class TensorServer:
                 self._log.warning(f'robot {client.name!r} is refused: {client.refusal}',
                                   throttle_duration_sec=5.0)
             self._send(client.name, message)
-        if not waiting:
-            self._matching.cancel()
 
     def _keep_house(self) -> None:
         """Forget robots that are silent or gone."""

@@ -1,8 +1,9 @@
 """The robot's way to its servers over DDS: the ROS side of ``link.py``.
 
-Three threads meet here. Whoever calls ``send`` only queues; the executor's thread takes in
-status, acknowledgements and answers; the sender's thread publishes slice by slice. Publishing
-keeps Python's lock while the socket blocks, which the window of ``link.py`` prevents.
+Four threads meet here. Whoever calls ``send`` only queues; the sender's thread publishes slice by
+slice; a ``Listener`` takes acknowledgements and answers; the executor's thread takes the servers'
+status. Publishing keeps Python's lock while the socket blocks, which the window of ``link.py``
+prevents.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from dnn_offload.transport.link import (
     Transfer,
     Uplinked,
 )
+from dnn_offload.transport.listener import Listener
 from dnn_offload.transport.pacing import FlowWindow, MAX_WINDOW_BYTES, Throttle
 from dnn_offload.transport.reassembly import Reassembler, SliceHeader
 
@@ -122,17 +124,15 @@ class DdsUplink:
         self._longest_publish_ms = 0.0
         self._tell = guarded(self._log, self._tell_one)
 
-        self._subscriptions = [
-            node.create_subscription(
-                TensorResult, names.results(self._rendezvous, client_id),
-                guarded(self._log, self._take_result), qos.results(), raw=True,
-            ),
-            node.create_subscription(
-                ServerStatus, names.server_status(self._rendezvous),
-                guarded(self._log, self._take_status), qos.latched(qos.STATUS_READER_DEPTH),
-                raw=True,
-            ),
-        ]
+        self._statuses = node.create_subscription(
+            ServerStatus, names.server_status(self._rendezvous),
+            guarded(self._log, self._take_status), qos.latched(qos.STATUS_READER_DEPTH),
+            raw=True,
+        )
+        self._results = Listener(
+            node, TensorResult, names.results(self._rendezvous, client_id), qos.results(),
+            self._take_result, name='results',
+        )
         self._thread = threading.Thread(target=self._run, name='uplink', daemon=True)
         self._thread.start()
 
@@ -216,8 +216,8 @@ class DdsUplink:
                 if server.link.phase is not Phase.ABSENT:
                     self._publish(name, server.publisher, Step(KIND_BYE))
                 self._node.destroy_publisher(server.publisher)
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+        self._results.stop()
+        self._node.destroy_subscription(self._statuses)
         self._servers.clear()
 
     # ---- the sender's thread ---------------------------------------------------------------
@@ -299,7 +299,7 @@ class DdsUplink:
                 message.tensors = [meta_of(spec) for spec in request.specs]
         return message
 
-    # ---- the executor's thread -------------------------------------------------------------
+    # ---- the executor's thread: status -----------------------------------------------------
 
     def _take_status(self, serialised: bytes) -> None:
         try:
@@ -361,6 +361,8 @@ class DdsUplink:
             if server.verdict:
                 self._log.warning(f'server {message.server!r} is not used: {server.verdict}')
         return server.verdict
+
+    # ---- the listener's thread: acknowledgements and answers -------------------------------
 
     def _admit_answer(self, header: SliceHeader, specs: object) -> int:
         return self._settings.max_answer_bytes

@@ -191,7 +191,7 @@ def test_server_forgets_a_robot_that_leaves_or_vanishes(world: World) -> None:
     polite.uplink.stop()
     assert wait_for(lambda: server.tensors.clients == (gone.client,), 2.0)
     # Without good-bye: the subscription ends as it does when a process dies.
-    gone.uplink._node.destroy_subscription(gone.uplink._subscriptions[0])
+    gone.uplink._results.stop()
     assert wait_for(lambda: server.tensors.clients == (), 6.0)
 
 
@@ -266,14 +266,12 @@ def test_events_that_fail_do_not_stop_the_uplink(world: World) -> None:
         assert wait_for(lambda seq=seq: seq in robot.told.answers)
 
 
-def test_stop_ends_everything_quickly(world: World) -> None:
+def test_stop_ends_every_thread(world: World) -> None:
     world.server()
     robot = world.robot()
-    began_s = time.monotonic()
     robot.uplink.stop()
     robot.uplink.stop()
-    assert time.monotonic() - began_s < 1.0
-    assert 'uplink' not in {thread.name for thread in threading.enumerate()}
+    assert not {'uplink', 'results'} & {thread.name for thread in threading.enumerate()}
 
 
 def test_stop_ends_everything_even_if_nobody_can_be_told(
