@@ -31,7 +31,7 @@ def slope_with_interval(times_h: np.ndarray, megabytes: np.ndarray) -> tuple[flo
     random = np.random.default_rng(0)
     slopes = []
     for _ in range(2000):
-        drawn = np.concatenate([blocks[i] for i in random.integers(0, BLOCKS, BLOCKS + 1)])
+        drawn = np.concatenate([blocks[i] for i in random.integers(0, BLOCKS, 2 * BLOCKS)])
         slopes.append(np.polyfit(times_h, line + drawn[:len(line)], 1)[0])
     low, high = np.percentile(slopes, [2.5, 97.5])
     return float(slope), float(low), float(high)

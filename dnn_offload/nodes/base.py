@@ -157,9 +157,13 @@ class OffloadNode(LifecycleNode):
 
     def every(self, period_s: float, callback: Callable[[], None]) -> Timer:
         """A guarded timer in real (steady) time that ends with ``deactivate``."""
-        timer = self.create_timer(period_s, self.guarded(callback), clock=self._steady_clock)
+        timer = self.steady_timer(period_s, callback)
         self._active_entities.append(timer)
         return timer
+
+    def steady_timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
+        """A guarded timer on the steady clock, in any state; whoever made it destroys it."""
+        return self.create_timer(period_s, self.guarded(callback), clock=self._steady_clock)
 
     def end(self, entity: Subscription | Timer) -> None:
         """End something that ``subscribe`` or ``every`` made before ``deactivate`` does."""

@@ -7,9 +7,7 @@ profiles it) no picture enters.
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
 import socket
-import time
 from typing import Any
 
 import cv2
@@ -23,13 +21,13 @@ from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.image_intake import ImageIntake, ImageReader
 from dnn_offload.nodes.local_outputs import Artist, frame_report, REPORT_DEPTH, ResultOutput
 from dnn_offload.nodes.local_parameters import NODE, PARAMETERS
-from dnn_offload.nodes.model_preparation import PreparationWatch
+from dnn_offload.nodes.model_loader import ModelLoader
 from dnn_offload.nodes.process import run
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.frames import FramePlan, FrameRecord
 from dnn_offload.runtime.gil import GilMonitor
 from dnn_offload.runtime.plan_slot import PlanRequest
-from dnn_offload.runtime.served_model import load_served_model, ServedModel
+from dnn_offload.runtime.prepared_model import PreparedModel
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.transport import names
 from dnn_offload.transport.link import LinkTiming
@@ -37,7 +35,6 @@ from dnn_offload.transport.qos import latched
 from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
 from dnn_offload.vision.preprocess import Mapping, prepare, PreprocessSpec
 
-POLL_PERIOD_S = 0.1
 ENGINE_PARAMETERS = ('deadline_ms', 'window', 'result_codec')
 UPLINK_PARAMETERS = ('max_uplink_bps', 'server_timeout_s', 'probe_period_s')
 
@@ -49,15 +46,9 @@ class LocalInferenceNode(OffloadNode):
     PARAMETERS = PARAMETERS
 
     def __init__(self, **node_arguments: Any) -> None:
-        self._preparation: PreparationWatch | None = None
-        self._loading: Future[ServedModel] | None = None
-        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix='loader')
-        self._model: ServedModel | None = None
+        self._loader: ModelLoader | None = None
+        self._model: PreparedModel | None = None
         self._preprocess: PreprocessSpec | None = None
-        self._failed = ''
-        self._progress = 'waiting'
-        self._threads = 1
-        self._poll_timer: Any = None
         self._profile_publisher: Any = None
         self._output: ResultOutput | None = None
         self._artist: Artist | None = None
@@ -74,16 +65,14 @@ class LocalInferenceNode(OffloadNode):
     def configure(self) -> None:
         """Publishers, and the child process that prepares the network."""
         names.check_rendezvous(self.setting('rendezvous_namespace'))
-        self._failed = ''
-        self._threads = self.setting('threads')  # the profile is of this many
         # Latched: who counts frames must also get those of before it was there.
         self._reports = self.advertise(FrameReport, 'frame_report', latched(REPORT_DEPTH))
         self._samples = self.advertise(LinkSample, 'link_sample', REPORT_DEPTH)
         # Not a lifecycle publisher: what it has said once must stay for late-comers.
         self._profile_publisher = self.create_publisher(String, 'edge_profile', latched())
-        self._preparation = PreparationWatch(self.setting, 'edge')
-        self._poll_timer = self.create_timer(
-            POLL_PERIOD_S, self.guarded(self._poll), clock=self._steady_clock
+        self._loader = ModelLoader(
+            self, 'edge', on_loaded=self._ready,
+            on_failed=lambda why: self.get_logger().error(f'no network: {why}'),
         )
 
     def activate(self) -> None:
@@ -107,48 +96,20 @@ class LocalInferenceNode(OffloadNode):
 
     def cleanup(self) -> None:
         """Give the network back."""
-        if self._preparation is not None:
-            self._preparation.stop()
-            self._preparation = None
-        if self._poll_timer is not None:
-            self.destroy_timer(self._poll_timer)
-            self._poll_timer = None
+        if self._loader is not None:
+            self._loader.stop()
+            self._loader = None
         if self._profile_publisher is not None:
             self.destroy_publisher(self._profile_publisher)
             self._profile_publisher = None
         if self._output is not None:
             self._output.close()
             self._output = None
-        self._loading = self._model = self._wanted = None
-
-    def shutdown(self) -> None:
-        """End the loader's thread."""
-        self._loader.shutdown(wait=False, cancel_futures=True)
+        self._model = self._wanted = None
 
     # -- getting ready ------------------------------------------------------------------
 
-    def _poll(self) -> None:
-        """Follow the preparation, then the loading; both go on elsewhere."""
-        if self._model is not None or self._preparation is None or self._failed:
-            return
-        if self._loading is None:
-            progress = self._preparation.poll(time.monotonic())
-            self._progress = f'{progress.stage}: {progress.message}'
-            if progress.stage == 'done':
-                assert progress.folder is not None and progress.profile_path is not None
-                self._loading = self._loader.submit(
-                    load_served_model, progress.folder, progress.profile_path, self._threads
-                )
-            elif progress.stage == 'failed':
-                self.get_logger().error(f'cannot prepare the network: {progress.message}')
-        elif self._loading.done():
-            try:
-                self._ready(self._loading.result())
-            except Exception as error:  # whatever torch or a driver of DDS raises
-                self._failed = f'cannot use the prepared network: {error}'
-                raise
-
-    def _ready(self, model: ServedModel) -> None:
+    def _ready(self, model: PreparedModel) -> None:
         program = model.model.program
         self._output = ResultOutput(
             self, program.source, program.task, program.class_names, program.stamp,
@@ -157,18 +118,14 @@ class LocalInferenceNode(OffloadNode):
         self._profile_publisher.publish(String(data=model.profile_json))
         self._model = model
         self._preprocess = PreprocessSpec.from_json(dict(program.preprocess))
-        self.get_logger().info(
-            f'{program.source} is prepared: {len(program.cuts)} cuts, whole network '
-            f'{model.profile.whole_ms:.1f} ms'
-        )
         if self.is_active:
             self._open(model)
 
-    def _open(self, model: ServedModel) -> None:
+    def _open(self, model: PreparedModel) -> None:
         """Start engine, uplink and pictures."""
         assert self._output is not None
         engine = InferenceEngine(
-            model.model, self, self._engine_settings(), clock_s=self._clock_s,
+            model.model, self, self._engine_settings(model), clock_s=self._clock_s,
             profile=model.profile,
         )
         prefix = self.setting('client_id') or f'{socket.gethostname()}{self.get_namespace()}'
@@ -185,10 +142,10 @@ class LocalInferenceNode(OffloadNode):
         self._watch_gil()
         ImageIntake(self, self._take_image)
 
-    def _engine_settings(self) -> EngineSettings:
+    def _engine_settings(self, model: PreparedModel) -> EngineSettings:
         return EngineSettings(
             deadline_ms=self.setting('deadline_ms'), window=self.setting('window'),
-            threads=self._threads, result_codec=self.setting('result_codec'),
+            threads=model.threads, result_codec=self.setting('result_codec'),
         )
 
     def _uplink_settings(self) -> UplinkSettings:
@@ -323,12 +280,12 @@ class LocalInferenceNode(OffloadNode):
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """State, plan, counters, links."""
-        if self._failed:
-            return ERROR, self._failed, {}
-        engine, uplink, model = self._engine, self._uplink, self._model
-        if model is None or self._output is None:
-            failure = self._preparation.failure if self._preparation is not None else ''
-            return (ERROR, failure, {}) if failure else (WARN, f'network: {self._progress}', {})
+        engine, uplink, model, loader = self._engine, self._uplink, self._model, self._loader
+        if loader is not None and loader.failure:
+            return ERROR, loader.failure, {}
+        if model is None or self._output is None or loader is None:
+            progress = 'none' if loader is None else loader.progress
+            return WARN, f'network: {progress}', {}
         if engine is None or uplink is None:
             ready = (OK, 'ready') if not self.is_active else (ERROR, 'the stream did not start')
             return (*ready, {'model': model.model.program.source})

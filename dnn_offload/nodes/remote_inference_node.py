@@ -6,11 +6,8 @@ node prepares the model in a child process, connects the two, and tells everybod
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 import secrets
 import socket
-import time
 from typing import Any
 
 import cv2
@@ -18,20 +15,18 @@ import psutil
 from std_msgs.msg import String
 
 from dnn_offload.cost.load import relative
-from dnn_offload.errors import OffloadError
 from dnn_offload.msg import ServerStatus
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.load_watch import LoadWatch
-from dnn_offload.nodes.model_preparation import PreparationWatch
+from dnn_offload.nodes.model_loader import ModelLoader
 from dnn_offload.nodes.process import run
 from dnn_offload.nodes.remote_parameters import NODE, PARAMETERS
 from dnn_offload.runtime.admission import Admission
-from dnn_offload.runtime.served_model import load_served_model, ServedModel
+from dnn_offload.runtime.prepared_model import PreparedModel
 from dnn_offload.runtime.tail_server import TailServer
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.tensor_server import ServiceHooks, ServiceSettings, TensorServer
 
-POLL_PERIOD_S = 0.1
 MAX_DETAIL = 400
 LIVE_SERVICE_PARAMETERS = ('client_timeout_s', 'max_request_bytes')
 
@@ -50,18 +45,14 @@ class RemoteInferenceNode(OffloadNode):
         )
         self._state = ServerStatus.STATE_PREPARING
         self._detail = 'not started'
-        self._preparation: PreparationWatch | None = None
-        self._loading: Future[ServedModel] | None = None
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix='loader')
-        self._served: ServedModel | None = None
+        self._loader: ModelLoader | None = None
+        self._served: PreparedModel | None = None
         self._profile_revision = 0
         self._tail: TailServer | None = None
         self._tensors: TensorServer | None = None
         self._load = LoadWatch(self._is_idle)
-        self._threads = 1
         self._max_clients = 1
         self._status_timer: Any = None
-        self._poll_timer: Any = None
         self._profile_publisher: Any = None
 
     # ---- lifecycle -------------------------------------------------------------------------
@@ -76,12 +67,11 @@ class RemoteInferenceNode(OffloadNode):
         self._profile_publisher = self.create_publisher(
             String, names.profile(self._rendezvous, self._server), qos.latched()
         )
-        self._threads = self.setting('threads')
         self._max_clients = self.setting('max_clients')
-        self._preparation = PreparationWatch(self.setting, 'server')
         self._enter(ServerStatus.STATE_PREPARING, 'starting')
-        self._poll_timer = self.create_timer(
-            POLL_PERIOD_S, self.guarded(self._poll), clock=self._steady_clock
+        self._loader = ModelLoader(
+            self, 'server', on_loaded=self._take_model, on_failed=self._fail,
+            on_progress=self._go_on,
         )
 
     def activate(self) -> None:
@@ -106,21 +96,13 @@ class RemoteInferenceNode(OffloadNode):
 
     def cleanup(self) -> None:
         """Give the model back."""
-        if self._preparation is not None:
-            self._preparation.stop()
-            self._preparation = None
-        if self._poll_timer is not None:
-            self.destroy_timer(self._poll_timer)
-            self._poll_timer = None
+        if self._loader is not None:
+            self._loader.stop()
+            self._loader = None
         if self._profile_publisher is not None:
             self.destroy_publisher(self._profile_publisher)
             self._profile_publisher = None
-        self._loading = self._served = None
-        self._status_timer = None
-
-    def shutdown(self) -> None:
-        """End the loader's thread."""
-        self._loader.shutdown(wait=False, cancel_futures=True)
+        self._served = self._status_timer = None
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Apply live."""
@@ -133,74 +115,30 @@ class RemoteInferenceNode(OffloadNode):
 
     # ---- getting ready ---------------------------------------------------------------------
 
-    def _poll(self) -> None:
-        """Follow the preparation, then the loading."""
-        if self._served is not None:
-            return
-        if self._loading is not None:
-            if self._loading.done():
-                self._take_loaded(self._loading)
-            return
-        if self._preparation is None:
-            return
-        progress = self._preparation.poll(time.monotonic())
-        if progress.stage == 'failed':
-            self._fail(progress.message)
-        elif progress.stage == 'waiting':
-            self._detail = progress.message[:MAX_DETAIL]
-        elif progress.stage == 'done':
-            assert progress.folder is not None and progress.profile_path is not None
-            self._load_model(progress.folder, progress.profile_path)
-        else:
-            detail = f'{progress.stage} {100 * progress.fraction:.0f} %: {progress.message}'
-            if self._state == ServerStatus.STATE_FAILED:
-                self._enter(ServerStatus.STATE_PREPARING, detail)
-            self._detail = detail[:MAX_DETAIL]
+    def _go_on(self, detail: str) -> None:
+        """Say how far it is, and that a failed attempt is not the end."""
+        if self._state == ServerStatus.STATE_FAILED:
+            self._enter(ServerStatus.STATE_PREPARING, detail)
+        self._detail = detail[:MAX_DETAIL]
 
-    def _load_model(self, folder: Path, profile_path: Path) -> None:
-        self._enter(ServerStatus.STATE_PREPARING, 'loading the model')
-        self._loading = self._loader.submit(
-            load_served_model, folder, profile_path, self._threads
-        )
-
-    def _take_loaded(self, loading: Future[ServedModel]) -> None:
-        self._loading = None
-        try:
-            self._served = loading.result()
-        except OffloadError as error:
-            self._fail_for_good(str(error))
-            return
-        except Exception as error:  # whatever torch raises while loading
-            self._fail_for_good(f'{type(error).__name__}: {error}')
-            return
+    def _take_model(self, served: PreparedModel) -> None:
+        self._served = served
         self._profile_revision += 1
-        self._profile_publisher.publish(String(data=self._served.profile_json))
-        program = self._served.model.program
-        self.get_logger().info(
-            f'{program.source} is prepared: {len(program.cuts)} cuts, whole network '
-            f'{self._served.profile.whole_ms:.1f} ms'
-        )
+        self._profile_publisher.publish(String(data=served.profile_json))
         if self.is_active:
-            self._serve(self._served)
+            self._serve(served)
 
     def _fail(self, why: str) -> None:
         self.get_logger().error(f'cannot serve: {why}')
         self._enter(ServerStatus.STATE_FAILED, why)
 
-    def _fail_for_good(self, why: str) -> None:
-        """What was prepared cannot be used; preparing it again would only find it in the cache."""
-        if self._preparation is not None:
-            self._preparation.stop()
-            self._preparation = None
-        self._fail(why)
-
-    def _serve(self, served: ServedModel) -> None:
+    def _serve(self, served: PreparedModel) -> None:
         """Open for robots."""
         tail = TailServer(
             served.model,
             self._respond,
             log=lambda text: self.get_logger().error(text, throttle_duration_sec=1.0),
-            threads=self._threads,
+            threads=served.threads,
             profile=served.profile,
         )
         tail.start()
@@ -277,8 +215,8 @@ class RemoteInferenceNode(OffloadNode):
         """State of the service and its counters."""
         if self._state == ServerStatus.STATE_FAILED:
             return ERROR, self._detail, {'server': self._server}
-        if self._preparation is not None and self._preparation.failure:
-            what = f'{self._detail}; before: {self._preparation.failure}'
+        if self._loader is not None and self._loader.failure:
+            what = f'{self._detail}; before: {self._loader.failure}'
             return ERROR, what, {'server': self._server}
         if self._tail is None or self._tensors is None or self._served is None:
             return WARN, self._detail, {'server': self._server}
@@ -288,7 +226,7 @@ class RemoteInferenceNode(OffloadNode):
             'model': self._served.model.program.source,
             'robots': ', '.join(self._tensors.clients),
             'max_clients': self._max_clients,
-            'threads': self._threads,
+            'threads': self._served.threads,
             'served': statistics.served,
             'superseded': statistics.superseded,
             'refused': counters.refused,

@@ -1,7 +1,7 @@
 """The interface of a loaded model, so that the engine needs no torch to be tested.
 
 A backend is a class whose ``load(folder)`` makes one of what ``runtime/prepare.py`` saved:
-``torch_backend.py``. ``served_model.py`` chooses it.
+``torch_backend.py``. ``prepared_model.py`` chooses it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loading a prepared model on a server, and making sure that it is what it says it is."""
+"""Loading a prepared model, and making sure that it is what it says it is."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class PreparedModel:
     """A model that has computed its fingerprint on this machine, with its profile.
 
     Attributes:
         model: The model, warm.
         profile: What its pieces cost here.
-        profile_json: The same for robots, compact.
+        profile_json: The same for others, compact.
+        threads: Compute threads that the profile holds for.
         fingerprint: Outputs for the seeded picture, computed just now.
     """
 
     model: TorchModel
     profile: Profile
     profile_json: str
+    threads: int
     fingerprint: tuple[float, ...]
 
 
-def load_served_model(folder: Path, profile_path: Path, threads: int) -> ServedModel:
+def load_prepared_model(folder: Path, profile_path: Path, threads: int) -> PreparedModel:
     """Load, run once on the seeded picture, compare with what the export has computed.
 
     Raises:
@@ -53,4 +55,4 @@ def load_served_model(folder: Path, profile_path: Path, threads: int) -> ServedM
         profile = Profile.from_json(profile_path.read_text(encoding='utf-8'))
     except OSError as error:
         raise ModelError('profile cannot be read', given=str(profile_path)) from error
-    return ServedModel(model, profile, profile.to_json(indent=None), fingerprint)
+    return PreparedModel(model, profile, profile.to_json(indent=None), threads, fingerprint)

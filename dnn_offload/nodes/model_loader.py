@@ -1,0 +1,115 @@
+"""From a node's parameters to its network in memory: a child prepares it, a thread loads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+import time
+
+from dnn_offload.errors import OffloadError
+from dnn_offload.nodes.base import OffloadNode
+from dnn_offload.nodes.model_preparation import PreparationWatch
+from dnn_offload.runtime.prepared_model import load_prepared_model, PreparedModel
+
+POLL_PERIOD_S = 0.1
+
+
+class ModelLoader:
+    """Follows preparation and loading with a timer of the node; never blocks.
+
+    Make it in ``configure``, ``stop`` it in ``cleanup``. All callbacks run on the executor's
+    thread.
+
+    Args:
+        node: Gives the parameters of ``model_parameters.py``.
+        role: ``edge`` or ``server``.
+        on_loaded: Called once, with the network.
+        on_failed: Called with the reason of each failed attempt; ``PreparationWatch`` goes on
+            trying, unless what was prepared cannot be used: then ``broken`` is set.
+        on_progress: Called with what is going on, in words.
+
+    Raises:
+        ConfigurationError: The parameters make no sense together.
+    """
+
+    def __init__(
+        self,
+        node: OffloadNode,
+        role: str,
+        *,
+        on_loaded: Callable[[PreparedModel], None],
+        on_failed: Callable[[str], None],
+        on_progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._node = node
+        self._on_loaded = on_loaded
+        self._on_failed = on_failed
+        self._on_progress = on_progress
+        self._threads: int = node.setting('threads')  # the profile is of this many
+        self.broken = ''
+        self._progress = 'starting'
+        self._loading: Future[PreparedModel] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix='loader')
+        self._watch = PreparationWatch(node.setting, role)
+        self._timer = node.steady_timer(POLL_PERIOD_S, self._poll)
+
+    @property
+    def progress(self) -> str:
+        """What is going on, in words."""
+        return self._progress
+
+    @property
+    def failure(self) -> str:
+        """Why there is no network yet, if an attempt has failed; else ''."""
+        return self.broken or self._watch.failure
+
+    def stop(self) -> None:
+        """End what runs; nothing is called back afterwards."""
+        self._watch.stop()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._node.destroy_timer(self._timer)
+
+    def _poll(self) -> None:
+        if self._loading is not None:
+            if self._loading.done():
+                self._timer.cancel()
+                self._take(self._loading)
+            return
+        progress = self._watch.poll(time.monotonic())
+        if progress.stage == 'failed':
+            self._progress = progress.message
+            self._on_failed(progress.message)
+        elif progress.stage == 'done':
+            assert progress.folder is not None and progress.profile_path is not None
+            self._say('loading the network')
+            self._loading = self._thread.submit(
+                load_prepared_model, progress.folder, progress.profile_path, self._threads
+            )
+        elif progress.stage == 'waiting':
+            self._progress = progress.message
+        else:
+            self._say(
+                f'{progress.stage} {100.0 * progress.fraction:.0f} %: {progress.message}'
+            )
+
+    def _say(self, text: str) -> None:
+        self._progress = text
+        self._on_progress(text)
+
+    def _take(self, loading: Future[PreparedModel]) -> None:
+        """What was prepared is loaded, or cannot be used: then trying again would not help."""
+        try:
+            model = loading.result()
+            program = model.model.program
+            self._node.get_logger().info(
+                f'{program.source} is prepared: {len(program.cuts)} cuts, whole network '
+                f'{model.profile.whole_ms:.1f} ms'
+            )
+            self._on_loaded(model)
+        except Exception as error:  # whatever torch or a driver of DDS raises
+            kind = '' if isinstance(error, OffloadError) else f'{type(error).__name__}: '
+            self.broken = f'cannot use the prepared network: {kind}{error}'
+            self._watch.stop()
+            self._on_failed(self.broken)
+            if not isinstance(error, OffloadError):
+                raise

@@ -1,0 +1,146 @@
+"""local_inference_node by itself: its lifecycle, cameras of all kinds, simulated time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from builtin_interfaces.msg import Time
+from harness import Graph, NodeProcess, running_graph, wait_for
+from lifecycle_msgs.msg import Transition
+import numpy as np
+import pytest
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+
+from dnn_offload.msg import FrameReport
+from dnn_offload.transport.conversion import byte_array
+from dnn_offload.transport.qos import latched, newest_only
+from vision_msgs.msg import Detection2DArray
+
+NODE = '/robot/local_inference_node'
+CHANNELS = {'rgb8': 3, 'bgr8': 3, 'mono8': 1, 'bgra8': 4, 'bayer_rggb8': 1}
+
+
+@pytest.fixture
+def graph() -> Iterator[Graph]:
+    with running_graph() as made:
+        yield made
+
+
+def node(log: Path, *parameters: str) -> NodeProcess:
+    """The executable in namespace /robot, all on the robot, without a planner."""
+    given = [part for parameter in parameters for part in ('-p', parameter)]
+    return NodeProcess('local_inference_node', ['-r', '__ns:=/robot', *given], log)
+
+
+class Camera:
+    """Publishes drawn noise; every picture has the next stamp."""
+
+    def __init__(self, graph: Graph, qos: QoSProfile | None = None) -> None:
+        self._graph = graph
+        self._publisher = graph.publisher(Image, '/robot/image_raw', qos or newest_only())
+        self._timer: Any = None
+        self.sent: list[Image] = []
+
+    def send(self, encoding: str = 'rgb8', stamp: Time | None = None) -> Image:
+        """One picture, 64 x 48."""
+        step = 64 * CHANNELS[encoding]
+        pixels = np.random.default_rng(len(self.sent)).integers(0, 255, 48 * step, np.uint8)
+        image = Image(
+            height=48, width=64, step=step, encoding=encoding, data=byte_array(pixels.tobytes())
+        )
+        image.header.stamp = stamp or self._graph.observer.get_clock().now().to_msg()
+        image.header.frame_id = 'eye'
+        self.sent.append(image)
+        self._publisher.publish(image)
+        return image
+
+    def stream(self) -> None:
+        """Ten a second, from now on."""
+        self._timer = self._graph.observer.create_timer(0.1, self.send)
+
+
+def accounted_for(last: FrameReport) -> bool:
+    ended = last.remote + last.local + last.rescued + last.dropped
+    return last.in_flight == 0 and last.entered == ended
+
+
+def test_every_transition_twice(graph: Graph, tmp_path: Path) -> None:
+    reports = graph.collect(FrameReport, '/robot/frame_report', latched(100))
+    found = graph.collect(Detection2DArray, '/robot/detections')
+    with node(tmp_path / 'log', 'autostart:=false') as process:
+        assert graph.state(NODE) == 'unconfigured'
+        Camera(graph).stream()
+        for _ in range(2):
+            assert graph.change_state(NODE, Transition.TRANSITION_CONFIGURE)
+            for _ in range(2):
+                assert graph.change_state(NODE, Transition.TRANSITION_ACTIVATE)
+                heard, results = len(reports), len(found)
+                assert wait_for(
+                    lambda r=heard, f=results: len(reports) > r + 3 and len(found) > f + 3, 60.0
+                )
+                assert graph.change_state(NODE, Transition.TRANSITION_DEACTIVATE)
+                # Every frame that entered this engine has its end, reported before it stopped.
+                assert wait_for(lambda: accounted_for(reports[-1])), reports[-1]
+            assert graph.change_state(NODE, Transition.TRANSITION_CLEANUP)
+        assert graph.change_state(NODE, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+        assert process.end() == 0, process.log.read_text()
+
+
+def test_cameras_of_all_kinds(graph: Graph, tmp_path: Path) -> None:
+    """A best-effort camera, every encoding, and one that cannot be read in between."""
+    reports = graph.collect(FrameReport, '/robot/frame_report', latched(100))
+    found = graph.collect(Detection2DArray, '/robot/detections')
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    camera = Camera(graph, best_effort)
+    with node(tmp_path / 'log', 'deadline_ms:=0.0') as process:
+        def heard() -> bool:
+            camera.send()
+            return len(found) > 0
+
+        assert wait_for(lambda: heard() or wait_for(lambda: len(found) > 0, 0.2), 60.0), (
+            process.log.read_text()
+        )
+        for encoding in CHANNELS:
+            def answered(encoding: str = encoding) -> bool:
+                stamp = camera.send(encoding).header.stamp
+                return wait_for(lambda: any(f.header.stamp == stamp for f in found), 1.0)
+
+            assert wait_for(answered, 10.0), f'{encoding}: {process.log.read_text()}'
+        assert {message.header.frame_id for message in found} == {'eye'}
+
+        def refused() -> bool:
+            image = Image(height=48, width=64, step=192, encoding='rgb8')
+            image.data = byte_array(b'short')
+            camera._publisher.publish(image)
+            bad = FrameReport.DROP_BAD_IMAGE
+            return wait_for(lambda: any(r.drop_reason == bad for r in reports), 1.0)
+
+        assert wait_for(refused, 10.0)
+        assert 'picture is damaged' in process.log.read_text()
+        assert wait_for(answered, 10.0), 'a bad picture stopped the stream'
+
+
+def test_simulated_time(graph: Graph, tmp_path: Path) -> None:
+    """Stamps of a recording, an hour old by the wall: ages and deadlines are by /clock."""
+    reports = graph.collect(FrameReport, '/robot/frame_report', latched(100))
+    clock, camera = graph.publisher(Clock, '/clock'), Camera(graph)
+    now_s = [1000.0]
+
+    def tick() -> None:
+        now_s[0] += 0.05
+        stamp = Time(sec=int(now_s[0]), nanosec=int(now_s[0] % 1.0 * 1e9))
+        clock.publish(Clock(clock=stamp))
+        camera.send(stamp=stamp)
+
+    def results() -> list[FrameReport]:
+        return [r for r in reports if r.outcome == FrameReport.OUTCOME_LOCAL]
+
+    with node(tmp_path / 'log', 'use_sim_time:=true') as process:
+        graph.observer.create_timer(0.1, tick)  # half as fast as the wall
+        assert wait_for(lambda: len(results()) > 5, 60.0), process.log.read_text()
+    assert all(1000 <= report.header.stamp.sec < 1200 for report in results())
+    assert all(report.deadline_met and 0.0 <= report.latency_ms < 500.0 for report in results())
