@@ -38,6 +38,8 @@ WARN: bytes = DiagnosticStatus.WARN
 ERROR: bytes = DiagnosticStatus.ERROR
 
 DIAGNOSTICS_PERIOD_S = 1.0
+COMPLAINT_PERIOD_S = 1.0
+MAX_COMPLAINTS = 64
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _Callback = TypeVar('_Callback', bound=Callable[..., None])
 
@@ -67,6 +69,7 @@ class OffloadNode(LifecycleNode):
         self._initial_affinity = os.sched_getaffinity(0)
         self._failure = ''
         self._callback_errors = 0
+        self._complained_s: dict[str, float] = {}  # about what -> when last
         self._active_entities: list[Subscription | Timer] = []
         self._publishers_made: list[Any] = []
         self._configured = False
@@ -170,6 +173,23 @@ class OffloadNode(LifecycleNode):
         if entity in self._active_entities:
             self._active_entities.remove(entity)
             self._destroy(entity)
+
+    def complain(self, text: str, about: str = '') -> None:
+        """Warn, at most once a second about the same thing; from any thread.
+
+        rclpy's throttling counts by line of code, so one complaint would hide another.
+
+        Args:
+            text: What is logged.
+            about: What tells it from other complaints; ``text`` if empty.
+        """
+        now_s, key = time.monotonic(), about or text
+        if now_s - self._complained_s.get(key, -COMPLAINT_PERIOD_S) < COMPLAINT_PERIOD_S:
+            return
+        if len(self._complained_s) >= MAX_COMPLAINTS:
+            self._complained_s.clear()
+        self._complained_s[key] = now_s
+        self.get_logger().warning(text)
 
     def guarded(self, callback: _Callback) -> _Callback:
         """Wrap a callback so that its exception is logged and counted, not fatal.

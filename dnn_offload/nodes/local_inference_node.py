@@ -134,7 +134,7 @@ class LocalInferenceNode(OffloadNode):
             model.model.identity, engine, settings=self._uplink_settings(),
             accept_server=self._accept_server, on_link_sample=self._publish_sample,
         )
-        self._artist = Artist(self._output.draw, self._say_failure)
+        self._artist = Artist(self._output.draw, self.complain)
         engine.start(uplink)
         self._engine, self._uplink = engine, uplink
         if self._wanted is not None:
@@ -260,10 +260,7 @@ class LocalInferenceNode(OffloadNode):
     def on_failure(self, text: str, frame_seq: int) -> None:
         """Say what failed."""
         where = f'frame {frame_seq}: ' if frame_seq else ''
-        self._say_failure(f'{where}{text}')
-
-    def _say_failure(self, text: str) -> None:
-        self.get_logger().warning(text, throttle_duration_sec=1.0)
+        self.complain(f'{where}{text}', about=text)
 
     def on_connection(self, server: str, connected: bool, reason: str) -> None:
         """The uplink logs it."""
