@@ -255,3 +255,27 @@ def test_answer_that_overtakes_the_rescue_is_published(make: Make) -> None:
     assert rig.model.runs[-1] == (1, STAGES)
     assert [record.outcome for record in rig.node.reports] == [Outcome.REMOTE]
     check_accounts(rig.node, 1)
+
+
+@pytest.mark.parametrize('busy', [False, True])
+def test_scouts_run_here_now_and_then_and_overtake_nothing(make: Make, busy: bool) -> None:
+    """Also where a frame is always in flight: the scout then waits for it."""
+    rig = make(deadline_ms=500.0)
+    rig.uplink.delay_s = 0.06 if busy else 0.005
+    rig.start(cut=1)
+    rig.engine.set_scout_period(0.5)
+    rig.pictures(100, 0.05)
+    rig.run(5.5)
+    scouts = [r for r in rig.node.reports if r.plan is not None and r.plan.label == 'scout']
+    others = [r for r in rig.node.reports if r not in scouts]
+    assert 5 <= len(scouts) <= 10
+    assert {r.outcome for r in scouts} == {Outcome.LOCAL}
+    dropped = [r.drop_reason for r in others if r.outcome is Outcome.DROPPED]
+    assert len(dropped) <= (len(scouts) if busy else 0)
+    assert set(dropped) <= {DropReason.SUPERSEDED}
+    rig.engine.set_scout_period(0.0)
+    before = len(rig.node.reports)
+    rig.pictures(40, 0.05)
+    rig.run(2.5)
+    assert 'scout' not in {r.plan.label for r in rig.node.reports[before:] if r.plan is not None}
+    check_accounts(rig.node, rig.stream.count)

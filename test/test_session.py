@@ -340,7 +340,7 @@ def test_named_source_is_taken_as_it_is() -> None:
     load = EdgeLoad()
     profile = make_profile(20.0, load_ratios={'schedstat': 2.0})
     for step in range(10):
-        load.add_frame(20.0, 60.0, 25.0, 2.0, 0.1 * step)
+        load.add_frame(20.0, 60.0, 25.0, {'schedstat': 2.0}, 0.1 * step)
     load.add_readings(LoadReadings(loadavg=1.5, schedstat=4.0), 1.0)
     assert load.estimate(profile, 'schedstat', 1.0).factor == pytest.approx(2.0)
     assert load.estimate(profile, 'psi', 1.0).source == 'assumed'
@@ -353,11 +353,11 @@ def test_named_source_is_taken_as_it_is() -> None:
 def test_growth_is_bounded_and_fades() -> None:
     load = EdgeLoad()
     for step in range(200):
-        load.add_frame(20.0, 200.0, 200.0, 1.0, 0.1 * step)
+        load.add_frame(20.0, 200.0, 200.0, {}, 0.1 * step)
     assert 1.4 < load.growth(20.0) <= 1.6
     assert load.growth(20.0 + 1200.0) == pytest.approx(1.0, abs=0.01)
-    load.add_frame(math.nan, 1.0, 1.0, 1.0, 21.0)  # damaged reports do no harm
-    load.add_frame(20.0, -1.0, 1.0, 1.0, 21.0)
+    load.add_frame(math.nan, 1.0, 1.0, {}, 21.0)  # damaged reports do no harm
+    load.add_frame(20.0, -1.0, 1.0, {}, 21.0)
 
 
 def test_no_switch_in_ten_minutes_of_constant_conditions() -> None:

@@ -37,9 +37,11 @@ class Clock:
         self.now_s = 0.0
         self.switches = 0
 
-    def tick(self, *candidates: Candidate, lost: set[str] | None = None) -> Decision:
+    def tick(
+        self, *candidates: Candidate, lost: set[str] | None = None, sure: tuple[str, ...] = ()
+    ) -> Decision:
         """One tick."""
-        decision = self.policy.decide(ranked(*candidates), self.now_s, lost or set())
+        decision = self.policy.decide(ranked(*candidates), self.now_s, lost or set(), sure=sure)
         self.now_s += TICK_S
         self.switches += decision.switched
         return decision
@@ -237,6 +239,18 @@ def test_disagreement_of_sources_is_learned_when_a_place_is_left() -> None:
         here = clock.tick(local(60.0 if here.is_local else 40.0), remote(50.0)).candidate
     assert clock.switches == 2
     assert not here.is_local
+
+
+def test_a_price_known_from_frames_is_not_corrected() -> None:
+    """Seen from outside it looked like 40 and was 60; now frames say that it is 40."""
+    clock = Clock()
+    here = clock.tick(local(60.0)).candidate
+    for _ in range(100):
+        here = clock.tick(local(60.0 if here.is_local else 40.0), remote(50.0)).candidate
+    assert not here.is_local
+    for _ in range(40):
+        here = clock.tick(local(40.0), remote(50.0), sure=('',)).candidate
+    assert here.is_local
 
 
 def test_real_change_is_not_mistaken_for_disagreement() -> None:

@@ -35,6 +35,7 @@ from dnn_offload.transport.qos import latched
 from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
 from dnn_offload.vision.preprocess import Mapping, prepare, PreprocessSpec
 
+LONGEST_SCOUT_PERIOD_S = 3600.0
 ENGINE_PARAMETERS = ('deadline_ms', 'window', 'result_codec')
 UPLINK_PARAMETERS = ('max_uplink_bps', 'server_timeout_s', 'probe_period_s')
 
@@ -57,6 +58,7 @@ class LocalInferenceNode(OffloadNode):
         self._gil: GilMonitor | None = None
         self._reader = ImageReader()
         self._wanted: PlanRequest | None = None
+        self._scout_period_s = 0.0
         self._undrawn: tuple[int, list[Any]] = (0, [])
         super().__init__(**node_arguments)
 
@@ -139,6 +141,7 @@ class LocalInferenceNode(OffloadNode):
         self._engine, self._uplink = engine, uplink
         if self._wanted is not None:
             engine.set_plan(self._wanted)
+            engine.set_scout_period(self._scout_period_s)
         self._watch_gil()
         ImageIntake(self, self._take_image)
 
@@ -210,6 +213,9 @@ class LocalInferenceNode(OffloadNode):
                 'the old plan goes on', throttle_duration_sec=5.0,
             )
             return
+        self._scout_period_s = min(max(message.scout_period_s, 0.0), LONGEST_SCOUT_PERIOD_S)
+        if self._engine is not None:
+            self._engine.set_scout_period(self._scout_period_s)
         wanted = PlanRequest(
             message.plan_id, message.cut, message.codec, message.server, message.private_layers
         )

@@ -263,6 +263,7 @@ class PartitionPlannerNode(base.OffloadNode):
             reason=outcome.switch_reason[:REASON_CHARS],
             urgent=outcome.switch_urgent,
             private_layers=outcome.private_layers,
+            scout_period_s=outcome.scout_period_s,
             edge_load_factor=outcome.edge_load.factor,
             server_load_factor=outcome.server_load,
             uplink_bps=link.uplink_bps if link is not None else 0.0,

@@ -6,15 +6,15 @@ Two kinds of evidence, the better one wins:
   what no load signal sees (caches gone cold between frames, a lower clock), but only there
   while something runs here.
 - The load monitor's factor, which also answers "what would it cost here" when nothing runs.
-  It is divided by what the same source read while the profile was taken, and multiplied by
-  what frames said over what it said whenever the frames went elsewhere (a short probe waits
-  otherwise than a frame); until that is known, by the growth of CPU time (1.0 to 1.35 at 5 to
-  10 Hz) that was last seen.
+  It is divided by what the same source read while the profile was taken, and set against what
+  frames said (``calibration.py``): when they went elsewhere, and at each scout since; until then
+  it is multiplied by the growth of CPU time (1.0 to 1.35 at 5 to 10 Hz) that was last seen.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 import math
 import statistics
@@ -22,6 +22,7 @@ import statistics
 from dnn_offload.cost.load import AUTO, LoadReadings, relative
 from dnn_offload.cost.load_factors import StepFilter
 from dnn_offload.cost.profile import Profile
+from dnn_offload.planning.calibration import Calibration
 
 WINDOW_S = 1.0             # frames younger than this count
 CALM_PERIOD_S = 0.15       # the mean of the window is averaged at most so often
@@ -34,8 +35,9 @@ GROWTH_RANGE = (0.8, 1.6)
 COMPARE_AFTER_S = 0.8      # after the last frames: before, readings still contain them
 COMPARE_UNTIL_S = 2.0      # later the load may be another
 MIN_COMPARED = 4           # ticks
-AGREEMENT_RANGE = (0.4, 1.8)  # beyond, the load has changed meanwhile
-REMEMBERED = 7             # comparisons behind the median
+SCOUTS = 3                 # make the what-if factor as sure as frames
+SCOUTS_WITHIN_S = 20.0
+READING_LAG_S = 1.0        # readings are means of the last second or two
 STALE_LOAD_S = 5.0         # a load message older than this is not believed
 
 
@@ -46,10 +48,12 @@ class EdgeLoadEstimate:
     Attributes:
         factor: Slow-down relative to the profile; 1 where nothing is known.
         source: ``frames``, the name of a load source, or ``assumed``.
+        sure: Whether it rests on frames that ran here lately.
     """
 
     factor: float
     source: str
+    sure: bool = False
 
 
 class EdgeLoad:
@@ -65,7 +69,10 @@ class EdgeLoad:
         self._growth_at_s = -math.inf
         self._last_seen = (math.nan, -math.inf)  # factor by frames, when
         self._compared: list[float] = []
-        self._agreements: dict[str, deque[float]] = {}  # source -> frames over its reading
+        self._calibrations: dict[str, Calibration] = {}  # by source
+        self._scouts: deque[tuple[float, float]] = deque(maxlen=SCOUTS)  # at s, factor
+        self._scouted_s: deque[float] = deque(maxlen=SCOUTS)
+        self._load_ratios: Mapping[str, float] = {}
 
     def reset_frames(self) -> None:
         """Forget the frames, e.g. because the profile changed."""
@@ -77,9 +84,18 @@ class EdgeLoad:
         """Take a message of the load monitor."""
         self._readings = readings
         self._readings_at_s = now_s
+        while self._scouts and now_s - self._scouts[0][0] >= READING_LAG_S:
+            self._compare_scout(*self._scouts.popleft())
 
     def add_frame(
-        self, profile_ms: float, wall_ms: float, cpu_ms: float, cpu_ratio: float, now_s: float
+        self,
+        profile_ms: float,
+        wall_ms: float,
+        cpu_ms: float,
+        load_ratios: Mapping[str, float],
+        now_s: float,
+        *,
+        whole: bool = True,
     ) -> None:
         """Take a frame whose head (or whole network) ran here.
 
@@ -87,16 +103,21 @@ class EdgeLoad:
             profile_ms: Profiled time of the same head [ms].
             wall_ms: Its wall time now [ms].
             cpu_ms: Its CPU time now [ms].
-            cpu_ratio: Wall over CPU time while the profile was taken [1].
+            load_ratios: What each load source read while the profile was taken.
             now_s: Monotonic clock [s].
+            whole: Whether the whole network ran; a single one then is a scout.
         """
         values = (profile_ms, wall_ms, cpu_ms)
         if not all(math.isfinite(v) and v >= 0.0 for v in values) or profile_ms < MIN_HEAD_MS:
             return
         self._frames.append((now_s, profile_ms, wall_ms))
+        if whole and not self._enough(self._recent(now_s)):
+            self._load_ratios = load_ratios
+            self._scouts.append((now_s, wall_ms / profile_ms))
         if cpu_ms > 0.0:
             low, high = GROWTH_RANGE
-            growth = min(max(cpu_ms * max(cpu_ratio, 1.0) / profile_ms, low), high)
+            cpu_ratio = max(load_ratios.get('schedstat', 1.0), 1.0)
+            growth = min(max(cpu_ms * cpu_ratio / profile_ms, low), high)
             since_s = min(now_s - self._growth_at_s, GROWTH_TIME_S)
             # At least a 10 s average, however rarely frames come.
             self._growth += min(since_s / GROWTH_TIME_S, 0.1) * (growth - self._growth)
@@ -126,7 +147,7 @@ class EdgeLoad:
             if seen is not None:
                 self._last_seen = (seen, now_s)
                 self._compared.clear()
-                return EdgeLoadEstimate(seen, 'frames')
+                return EdgeLoadEstimate(seen, 'frames', sure=True)
         if now_s - self._readings_at_s >= STALE_LOAD_S:
             return EdgeLoadEstimate(self.growth(now_s) if source == AUTO else 1.0, 'assumed')
         reading = self._readings.of(source)
@@ -136,9 +157,24 @@ class EdgeLoad:
         factor = relative(reading, name, profile.load_ratios)
         if source == AUTO:
             self._compare(factor, name, now_s)
-            known = self._agreements.get(name)
-            factor *= statistics.median(known) if known else self.growth(now_s)
-        return EdgeLoadEstimate(factor, name or source)
+            factor = self._calibration(name).factor(factor, self.growth(now_s))
+        sure = (
+            source == AUTO and len(self._scouted_s) == SCOUTS
+            and now_s - self._scouted_s[0] <= SCOUTS_WITHIN_S
+        )
+        return EdgeLoadEstimate(factor, name or source, sure)
+
+    def _calibration(self, source: str) -> Calibration:
+        return self._calibrations.setdefault(source, Calibration())
+
+    def _compare_scout(self, at_s: float, seen: float) -> None:
+        """Learn what a single frame said over what the load monitor says of that time."""
+        reading, name = self._readings.of(AUTO), self._readings.source
+        if not math.isfinite(reading) or reading <= 0.0:
+            return
+        reading = relative(reading, name, self._load_ratios)
+        if self._calibration(name).learn(reading, seen, self.growth(at_s)):
+            self._scouted_s.append(at_s)
 
     def _compare(self, factor: float, source: str, now_s: float) -> None:
         """Learn what frames said over what ``source`` says just after they went elsewhere."""
@@ -148,21 +184,27 @@ class EdgeLoad:
             self._compared.append(factor)
         elif since_s >= COMPARE_UNTIL_S and self._compared:
             if len(self._compared) >= MIN_COMPARED:
-                agreement = seen / statistics.fmean(self._compared)
-                low, high = AGREEMENT_RANGE
-                if low <= agreement <= high:
-                    known = self._agreements.setdefault(source, deque(maxlen=REMEMBERED))
-                    known.append(agreement)
+                reading = statistics.fmean(self._compared)
+                self._calibration(source).learn(reading, seen, self.growth(seen_s))
             self._compared.clear()
 
     def _from_frames(self, now_s: float) -> float | None:
         """Wall over profiled time of the last frames, calmed; None without enough of them."""
-        recent = [f for f in self._frames if now_s - f[0] <= WINDOW_S]
-        profiled_ms = sum(frame[1] for frame in recent)
-        if len(recent) < MIN_FRAMES or profiled_ms < MIN_EVIDENCE_MS:
+        recent = self._recent(now_s)
+        if not self._enough(recent):
             self._calm.reset()
             return None
+        profiled_ms = sum(frame[1] for frame in recent)
         if now_s - self._calmed_at_s >= CALM_PERIOD_S or not math.isfinite(self._calm.mean):
             self._calmed_at_s = now_s
             self._calm.update(sum(frame[2] for frame in recent) / profiled_ms)
         return self._calm.mean
+
+    def _recent(self, now_s: float) -> list[tuple[float, float, float]]:
+        """Frames of the window: time [s], profiled and wall time [ms]."""
+        return [frame for frame in self._frames if now_s - frame[0] <= WINDOW_S]
+
+    @staticmethod
+    def _enough(recent: list[tuple[float, float, float]]) -> bool:
+        """Whether they say the load by themselves."""
+        return len(recent) >= MIN_FRAMES and sum(f[1] for f in recent) >= MIN_EVIDENCE_MS

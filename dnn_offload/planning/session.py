@@ -20,6 +20,7 @@ from dnn_offload.planning import costs, search
 from dnn_offload.planning.edge_load import EdgeLoad, EdgeLoadEstimate
 from dnn_offload.planning.overheads import ON_ROBOT, Overheads
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState
+from dnn_offload.planning.scouting import scout_period_s
 from dnn_offload.planning.server_book import ServerBook, ServerReport
 from dnn_offload.planning.switch import Decision, SwitchPolicy
 from dnn_offload.planning.uptake import Uptake
@@ -93,6 +94,7 @@ class PlanningOutcome:
         switch_reason, switch_urgent, previous_ms: Of the last switch.
         unusable: Servers that were not considered, and why.
         private_layers: Layers with weights that must run on the robot under this plan.
+        scout_period_s: So often a frame is to run all on the robot; 0 = never.
     """
 
     plan_id: int
@@ -106,6 +108,7 @@ class PlanningOutcome:
     previous_ms: float
     unusable: dict[str, str]
     private_layers: int = 0
+    scout_period_s: float = 0.0
 
     @property
     def link(self) -> LinkState | None:
@@ -286,7 +289,8 @@ class PlannerSession:
         # Under a limit of our own, frames wait for it before their first slice: no overhead.
         if not frame.server or (frame.answered and self._max_uplink_bps == 0.0):
             self._overheads.add(frame.server, frame.latency_ms, frame.stages_ms)
-        if frame.plan_id == self._plan_id and self._plan_id:
+        as_planned = frame.plan_id == self._plan_id and frame.server == self.current_server
+        if as_planned and self._plan_id:
             self._latencies_ms.append(frame.latency_ms)
         if not frame.server:
             profiled_ms = profile.whole_ms
@@ -297,8 +301,9 @@ class PlannerSession:
             profiled_ms,
             frame.head_ms,
             frame.head_cpu_ms,
-            profile.load_ratios.get('schedstat', 1.0),
+            profile.load_ratios,
             now_s,
+            whole=not frame.server,
         )
         return gone
 
@@ -351,7 +356,8 @@ class PlannerSession:
         fallback = costs.local_candidate(conditions)
         if self._uptake.must_be_local(now_s):
             ranked, note = [], self._uptake.problem
-        decision = self._policy.decide(ranked, now_s, survey.lost, fallback=fallback)
+        sure = (ON_ROBOT,) if edge_load.sure else ()
+        decision = self._policy.decide(ranked, now_s, survey.lost, fallback=fallback, sure=sure)
         if decision.switched:
             reason = '; '.join(part for part in (self._cause, decision.reason, note) if part)
             self._switch = (reason, decision.urgent or self._outlawed, decision.previous_ms)
@@ -372,7 +378,14 @@ class PlannerSession:
             previous_ms=self._switch[2],
             unusable={**survey.unusable, **self._waiting(now_s, survey.unusable)},
             private_layers=settings.private_layers,
+            scout_period_s=self._scout_period_s(decision.candidate, fallback),
         )
+
+    def _scout_period_s(self, chosen: Candidate, local: Candidate) -> float:
+        """Scouts belong to our own strategy; the published ones run as they were meant."""
+        if self._settings.strategy != search.DEFAULT_STRATEGY:
+            return 0.0
+        return scout_period_s(chosen, local.latency_ms, self._deadline_ms)
 
     def _number(self, plan: Candidate, *, again: bool = False) -> None:
         """Give the plan that goes out a new id."""

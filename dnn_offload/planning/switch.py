@@ -74,6 +74,7 @@ class _Memory:
     returns_at_s: float = 0.0
     promises: Promises = field(default_factory=Promises)
     before: Candidate | None = None  # ran until the reset
+    sure: frozenset[str] = frozenset()
 
 
 class SwitchPolicy:
@@ -158,6 +159,7 @@ class SwitchPolicy:
         lost: Collection[str] = (),
         *,
         fallback: Candidate | None = None,
+        sure: Collection[str] = (),
     ) -> Decision:
         """Take the tick's candidates, say what to run.
 
@@ -168,11 +170,14 @@ class SwitchPolicy:
             lost: Servers that are lost now: silent, disconnected, or with a dead link.
                 Their candidates are ignored until they are back and trusted again.
             fallback: What to run when nothing else remains (``costs.local_candidate``).
+            sure: Places whose prices rest on frames that ran there lately; nothing that was
+                learnt of what-if prices corrects those.
 
         Raises:
             PlanningError: Nothing remains and there is no fallback.
         """
         self._watch_servers(lost, now_s)
+        self._memory.sure = frozenset(sure)
         blocked = self.blocked(now_s)
         usable = [c for c in ranked if c.server not in blocked] if blocked else list(ranked)
         if not usable:
@@ -267,7 +272,9 @@ class SwitchPolicy:
             if place in seen:
                 continue
             seen.add(place)
-            factor = self._memory.promises.correction(place, old.server, now_s)
+            factor = 1.0
+            if place not in self._memory.sure:
+                factor = self._memory.promises.correction(place, old.server, now_s)
             if candidate.latency_ms * factor < best_ms:
                 best, best_ms = candidate, candidate.latency_ms * factor
         return best, best_ms

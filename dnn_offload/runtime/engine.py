@@ -193,6 +193,15 @@ class InferenceEngine:
                 shared.changed.notify_all()
         return True
 
+    def set_scout_period(self, period_s: float) -> None:
+        """Run one frame all on the robot every ``period_s`` [s] under a plan that offloads.
+
+        Its report tells the planner what that costs now, which no load signal knows exactly.
+        0 = never.
+        """
+        with self._shared.lock:
+            self._shared.scout_period_s = period_s
+
     def _recall_private(self) -> None:
         """Stop sending what may not leave any more; the caller holds the lock."""
         shared = self._shared

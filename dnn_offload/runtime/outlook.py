@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dnn_offload.runtime.frames import Frame, FramePlan
-from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL, Span
+from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL, SCOUT_LABEL, Span
 from dnn_offload.runtime.scheduling import Situation, Unanswered
 from dnn_offload.runtime.shared import FINISH, HANDOVER, PREPROCESS, Shared
 from dnn_offload.runtime.timing import Key
 
 COLD_FACTOR = 2.0  # a first run against a warm one
+SCOUT_PATIENCE = 2.0  # periods after which a scout waits until nothing is in flight
 # A tail that meets a burst of navigation takes longer than any before it. Rescuing this part of
 # the deadline earlier costs the few answers that would have come in between.
 MARGIN_OF_DEADLINE = 0.04
@@ -24,16 +25,19 @@ def encode_key(cut_index: int, codec: str) -> Key:
     return (f'encode {codec}', cut_index, 0)
 
 
-def running_plan(shared: Shared) -> FramePlan:
+def running_plan(shared: Shared, now_s: float) -> FramePlan:
     """The plan of a frame that starts now: the active one, or all local where it cannot be.
 
-    That is where it sends what may not leave the robot, and where its server is lost.
+    That is where it sends what may not leave the robot, and where its server is lost; and now
+    and then to see what it costs, when nothing is in flight that it could overtake.
     """
     slot, plan = shared.slot, shared.slot.active
     if not slot.allows(plan):
         return slot.here(plan, PRIVATE_LABEL)
     if not plan.is_local and not shared.connected(plan.server):
         return slot.here(plan, FALLBACK_LABEL)
+    if not plan.is_local and shared.scout_overdue(now_s) >= 1.0 and shared.table.started() == 0:
+        return slot.here(plan, SCOUT_LABEL)
     return plan
 
 
@@ -54,8 +58,9 @@ def situation(shared: Shared, now_s: float) -> Situation:
     warm_ms = whole_ms * COLD_FACTOR
     if span is not None and times.knows(run_key(span)):
         warm_ms = times.expected_ms(run_key(span), now_s, 0.95) * COLD_FACTOR
-    plan = running_plan(shared)
+    plan = running_plan(shared, now_s)
     waiting = table.waiting is not None
+    window = 1 if shared.scout_overdue(now_s) >= SCOUT_PATIENCE else shared.settings.window
     return Situation(
         now_s=now_s,
         unanswered=unanswered,
@@ -65,7 +70,7 @@ def situation(shared: Shared, now_s: float) -> Situation:
         warm_ms=warm_ms,
         waiting=waiting,
         started=table.started(),
-        window=shared.settings.window,
+        window=window,
         start_ms=start_ms(shared, plan, now_s, 0.95) if waiting else 0.0,
         ready_ms=0.0 if plan.is_local or not waiting else start_ms(shared, plan, now_s, 0.5),
         backlog_ms=0.0 if plan.is_local else shared.backlog_ms(),

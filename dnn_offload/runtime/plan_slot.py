@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FALLBACK_LABEL = 'fallback'
 PRIVATE_LABEL = 'private'
+SCOUT_LABEL = 'scout'
 Span = tuple[int, int]
 
 

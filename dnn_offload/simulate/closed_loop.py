@@ -201,6 +201,7 @@ class _Loop:
         self.session.feed_edge_profile(edge)
         self.current: Candidate | None = None
         self.plan_id = 0
+        self.scout_period_s, self.scouted_s = 0.0, 0.0
         self.cpu_ms = 0.0      # of our threads since the last tick
         self.sent = False      # whether a frame used the link since the last tick
         self.filters = {name: StepFilter() for name in ('schedstat', 'probe')}
@@ -215,11 +216,14 @@ class _Loop:
         """One frame under the current plan, and what is learnt from it."""
         if self.current is None:
             return
-        local = self.current.is_local
+        scout = 0.0 < self.scout_period_s <= now_s - self.scouted_s
+        if scout:
+            self.scouted_s = now_s
+        local = self.current.is_local or scout
         if not local and not world.server_up:
             self.session.feed_link(SERVER, LOST, 0, 0.0, False, 0.0, now_s)
             return
-        true = self._prices(world)[self.current.key]
+        true = self._prices(world)[_LOCAL if local else self.current.key]
         sensors = self.sensors
         head_ms = self.noisy(true.head_ms, sensors.frame_noise)
         head_cpu_ms = head_ms / world.edge_load
@@ -235,8 +239,8 @@ class _Loop:
         self.session.feed_frame(
             FrameEvidence(
                 plan_id=self.plan_id,
-                cut=self.current.cut_id,
-                server=self.current.server,
+                cut=true.cut_id,
+                server=true.server,
                 finished=True,
                 answered=not local,
                 unanswered=False,
@@ -292,6 +296,7 @@ class _Loop:
             return
         decision = outcome.decision
         self.current, self.plan_id = decision.candidate, outcome.plan_id
+        self.scout_period_s = outcome.scout_period_s
         if decision.switched:
             trace.switches.append(
                 Switch(now_s, decision.candidate, decision.urgent, outcome.switch_reason)
