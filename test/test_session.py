@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from dnn_offload.cost.link import DOWNLINK, LOST, UPLINK
+from dnn_offload.cost.link import DOWNLINK, LinkEvidence, LOST, UPLINK
 from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
 from dnn_offload.planning.edge_load import EdgeLoad
@@ -57,9 +57,9 @@ class World:
     def link(self, bps: float = 50e6, count: int = 10) -> None:
         for nbytes in [60_000, 100_000] * (count // 2):
             self.session.feed_link(
-                'desk', UPLINK, nbytes, 2.0 + 8e3 * nbytes / bps, False, 0.0, self.now_s
+                'desk', LinkEvidence(UPLINK, nbytes, 2.0 + 8e3 * nbytes / bps), self.now_s
             )
-            self.session.feed_link('desk', DOWNLINK, 4_000, 2.0, False, 0.0, self.now_s)
+            self.session.feed_link('desk', LinkEvidence(DOWNLINK, 4_000, 2.0), self.now_s)
 
     def load(self, factor: float) -> None:
         self.session.feed_load(
@@ -134,7 +134,7 @@ def test_leaves_at_once_when_the_server_goes(state: int) -> None:
 
 def test_leaves_at_once_on_a_loss() -> None:
     world = offloading()
-    assert world.session.feed_link('desk', LOST, 0, 0.0, False, 0.0, world.now_s) is True
+    assert world.session.feed_link('desk', LinkEvidence(LOST), world.now_s) is True
     outcome = world.session.tick(world.now_s)
     assert outcome is not None
     assert outcome.decision.candidate.is_local
@@ -252,7 +252,8 @@ def test_limit_on_the_uplink_counts() -> None:
     for _ in range(10):
         world.now_s += TICK_S
         world.report()
-        world.session.feed_link('desk', UPLINK, 10_000, 400.0, False, 2e5, world.now_s)
+        seen = LinkEvidence(UPLINK, 10_000, 400.0, max_uplink_bps=2e5)
+        world.session.feed_link('desk', seen, world.now_s)
         outcome = world.session.tick(world.now_s)
     assert outcome is not None
     assert world.session.max_uplink_bps == 2e5
@@ -462,7 +463,7 @@ def test_the_robot_tells_the_codec_of_its_answers() -> None:
 def test_a_server_lost_once_is_used_again_once_something_is_acknowledged() -> None:
     world = offloading()
     for _ in range(10):  # one loss every 12 s: none bans it for longer than the last
-        world.session.feed_link('desk', LOST, 0, 0.0, False, 0.0, world.now_s)
+        world.session.feed_link('desk', LinkEvidence(LOST), world.now_s)
         outcome = world.session.tick(world.now_s)
         assert outcome is not None
         assert outcome.decision.candidate.is_local

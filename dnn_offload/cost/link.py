@@ -41,6 +41,25 @@ class LinkDefaults:
 DEFAULT_LINK = LinkDefaults()
 
 
+@dataclass(frozen=True)
+class LinkEvidence:
+    """A ``LinkSample`` message: a measured transfer, or a loss.
+
+    Attributes:
+        kind: ``UPLINK``, ``DOWNLINK`` or ``LOST``.
+        nbytes: Payload carried.
+        duration_ms: Time taken.
+        probe: Whether it was a probe.
+        max_uplink_bps: Our own limit at that time [bit/s]; 0 = none.
+    """
+
+    kind: int
+    nbytes: int = 0
+    duration_ms: float = 0.0
+    probe: bool = False
+    max_uplink_bps: float = 0.0
+
+
 class LinkEstimator:
     """One link, to one server; not thread-safe. Clocks are passed in.
 

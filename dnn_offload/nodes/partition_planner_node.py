@@ -9,7 +9,7 @@ from rclpy.timer import Timer
 from std_msgs.msg import String
 from visualization_msgs.msg import Marker
 
-from dnn_offload.cost.link import LinkDefaults
+from dnn_offload.cost.link import LinkDefaults, LinkEvidence
 from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ProfileError
@@ -44,6 +44,12 @@ class PartitionPlannerNode(base.OffloadNode):
     NODE = planner_parameters.NODE
     PARAMETERS = planner_parameters.PARAMETERS
 
+    def __init__(self, **node_arguments: Any) -> None:
+        self._profile_topics: set[str] = set()
+        self._timer: Timer | None = None
+        self._watchdog: Timer | None = None
+        super().__init__(**node_arguments)
+
     def configure(self) -> None:
         """Make the session and the publishers."""
         self._rendezvous = names.check_rendezvous(self.setting('rendezvous_namespace'))
@@ -51,9 +57,6 @@ class PartitionPlannerNode(base.OffloadNode):
         self._outcome: PlanningOutcome | None = None
         self._published_at_s = 0.0
         self._profile_problem = ''
-        self._profile_topics: set[str] = set()
-        self._timer: Timer | None = None
-        self._watchdog: Timer | None = None
         self._plans = self.advertise(Plan, 'plan', qos.latched())
         self._markers = self.advertise(Marker, 'plan_marker', qos.latched())
 
@@ -73,9 +76,8 @@ class PartitionPlannerNode(base.OffloadNode):
 
     def deactivate(self) -> None:
         """Forget the subscriptions to profiles: they end with the active state."""
-        if hasattr(self, '_profile_topics'):
-            self._profile_topics.clear()
-            self._timer = self._watchdog = None
+        self._profile_topics.clear()
+        self._timer = self._watchdog = None
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Everything is live; what changes the plan is planned at once."""
@@ -214,11 +216,13 @@ class PartitionPlannerNode(base.OffloadNode):
     def _on_link_sample(self, message: LinkSample) -> None:
         urgent = self._session.feed_link(
             names.check_name(message.server, 'server'),
-            message.kind,
-            message.payload_bytes,
-            message.duration_ms,
-            message.probe,
-            message.max_uplink_bps,
+            LinkEvidence(
+                kind=message.kind,
+                nbytes=message.payload_bytes,
+                duration_ms=message.duration_ms,
+                probe=message.probe,
+                max_uplink_bps=message.max_uplink_bps,
+            ),
             time.monotonic(),
         )
         if urgent:

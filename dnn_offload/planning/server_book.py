@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 import math
 
-from dnn_offload.cost.link import LinkDefaults, LinkEstimator, LOST
+from dnn_offload.cost.link import LinkDefaults, LinkEstimator, LinkEvidence, LOST
 from dnn_offload.cost.profile import Profile
 from dnn_offload.planning.plan import ServerState
 
@@ -95,24 +95,16 @@ class ServerBook:
             server.was_ready = True
         return report.state != READY or server.restarted
 
-    def add_transfer(
-        self,
-        name: str,
-        kind: int,
-        nbytes: int,
-        duration_ms: float,
-        probe: bool,
-        max_uplink_bps: float,
-        now_s: float,
-    ) -> bool:
+    def add_transfer(self, name: str, evidence: LinkEvidence, now_s: float) -> bool:
         """A measured transfer, or a loss; True if the link is dead now."""
         server = self._server(name)
         if server is None:
             return False
         server.estimator.add(
-            kind, nbytes, duration_ms, now_s, probe, max_uplink_bps=max_uplink_bps
+            evidence.kind, evidence.nbytes, evidence.duration_ms, now_s, evidence.probe,
+            max_uplink_bps=evidence.max_uplink_bps,
         )
-        return kind == LOST and server.estimator.dead(now_s)
+        return evidence.kind == LOST and server.estimator.dead(now_s)
 
     def give_up(self, name: str, now_s: float) -> None:
         """Leave a server alone for a while, twice as long each time."""

@@ -12,7 +12,7 @@ import math
 import statistics
 import time
 
-from dnn_offload.cost.link import LinkDefaults
+from dnn_offload.cost.link import LinkDefaults, LinkEvidence
 from dnn_offload.cost.load import AUTO, LoadReadings
 from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.errors import PlanningError
@@ -251,21 +251,11 @@ class PlannerSession:
         """A message of the load monitor."""
         self._edge_load.add_readings(readings, now_s)
 
-    def feed_link(
-        self,
-        name: str,
-        kind: int,
-        nbytes: int,
-        duration_ms: float,
-        probe: bool,
-        max_uplink_bps: float,
-        now_s: float,
-    ) -> bool:
+    def feed_link(self, name: str, evidence: LinkEvidence, now_s: float) -> bool:
         """A measured transfer, or a loss."""
-        self._set_uplink_limit(max_uplink_bps)
-        dead = self._servers.add_transfer(
-            name, kind, nbytes, duration_ms, probe, self._max_uplink_bps, now_s
-        )
+        self._set_uplink_limit(evidence.max_uplink_bps)
+        checked = replace(evidence, max_uplink_bps=self._max_uplink_bps)
+        dead = self._servers.add_transfer(name, checked, now_s)
         return dead and name == self.current_server
 
     def _set_uplink_limit(self, max_uplink_bps: float) -> None:

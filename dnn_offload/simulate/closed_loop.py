@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dnn_offload.cost.link import DOWNLINK, LOST, UPLINK
+from dnn_offload.cost.link import DOWNLINK, LinkEvidence, LOST, UPLINK
 from dnn_offload.cost.load import combine, LoadReadings
 from dnn_offload.cost.load_factors import StepFilter
 from dnn_offload.cost.profile import Profile
@@ -221,7 +221,7 @@ class _Loop:
             self.scouted_s = now_s
         local = self.current.is_local or scout
         if not local and not world.server_up:
-            self.session.feed_link(SERVER, LOST, 0, 0.0, False, 0.0, now_s)
+            self.session.feed_link(SERVER, LinkEvidence(LOST), now_s)
             return
         true = self._prices(world)[_LOCAL if local else self.current.key]
         sensors = self.sensors
@@ -234,8 +234,8 @@ class _Loop:
             down_ms = self._transfer_ms(true.downlink_ms)
             answer = self.server.output_bytes['raw']
             feed = self.session.feed_link
-            feed(SERVER, UPLINK, true.uplink_bytes, up_ms, False, 0.0, now_s)
-            feed(SERVER, DOWNLINK, answer, down_ms, False, 0.0, now_s)
+            feed(SERVER, LinkEvidence(UPLINK, true.uplink_bytes, up_ms), now_s)
+            feed(SERVER, LinkEvidence(DOWNLINK, answer, down_ms), now_s)
         self.session.feed_frame(
             FrameEvidence(
                 plan_id=self.plan_id,
@@ -268,7 +268,8 @@ class _Loop:
         if world.server_up and not self.sent and tick % round(1.0 / TICK_S) == 0:
             ms = world.alpha_ms + 8e3 * PROBE_BYTES / world.uplink_bps
             probe_ms = self._transfer_ms(ms * sensors.probe_link_bias)
-            self.session.feed_link(SERVER, UPLINK, PROBE_BYTES, probe_ms, True, 0.0, now_s)
+            seen = LinkEvidence(UPLINK, PROBE_BYTES, probe_ms, probe=True)
+            self.session.feed_link(SERVER, seen, now_s)
         if world.server_up and not self.was_up:
             self.life += 1
         self.was_up = world.server_up
