@@ -88,6 +88,35 @@ def test_small_payloads_in_a_burst_do_not_explode_the_rate() -> None:
     assert state.uplink_ms(10_000) < 20.0
 
 
+@pytest.mark.parametrize('frame_bytes', [20_000, 47_000, 90_000])
+@pytest.mark.parametrize('mbps', [1.0, 10.0, 40.0])
+def test_a_burst_is_no_faster_link(frame_bytes: int, mbps: float) -> None:
+    """Behind a bucket of 32 kB: right for frames like those sent, and for others as well."""
+    burst, alpha_ms = 32_000, 2.0
+    wire = Wire(LinkEstimator())
+    for _ in range(8):
+        wire.send(1, 49_152, mbps * 1e6, alpha_ms, probe=True)  # measured behind the burst
+        for _ in range(40):
+            held = max(frame_bytes - burst, 0)
+            ms = (alpha_ms + 8e-3 * held / mbps) * np.exp(0.1 * wire.random.normal())
+            wire.estimator.add(UPLINK, frame_bytes, float(ms), wire.now_s)
+            wire.now_s += 1.0 / RATE_HZ
+    state = wire.estimator.state(wire.now_s)
+    assert state.uplink_bps == pytest.approx(mbps * 1e6, rel=0.3)
+    for nbytes in (frame_bytes, 300_000):
+        true_ms = alpha_ms + 8e-3 * max(nbytes - burst, 0) / mbps
+        assert state.uplink_ms(nbytes) == pytest.approx(true_ms, rel=0.3, abs=1.5)
+
+
+def test_probes_that_are_slower_than_frames_are_no_sign_of_a_burst() -> None:
+    wire = Wire(LinkEstimator())
+    for _ in range(8):
+        wire.send(1, 49_152, 8.5e6, 3.0, probe=True)
+        state = wire.send(40, 60_000, 10e6, 3.0)
+    assert state.uplink_burst_bytes == 0.0
+    assert state.uplink_ms(300_000) == pytest.approx(3.0 + 240.0, rel=0.15)
+
+
 def test_stale_estimate_returns_to_the_prior() -> None:
     for bps in (1e5, 1e9):
         wire = Wire(LinkEstimator())

@@ -176,7 +176,9 @@ class LinkEstimator:
         confidence = 0.7 * fit.confidence(now_s) + 0.3 * self._downlink.confidence(now_s)
         if self._losses:
             confidence *= 0.5
-        return LinkState(up.alpha_ms, up_bps, down.alpha_ms, down.bps, confidence)
+        return LinkState(
+            up.alpha_ms, up_bps, down.alpha_ms, down.bps, confidence, up.burst_bytes
+        )
 
     def _under_limit(self, limit_bps: float, now_s: float) -> TransferFit:
         """The estimate under this limit; a new limit starts from what the link can do."""

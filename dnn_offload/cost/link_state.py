@@ -1,4 +1,4 @@
-"""What is believed about one link: two straight lines and how sure we are."""
+"""What is believed about one link: a line each way and how sure we are."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LinkState:
-    """Estimate of one link, each way: ``t(bytes) = alpha_ms + 8000 * bytes / bps``.
+    """Estimate of one link, each way: ``t(bytes) = alpha_ms + 8000 * (bytes - burst) / bps``.
 
     Attributes:
         uplink_alpha_ms, downlink_alpha_ms: Fixed cost of one transfer.
         uplink_bps, downlink_bps: Rate in bit/s; 0 means that nothing gets through.
         confidence: 0 = assumed, 1 = measured well and lately.
+        uplink_burst_bytes: Of each transfer, so many bytes pass at once.
     """
 
     uplink_alpha_ms: float
@@ -20,6 +21,7 @@ class LinkState:
     downlink_alpha_ms: float
     downlink_bps: float
     confidence: float = 0.0
+    uplink_burst_bytes: float = 0.0
 
     @property
     def alive(self) -> bool:
@@ -28,7 +30,8 @@ class LinkState:
 
     def uplink_ms(self, nbytes: int) -> float:
         """Time to send ``nbytes`` up [ms]."""
-        return self.uplink_alpha_ms + 8e3 * nbytes / self.uplink_bps
+        held_bytes = max(nbytes - self.uplink_burst_bytes, 0.0)
+        return self.uplink_alpha_ms + 8e3 * held_bytes / self.uplink_bps
 
     def downlink_ms(self, nbytes: int) -> float:
         """Time to send ``nbytes`` down [ms]."""

@@ -1,4 +1,4 @@
-"""Robust, forgetting fit of one direction of a link: ``ms = alpha + slope * bytes``.
+"""Robust, forgetting fit of one direction of a link: ``ms = alpha + slope * (bytes - burst)``.
 
 Iteratively re-weighted least squares over recent samples:
 
@@ -9,6 +9,8 @@ Iteratively re-weighted least squares over recent samples:
 - small samples far below the line count little: they fit into the burst of a radio or a
   queue and pass at wire speed. They have a memory of their own, so that many of them never
   crowd out the few large ones that know the rate;
+- frames that are far faster than probes (which are measured behind the burst) say how many of
+  their bytes pass in the burst each time: right for a frame, that is not yet a faster link;
 - a run of samples that are all off the same way means that the link has changed: everything
   older is forgotten.
 """
@@ -28,6 +30,9 @@ MAX_ALPHA_MS = 10e3
 
 BURST_BYTES = 32768        # payloads below this may fit into a burst (radio, queue, tbf)
 MAX_SAMPLES = 64           # kept of either size class
+MAX_PROBES = 8
+MAX_BURST_BYTES = 131072   # believed to pass at once
+MIN_BURST_SHARE = 0.25     # of a frame: less is a disagreement of probes and frames
 HALF_LIFE_S = 8.0          # of a sample's weight, counted from the newest of its size class
 HALF_LIFE_SAMPLES = 24     # where samples are rare, the weight halves over so many instead
 CLASS_HALF_LIFE_S = 30.0   # of a size class's weight that gets no samples any more
@@ -49,14 +54,15 @@ CONVERGED = 1e-3           # relative change of the slope that ends the iteratio
 
 
 Floats = NDArray[np.float64]
-_Sample = tuple[float, float, float, float]
+_Sample = tuple[float, float, float, float, bool]
 
 
 class Line(NamedTuple):
-    """``ms = alpha_ms + ms_per_byte * nbytes``."""
+    """``ms = alpha_ms + ms_per_byte * max(nbytes - burst_bytes, 0)``."""
 
     alpha_ms: float
     ms_per_byte: float
+    burst_bytes: float = 0.0
 
     @property
     def bps(self) -> float:
@@ -65,7 +71,7 @@ class Line(NamedTuple):
 
     def ms(self, nbytes: float) -> float:
         """Predicted duration [ms]."""
-        return self.alpha_ms + self.ms_per_byte * nbytes
+        return self.alpha_ms + self.ms_per_byte * max(nbytes - self.burst_bytes, 0.0)
 
 
 def line(alpha_ms: float, bps: float) -> Line:
@@ -84,9 +90,12 @@ class TransferFit:
         self.prior = prior
         self._line = prior
         # Two size classes, so that many small frames never crowd out the few samples that
-        # know the rate. Each sample: time [s], bytes, duration [ms], weight.
+        # know the rate, and probes, which know it without the burst. Each sample: time [s],
+        # bytes, duration [ms], weight, whether it is a probe.
         self._small: deque[_Sample] = deque(maxlen=MAX_SAMPLES)
         self._large: deque[_Sample] = deque(maxlen=MAX_SAMPLES)
+        self._probes: deque[_Sample] = deque(maxlen=MAX_PROBES)
+        self._classes = (self._small, self._large, self._probes)
         self._recent: deque[tuple[float, _Sample]] = deque(maxlen=CHANGES[-1][0])
         self._newest_s = -math.inf
         self._evidence = 0.0
@@ -96,14 +105,19 @@ class TransferFit:
     def add(self, nbytes: int, duration_ms: float, now_s: float, *, probe: bool = False) -> None:
         """Take one transfer; times before the newest sample are taken as now."""
         now_s = max(now_s, self._newest_s)
-        sample = (now_s, float(nbytes), duration_ms, PROBE_WEIGHT if probe else 1.0)
-        if self._small or self._large:
+        sample = (now_s, float(nbytes), duration_ms, PROBE_WEIGHT if probe else 1.0, probe)
+        if any(self._classes):
             if self._unfitted >= FIT_EVERY:
                 self._fit()
             self._watch_for_change(sample)
         self._newest_s = now_s
-        (self._small if nbytes < BURST_BYTES else self._large).append(sample)
+        self._keep(sample)
         self._unfitted += 1
+
+    def _keep(self, sample: _Sample) -> None:
+        _, nbytes, _, _, probe = sample
+        kind = self._small if nbytes < BURST_BYTES else self._large
+        (self._probes if probe else kind).append(sample)
 
     def line(self, now_s: float) -> Line:
         """The estimate now; fades to the prior when no sample has come for long."""
@@ -113,7 +127,8 @@ class TransferFit:
             return self._line
         here, prior = self._line, self.prior
         slope = here.ms_per_byte**fresh * prior.ms_per_byte ** (1.0 - fresh)
-        return _bounded(fresh * here.alpha_ms + (1.0 - fresh) * prior.alpha_ms, slope)
+        alpha_ms = fresh * here.alpha_ms + (1.0 - fresh) * prior.alpha_ms
+        return _bounded(alpha_ms, slope, fresh * here.burst_bytes)
 
     def confidence(self, now_s: float) -> float:
         """0 = assumed .. 1 = many agreeing samples, lately."""
@@ -122,7 +137,7 @@ class TransferFit:
 
     def freshness(self, now_s: float) -> float:
         """1 while samples come, fading to 0 afterwards."""
-        if not (self._small or self._large):
+        if not any(self._classes):
             return 0.0
         idle_s = now_s - self._newest_s - FRESH_S
         return 1.0 if idle_s <= 0.0 else 0.5 ** (idle_s / FADE_S)
@@ -133,8 +148,9 @@ class TransferFit:
 
     def _watch_for_change(self, sample: _Sample) -> None:
         """Forget what is older than a run of samples that all deviate the same way."""
-        _, nbytes, ms, _ = sample
-        ratio = (ms + NOISE_MS) / (self._line.ms(nbytes) + NOISE_MS)
+        _, nbytes, ms, _, probe = sample
+        behind = nbytes + self._line.burst_bytes if probe else nbytes  # the burst is over
+        ratio = (ms + NOISE_MS) / (self._line.ms(behind) + NOISE_MS)
         if ratio < 1.0 and nbytes < SMALL_SHARE * self._largest:
             ratio = 1.0  # a burst, or nearly all alpha: no sign of a faster link
         self._recent.append((ratio, sample))
@@ -144,25 +160,27 @@ class TransferFit:
             if len(last) < run or sample[0] - last[0][1][0] < span_s:
                 continue
             if min(ratios) > factor or max(ratios) < 1.0 / factor:
-                self._small.clear()
-                self._large.clear()
+                for kind in self._classes:
+                    kind.clear()
                 self._recent.clear()
                 for _, kept in last[:-1]:  # the newest is added by the caller
-                    (self._small if kept[1] < BURST_BYTES else self._large).append(kept)
+                    self._keep(kept)
                 return
 
     def _fit(self) -> None:
         """Iteratively re-weighted least squares with weak priors on both parameters."""
         self._unfitted = 0
-        table = np.array([*self._small, *self._large])  # (samples, 4)
-        nbytes, ms = table[:, 1], table[:, 2]
+        table = np.array([sample for kind in self._classes for sample in kind])  # (samples, 5)
+        nbytes, ms, probe = table[:, 1], table[:, 2], table[:, 4] > 0.0
         weight = table[:, 3] * 0.5 ** self._half_lives()
+        burst = self._burst_bytes(nbytes, ms, weight, probe)
+        nbytes = np.where(probe, nbytes, np.maximum(nbytes - burst, 0.0))
         self._largest = float(nbytes[weight >= LIVE_WEIGHT * weight.max()].max())
         small = nbytes < SMALL_SHARE * self._largest
         alpha_0, slope_0 = self._first_guess(nbytes, ms, weight, small)
         # The last line is the better start for the iteration, unless it was far off.
         near = 0.8 < self._line.ms_per_byte / slope_0 < 1.25
-        alpha, slope = self._line if near else (alpha_0, slope_0)
+        alpha, slope = self._line[:2] if near else (alpha_0, slope_0)
         # Precision of the priors: alpha within its own size, the slope within its own size.
         alpha_p = 1.0 / (alpha_0 + 0.5) ** 2
         slope_p = 1.0 / slope_0**2
@@ -183,19 +201,20 @@ class TransferFit:
             alpha = (s_y * s_nn - s_ny * s_n) / determinant
             if alpha < 0.0:
                 alpha = 0.0
-            alpha, slope = _bounded(alpha, (s_ny - alpha * s_n) / s_nn)
+            alpha, slope, _ = _bounded(alpha, (s_ny - alpha * s_n) / s_nn)
             if abs(slope - before) < CONVERGED * before:
                 break
-        self._line = Line(float(alpha), float(slope))
+        self._line = Line(float(alpha), float(slope), burst)
         expected = alpha + slope * nbytes
-        error = float(np.average(np.abs(ms - expected) / expected, weights=used + 1e-12))
+        share = np.abs(ms - expected) / np.maximum(expected, NOISE_MS)
+        error = float(np.average(share, weights=used + 1e-12))
         count = float(used.sum())
         self._evidence = count / (count + 2.0) / (1.0 + (error / 0.5) ** 2)
 
     def _half_lives(self) -> Floats:
         """Age of each sample in half-lives of its weight, (samples,)."""
         parts = []
-        for samples in (self._small, self._large):
+        for samples in self._classes:
             if samples:
                 newest_s = samples[-1][0]
                 age_s = newest_s - np.array([sample[0] for sample in samples])
@@ -203,6 +222,23 @@ class TransferFit:
                 halved = np.minimum(age_s / HALF_LIFE_S, rank / HALF_LIFE_SAMPLES)
                 parts.append(halved + (self._newest_s - newest_s) / CLASS_HALF_LIFE_S)
         return np.concatenate(parts)
+
+    def _burst_bytes(
+        self, nbytes: Floats, ms: Floats, weight: Floats, probe: NDArray[np.bool_]
+    ) -> float:
+        """Bytes of a frame that pass in the burst, by the rate that probes saw behind it."""
+        alive = weight >= LIVE_WEIGHT * weight.max()
+        probe, frame = probe & alive, ~probe & alive
+        if probe.sum() < 2 or frame.sum() < 3:
+            return 0.0
+        # The prior's fixed cost: frames of one size cannot tell it from the burst.
+        beyond_ms = np.maximum(ms - self.prior.alpha_ms, 0.05 * ms)
+        ms_per_byte = _median((beyond_ms / nbytes)[probe], weight[probe])
+        missing = np.maximum(nbytes - beyond_ms / ms_per_byte, 0.0)[frame]
+        burst = _median(missing, weight[frame])
+        if burst < MIN_BURST_SHARE * _median(nbytes[frame], weight[frame]):
+            return 0.0
+        return min(burst, MAX_BURST_BYTES)
 
     def _first_guess(
         self, nbytes: Floats, ms: Floats, weight: Floats, small: NDArray[np.bool_]
@@ -218,10 +254,11 @@ class TransferFit:
         return alpha, _median(rest[~small] / nbytes[~small], weight[~small])
 
 
-def _bounded(alpha_ms: float, ms_per_byte: float) -> Line:
+def _bounded(alpha_ms: float, ms_per_byte: float, burst_bytes: float = 0.0) -> Line:
     return Line(
         min(max(alpha_ms, 0.0), MAX_ALPHA_MS),
         min(max(ms_per_byte, 8e3 / MAX_BPS), 8e3 / MIN_BPS),
+        burst_bytes,
     )
 
 

@@ -272,6 +272,7 @@ class PartitionPlannerNode(base.OffloadNode):
             server_load_factor=outcome.server_load,
             uplink_bps=link.uplink_bps if link is not None else 0.0,
             uplink_alpha_ms=link.uplink_alpha_ms if link is not None else 0.0,
+            uplink_burst_bytes=link.uplink_burst_bytes if link is not None else 0.0,
             downlink_bps=link.downlink_bps if link is not None else 0.0,
             link_confidence=link.confidence if link is not None else 0.0,
             planning_ms=outcome.planning_ms,

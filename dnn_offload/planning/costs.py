@@ -124,6 +124,7 @@ def remote_candidates(
         overhead_ms = server.overhead_ms if overheads else 0.0
         alpha_ms = server.link.uplink_alpha_ms
         ms_per_byte = 8e3 / server.link.uplink_bps
+        burst_bytes = server.link.uplink_burst_bytes
         for row in _rows(profile, server.profile):
             if row.depth < private:
                 continue
@@ -136,7 +137,7 @@ def remote_candidates(
             stages = (
                 row.head_ms * load,
                 row.encode_ms * load,
-                alpha_ms + ms_per_byte * row.nbytes,
+                alpha_ms + ms_per_byte * max(row.nbytes - burst_bytes, 0.0),
                 queue_ms,
                 row.decode_ms * tail_load,
                 row.tail_ms * tail_load,
