@@ -55,6 +55,28 @@ def test_auto_slower_than_a_fifth_over_the_best_is_broken() -> None:
     assert len(failures) == 1 and 'best baseline' in failures[0]
 
 
+def test_windows_of_all_rounds_count_together() -> None:
+    """One slow window of three is the machine; all of them slow is auto."""
+    phase = Phase('p', 'p', 'p')
+    for slow, kept in ((1, True), (3, False)):
+        rows, windows = [], []
+        for turn in range(3):
+            auto_ms = 60.0 if turn < slow else 30.0
+            for strategy, latency_ms in ((AUTO, auto_ms), ('local', 30.0), ('remote', 50.0)):
+                start_s = 2.0 * len(windows)
+                windows.append(Window('p', strategy, start_s, start_s + 2.0))
+                rows += [
+                    _row(len(rows) + n, start_s + 0.1 * n, strategy=strategy,
+                         latency_ms=latency_ms) for n in range(20)
+                ]
+        finding = judge_phase(
+            phase, (0.0, 2.0 * len(windows)), windows, rows, deadline_ms=DEADLINE_MS, grace_s=0.2
+        )
+        assert (finding.failures == ()) == kept
+        assert finding.rounds == 3
+        assert finding.rate_hz[AUTO] == 10.0
+
+
 def test_auto_that_drops_half_of_the_frames_is_broken() -> None:
     phase = Phase('p', 'p', 'p')
     rows = _stream({AUTO: 30.0, 'local': 30.0, 'remote': 30.0})

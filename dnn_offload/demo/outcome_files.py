@@ -89,6 +89,7 @@ def _summary(
                 'rate_hz': finding.rate_hz,
                 'auto_over_best_baseline': finding.ratio,
                 'served': finding.served,
+                'rounds': finding.rounds,
                 'failures': list(finding.failures),
             }
             for finding in verdict.phases

@@ -44,6 +44,10 @@ class Phase:
 BASELINE_S = 2.0  # length of one forced window
 SETTLE_AUTO_S = 2.5  # of an auto window, not counted: the new plan may take 2 s
 SETTLE_BASELINE_S = 0.7  # of a forced window, not counted
+# A machine that others use may slow one window down and not the next. Where auto seems more than a
+# fifth slower, all windows are measured again, and all of them count.
+MORE_ROUNDS = 2
+AGAIN_AUTO_S = 4.5
 GRACE_S = 0.5  # after a new constraint: until the parameters have arrived at their nodes
 
 LOAD = 3  # busy mapping processes in the loaded phases

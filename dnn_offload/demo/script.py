@@ -21,6 +21,7 @@ from dnn_offload.demo.verdict import (
     accounting_failures,
     count_outcomes,
     judge_phase,
+    MAX_RATIO,
     PhaseFinding,
     Verdict,
     Window,
@@ -177,8 +178,22 @@ class Demo:
             self._fleet.nodes[SERVER].kill()
         elif phase.server == 'start':
             self._fleet.nodes[SERVER].start()
+        self._measure(phase, phase.auto_s, recorder, view)
+        for _ in range(script.MORE_ROUNDS):
+            finding = self._finding(phase, (start_s, recorder.now_s()), recorder)
+            if finding.ratio is None or finding.ratio <= MAX_RATIO:
+                break
+            view.say('  more than 20 % apart: is it the machine? measured again, all of it counts')
+            self._measure(phase, script.AGAIN_AUTO_S, recorder, view)
+        recorder.set_parameters('partition_planner_node', strategy=AUTO)
+        self._spans.append(Span(phase.name, phase.title, start_s, recorder.now_s()))
+
+    def _measure(
+        self, phase: Phase, auto_s: float, recorder: Recorder, view: LiveView
+    ) -> None:
+        """One round: ``auto``, then each baseline under the same conditions."""
         scale = self._options.time_scale
-        windows = [(AUTO, phase.auto_s, script.SETTLE_AUTO_S)]
+        windows = [(AUTO, auto_s, script.SETTLE_AUTO_S)]
         windows += [(s, script.BASELINE_S, script.SETTLE_BASELINE_S) for s in phase.baselines]
         for strategy, length_s, settle_s in windows:
             if phase.server == 'start' and strategy == AUTO:
@@ -193,8 +208,16 @@ class Demo:
             self._windows.append(
                 Window(phase.name, strategy, begin_s + settle_s * scale, recorder.now_s())
             )
-        recorder.set_parameters('partition_planner_node', strategy=AUTO)
-        self._spans.append(Span(phase.name, phase.title, start_s, recorder.now_s()))
+
+    def _finding(
+        self, phase: Phase, span: tuple[float, float], recorder: Recorder
+    ) -> PhaseFinding:
+        ready = [s for s in recorder.ready_s.values() if span[0] <= s < span[1]]
+        return judge_phase(
+            phase, span, [window for window in self._windows if window.phase == phase.name],
+            list(recorder.rows), deadline_ms=self._options.deadline_ms,
+            grace_s=script.GRACE_S, ready_s=max(ready, default=None),
+        )
 
     def _finish_stream(self, recorder: Recorder) -> None:
         """End the stream so that every frame gets its outcome, and wait for the last report."""
@@ -206,17 +229,10 @@ class Demo:
         )
 
     def _judge(self, recorder: Recorder) -> Verdict:
-        findings: list[PhaseFinding] = []
-        for phase, span in zip(PHASES, self._spans, strict=True):
-            ready = [s for s in recorder.ready_s.values() if span.start_s <= s < span.end_s]
-            findings.append(
-                judge_phase(
-                    phase, (span.start_s, span.end_s),
-                    [window for window in self._windows if window.phase == phase.name],
-                    recorder.rows, deadline_ms=self._options.deadline_ms,
-                    grace_s=script.GRACE_S, ready_s=max(ready, default=None),
-                )
-            )
+        findings = [
+            self._finding(phase, (span.start_s, span.end_s), recorder)
+            for phase, span in zip(PHASES, self._spans, strict=True)
+        ]
         failures = accounting_failures(recorder.rows, list(recorder.counters.values()))
         outcomes, reasons = count_outcomes(recorder.rows)
         return Verdict(tuple(findings), outcomes, reasons, tuple(failures))

@@ -32,8 +32,9 @@ class PhaseFinding:
     """What one phase showed.
 
     Attributes:
-        latency_ms: Strategy to median latency of its settled window.
-        rate_hz: Strategy to results per second in its settled window.
+        latency_ms: Strategy to median latency in all its settled windows.
+        rate_hz: Strategy to results per second in its settled windows.
+        rounds: How often each strategy was measured.
         ratio: Latency of ``auto`` over the best baseline's; None without a baseline.
         served: What ``auto`` ran most, e.g. ``cut 0 jpeg`` or ``local``.
         failures: Broken promises, in words; empty = kept.
@@ -45,6 +46,7 @@ class PhaseFinding:
     ratio: float | None
     served: str
     failures: tuple[str, ...]
+    rounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -124,16 +126,17 @@ def judge_phase(
     latency_ms: dict[str, float] = {}
     rate_hz: dict[str, float] = {}
     served = 'nothing'
-    for window in windows:
+    for strategy in dict.fromkeys(window.strategy for window in windows):
+        own = [window for window in windows if window.strategy == strategy]
         chosen = [
-            row for row in rows
-            if window.start_s <= row.time_s < window.end_s
-            and row.has_result and row.strategy == window.strategy
+            row for row in rows if row.has_result and row.strategy == strategy
+            and any(window.start_s <= row.time_s < window.end_s for window in own)
         ]
         if len(chosen) >= MIN_FRAMES:
-            latency_ms[window.strategy] = float(np.median([row.latency_ms for row in chosen]))
-            rate_hz[window.strategy] = len(chosen) / (window.end_s - window.start_s)
-        if window.strategy == AUTO and chosen:
+            latency_ms[strategy] = float(np.median([row.latency_ms for row in chosen]))
+            length_s = sum(window.end_s - window.start_s for window in own)
+            rate_hz[strategy] = len(chosen) / length_s
+        if strategy == AUTO and chosen:
             served = Counter(
                 f'cut {row.cut_index} {row.codec}' if row.server else 'local' for row in chosen
             ).most_common(1)[0][0]
@@ -159,7 +162,8 @@ def judge_phase(
     if phase.server == 'start':
         worth_it = latency_ms.get('remote', 0.0) * MAX_RATIO < latency_ms.get('local', 0.0)
         failures += _return_failures(inside, ready_s, worth_it)
-    return PhaseFinding(phase, latency_ms, rate_hz, ratio, served, tuple(failures))
+    rounds = sum(window.strategy == AUTO for window in windows)
+    return PhaseFinding(phase, latency_ms, rate_hz, ratio, served, tuple(failures), rounds)
 
 
 def _return_failures(
