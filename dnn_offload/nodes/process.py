@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-import gc
 import os
 import signal
 import sys
@@ -47,8 +46,6 @@ def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) ->
     try:
         node = node_class()
         executor.add_node(node)
-        # What the imports made stays: searching it for garbage would hold Python's lock for 0.1 s.
-        gc.freeze()
         # Not spin_until_future_complete: that adds a callback to the future at every turn and
         # never takes one away (1.5 kB a frame).
         while not stopped.is_set():
