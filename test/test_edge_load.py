@@ -79,3 +79,29 @@ def test_frames_that_take_longer_on_a_calm_machine_are_learnt_as_such() -> None:
     robot = Robot()
     robot.run(3.0, 1.3, 1.0, here=True)
     assert robot.run(4.0, 1.3, 1.0, here=False)[0] == pytest.approx(1.3, rel=0.01)
+
+
+def test_heads_alone_are_believed_but_not_sure_of_the_whole_network() -> None:
+    robot = Robot()
+    for _ in range(10):
+        robot.now_s += 0.1
+        robot.load.add_frame(20.0, 60.0, 20.0, {}, robot.now_s, whole=False)
+    estimate = robot.load.estimate(PROFILE, AUTO, robot.now_s)
+    assert (estimate.source, estimate.sure) == ('frames', False)
+    assert estimate.factor == pytest.approx(3.0)
+    robot.run(2.0, 2.0, 2.0, here=True)
+    assert robot.load.estimate(PROFILE, AUTO, robot.now_s).sure
+
+
+def test_scouts_make_only_that_source_sure_that_they_were_compared_with() -> None:
+    robot = Robot()
+    robot.run(1.0, 2.0, 3.0, here=False)
+    for _ in range(4):
+        robot.load.add_frame(40.0, 80.0, 40.0, {}, robot.now_s)
+        robot.run(1.4, 2.0, 3.0, here=False)
+    assert robot.load.estimate(PROFILE, AUTO, robot.now_s).sure
+    robot.load.add_readings(LoadReadings(factor=3.0, source='schedstat'), robot.now_s)
+    assert not robot.load.estimate(PROFILE, AUTO, robot.now_s).sure
+    robot.load.reset_frames()
+    robot.load.add_readings(LoadReadings(factor=3.0, source='probe'), robot.now_s)
+    assert robot.load.estimate(PROFILE, AUTO, robot.now_s).factor == pytest.approx(3.0)

@@ -279,3 +279,31 @@ def test_scouts_run_here_now_and_then_and_overtake_nothing(make: Make, busy: boo
     rig.run(2.5)
     assert 'scout' not in {r.plan.label for r in rig.node.reports[before:] if r.plan is not None}
     check_accounts(rig.node, rig.stream.count)
+
+
+def test_no_scout_makes_a_frame_late(make: Make) -> None:
+    """The whole network fits into the deadline of a fresh picture, not into that of an old one."""
+    rig = make(deadline_ms=100.0).start(cut=1)
+    rig.engine.set_scout_period(0.2)
+    rig.model.step_s = 0.015
+    for _ in range(3):
+        rig.pictures(20, 0.1)
+        rig.run(2.0)
+    assert [r for r in rig.node.reports if r.plan is not None and r.plan.label == 'scout']
+    before = len(rig.node.reports)
+    for number in range(20):
+        rig.time.at(rig.time.now_s + 0.1 * number, lambda: rig.stream.push(age_s=0.05))
+    rig.run(2.5)
+    assert not [r for r in rig.node.reports[before:] if r.plan.label == 'scout']
+    assert not late(rig.node.reports)
+
+
+def test_a_tail_that_fits_without_the_margin_is_run_at_once(make: Make) -> None:
+    rig = make(deadline_ms=100.0, margin_ms=30.0, step_s=0.015).start(cut=1)
+    rig.uplink.behave = lambda request: 'silence'
+    before = len(rig.node.reports)
+    rig.time.at(rig.time.now_s + 0.01, lambda: rig.stream.push(age_s=0.02))
+    rig.run(0.5)
+    (record,) = rig.node.reports[before:]
+    assert record.outcome is Outcome.RESCUED
+    assert record.deadline_met and record.times.latency_ms < 90.0

@@ -1,6 +1,7 @@
-"""Estimate of one link from measured transfers: ``t(bytes) = alpha + 8000 * bytes / bps``.
+"""Estimate of one link from measured transfers: ``t(bytes) = alpha + 8000 * (bytes - b) / bps``.
 
-Samples come from ``LinkSample`` messages: durations on the robot's clock alone. Each
+Samples come from ``LinkSample`` messages: durations on the robot's clock alone. ``b`` is what
+passes at once in the burst of a radio or shaper, upwards (0 where there is none). Each
 direction is fitted on its own (``transfer_fit.py``): robust, forgetting, quick to see a
 change. An estimate that is not refreshed returns to the prior, a link that lost frames is
 tried again with back-off: neither optimism nor pessimism lasts for ever. A limit of our own

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LinkState:
-    """Estimate of one link, each way: ``t(bytes) = alpha_ms + 8000 * (bytes - burst) / bps``.
+    """Estimate of one link, each way: ``t(bytes) = alpha_ms + 8000 * bytes / bps``.
 
     Attributes:
         uplink_alpha_ms, downlink_alpha_ms: Fixed cost of one transfer.

@@ -21,7 +21,6 @@ from dnn_offload.demo.verdict import (
     accounting_failures,
     count_outcomes,
     judge_phase,
-    MAX_RATIO,
     PhaseFinding,
     Verdict,
     Window,
@@ -181,7 +180,7 @@ class Demo:
         self._measure(phase, phase.auto_s, recorder, view)
         for _ in range(script.MORE_ROUNDS):
             finding = self._finding(phase, (start_s, recorder.now_s()), recorder)
-            if finding.ratio is None or finding.ratio <= MAX_RATIO:
+            if not finding.slower:
                 break
             view.say('  more than 20 % apart: is it the machine? measured again, all of it counts')
             self._measure(phase, script.AGAIN_AUTO_S, recorder, view)
@@ -212,7 +211,7 @@ class Demo:
     def _finding(
         self, phase: Phase, span: tuple[float, float], recorder: Recorder
     ) -> PhaseFinding:
-        ready = [s for s in recorder.ready_s.values() if span[0] <= s < span[1]]
+        ready = [s for s in list(recorder.ready_s.values()) if span[0] <= s < span[1]]
         return judge_phase(
             phase, span, [window for window in self._windows if window.phase == phase.name],
             list(recorder.rows), deadline_ms=self._options.deadline_ms,

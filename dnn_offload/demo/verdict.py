@@ -35,6 +35,7 @@ class PhaseFinding:
         latency_ms: Strategy to median latency in all its settled windows.
         rate_hz: Strategy to results per second in its settled windows.
         rounds: How often each strategy was measured.
+        slower: Whether ``auto`` was worse than a baseline by more than is promised.
         ratio: Latency of ``auto`` over the best baseline's; None without a baseline.
         served: What ``auto`` ran most, e.g. ``cut 0 jpeg`` or ``local``.
         failures: Broken promises, in words; empty = kept.
@@ -47,6 +48,7 @@ class PhaseFinding:
     served: str
     failures: tuple[str, ...]
     rounds: int = 1
+    slower: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,13 +159,14 @@ def judge_phase(
             failures.append(
                 f'auto gave {rate_hz[AUTO]:.1f} results/s, the best baseline {best_hz:.1f}'
             )
+    slower = bool(failures) and not missing
     inside = [row for row in rows if span[0] <= row.time_s < span[1]]
     failures += _constraint_failures(phase, span, inside, deadline_ms, grace_s)
     if phase.server == 'start':
         worth_it = latency_ms.get('remote', 0.0) * MAX_RATIO < latency_ms.get('local', 0.0)
         failures += _return_failures(inside, ready_s, worth_it)
     rounds = sum(window.strategy == AUTO for window in windows)
-    return PhaseFinding(phase, latency_ms, rate_hz, ratio, served, tuple(failures), rounds)
+    return PhaseFinding(phase, latency_ms, rate_hz, ratio, served, tuple(failures), rounds, slower)
 
 
 def _return_failures(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import functools
 import os
+import re
 import socket
 import time
 import traceback
@@ -39,6 +40,7 @@ ERROR: bytes = DiagnosticStatus.ERROR
 
 DIAGNOSTICS_PERIOD_S = 1.0
 COMPLAINT_PERIOD_S = 1.0
+COMPLAINT_CHARS = 60
 MAX_COMPLAINTS = 64
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _Callback = TypeVar('_Callback', bound=Callable[..., None])
@@ -181,9 +183,9 @@ class OffloadNode(LifecycleNode):
 
         Args:
             text: What is logged.
-            about: What tells it from other complaints; ``text`` if empty.
+            about: What tells it from other complaints, ``text`` if empty; numbers in it do not.
         """
-        now_s, key = time.monotonic(), about or text
+        now_s, key = time.monotonic(), re.sub(r'[0-9.]+', '#', about or text)[:COMPLAINT_CHARS]
         if now_s - self._complained_s.get(key, -COMPLAINT_PERIOD_S) < COMPLAINT_PERIOD_S:
             return
         if len(self._complained_s) >= MAX_COMPLAINTS:

@@ -17,7 +17,7 @@ class LoadWatch:
     """Keeps the what-if sources of ``cost/load.py`` fresh, in a thread of its own.
 
     A probe computes for 8 ms and waits longer where cores are busy; in the executor's thread
-    every robot's slices would wait for it.
+    status and services would wait for it.
 
     Args:
         idle: Whether a probe is wanted: measured frames tell better. Called from the thread.

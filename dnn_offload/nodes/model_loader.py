@@ -12,6 +12,9 @@ from dnn_offload.nodes.model_preparation import PreparationWatch
 from dnn_offload.runtime.prepared_model import load_prepared_model, PreparedModel
 
 POLL_PERIOD_S = 0.1
+# One for all loaders of the process: two networks are never loaded at the same time, even if a
+# node is cleaned up and configured again while the first load still runs.
+_THREAD = ThreadPoolExecutor(1, thread_name_prefix='loader')
 
 
 class ModelLoader:
@@ -26,7 +29,7 @@ class ModelLoader:
         on_loaded: Called once, with the network.
         on_failed: Called with the reason of each failed attempt; ``PreparationWatch`` goes on
             trying, unless what was prepared cannot be used: then ``broken`` is set.
-        on_progress: Called with what is going on, in words.
+        on_progress: Called with what is going on, in words, while an attempt runs.
 
     Raises:
         ConfigurationError: The parameters make no sense together.
@@ -49,7 +52,6 @@ class ModelLoader:
         self.broken = ''
         self._progress = 'starting'
         self._loading: Future[PreparedModel] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix='loader')
         self._watch = PreparationWatch(node.setting, role)
         self._timer = node.steady_timer(POLL_PERIOD_S, self._poll)
 
@@ -66,7 +68,8 @@ class ModelLoader:
     def stop(self) -> None:
         """End what runs; nothing is called back afterwards."""
         self._watch.stop()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._loading is not None:
+            self._loading.cancel()
         self._node.destroy_timer(self._timer)
 
     def _poll(self) -> None:
@@ -82,7 +85,7 @@ class ModelLoader:
         elif progress.stage == 'done':
             assert progress.folder is not None and progress.profile_path is not None
             self._say('loading the network')
-            self._loading = self._thread.submit(
+            self._loading = _THREAD.submit(
                 load_prepared_model, progress.folder, progress.profile_path, self._threads
             )
         elif progress.stage == 'waiting':
@@ -100,16 +103,15 @@ class ModelLoader:
         """What was prepared is loaded, or cannot be used: then trying again would not help."""
         try:
             model = loading.result()
-            program = model.model.program
-            self._node.get_logger().info(
-                f'{program.source} is prepared: {len(program.cuts)} cuts, whole network '
-                f'{model.profile.whole_ms:.1f} ms'
-            )
-            self._on_loaded(model)
-        except Exception as error:  # whatever torch or a driver of DDS raises
+        except Exception as error:  # whatever torch raises while loading
             kind = '' if isinstance(error, OffloadError) else f'{type(error).__name__}: '
             self.broken = f'cannot use the prepared network: {kind}{error}'
             self._watch.stop()
             self._on_failed(self.broken)
-            if not isinstance(error, OffloadError):
-                raise
+            return
+        program = model.model.program
+        self._node.get_logger().info(
+            f'{program.source} is prepared: {len(program.cuts)} cuts, whole network '
+            f'{model.profile.whole_ms:.1f} ms'
+        )
+        self._on_loaded(model)

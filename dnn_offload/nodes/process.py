@@ -48,7 +48,7 @@ def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) ->
         executor.add_node(node)
         # Not spin_until_future_complete: that adds a callback to the future at every turn and
         # never takes one away (1.5 kB a frame).
-        while not stopped.is_set():
+        while rclpy.ok() and not stopped.is_set():
             executor.spin_once()
         return 0
     except (ConfigurationError, ParameterException) as error:

@@ -16,8 +16,9 @@ import statistics
 
 CALM = 1.25                # readings below this tell the base, others the slope
 REMEMBERED = 7             # comparisons behind each median
-BASE_RANGE = (0.7, 1.7)    # beyond, the load changed meanwhile, or a frame had a hiccup
-SLOPE_RANGE = (0.2, 2.5)
+PLAUSIBLE = (0.4, 2.5)     # seen over expected; beyond, the load changed, or a frame had a hiccup
+BASE_RANGE = (0.6, 1.8)    # what is learnt stays within
+SLOPE_RANGE = (0.1, 2.5)
 
 
 class Calibration:
@@ -38,25 +39,30 @@ class Calibration:
         Returns:
             Whether it was plausible.
         """
+        low, high = PLAUSIBLE
+        if not low <= seen / self.factor(reading, growth) <= high:
+            return False
         base, slope = self._parameters(growth)
         if reading < CALM:
-            value, (low, high), known = (
-                seen / (1.0 + slope * max(reading - 1.0, 0.0)), BASE_RANGE, self._bases
-            )
+            self._bases.append(_within(BASE_RANGE, seen / _shape(reading, slope)))
         else:
-            value, (low, high), known = (
-                (seen / base - 1.0) / (reading - 1.0), SLOPE_RANGE, self._slopes
-            )
-        plausible = low <= value <= high
-        if plausible:
-            known.append(value)
-        return plausible
+            self._slopes.append(_within(SLOPE_RANGE, (seen / base - 1.0) / (reading - 1.0)))
+        return True
 
     def factor(self, reading: float, growth: float) -> float:
         """Slow-down of frames at a reading; ``growth`` as in ``learn``."""
         base, slope = self._parameters(growth)
-        return base * (1.0 + slope * (reading - 1.0)) if reading > 1.0 else base * reading
+        return base * _shape(reading, slope)
 
     def _parameters(self, growth: float) -> tuple[float, float]:
         base = statistics.median(self._bases) if self._bases else growth
         return base, statistics.median(self._slopes) if self._slopes else 1.0
+
+
+def _shape(reading: float, slope: float) -> float:
+    """Factor over base; below 1 the machine is calmer than while it was profiled."""
+    return 1.0 + slope * (reading - 1.0) if reading > 1.0 else reading
+
+
+def _within(bounds: tuple[float, float], value: float) -> float:
+    return min(max(value, bounds[0]), bounds[1])

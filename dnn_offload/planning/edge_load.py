@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 import math
 import statistics
+from typing import NamedTuple
 
 from dnn_offload.cost.load import AUTO, LoadReadings, relative
 from dnn_offload.cost.load_factors import StepFilter
@@ -36,8 +37,9 @@ COMPARE_AFTER_S = 0.8      # after the last frames: before, readings still conta
 COMPARE_UNTIL_S = 2.0      # later the load may be another
 MIN_COMPARED = 4           # ticks
 SCOUTS = 3                 # make the what-if factor as sure as frames
-SCOUTS_WITHIN_S = 20.0
+SCOUTS_WITHIN_S = 25.0     # more than twice the longest period between scouts
 READING_LAG_S = 1.0        # readings are means of the last second or two
+SCOUT_STALE_S = 2.5        # no reading came in time to be compared
 STALE_LOAD_S = 5.0         # a load message older than this is not believed
 
 
@@ -56,13 +58,22 @@ class EdgeLoadEstimate:
     sure: bool = False
 
 
+class _Frame(NamedTuple):
+    """What ran here: the whole network, or the head of a cut."""
+
+    at_s: float
+    profile_ms: float
+    wall_ms: float
+    whole: bool
+
+
 class EdgeLoad:
     """Combines frames and load readings; clocks are passed in, not thread-safe."""
 
     def __init__(self) -> None:
         self._readings = LoadReadings()
         self._readings_at_s = -math.inf
-        self._frames: deque[tuple[float, float, float]] = deque(maxlen=512)
+        self._frames: deque[_Frame] = deque(maxlen=512)
         self._calm = StepFilter(ratio=1.2, confirm=2)
         self._calmed_at_s = -math.inf
         self._growth = 1.0
@@ -71,21 +82,28 @@ class EdgeLoad:
         self._compared: list[float] = []
         self._calibrations: dict[str, Calibration] = {}  # by source
         self._scouts: deque[tuple[float, float]] = deque(maxlen=SCOUTS)  # at s, factor
-        self._scouted_s: deque[float] = deque(maxlen=SCOUTS)
+        self._scouted_s: dict[str, deque[float]] = {}  # source -> when it was compared
         self._load_ratios: Mapping[str, float] = {}
 
     def reset_frames(self) -> None:
         """Forget the frames, e.g. because the profile changed."""
         self._frames.clear()
         self._calm.reset()
-        self._growth = 1.0
+        self._growth, self._growth_at_s = 1.0, -math.inf
+        self._last_seen = (math.nan, -math.inf)
+        self._compared.clear()
+        self._calibrations.clear()
+        self._scouts.clear()
+        self._scouted_s.clear()
 
     def add_readings(self, readings: LoadReadings, now_s: float) -> None:
         """Take a message of the load monitor."""
         self._readings = readings
         self._readings_at_s = now_s
         while self._scouts and now_s - self._scouts[0][0] >= READING_LAG_S:
-            self._compare_scout(*self._scouts.popleft())
+            at_s, seen = self._scouts.popleft()
+            if now_s - at_s <= SCOUT_STALE_S:
+                self._compare_scout(at_s, seen)
 
     def add_frame(
         self,
@@ -110,8 +128,8 @@ class EdgeLoad:
         values = (profile_ms, wall_ms, cpu_ms)
         if not all(math.isfinite(v) and v >= 0.0 for v in values) or profile_ms < MIN_HEAD_MS:
             return
-        self._frames.append((now_s, profile_ms, wall_ms))
-        if whole and not self._enough(self._recent(now_s)):
+        self._frames.append(_Frame(now_s, profile_ms, wall_ms, whole))
+        if whole and not _enough(self._recent(now_s, whole=True)):
             self._load_ratios = load_ratios
             self._scouts.append((now_s, wall_ms / profile_ms))
         if cpu_ms > 0.0:
@@ -147,7 +165,8 @@ class EdgeLoad:
             if seen is not None:
                 self._last_seen = (seen, now_s)
                 self._compared.clear()
-                return EdgeLoadEstimate(seen, 'frames', sure=True)
+                sure = _enough(self._recent(now_s, whole=True))
+                return EdgeLoadEstimate(seen, 'frames', sure)
         if now_s - self._readings_at_s >= STALE_LOAD_S:
             return EdgeLoadEstimate(self.growth(now_s) if source == AUTO else 1.0, 'assumed')
         reading = self._readings.of(source)
@@ -158,11 +177,13 @@ class EdgeLoad:
         if source == AUTO:
             self._compare(factor, name, now_s)
             factor = self._calibration(name).factor(factor, self.growth(now_s))
-        sure = (
-            source == AUTO and len(self._scouted_s) == SCOUTS
-            and now_s - self._scouted_s[0] <= SCOUTS_WITHIN_S
-        )
+        sure = source == AUTO and self._is_sure(name, now_s)
         return EdgeLoadEstimate(factor, name or source, sure)
+
+    def _is_sure(self, source: str, now_s: float) -> bool:
+        """Whether enough scouts were compared with a source lately."""
+        times_s = self._scouted_s.get(source, deque())
+        return len(times_s) == SCOUTS and now_s - times_s[0] <= SCOUTS_WITHIN_S
 
     def _calibration(self, source: str) -> Calibration:
         return self._calibrations.setdefault(source, Calibration())
@@ -174,7 +195,7 @@ class EdgeLoad:
             return
         reading = relative(reading, name, self._load_ratios)
         if self._calibration(name).learn(reading, seen, self.growth(at_s)):
-            self._scouted_s.append(at_s)
+            self._scouted_s.setdefault(name, deque(maxlen=SCOUTS)).append(at_s)
 
     def _compare(self, factor: float, source: str, now_s: float) -> None:
         """Learn what frames said over what ``source`` says just after they went elsewhere."""
@@ -190,21 +211,26 @@ class EdgeLoad:
 
     def _from_frames(self, now_s: float) -> float | None:
         """Wall over profiled time of the last frames, calmed; None without enough of them."""
-        recent = self._recent(now_s)
-        if not self._enough(recent):
+        recent = self._recent(now_s, whole=True)
+        if not _enough(recent):
+            recent = self._recent(now_s, whole=False)  # a scout among heads is no stream
+        if not _enough(recent):
             self._calm.reset()
             return None
-        profiled_ms = sum(frame[1] for frame in recent)
+        profiled_ms = sum(frame.profile_ms for frame in recent)
         if now_s - self._calmed_at_s >= CALM_PERIOD_S or not math.isfinite(self._calm.mean):
             self._calmed_at_s = now_s
-            self._calm.update(sum(frame[2] for frame in recent) / profiled_ms)
+            self._calm.update(sum(frame.wall_ms for frame in recent) / profiled_ms)
         return self._calm.mean
 
-    def _recent(self, now_s: float) -> list[tuple[float, float, float]]:
-        """Frames of the window: time [s], profiled and wall time [ms]."""
-        return [frame for frame in self._frames if now_s - frame[0] <= WINDOW_S]
+    def _recent(self, now_s: float, *, whole: bool) -> list[_Frame]:
+        """Frames of the window that ran all here, or the heads of others."""
+        return [
+            frame for frame in self._frames
+            if now_s - frame.at_s <= WINDOW_S and frame.whole == whole
+        ]
 
-    @staticmethod
-    def _enough(recent: list[tuple[float, float, float]]) -> bool:
-        """Whether they say the load by themselves."""
-        return len(recent) >= MIN_FRAMES and sum(f[1] for f in recent) >= MIN_EVIDENCE_MS
+
+def _enough(frames: list[_Frame]) -> bool:
+    """Whether they say the load by themselves."""
+    return len(frames) >= MIN_FRAMES and sum(f.profile_ms for f in frames) >= MIN_EVIDENCE_MS

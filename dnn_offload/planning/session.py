@@ -276,8 +276,10 @@ class PlannerSession:
         gone = self._uptake.frame(frame.plan_id, now_s) or gone
         if not frame.finished:
             return gone
-        # Under a limit of our own, frames wait for it before their first slice: no overhead.
-        if not frame.server or (frame.answered and self._max_uplink_bps == 0.0):
+        # Under a limit of our own, frames wait for it before their first slice, and scouts wait
+        # until nothing is in flight: no overheads.
+        at_home = not frame.server and not self.current_server
+        if at_home or (frame.answered and self._max_uplink_bps == 0.0):
             self._overheads.add(frame.server, frame.latency_ms, frame.stages_ms)
         as_planned = frame.plan_id == self._plan_id and frame.server == self.current_server
         if as_planned and self._plan_id:

@@ -5,7 +5,7 @@ now* and answers with the plan to run. It guards against the three ways in which
 oscillates under constant conditions:
 
 - noise: a gain counts only above what is demanded (``min_gain_ms``, ``min_gain_ratio``), and
-  only when it lasts: twice the demanded gain for ``hold_ticks`` ticks, a smaller one for
+  only when it lasts: 1.5 times the demanded gain for ``hold_ticks`` ticks, a smaller one for
   longer (a one-sided cumulative sum of the excess, as in change detection);
 - estimates that depend on what runs (a robot that computes reads its load elsewhere than
   one that does not; a link that is used is measured otherwise than one that is probed):
@@ -30,6 +30,7 @@ FORGET_RETURNS_S = 300.0   # half-life of the memory of returns
 QUICK_RETURN_S = 10.0      # a return after less than this counts in full
 MAX_CAUTION = 8.0          # most that the demanded gain is multiplied by
 MAX_NEEDED = 0.75          # share of the latency; a plan four times as fast is always worth it
+FULL_STEP = 2.0            # a gain half as large again as the least counts as a whole tick
 REASON_CHARS = 512
 
 
@@ -83,8 +84,8 @@ class SwitchPolicy:
     Args:
         min_gain_ms: Least predicted gain worth a switch [ms].
         min_gain_ratio: The same as a share of the current plan's latency.
-        hold_ticks: Ticks for which twice the least gain must last; a gain of 1.5 times the
-            least must last twice as long, one of 1.1 times ten times as long.
+        hold_ticks: Ticks for which 1.5 times the least gain must last; a gain of 1.25 times the
+            least must last twice as long, one of 1.1 times five times as long.
         first_backoff_s: Wait after a server's second death, once it is ready again [s]; it
             doubles with each further one, and there is none after the first.
         max_backoff_s: Longest such wait [s].
@@ -242,7 +243,8 @@ class SwitchPolicy:
         if best.key == old.key or gain_ms <= 0.0:
             memory.better_ticks, memory.excess = 0, 0.0
         else:
-            memory.excess = max(memory.excess + min(gain_ms / needed_ms - 1.0, 1.0), 0.0)
+            step = min(FULL_STEP * (gain_ms / needed_ms - 1.0), 1.0)
+            memory.excess = max(memory.excess + step, 0.0)
             memory.better_ticks = memory.better_ticks + 1 if memory.excess > 0.0 else 0
         if memory.excess < self.hold_ticks - 1e-9:
             waited = 100.0 * memory.excess / self.hold_ticks

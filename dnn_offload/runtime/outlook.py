@@ -37,8 +37,31 @@ def running_plan(shared: Shared, now_s: float) -> FramePlan:
     if not plan.is_local and not shared.connected(plan.server):
         return slot.here(plan, FALLBACK_LABEL)
     if not plan.is_local and shared.scout_overdue(now_s) >= 1.0 and shared.table.started() == 0:
-        return slot.here(plan, SCOUT_LABEL)
+        scout = slot.here(plan, SCOUT_LABEL)
+        if _in_time(shared, scout, now_s):
+            return scout
     return plan
+
+
+def _in_time(shared: Shared, scout: FramePlan, now_s: float) -> bool:
+    """Whether the waiting frame, run all here, would surely keep its deadline."""
+    frame, deadline_ms = shared.table.waiting, shared.settings.deadline_ms
+    if frame is None or deadline_ms <= 0.0:
+        return True
+    left_ms = deadline_ms - (now_s - frame.acquired_s) * 1e3
+    after_ms = _after_ms(shared, now_s) + _margin_ms(shared)
+    return start_ms(shared, scout, now_s, 0.95) + after_ms <= left_ms
+
+
+def _after_ms(shared: Shared, now_s: float) -> float:
+    """Pessimistic time from outputs to publication [ms]: two threads must be woken."""
+    times = shared.times
+    return times.expected_ms(FINISH, now_s, 0.95) + 2.0 * times.expected_ms(HANDOVER, now_s, 0.95)
+
+
+def _margin_ms(shared: Shared) -> float:
+    settings = shared.settings
+    return max(settings.margin_ms, MARGIN_OF_DEADLINE * settings.deadline_ms)
 
 
 def situation(shared: Shared, now_s: float) -> Situation:
@@ -60,7 +83,9 @@ def situation(shared: Shared, now_s: float) -> Situation:
         warm_ms = times.expected_ms(run_key(span), now_s, 0.95) * COLD_FACTOR
     plan = running_plan(shared, now_s)
     waiting = table.waiting is not None
-    window = 1 if shared.scout_overdue(now_s) >= SCOUT_PATIENCE else shared.settings.window
+    window = shared.settings.window
+    if not plan.is_local and shared.scout_overdue(now_s) >= SCOUT_PATIENCE:
+        window = 1  # it waits until nothing is in flight
     return Situation(
         now_s=now_s,
         unanswered=unanswered,
@@ -104,14 +129,9 @@ def rescue_time(
     fresh = frame.entered_s - frame.acquired_s < deadline
     frame.deadline_s = (frame.acquired_s if fresh else frame.entered_s) + deadline
     tail = run_key((plan.cut_index, shared.slot.last_cut))
-    # Two threads must be woken: this one to rescue, the responder to publish.
-    needed_ms = (
-        times.expected_ms(tail, now_s, 0.95)
-        + times.expected_ms(FINISH, now_s, 0.95)
-        + 2.0 * times.expected_ms(HANDOVER, now_s, 0.95)
+    latest_s = frame.deadline_s - 1e-3 * (
+        times.expected_ms(tail, now_s, 0.95) + _after_ms(shared, now_s)
     )
-    margin_ms = max(settings.margin_ms, MARGIN_OF_DEADLINE * settings.deadline_ms)
-    rescue_at_s = frame.deadline_s - (needed_ms + margin_ms) * 1e-3
-    if rescue_at_s >= now_s:
-        return rescue_at_s, True
+    if latest_s >= now_s:
+        return max(latest_s - 1e-3 * _margin_ms(shared), now_s), True
     return max(frame.deadline_s, now_s + times.expected_ms(tail, now_s) * 1e-3), False

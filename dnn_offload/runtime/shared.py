@@ -49,18 +49,18 @@ class Shared:
         self.running = False
         self.compute_tid = 0
         self.scout_period_s = 0.0
-        self._scouted_s = float('-inf')
+        self._whole_s = float('-inf')
         self._bytes_per_ms = 0.0
 
     def scout_overdue(self, now_s: float) -> float:
-        """Periods since the last scout, 1 and more = it is time; 0 without scouts."""
+        """Periods since a frame ran all here, 1 and more = it is time; 0 without scouts."""
         if self.scout_period_s <= 0.0:
             return 0.0
-        return (now_s - self._scouted_s) / self.scout_period_s
+        return (now_s - self._whole_s) / self.scout_period_s
 
-    def note_scout(self, now_s: float) -> None:
-        """A frame is run here to see what it costs."""
-        self._scouted_s = now_s
+    def note_whole(self, now_s: float) -> None:
+        """A frame is run all here, for whatever reason."""
+        self._whole_s = now_s
 
     def wake(self) -> None:
         """Let the worker decide again."""

@@ -18,7 +18,7 @@ from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime.frames import Frame, FramePlan
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.outlook import encode_key, rescue_time, run_key, running_plan, situation
-from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL, SCOUT_LABEL, Span
+from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL, Span
 from dnn_offload.runtime.responder import Responder
 from dnn_offload.runtime.scheduling import decide, Decision, Job
 from dnn_offload.runtime.shared import PREPROCESS, Shared, Spent, ThreadClock
@@ -124,8 +124,8 @@ class Worker:
             return table.begin_rescue(frame.seq) if frame is not None else None
         elif decision.job is Job.START and table.waiting is not None:
             plan = running_plan(shared, now_s)
-            if plan.label == SCOUT_LABEL:
-                shared.note_scout(now_s)
+            if plan.is_local:
+                shared.note_whole(now_s)
             frame = table.start(table.waiting.seq, now_s)
             if frame is not None:
                 frame.plan = plan

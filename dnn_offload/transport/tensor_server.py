@@ -18,6 +18,7 @@ import time
 from typing import cast, Protocol
 
 from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
@@ -279,7 +280,10 @@ class TensorServer:
                 self._ignore(f'robot {name!r}: {refusal}')
                 return
             publisher = self._node.create_publisher(
-                TensorResult, names.results(self._rendezvous, name), qos.results()
+                TensorResult, names.results(self._rendezvous, name), qos.results(),
+                # Its default events would be things for the executor to wait on, and they would
+                # vanish under it: publishers come and go on our thread.
+                event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
             )
             client = _Client(name, publisher, self._new_reassembler(), now_s, now_s)
             with self._lock:
