@@ -21,6 +21,7 @@ from dnn_offload.testbed.session import Session
 
 PERIOD_S = 2.0
 BLOCKS = 20
+PARTS = 9  # a leak goes on in every part, a warm-up or a step does not
 
 
 def slope_with_interval(times_h: np.ndarray, megabytes: np.ndarray) -> tuple[float, float, float]:
@@ -57,6 +58,8 @@ def main() -> None:
             time.sleep(PERIOD_S)
         frames = session.recorder.latest.report.entered if session.recorder.latest.report else 0
     skip = len(times) // 10
+    parts = [float(np.median(part)) for part in np.array_split(np.array(sizes[skip:]), PARTS)]
+    print('medians in turn [MB]: ' + ' '.join(f'{part:.1f}' for part in parts))
     slope, low, high = slope_with_interval(np.array(times[skip:]), np.array(sizes[skip:]))
     print(
         f'{arguments.minutes:.0f} min, {frames} frames: resident {sizes[skip]:.1f} -> '

@@ -265,3 +265,20 @@ def test_a_bad_start_up_value_is_one_clear_line(tmp_path: Path) -> None:
     assert 'rate_hz' in text
     assert '0.2 .. 50 Hz' in text
     assert len(text.splitlines()) == 1
+
+
+def test_no_complaint_hides_another_and_none_floods(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_graph() as graph:
+        node = graph.add(Probe())
+        said: list[str] = []
+
+        class Log:
+            def warning(self, text: str) -> None:
+                said.append(text)
+
+        monkeypatch.setattr(node, 'get_logger', Log)
+        for number in range(50):
+            node.complain(f'waited {number}.5 ms', about=f'waited {number}.5 ms')
+            node.complain(f'frame {number}: damaged', about='damaged')
+        assert said == ['waited 0.5 ms', 'frame 0: damaged']
+        monkeypatch.undo()
