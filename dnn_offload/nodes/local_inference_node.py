@@ -81,6 +81,8 @@ class LocalInferenceNode(OffloadNode):
         """Open traffic, now or as soon as the network is ready."""
         self.subscribe(Plan, 'plan', self._take_plan, latched())
         self.subscribe(Load, 'load', self._take_load, 1)
+        # Before there is anything to run on them: finding the camera takes DDS up to 3 s.
+        ImageIntake(self, self._take_image)
         if self._model is not None:
             self._open(self._model)
 
@@ -143,7 +145,6 @@ class LocalInferenceNode(OffloadNode):
             engine.set_plan(self._wanted)
             engine.set_scout_period(self._scout_period_s)
         self._watch_gil()
-        ImageIntake(self, self._take_image)
 
     def _engine_settings(self, model: PreparedModel) -> EngineSettings:
         return EngineSettings(
