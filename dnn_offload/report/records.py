@@ -12,6 +12,7 @@ DROP_REASONS = (
     '', 'superseded', 'superseded_at_server', 'no_answer', 'cannot_rescue', 'bad_image', 'error',
     'shutdown',
 )
+SCOUT = 'scout'  # label in the report of such a frame (runtime/plan_slot.py)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class FrameRow:
     finish_ms: float
     latency_ms: float
     deadline_met: bool
+
+    @property
+    def is_scout(self) -> bool:
+        """Run on the robot, under a plan that offloads, to see what that costs."""
+        return self.cut_label == SCOUT
 
     @property
     def has_result(self) -> bool:

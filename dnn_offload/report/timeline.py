@@ -96,7 +96,7 @@ def _draw_load(axis: Axes, loads: Sequence[LoadSample]) -> None:
         label='navigation loop',
     )
     twin.set_ylabel('navigation [Hz]')
-    twin.set_ylim(bottom=0.0)
+    twin.set_ylim(0.0, 1.3 * max([sample.navigation_hz for sample in loads], default=1.0) + 0.1)
     lines, labels = axis.get_legend_handles_labels()
     more_lines, more_labels = twin.get_legend_handles_labels()
     axis.legend(lines + more_lines, labels + more_labels, loc='upper left', fontsize=8, ncol=3)
@@ -106,15 +106,21 @@ def _draw_cut(axis: Axes, rows: Sequence[FrameRow], cut_count: int) -> None:
     for outcome, colour in OUTCOME_COLOURS.items():
         if outcome == 'dropped':
             continue
-        chosen = [row for row in rows if row.outcome == outcome]
+        chosen = [row for row in rows if row.outcome == outcome and not row.is_scout]
         axis.scatter(
             [row.time_s for row in chosen], [row.cut_index for row in chosen], s=12,
             color=colour, marker=OUTCOME_MARKERS[outcome], label=f'{outcome} ({len(chosen)})',
         )
+    scouts = [row for row in rows if row.is_scout]
+    axis.scatter(
+        [row.time_s for row in scouts], [row.cut_index for row in scouts], s=14,
+        facecolors='none', edgecolors='#777777', label=f'scout ({len(scouts)})',
+    )
     previous = ''
     for row in sorted(rows, key=lambda item: item.frame_seq):
         name = row.codec if row.server else 'local'
-        if row.has_result and row.strategy == 'auto' and name != previous:
+        planned = row.has_result and row.strategy == 'auto' and not row.is_scout
+        if planned and name != previous:
             axis.annotate(
                 name, (row.time_s, row.cut_index), textcoords='offset points', xytext=(3, 6),
                 fontsize=8,
@@ -122,7 +128,7 @@ def _draw_cut(axis: Axes, rows: Sequence[FrameRow], cut_count: int) -> None:
             previous = name
     axis.set_ylabel(f'cut (0 = picture,\n{cut_count} = all on the robot)')
     axis.set_ylim(-0.08 * cut_count, 1.12 * cut_count)
-    axis.legend(loc='center left', fontsize=8, ncol=3)
+    axis.legend(loc='center left', fontsize=8, ncol=4)
 
 
 def _draw_latency(axis: Axes, rows: Sequence[FrameRow], deadline_ms: float) -> None:
