@@ -120,6 +120,14 @@ def test_offloads_and_keeps_its_plan_id() -> None:
     assert after.link.confidence > 0.3
 
 
+def test_only_our_own_strategy_sends_scouts_and_only_while_it_offloads() -> None:
+    world = offloading()
+    assert 0.8 <= world.run(1.0).scout_period_s <= 10.0
+    world.server_state = STOPPING
+    assert world.run(1.0).scout_period_s == 0.0
+    assert offloading(strategy='remote').run(1.0).scout_period_s == 0.0
+
+
 @pytest.mark.parametrize('state', [STOPPING, FAILED, PREPARING])
 def test_leaves_at_once_when_the_server_goes(state: int) -> None:
     world = offloading()

@@ -119,7 +119,8 @@ class DdsUplink:
         self._condition = threading.Condition()
         self._servers: dict[str, _Server] = {}
         self._throttle = Throttle()
-        self._pending: list[tuple[str, Event]] = []  # events of calls that may not call back
+        self._pending: list[tuple[str, Event]] = []  # in the order in which things happened
+        self._telling = threading.Lock()
         self._stopping = False
         self._longest_publish_ms = 0.0
         self._tell = guarded(self._log, self._tell_one)
@@ -227,18 +228,18 @@ class DdsUplink:
             with self._condition:
                 if self._stopping:
                     return
-                work, events, until_s = self._collect(time.monotonic())
-                if not work and not events:
+                work, until_s = self._collect(time.monotonic())
+                if not work and not self._pending:
                     self._condition.wait(min(max(until_s - time.monotonic(), 0.0), 0.5))
                     continue
             for name, publisher, step in work:
                 self._publish(name, publisher, step)
-            self._dispatch(events)
+            self._tell_pending()
 
     def _collect(
         self, now_s: float
-    ) -> tuple[list[tuple[str, Publisher, Step]], list[tuple[str, Event]], float]:
-        """One step of each server, what there is to tell, and when to look again."""
+    ) -> tuple[list[tuple[str, Publisher, Step]], float]:
+        """One step of each server, and when to look again; the lock is held."""
         until_s = float('inf')
         work = []
         for name, server in self._servers.items():
@@ -252,8 +253,7 @@ class DdsUplink:
                 until_s = min(until_s, step.until_s)
             else:
                 work.append((name, server.publisher, step))
-        events, self._pending = self._pending, []
-        return work, events, until_s
+        return work, until_s
 
     def _publish(self, name: str, publisher: Publisher, step: Step) -> None:
         if step.transfer is not None:
@@ -316,11 +316,11 @@ class DdsUplink:
         ready = message.state == ServerStatus.STATE_READY
         reason = self._verdict(server, message) if ready else message.detail
         with self._condition:
-            events = server.link.on_status(
+            self._note(message.server, server.link.on_status(
                 message.session, ready and not reason, reason, time.monotonic()
-            )
+            ))
             self._condition.notify()
-        self._dispatch([(message.server, event) for event in events])
+        self._tell_pending()
 
     def _server_of(self, message: ServerStatus) -> _Server | None:
         """The server of that name, made if there is room; its publisher once it is ready."""
@@ -374,11 +374,11 @@ class DdsUplink:
             server = self._servers.get(message.server)
             if server is None or message.client != self._client_id:
                 return
-            events, answer = self._sort_result(server, message, now_s)
+            answer = self._sort_result(server, message, now_s)
         except RefusedError as error:
             self._log.warning(f'answer is refused: {error}', throttle_duration_sec=1.0)
             return
-        self._dispatch([(message.server, event) for event in events])
+        self._tell_pending()
         if message.status == TensorResult.STATUS_SUPERSEDED:
             self._events.on_superseded(message.frame_seq)
         if answer is not None:
@@ -391,28 +391,28 @@ class DdsUplink:
 
     def _sort_result(
         self, server: _Server, message: TensorResult, now_s: float
-    ) -> tuple[list[Event], Answer | None]:
+    ) -> Answer | None:
         link = server.link
         status, kind, seq = message.status, message.request_kind, message.frame_seq
         index = message.chunk_index
         with self._condition:
             try:
-                if status == TensorResult.STATUS_RECEIVED:
-                    return link.on_acked(kind, seq, index, now_s), None
-                if status == TensorResult.STATUS_ACCEPTED:
-                    link.on_accepted(now_s)
-                    return [], None
-                if status == TensorResult.STATUS_REFUSED:
-                    if kind == KIND_TENSORS:
-                        return link.on_frame_refused(seq, index, message.reason, now_s), None
-                    return link.on_rejected(message.reason, now_s), None
-                if status == TensorResult.STATUS_SUPERSEDED:
-                    return [], None
                 if status == TensorResult.STATUS_OK and kind == KIND_TENSORS:
-                    return [], self._answer_of(server, message, now_s)
+                    return self._answer_of(server, message, now_s)
+                if status == TensorResult.STATUS_RECEIVED:
+                    self._note(link.name, link.on_acked(kind, seq, index, now_s))
+                elif status == TensorResult.STATUS_ACCEPTED:
+                    link.on_accepted(now_s)
+                elif status == TensorResult.STATUS_REFUSED and kind == KIND_TENSORS:
+                    events = link.on_frame_refused(seq, index, message.reason, now_s)
+                    self._note(link.name, events)
+                elif status == TensorResult.STATUS_REFUSED:
+                    self._note(link.name, link.on_rejected(message.reason, now_s))
+                elif status != TensorResult.STATUS_SUPERSEDED:
+                    raise RefusedError('answer has an unknown status', given=status)
             finally:
                 self._condition.notify()
-        raise RefusedError('answer has an unknown status', given=status)
+        return None
 
     def _answer_of(self, server: _Server, message: TensorResult, now_s: float) -> Answer | None:
         header = SliceHeader(
@@ -448,13 +448,20 @@ class DdsUplink:
     # ---- telling ---------------------------------------------------------------------------
 
     def _note(self, server: str, events: list[Event]) -> None:
-        """Keep events for the sender's thread to tell; the lock is held."""
+        """Keep events to be told; the lock is held, so that their order is that of the link."""
         self._pending += [(server, event) for event in events]
 
-    def _dispatch(self, events: list[tuple[str, Event]]) -> None:
-        """Tell the engine and the node; never with our lock held."""
-        for server, event in events:
-            self._tell(server, event)
+    def _tell_pending(self) -> None:
+        """Tell the engine and the node, in order; never with the link's lock held.
+
+        Three threads come here. One tells at a time, else a server might be connected again for
+        the engine before it was lost.
+        """
+        with self._telling:
+            with self._condition:
+                events, self._pending = self._pending, []
+            for server, event in events:
+                self._tell(server, event)
 
     def _tell_one(self, server: str, event: Event) -> None:
         if isinstance(event, Uplinked):

@@ -114,6 +114,8 @@ def test_offloads_with_a_table_and_reasons(tmp_path: Path) -> None:
         assert plan.strategy == 'auto'
         assert 'ms' in plan.reason
         assert plan.uplink_bps > 0.0
+        assert plan.scout_period_s > 0.0
+        assert first_local.scout_period_s == 0.0
         assert plan.edge_load_factor == pytest.approx(1.0)
         assert {(c.cut, c.codec) for c in plan.table} == {
             ('c0', 'jpeg'), ('c0', 'raw'), ('c1', 'int8'), ('c1', 'raw'), ('', ''),
