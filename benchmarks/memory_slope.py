@@ -1,6 +1,6 @@
 """Does the robot's inference process grow? Streams for half an hour and fits a line.
 
-    python benchmarks/memory_slope.py [--minutes 30]
+    python benchmarks/memory_slope.py [--minutes 30] [--rate-hz 10]
 
 Prints the slope of the resident memory in MB per hour with its 95 % interval (block bootstrap:
 neighbouring samples are alike), leaving out the first tenth, in which caches fill.
@@ -42,12 +42,14 @@ def main() -> None:
     """Stream, sample, fit, print."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--minutes', type=float, default=30.0)
+    parser.add_argument('--rate-hz', type=float, default=10.0, help='of the stream')
     parser.add_argument('--model', default='torchvision:squeezenet1_1')
     arguments = parser.parse_args()
     prepare_environment(95)
     times, sizes = [], []
     with tempfile.TemporaryDirectory() as folder, Session(
         Path(folder), model=arguments.model, common={'weights': 'random'}, server={},
+        rate_hz=arguments.rate_hz,
     ) as session:
         process = psutil.Process(session.pid('local_inference_node'))
         start_s = time.monotonic()
