@@ -165,7 +165,7 @@ def test_kill_9_of_the_robot(session: Session) -> None:
     robot.start()  # as respawn does
     assert wait_until(lambda: len(recorder.rows) > 0, 30.0), 'not active again by itself'
     assert wait_until(lambda: recorder.rows[-1].outcome == 'remote', 20.0)
-    assert _clients(session) == 1
+    assert wait_until(lambda: _clients(session) == 1, 2.0)  # with its next status
     assert session.fleet.nodes[f'{SERVER}/remote_inference_node'].running
 
 
