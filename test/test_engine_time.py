@@ -307,3 +307,16 @@ def test_a_tail_that_fits_without_the_margin_is_run_at_once(make: Make) -> None:
     (record,) = rig.node.reports[before:]
     assert record.outcome is Outcome.RESCUED
     assert record.deadline_met and record.times.latency_ms < 90.0
+
+
+def test_a_scout_that_cannot_be_in_time_does_not_hold_the_stream(make: Make) -> None:
+    """Old pictures that must overlap to keep up: none waits for a scout that never comes."""
+    rig = make(deadline_ms=250.0, step_s=0.026).start(cut=1)
+    rig.uplink.delay_s = 0.06
+    rig.engine.set_scout_period(0.2)
+    rig.run(1.0)
+    for number in range(60):
+        rig.time.at(rig.time.now_s + 0.05 * number, lambda: rig.stream.push(age_s=0.15))
+    rig.run(3.5)
+    assert {r.outcome for r in rig.node.reports} == {Outcome.REMOTE}
+    check_accounts(rig.node, rig.stream.count)

@@ -36,21 +36,22 @@ def running_plan(shared: Shared, now_s: float) -> FramePlan:
         return slot.here(plan, PRIVATE_LABEL)
     if not plan.is_local and not shared.connected(plan.server):
         return slot.here(plan, FALLBACK_LABEL)
-    if not plan.is_local and shared.scout_overdue(now_s) >= 1.0 and shared.table.started() == 0:
-        scout = slot.here(plan, SCOUT_LABEL)
-        if _in_time(shared, scout, now_s):
-            return scout
+    if shared.table.started() == 0 and _scout_due(shared, plan, now_s, 1.0):
+        return slot.here(plan, SCOUT_LABEL)
     return plan
 
 
-def _in_time(shared: Shared, scout: FramePlan, now_s: float) -> bool:
-    """Whether the waiting frame, run all here, would surely keep its deadline."""
+def _scout_due(shared: Shared, plan: FramePlan, now_s: float, periods: float) -> bool:
+    """Whether none ran for so many periods, and the waiting frame, run here, would be in time."""
+    if plan.is_local or shared.scout_overdue(now_s) < periods:
+        return False
     frame, deadline_ms = shared.table.waiting, shared.settings.deadline_ms
     if frame is None or deadline_ms <= 0.0:
         return True
     left_ms = deadline_ms - (now_s - frame.acquired_s) * 1e3
     after_ms = _after_ms(shared, now_s) + _margin_ms(shared)
-    return start_ms(shared, scout, now_s, 0.95) + after_ms <= left_ms
+    here_ms = start_ms(shared, shared.slot.here(plan, SCOUT_LABEL), now_s, 0.95)
+    return here_ms + after_ms <= left_ms
 
 
 def _after_ms(shared: Shared, now_s: float) -> float:
@@ -83,9 +84,7 @@ def situation(shared: Shared, now_s: float) -> Situation:
         warm_ms = times.expected_ms(run_key(span), now_s, 0.95) * COLD_FACTOR
     plan = running_plan(shared, now_s)
     waiting = table.waiting is not None
-    window = shared.settings.window
-    if not plan.is_local and shared.scout_overdue(now_s) >= SCOUT_PATIENCE:
-        window = 1  # it waits until nothing is in flight
+    scout_waits = _scout_due(shared, plan, now_s, SCOUT_PATIENCE)  # till nothing is in flight
     return Situation(
         now_s=now_s,
         unanswered=unanswered,
@@ -95,7 +94,7 @@ def situation(shared: Shared, now_s: float) -> Situation:
         warm_ms=warm_ms,
         waiting=waiting,
         started=table.started(),
-        window=window,
+        window=1 if scout_waits else shared.settings.window,
         start_ms=start_ms(shared, plan, now_s, 0.95) if waiting else 0.0,
         ready_ms=0.0 if plan.is_local or not waiting else start_ms(shared, plan, now_s, 0.5),
         backlog_ms=0.0 if plan.is_local else shared.backlog_ms(),
