@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from dnn_offload.cost.link import DOWNLINK, LinkDefaults, LinkEstimator, LOST, UPLINK
+from dnn_offload.cost.link import (
+    DOWNLINK,
+    LinkDefaults,
+    LinkEstimator,
+    LinkEvidence,
+    LOST,
+    UPLINK,
+)
 from dnn_offload.cost.link_state import LinkState
 from dnn_offload.cost.transfer_fit import MAX_ALPHA_MS, MAX_BPS, MIN_BPS
 from dnn_offload.errors import ConfigurationError
@@ -31,7 +38,8 @@ class Wire:
         for index in range(count):
             nbytes = sizes if isinstance(sizes, int) else sizes[index % len(sizes)]
             ms = (alpha_ms + 8e3 * nbytes / bps) * np.exp(self.noise * self.random.normal())
-            self.estimator.add(UPLINK, nbytes, float(ms), self.now_s, **options)
+            evidence = LinkEvidence(UPLINK, nbytes, float(ms), **options)
+            self.estimator.add(evidence, self.now_s)
             self.now_s += 1.0 / RATE_HZ
         return self.estimator.state(self.now_s)
 
@@ -69,7 +77,7 @@ def test_single_outliers_do_not_move_it() -> None:
     wire = Wire(LinkEstimator(), noise=0.05)
     before = wire.send(60, 60_000, 20e6, 3.0)
     for ms in (0.1, 900.0):
-        wire.estimator.add(UPLINK, 60_000, ms, wire.now_s)
+        wire.estimator.add(LinkEvidence(UPLINK, 60_000, ms), wire.now_s)
         after = wire.estimator.state(wire.now_s)
         assert after.uplink_ms(60_000) == pytest.approx(before.uplink_ms(60_000), rel=0.15)
         wire.send(10, 60_000, 20e6, 3.0)
@@ -99,7 +107,7 @@ def test_a_burst_is_no_faster_link(frame_bytes: int, mbps: float) -> None:
         for _ in range(40):
             held = max(frame_bytes - burst, 0)
             ms = (alpha_ms + 8e-3 * held / mbps) * np.exp(0.1 * wire.random.normal())
-            wire.estimator.add(UPLINK, frame_bytes, float(ms), wire.now_s)
+            wire.estimator.add(LinkEvidence(UPLINK, frame_bytes, float(ms)), wire.now_s)
             wire.now_s += 1.0 / RATE_HZ
     state = wire.estimator.state(wire.now_s)
     assert state.uplink_bps == pytest.approx(mbps * 1e6, rel=0.3)
@@ -130,12 +138,12 @@ def test_stale_estimate_returns_to_the_prior() -> None:
 
 def test_losses_kill_the_link_and_a_success_revives_it() -> None:
     estimator = LinkEstimator()
-    estimator.add(UPLINK, 60_000, 20.0, 0.0)
-    estimator.add(LOST, 0, 0.0, 0.1)
+    estimator.add(LinkEvidence(UPLINK, 60_000, 20.0), 0.0)
+    estimator.add(LinkEvidence(LOST), 0.1)
     assert estimator.state(0.1).alive
-    estimator.add(LOST, 0, 0.0, 0.2)
+    estimator.add(LinkEvidence(LOST), 0.2)
     assert not estimator.state(0.2).alive
-    estimator.add(UPLINK, 60_000, 20.0, 0.3)
+    estimator.add(LinkEvidence(UPLINK, 60_000, 20.0), 0.3)
     assert estimator.state(0.3).alive
 
 
@@ -176,7 +184,7 @@ def test_slower_than_the_limit_is_the_links_doing() -> None:
 def test_downlink_is_apart() -> None:
     estimator = LinkEstimator()
     for index in range(30):
-        estimator.add(DOWNLINK, 4_000, 12.0, index / 8)
+        estimator.add(LinkEvidence(DOWNLINK, 4_000, 12.0), index / 8)
     state = estimator.state(4.0)
     assert state.downlink_ms(4_000) == pytest.approx(12.0, rel=0.1)
     assert state.uplink_bps == pytest.approx(20e6)
@@ -189,7 +197,7 @@ def test_a_single_loss_is_forgiven_at_the_first_acknowledgement() -> None:
         estimator.lost(now_s)
         assert estimator.dead(now_s)
         assert not estimator.dead(now_s + 2.1), 'nor is it dead for ever without any'
-        estimator.add(UPLINK, 60_000, 20.0, now_s + 0.5, probe=True)
+        estimator.add(LinkEvidence(UPLINK, 60_000, 20.0, probe=True), now_s + 0.5)
         assert not estimator.dead(now_s + 0.5)
 
 
@@ -213,7 +221,7 @@ def test_losses_in_quick_succession_keep_a_link_out_for_longer() -> None:
 
 def test_unknown_kind_is_refused() -> None:
     with pytest.raises(ConfigurationError, match='kind'):
-        LinkEstimator().add(7, 1, 1.0, 0.0)
+        LinkEstimator().add(LinkEvidence(7, 1, 1.0), 0.0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -235,7 +243,7 @@ def test_always_within_physical_bounds(
 ) -> None:
     estimator = LinkEstimator()
     for kind, nbytes, ms, now_s, probe, limit in samples:
-        estimator.add(kind, nbytes, ms, now_s, probe, max_uplink_bps=limit)
+        estimator.add(LinkEvidence(kind, nbytes, ms, probe, limit), now_s)
         state = estimator.state(now_s)
         assert 0.0 <= state.uplink_alpha_ms <= MAX_ALPHA_MS
         assert 0.0 <= state.confidence <= 1.0

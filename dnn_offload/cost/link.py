@@ -100,37 +100,22 @@ class LinkEstimator:
         self._dead_until_s = -math.inf
         self._died_until_s = -math.inf  # as above, but kept when something got through
 
-    def add(
-        self,
-        kind: int,
-        nbytes: int,
-        duration_ms: float,
-        now_s: float,
-        probe: bool = False,
-        *,
-        max_uplink_bps: float = 0.0,
-    ) -> None:
-        """Take one ``LinkSample``.
-
-        Args:
-            kind: ``UPLINK``, ``DOWNLINK`` or ``LOST``.
-            nbytes: Payload carried; samples without payload are ignored.
-            duration_ms: Time taken; not finite: ignored.
-            now_s: Monotonic clock [s].
-            probe: Whether it was a probe.
-            max_uplink_bps: Our own limit at that time; 0 = none.
+    def add(self, evidence: LinkEvidence, now_s: float) -> None:
+        """Take one ``LinkSample``; a transfer without payload, or not finite, is ignored.
 
         Raises:
             ConfigurationError: Unknown kind.
         """
+        kind, nbytes, probe = evidence.kind, evidence.nbytes, evidence.probe
+        limit_bps = evidence.max_uplink_bps
         if kind == LOST:
             self.lost(now_s)
             return
         if kind not in (UPLINK, DOWNLINK):
             raise ConfigurationError('unknown kind of link sample', given=kind, allowed='0, 1, 2')
-        if nbytes <= 0 or not math.isfinite(duration_ms):
+        if nbytes <= 0 or not math.isfinite(evidence.duration_ms):
             return
-        duration_ms = max(duration_ms, MIN_DURATION_MS)
+        duration_ms = max(evidence.duration_ms, MIN_DURATION_MS)
         self._losses = 0
         if self.dead(now_s):
             self._died_until_s = now_s
@@ -138,11 +123,11 @@ class LinkEstimator:
         if kind == DOWNLINK:
             self._dead_times = 0  # a whole round trip
             self._downlink.add(nbytes, duration_ms, now_s, probe=probe)
-        elif max_uplink_bps <= 0.0:
+        elif limit_bps <= 0.0:
             self._uplink.add(nbytes, duration_ms, now_s, probe=probe)
         else:
-            self._under_limit(max_uplink_bps, now_s).add(nbytes, duration_ms, now_s, probe=probe)
-            explained_ms = self.defaults.uplink_alpha_ms + 8e3 * nbytes / max_uplink_bps
+            self._under_limit(limit_bps, now_s).add(nbytes, duration_ms, now_s, probe=probe)
+            explained_ms = self.defaults.uplink_alpha_ms + 8e3 * nbytes / limit_bps
             if duration_ms > BELOW_LIMIT * explained_ms:
                 self._uplink.add(nbytes, duration_ms, now_s, probe=probe)
 

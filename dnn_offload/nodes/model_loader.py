@@ -28,8 +28,11 @@ class ModelLoader:
         role: ``edge`` or ``server``.
         on_loaded: Called once, with the network.
         on_failed: Called with the reason of each failed attempt; ``PreparationWatch`` goes on
-            trying, unless what was prepared cannot be used: then ``broken`` is set.
+            trying, unless what was prepared cannot be used.
         on_progress: Called with what is going on, in words, while an attempt runs.
+
+    Attributes:
+        progress: What is going on, in words.
 
     Raises:
         ConfigurationError: The parameters make no sense together.
@@ -49,21 +52,16 @@ class ModelLoader:
         self._on_failed = on_failed
         self._on_progress = on_progress
         self._threads: int = node.setting('threads')  # the profile is of this many
-        self.broken = ''
-        self._progress = 'starting'
+        self.progress = 'starting'
+        self._broken = ''
         self._loading: Future[PreparedModel] | None = None
         self._watch = PreparationWatch(node.setting, role)
         self._timer = node.steady_timer(POLL_PERIOD_S, self._poll)
 
     @property
-    def progress(self) -> str:
-        """What is going on, in words."""
-        return self._progress
-
-    @property
     def failure(self) -> str:
         """Why there is no network yet, if an attempt has failed; else ''."""
-        return self.broken or self._watch.failure
+        return self._broken or self._watch.failure
 
     def stop(self) -> None:
         """End what runs; nothing is called back afterwards."""
@@ -80,7 +78,7 @@ class ModelLoader:
             return
         progress = self._watch.poll(time.monotonic())
         if progress.stage == 'failed':
-            self._progress = progress.message
+            self.progress = progress.message
             self._on_failed(progress.message)
         elif progress.stage == 'done':
             assert progress.folder is not None and progress.profile_path is not None
@@ -89,14 +87,14 @@ class ModelLoader:
                 load_prepared_model, progress.folder, progress.profile_path, self._threads
             )
         elif progress.stage == 'waiting':
-            self._progress = progress.message
+            self.progress = progress.message
         else:
             self._say(
                 f'{progress.stage} {100.0 * progress.fraction:.0f} %: {progress.message}'
             )
 
     def _say(self, text: str) -> None:
-        self._progress = text
+        self.progress = text
         self._on_progress(text)
 
     def _take(self, loading: Future[PreparedModel]) -> None:
@@ -105,9 +103,9 @@ class ModelLoader:
             model = loading.result()
         except Exception as error:  # whatever torch raises while loading
             kind = '' if isinstance(error, OffloadError) else f'{type(error).__name__}: '
-            self.broken = f'cannot use the prepared network: {kind}{error}'
+            self._broken = f'cannot use the prepared network: {kind}{error}'
             self._watch.stop()
-            self._on_failed(self.broken)
+            self._on_failed(self._broken)
             return
         program = model.model.program
         self._node.get_logger().info(

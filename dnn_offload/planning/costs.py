@@ -122,9 +122,6 @@ def remote_candidates(
         downlink_ms = server.link.downlink_ms(_output_bytes(conditions, server))
         queue_ms = max(server.queue_ms, 0.0)
         overhead_ms = server.overhead_ms if overheads else 0.0
-        alpha_ms = server.link.uplink_alpha_ms
-        ms_per_byte = 8e3 / server.link.uplink_bps
-        burst_bytes = server.link.uplink_burst_bytes
         for row in _rows(profile, server.profile):
             if row.depth < private:
                 continue
@@ -137,7 +134,7 @@ def remote_candidates(
             stages = (
                 row.head_ms * load,
                 row.encode_ms * load,
-                alpha_ms + ms_per_byte * max(row.nbytes - burst_bytes, 0.0),
+                server.link.uplink_ms(row.nbytes),
                 queue_ms,
                 row.decode_ms * tail_load,
                 row.tail_ms * tail_load,

@@ -100,10 +100,7 @@ class ServerBook:
         server = self._server(name)
         if server is None:
             return False
-        server.estimator.add(
-            evidence.kind, evidence.nbytes, evidence.duration_ms, now_s, evidence.probe,
-            max_uplink_bps=evidence.max_uplink_bps,
-        )
+        server.estimator.add(evidence, now_s)
         return evidence.kind == LOST and server.estimator.dead(now_s)
 
     def give_up(self, name: str, now_s: float) -> None:

@@ -294,8 +294,7 @@ class TensorServer:
         client.heard_s = now_s
         client.greeted = True
         client.refusal = refusal
-        client.accepted = client.accepted and not refusal
-        self._answer_greetings()
+        client.accepted = client.accepted and not refusal  # ``_between`` answers
 
     def _why_not(self, message: TensorChunk, client: _Client | None) -> str:
         if message.model_identity != self._model_identity:
