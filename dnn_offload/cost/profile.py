@@ -15,18 +15,63 @@ from typing import Any
 
 from dnn_offload.errors import ProfileError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_CUTS = 4096
-MAX_JSON_BYTES = 8 << 20
+MAX_LAYERS = 20_000
+MAX_VARIANTS = 64
+MAX_JSON_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
 class CodecCost:
-    """What one codec costs at one cut, for the whole frontier, on the profiled machine."""
+    """What one codec costs at one cut, for the whole frontier, on the profiled machine.
+
+    Attributes:
+        nbytes: Encoded size.
+        encode_ms, decode_ms: Times.
+        agreement: Share of frames on which the network answers as without the codec, lower
+            95 % bound, 0 .. 1; None = not measured, which passes no floor.
+    """
 
     nbytes: int
     encode_ms: float
     decode_ms: float
+    agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """One operator of the network, in order of computation: the graph that plans are made on.
+
+    Attributes:
+        name: Path of the layer in the model and its operator, for people.
+        kind: Operator, e.g. ``conv2d``.
+        time_ms: Wall time in place, within a run of the whole network.
+        spread_ms: Its interquartile range.
+        reads: Names of the values that it reads, each once; the picture is among the names.
+        makes: Names of the values that it makes, and their raw sizes in bytes.
+        weight_bytes: Size of the weights that it reads.
+        features: What predicts its time (``cost/layer_features.py``), by name.
+    """
+
+    name: str
+    kind: str
+    time_ms: float
+    spread_ms: float
+    reads: tuple[str, ...]
+    makes: tuple[tuple[str, int], ...]
+    weight_bytes: int = 0
+    features: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The same cuts under another backend or thread count; times as in ``CutProfile``."""
+
+    backend: str
+    threads: int
+    head_ms: tuple[float, ...]
+    tail_ms: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -44,6 +89,9 @@ class CutProfile:
         measured: True if head and tail were timed as units, False if interpolated from
             in-situ time stamps.
         codecs: Codec name to its cost.
+        head_bytes, tail_bytes: Memory of the unit: its weights and its activations at their
+            peak; 0 = not known.
+        frontier: Names of the values that cross, in order.
     """
 
     cut_id: str
@@ -57,6 +105,9 @@ class CutProfile:
     tail_spread_ms: float = 0.0
     measured: bool = True
     codecs: dict[str, CodecCost] = field(default_factory=dict)
+    head_bytes: int = 0
+    tail_bytes: int = 0
+    frontier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +125,11 @@ class Profile:
         output_bytes: Codec name to encoded size of the outputs.
         seconds_spent: Wall time that measuring took.
         cuts: All cuts, index 0 .. N.
+        layers: All operators in order; empty = the profile does not tell.
+        input_name, input_bytes: Name of the value that is the picture, and its raw size.
+        outputs: Names of the values that the network returns.
+        variants: The same under other backends and thread counts.
+        agreement_frames: Frames behind ``CodecCost.agreement``.
     """
 
     model: str
@@ -86,6 +142,12 @@ class Profile:
     output_bytes: dict[str, int]
     seconds_spent: float
     cuts: tuple[CutProfile, ...]
+    layers: tuple[LayerProfile, ...] = ()
+    input_name: str = ''
+    input_bytes: int = 0
+    outputs: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    agreement_frames: int = 0
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -129,6 +191,11 @@ class Profile:
                     allowed=f'2..{MAX_CUTS}',
                 )
             cuts = tuple(_read_cut(cut, i) for i, cut in enumerate(data['cuts']))
+            for what, most in (('layers', MAX_LAYERS), ('variants', MAX_VARIANTS)):
+                if len(data[what]) > most:
+                    raise ProfileError(
+                        f'profile has too many {what}', given=len(data[what]), allowed=f'0..{most}'
+                    )
             return cls(
                 model=str(data['model']),
                 model_identity=str(data['model_identity']),
@@ -145,6 +212,12 @@ class Profile:
                 },
                 seconds_spent=_number(data['seconds_spent'], 'seconds_spent'),
                 cuts=cuts,
+                layers=tuple(_read_layer(layer) for layer in data['layers']),
+                input_name=str(data['input_name']),
+                input_bytes=int(_number(data['input_bytes'], 'input_bytes')),
+                outputs=tuple(str(name) for name in data['outputs']),
+                variants=tuple(_read_variant(item, len(cuts)) for item in data['variants']),
+                agreement_frames=int(_number(data['agreement_frames'], 'agreement_frames')),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ProfileError('profile is damaged', given=repr(error)) from error
@@ -177,7 +250,50 @@ def _read_cut(data: dict[str, Any], position: int) -> CutProfile:
                 nbytes=int(_number(cost['nbytes'], 'nbytes')),
                 encode_ms=_number(cost['encode_ms'], 'encode_ms'),
                 decode_ms=_number(cost['decode_ms'], 'decode_ms'),
+                agreement=_share(cost['agreement']),
             )
             for name, cost in data['codecs'].items()
         },
+        head_bytes=int(_number(data['head_bytes'], 'head_bytes')),
+        tail_bytes=int(_number(data['tail_bytes'], 'tail_bytes')),
+        frontier=tuple(str(name) for name in data['frontier']),
     )
+
+
+def _share(value: Any) -> float | None:
+    """An agreement: None or 0 .. 1."""
+    if value is None:
+        return None
+    share = _number(value, 'agreement')
+    if share > 1.0:
+        raise ProfileError('agreement is out of range', given=value, allowed='0..1 or null')
+    return share
+
+
+def _read_layer(data: dict[str, Any]) -> LayerProfile:
+    return LayerProfile(
+        name=str(data['name']),
+        kind=str(data['kind']),
+        time_ms=_number(data['time_ms'], 'time_ms'),
+        spread_ms=_number(data['spread_ms'], 'spread_ms'),
+        reads=tuple(str(name) for name in data['reads']),
+        makes=tuple((str(name), int(_number(size, 'size'))) for name, size in data['makes']),
+        weight_bytes=int(_number(data['weight_bytes'], 'weight_bytes')),
+        features={
+            str(name): _number(value, 'feature') for name, value in data['features'].items()
+        },
+    )
+
+
+def _read_variant(data: dict[str, Any], cuts: int) -> Variant:
+    made = Variant(
+        backend=str(data['backend']),
+        threads=int(data['threads']),
+        head_ms=tuple(_number(value, 'head_ms') for value in data['head_ms']),
+        tail_ms=tuple(_number(value, 'tail_ms') for value in data['tail_ms']),
+    )
+    if len(made.head_ms) != cuts or len(made.tail_ms) != cuts:
+        raise ProfileError(
+            'variant does not fit the cuts', given=len(made.head_ms), allowed=str(cuts)
+        )
+    return made

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
+from typing import TypeAlias
 
 from dnn_offload.cost.link_state import LinkState as LinkState  # re-exported
 from dnn_offload.cost.profile import Profile
+
+Key: TypeAlias = tuple[str, str, str, str, str, int]
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,15 @@ class Candidate:
     ``cut_id == ''``, ``codec == ''`` and ``server == ''`` mean all on the robot. ``late_ms``
     is what answers that come too late are expected to cost on top, where there is a deadline;
     ``overhead_ms`` what frames take beside the stages (``overheads.py``).
+
+    With two cuts the server stops at a second one and the robot runs the rest: ``return_id``,
+    ``return_index`` and ``return_codec`` name that cut and the codec of what comes back,
+    ``tail_ms`` is then the piece on the server and ``rest_ms`` the one after it on the robot.
+    ``return_id == ''``: the server runs to the end.
+
+    ``frontier`` names the values that are sent where the cut is none of the profile's (a
+    placement over the graph); empty = the cut is one of the profile's. ``threads`` are the
+    compute threads on the robot, 0 = as they are set.
     """
 
     cut_index: int
@@ -84,6 +97,14 @@ class Candidate:
     finish_ms: float = 0.0
     late_ms: float = 0.0
     overhead_ms: float = 0.0
+    rest_ms: float = 0.0
+    return_index: int = -1
+    return_id: str = ''
+    return_codec: str = ''
+    downlink_bytes: int = 0
+    threads: int = 0
+    frontier: tuple[str, ...] = ()
+    energy_j: float = math.nan
 
     @property
     def is_local(self) -> bool:
@@ -91,9 +112,11 @@ class Candidate:
         return self.server == ''
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What makes two candidates the same plan: cut, codec, server."""
-        return (self.cut_id, self.codec, self.server)
+    def key(self) -> Key:
+        """What makes two candidates the same plan: cuts, codecs, server, threads."""
+        return (
+            self.cut_id, self.codec, self.server, self.return_id, self.return_codec, self.threads,
+        )
 
     @property
     def latency_ms(self) -> float:
@@ -101,14 +124,14 @@ class Candidate:
         return (
             self.head_ms + self.encode_ms + self.uplink_ms + self.queue_ms
             + self.decode_ms + self.tail_ms + self.downlink_ms + self.finish_ms
-            + self.late_ms + self.overhead_ms
+            + self.rest_ms + self.late_ms + self.overhead_ms
         )
 
     @property
     def period_ms(self) -> float:
         """Slowest resource, hence the period of a pipelined stream [ms]."""
         return max(
-            self.head_ms + self.encode_ms + self.finish_ms,
+            self.head_ms + self.encode_ms + self.rest_ms + self.finish_ms,
             self.uplink_ms,
             self.decode_ms + self.tail_ms,
             self.downlink_ms,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 import math
 
-Key = tuple[str, str, str]
+from dnn_offload.planning.plan import Key
 
 SETTLE_S = 2.0         # readings after a switch still contain what was before: not looked at
 OBSERVE_S = 2.0        # then looked at for so long

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 import math
 
 from dnn_offload.errors import ConfigurationError, PlanningError
-from dnn_offload.planning.plan import Candidate
-from dnn_offload.planning.promises import Key, Promises
+from dnn_offload.planning.plan import Candidate, Key
+from dnn_offload.planning.promises import Promises
 
 FORGET_RETURNS_S = 300.0   # half-life of the memory of returns
 QUICK_RETURN_S = 10.0      # a return after less than this counts in full

@@ -24,10 +24,10 @@ from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
     Constraints,
+    Key,
     LinkState,
     ServerState,
 )
-from dnn_offload.planning.promises import Key
 from dnn_offload.planning.server_book import READY, ServerReport
 from dnn_offload.planning.session import FrameEvidence, PlannerSession, PlannerSettings
 
@@ -35,7 +35,7 @@ TICK_S = 0.2
 SERVER = 'server'
 PROBE_BYTES = 61_440
 STATUS_EVERY_TICKS = 2
-_LOCAL: Key = ('', '', '')
+_LOCAL: Key = ('', '', '', '', '', 0)
 
 
 @dataclass(frozen=True)
