@@ -33,7 +33,7 @@ REASON_CHARS = 512
 # Stages of a frame that plans have a price for; the rest is overhead.
 PRICED_STAGES = (
     'head_ms', 'encode_ms', 'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms',
-    'finish_ms',
+    'rest_ms', 'finish_ms',
 )
 UNANSWERED = (FrameReport.DROP_NO_ANSWER, FrameReport.DROP_CANNOT_RESCUE)
 
