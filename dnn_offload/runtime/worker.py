@@ -13,7 +13,8 @@ import numpy as np
 
 from dnn_offload.codec import bundle
 from dnn_offload.codec.layout import Target
-from dnn_offload.errors import ImageError
+from dnn_offload.codec.registry import names_for_cut
+from dnn_offload.errors import ImageError, OffloadError
 from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime.backends.base import segment_of
 from dnn_offload.runtime.frames import Frame, FramePlan, Span
@@ -79,11 +80,12 @@ class Worker:
                 self._clock.close()
 
     def begin(self) -> None:
-        """Warm the whole network; on the worker's thread, before the first ``step``."""
+        """Warm the network and the codecs; on the worker's thread, before the first ``step``."""
         self._clock = ThreadClock()
         self._shared.compute_tid = threading.get_native_id()
         self._apply_threads()
         self._warm((0, self._shared.slot.last_cut))
+        self._warm_codecs()
 
     def step(self) -> None:
         """Decide once, and do it or wait; on the worker's thread."""
@@ -188,6 +190,17 @@ class Worker:
                 self._responder.post_plan_failed(plan.plan_id, error)
             else:  # the whole network at the start, or a plan that is not wanted any more
                 self._responder.post_error(error)
+
+    def _warm_codecs(self) -> None:
+        """Run each codec once on zeros: the first use of one reads 1.5 MB of code from disk."""
+        slot = self._shared.slot
+        for cut in (slot.cut(0), slot.cut(1)):
+            arrays = [np.zeros(spec.shape, spec.dtype) for spec in cut.frontier]
+            for name in names_for_cut(cut.index == 0):
+                try:
+                    bundle.encode(arrays, cut.frontier, name)
+                except OffloadError as error:  # then plans with it fail too, and say so
+                    self._responder.post_error(error)
 
     def _start(self, frame: Frame) -> None:
         """Preprocess, run the head (or everything), encode, hand over."""
