@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import nn
 
+from dnn_offload.codec.layout import flatten, Target
 from dnn_offload.graph.export import export
-from dnn_offload.graph.fingerprint import seeded_picture
+from dnn_offload.graph.fingerprint import seeded_inputs, seeded_picture
 from dnn_offload.graph.program import Program
 from dnn_offload.graph.segment import Segment
 from dnn_offload.graph.sources import LoadedModel
 from dnn_offload.graph.weights import Weights
+from dnn_offload.tensors import TensorSpec
 
 
 class Branches(nn.Module):
@@ -55,20 +56,25 @@ def picture_of(program: Program) -> torch.Tensor:
     return torch.from_numpy(seeded_picture(program.input.shape[1], program.input.shape[2]))
 
 
+def inputs_of(program: Program) -> list[torch.Tensor]:
+    return [torch.from_numpy(array) for array in seeded_inputs(program.inputs)]
+
+
 def sent(tensor: torch.Tensor) -> torch.Tensor:
-    """What arrives: the same bytes and strides, in other memory."""
-    flat = torch.as_strided(tensor, (tensor.numel(),), (1,), tensor.storage_offset())
-    memory = torch.from_numpy(np.frombuffer(bytearray(flat.numpy().tobytes()), np.uint8))
-    return torch.as_strided(memory.view(tensor.dtype), tensor.shape, tensor.stride())
+    """What arrives: the same numbers and strides, in other memory."""
+    array = tensor.numpy()
+    target = Target(TensorSpec('sent', array.dtype.name, tuple(tensor.shape), tensor.stride()))
+    target.flat[:] = flatten(array, TensorSpec.of_array('sent', array))
+    return torch.from_numpy(target.array())
 
 
 def check_every_cut(program: Program, weights: Weights) -> list[torch.Tensor]:
     """Head, transport and tail give the outputs of the whole, bit for bit, at every cut."""
-    picture = picture_of(program)
+    inputs = inputs_of(program)
     last = len(program.cuts) - 1
-    whole = Segment(program, weights, 0, last)([picture])
+    whole = Segment(program, weights, 0, last)(inputs)
     for cut in program.cuts[1:-1]:
-        crossing = Segment(program, weights, 0, cut.index)([picture])
+        crossing = Segment(program, weights, 0, cut.index)(inputs)
         for tensor, spec in zip(crossing, cut.frontier, strict=True):
             assert (tuple(tensor.shape), tensor.stride()) == (spec.shape, spec.strides), cut
             assert str(tensor.dtype) == f'torch.{spec.dtype}'

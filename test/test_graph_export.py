@@ -146,9 +146,9 @@ def test_stages_are_reported():
 @pytest.mark.parametrize(
     ('forward', 'text'),
     [
-        (lambda x: x if x.sum() > 0 else -x, 'cannot export'),
+        (lambda x: x if x.sum() > 0 else -x, 'control flow.*depends on the numbers'),
         (lambda x: torch.rand_like(x) + x, 'cannot express'),
-        (lambda x: torch.ones(3), 'does not depend on the picture'),
+        (lambda x: torch.ones(3), 'does not depend on its inputs'),
         (lambda x: torch.fft.rfft(x).abs(), 'cannot express'),
         (lambda x: nn.functional.dropout(x, 0.5, True), 'cannot express'),
         (lambda x: x.to(torch.bfloat16), 'cannot be sent'),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
 from dnn_offload.graph.cuts import Cut
+from dnn_offload.graph.placements import piece
 from dnn_offload.graph.program import Program
 from dnn_offload.graph.segment import Segment
 from dnn_offload.graph.weights import load_weights, Weights
 from dnn_offload.tensors import TensorSpec
+
+# Indices of two cuts, or the names of what goes in and comes out.
+Key: TypeAlias = tuple[int, int] | tuple[tuple[str, ...], tuple[str, ...]]
 
 MAX_SEGMENTS = 64  # a segment is small, its operators are Python objects all the same
 
@@ -31,7 +36,7 @@ class TorchModel:
     def __init__(self, program: Program, weights: Weights) -> None:
         self.program = program
         self._weights = weights
-        self._segments: dict[tuple[int, int], Segment] = {}
+        self._segments: dict[Key, Segment] = {}
 
     @property
     def identity(self) -> str:
@@ -50,10 +55,26 @@ class TorchModel:
 
     def segment(self, start: int, end: int) -> Segment:
         """The slice between two cuts; raises CutError if there is none."""
-        made = self._segments.pop((start, end), None)
-        if made is None:
-            made = Segment(self.program, self._weights, start, end)
-        self._segments[(start, end)] = made  # last used is last
+        return self._cached(
+            (start, end), lambda: Segment(self.program, self._weights, start, end)
+        )
+
+    def piece(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Segment:
+        """What computes some values from others, by their names (``graph/placements.py``).
+
+        Raises:
+            CutError: A name is unknown, is needed but not given, or is given but not needed.
+        """
+        return self._cached(
+            (inputs, outputs),
+            lambda: Segment.of(
+                self.program, self._weights, piece(self.program, inputs, outputs)
+            ),
+        )
+
+    def _cached(self, key: Key, make: Callable[[], Segment]) -> Segment:
+        made = self._segments.pop(key, None) or make()
+        self._segments[key] = made  # last used is last
         if len(self._segments) > MAX_SEGMENTS:
             del self._segments[next(iter(self._segments))]
         return made
