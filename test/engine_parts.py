@@ -17,7 +17,7 @@ from dnn_offload.codec import bundle
 from dnn_offload.errors import CutError
 from dnn_offload.exchange import Answer, UplinkEvents, UplinkRequest
 from dnn_offload.graph.cuts import Cut, signature
-from dnn_offload.graph.routes import Piece, Route
+from dnn_offload.graph.routes import Ends, Route
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.frames import FramePlan, FrameRecord
 from dnn_offload.runtime.outcomes import Outcome
@@ -66,15 +66,15 @@ class FakeModel:
         if first.index >= last.index:
             raise CutError('nothing is left for the server')
         names = [cut.frontier[0].name for cut in (self.cuts[0], first, last, self.cuts[-1])]
-        steps = [Piece((a,), (b,)) for a, b in zip(names, names[1:], strict=False)]
+        steps = [Ends((a,), (b,)) for a, b in zip(names, names[1:], strict=False)]
         return Route(
             steps[0], first.frontier, first.frontier, steps[1], last.frontier,
-            steps[2] if return_id else None, Piece((names[1],), (names[3],)), first.depth,
+            steps[2] if return_id else None, Ends((names[1],), (names[3],)), first.depth,
         )
 
-    def piece(self, piece: Piece) -> tuple[int, int]:
+    def piece(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> tuple[int, int]:
         at = {cut.frontier[0].name: cut.index for cut in self.cuts}
-        return (at[piece.inputs[0]], at[piece.outputs[0]])
+        return (at[inputs[0]], at[outputs[0]])
 
     def run(self, segment: tuple[int, int], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         self.fail(segment)
@@ -162,7 +162,7 @@ class FakeUplink:
         part = server_part(
             self.model, request.cut_id, request.return_id, [spec.name for spec in request.specs]
         )
-        start, end = part.span if isinstance(part.span[0], int) else self.model.piece(part.span)
+        start, end = part.span if isinstance(part.span[0], int) else self.model.piece(*part.span)
         arrays = bundle.decode(request.payload, part.inputs, max_bytes=1 << 20)
         outputs = [arrays[0].astype(np.float32) + (end - start)]
         payload = bundle.encode(outputs, part.outputs, request.result_codec)

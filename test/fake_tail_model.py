@@ -9,7 +9,7 @@ import numpy as np
 
 from dnn_offload.errors import CutError
 from dnn_offload.graph.cuts import Cut, signature
-from dnn_offload.graph.routes import Piece, Route
+from dnn_offload.graph.routes import Ends, Route
 from dnn_offload.tensors import contiguous_strides, TensorSpec
 
 
@@ -49,13 +49,13 @@ class FakeModel:
             raise CutError('no such way', given=f'{cut_id} {return_id} {frontier}')
         names = tuple(spec.name for spec in cuts[1].frontier)
         return Route(
-            Piece(('picture',), names), cuts[1].frontier, cuts[1].frontier[:1],
-            Piece(('inner',), ('large',)), cuts[2].frontier,
-            Piece(('skip', 'large'), ('outputs',)), Piece(names, ('outputs',)), 1,
+            Ends(('picture',), names), cuts[1].frontier, cuts[1].frontier[:1],
+            Ends(('inner',), ('large',)), cuts[2].frontier,
+            Ends(('skip', 'large'), ('outputs',)), Ends(names, ('outputs',)), 1,
         )
 
-    def piece(self, piece: Piece) -> Piece:
-        return piece
+    def piece(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Ends:
+        return Ends(inputs, outputs)
 
     def run(self, segment: tuple[int, int], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         self.runs.append(segment)
@@ -63,7 +63,7 @@ class FakeModel:
         total = sum(float(array.sum()) for array in arrays)
         if total == 666.0:
             raise RuntimeError('a kernel failed')
-        shape = (1, 40_000) if isinstance(segment, Piece) else (1, 2)
+        shape = (1, 40_000) if isinstance(segment, Ends) else (1, 2)
         return [np.full(shape, 2.0 * total, np.float32)]
 
     def to_half(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

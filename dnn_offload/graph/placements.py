@@ -94,7 +94,7 @@ def piece(program: Program, inputs: Sequence[str], outputs: Sequence[str]) -> Pi
     """
     _check_names(program, inputs)
     _check_names(program, outputs)
-    positions, used = _closure(program, inputs, outputs)
+    positions, used = closure(program, inputs, outputs)
     surplus = [name for name in inputs if name not in used]
     if surplus:
         raise CutError(
@@ -105,10 +105,40 @@ def piece(program: Program, inputs: Sequence[str], outputs: Sequence[str]) -> Pi
     return _piece(program, inputs, outputs, positions)
 
 
+def closure(
+    program: Program, inputs: Iterable[str], outputs: Iterable[str]
+) -> tuple[list[int], set[str]]:
+    """Instructions between two sets of values, ascending, and which of the first are read.
+
+    Raises:
+        CutError: The first do not lead to the second.
+    """
+    given = set(inputs)
+    used: set[str] = set()
+    found: set[int] = set()
+    open_names = list(outputs)
+    while open_names:
+        name = open_names.pop()
+        if name in given:
+            used.add(name)
+            continue
+        position = program.makers.get(name)
+        if position is None:
+            raise CutError(
+                f'the piece needs the input {name!r}, which it is not given',
+                given=', '.join(sorted(given)),
+                hint='every way from the inputs to the outputs must go through the frontier',
+            )
+        if position not in found:
+            found.add(position)
+            open_names.extend(program.instructions[position].values())
+    return sorted(found), used
+
+
 def head_of(program: Program, names: Sequence[str]) -> Piece:
     """What computes some values from the program's inputs: only from those that it needs."""
     _check_names(program, names)
-    positions, used = _closure(program, _names(program.inputs), names)
+    positions, used = closure(program, _names(program.inputs), names)
     needed = [spec.name for spec in program.inputs if spec.name in used]
     return _piece(program, needed, names, positions)
 
@@ -169,7 +199,7 @@ def round_trip(program: Program, first: Iterable[str], second: Iterable[str]) ->
     start, stop = list(first), list(second)
     _check_names(program, start)
     _check_names(program, stop)
-    here, _ = _closure(program, _names(program.inputs), start)
+    here, _ = closure(program, _names(program.inputs), start)
     at_hand = set(_names(program.inputs)).union(
         *(program.instructions[position].outputs for position in here), start
     )
@@ -181,7 +211,7 @@ def round_trip(program: Program, first: Iterable[str], second: Iterable[str]) ->
             given=', '.join(stop),
             hint='choose a second cut after the first one',
         )
-    _, used = _closure(program, start, down)
+    _, used = closure(program, start, down)
     up = sorted((name for name in start if name in used), key=order.__getitem__)
     surplus = sorted(set(start) - used - set(kept))
     if surplus:
@@ -240,32 +270,6 @@ def activation_bytes(program: Program, piece: Piece) -> int:
         peak = max(peak, live)
         live -= sum(size[name] for name in dying.get(position, ()))
     return peak
-
-
-def _closure(
-    program: Program, inputs: Iterable[str], outputs: Iterable[str]
-) -> tuple[list[int], set[str]]:
-    """Instructions between two sets of values, ascending, and which of the first are read."""
-    given = set(inputs)
-    used: set[str] = set()
-    found: set[int] = set()
-    open_names = list(outputs)
-    while open_names:
-        name = open_names.pop()
-        if name in given:
-            used.add(name)
-            continue
-        position = program.makers.get(name)
-        if position is None:
-            raise CutError(
-                f'the piece needs the input {name!r}, which it is not given',
-                given=', '.join(sorted(given)),
-                hint='every way from the inputs to the outputs must go through the frontier',
-            )
-        if position not in found:
-            found.add(position)
-            open_names.extend(program.instructions[position].values())
-    return sorted(found), used
 
 
 def _piece(

@@ -1,27 +1,26 @@
-"""What runs where when a plan is more than one cut of the list: pieces by the values they take.
+"""What runs where under a plan that is more than one cut of the list. No torch.
 
-A *piece* is the instructions that its outputs need, back to its inputs; the names alone say
-which. A plan with a second cut goes robot, server, robot; one that is placed over the graph
-cuts along values that cross no single position. Both are four pieces, and skip connections are
-handled by value: what the head has made and only the rest of the network reads stays on the
-robot. No torch.
+A plan with a second cut goes robot, server, robot; one that is placed over the graph cuts along
+values that cross no single position. Both are four pieces (``placements.py``), and skip
+connections are handled by value: what the head has made and only the rest of the network reads
+stays on the robot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, TYPE_CHECKING
+from typing import NamedTuple
 
 from dnn_offload.errors import CutError
+from dnn_offload.graph.cuts import depths
+from dnn_offload.graph.placements import closure, cut_by_frontier
+from dnn_offload.graph.program import Program
 from dnn_offload.tensors import TensorSpec
 
-if TYPE_CHECKING:
-    from dnn_offload.graph.program import Instruction, Program
 
-
-class Piece(NamedTuple):
-    """A part of a program, by the names of the values it takes and gives."""
+class Ends(NamedTuple):
+    """A piece of a program, by the names of the values that it takes and gives."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -43,112 +42,59 @@ class Route:
         depth: Fewest weighted layers between the picture and anything that is sent.
     """
 
-    head: Piece
+    head: Ends
     kept: tuple[TensorSpec, ...]
     sent: tuple[TensorSpec, ...]
-    middle: Piece
+    middle: Ends
     returned: tuple[TensorSpec, ...]
-    rest: Piece | None
-    tail: Piece
+    rest: Ends | None
+    tail: Ends
     depth: int
 
 
-def needed(
-    instructions: Sequence[Instruction], available: Collection[str], outputs: Collection[str]
-) -> tuple[list[int], tuple[str, ...]]:
-    """What must run, and what must be there, to get values from others.
-
-    Args:
-        instructions: The whole program.
-        available: Values that are there.
-        outputs: Values that are wanted; those that are available cost nothing.
-
-    Returns:
-        Positions of the instructions in order, and the available values that are read.
-
-    Raises:
-        CutError: A value cannot be had from what is available.
-    """
-    wanted = set(outputs)
-    at_hand = set(available)
-    read = wanted & at_hand
-    wanted -= at_hand
-    positions = []
-    for position in range(len(instructions) - 1, -1, -1):
-        instruction = instructions[position]
-        made = wanted.intersection(instruction.outputs)
-        if not made:
-            continue
-        positions.append(position)
-        wanted -= made
-        for name in instruction.values():
-            if name in at_hand:
-                read.add(name)
-            else:
-                wanted.add(name)
-    if wanted:
-        raise CutError(
-            'the values that are there do not lead to the ones that are wanted',
-            given=f'{len(at_hand)} values; missing: {", ".join(sorted(wanted)[:3])}',
-            hint='every path from the picture to the outputs must pass the cut',
-        )
-    positions.reverse()
-    return positions, tuple(name for name in _in_order(instructions, available) if name in read)
-
-
-def _in_order(instructions: Sequence[Instruction], names: Collection[str]) -> list[str]:
-    """Names in order of computation, those that no instruction makes (inputs) first."""
-    made_at = {
-        name: position
-        for position, instruction in enumerate(instructions)
-        for name in instruction.outputs
-    }
-    return sorted(dict.fromkeys(names), key=lambda name: made_at.get(name, -1))
-
-
-def plan_route(
-    program: Program,
-    frontier: Sequence[TensorSpec],
-    returned: Sequence[TensorSpec] = (),
-    *,
-    depths: Mapping[str, int],
-) -> Route:
+def find_route(program: Program, frontier: Iterable[str], second: Iterable[str] = ()) -> Route:
     """Find the pieces of a plan.
 
     Args:
         program: The whole program.
-        frontier: What the robot has made when it sends.
-        returned: Frontier of the second cut; empty = the server runs to the end.
-        depths: Weighted layers before each value (``cuts.depths``).
+        frontier: Names of what the robot has made when it sends.
+        second: Names of what crosses the second cut; empty = the server runs to the end.
 
     Raises:
-        CutError: The values are no cut: something needs what is on neither side.
+        CutError: The frontier is none (``placements.cut_by_frontier``), or nothing is left for
+            the server between the two.
     """
-    instructions = program.instructions
-    outputs = tuple(spec.name for spec in program.outputs)
-    specs = {spec.name: spec for spec in (*frontier, *returned, *program.outputs)}
-    kept = tuple(spec.name for spec in frontier)
-    if returned:
-        _, read = needed(instructions, [spec.name for spec in returned], outputs)
-        back = tuple(name for name in read if name not in kept)
-    else:
-        back = outputs
-    _, sent = needed(instructions, kept, back)
-    if not back or not sent:
+    kept = cut_by_frontier(program, frontier).frontier
+    kept_names = _names(kept)
+    outputs = _names(program.outputs)
+    back, rest = outputs, None
+    stop = tuple(second)
+    if stop:
+        _, read = closure(program, stop, outputs)
+        back = tuple(name for name in stop if name in read and name not in kept_names)
+        _, read = closure(program, (*kept_names, *back), outputs)
+        rest = Ends(tuple(n for n in (*kept_names, *back) if n in read), outputs)
+    _, read = closure(program, kept_names, back)
+    sent = tuple(name for name in kept_names if name in read)
+    if not back or not sent or sent == back:
         raise CutError(
-            'nothing is left for the server between these cuts', given=', '.join(kept[:3])
+            'nothing is left for the server between these cuts',
+            given=f'{", ".join(kept_names[:3])} and {", ".join(stop[:3]) or "the outputs"}',
+            hint='the second cut must come after the first one',
         )
-    rest = None
-    if returned:
-        _, read = needed(instructions, (*kept, *back), outputs)
-        rest = Piece(read, outputs)
+    inputs = _names(program.inputs)
+    depth = depths(program.instructions, inputs)
     return Route(
-        head=Piece((program.input.name,), kept),
-        kept=tuple(frontier),
-        sent=tuple(specs[name] for name in sent),
-        middle=Piece(sent, back),
-        returned=tuple(specs[name] for name in back),
+        head=Ends(inputs, kept_names),
+        kept=kept,
+        sent=tuple(program.specs[name] for name in sent),
+        middle=Ends(sent, back),
+        returned=tuple(program.specs[name] for name in back),
         rest=rest,
-        tail=Piece(kept, outputs),
-        depth=min(depths[name] for name in sent),
+        tail=Ends(kept_names, outputs),
+        depth=min(depth[name] for name in sent),
     )
+
+
+def _names(specs: Iterable[TensorSpec]) -> tuple[str, ...]:
+    return tuple(spec.name for spec in specs)

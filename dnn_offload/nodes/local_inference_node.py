@@ -220,6 +220,7 @@ class LocalInferenceNode(OffloadNode):
         wanted = PlanRequest(
             message.plan_id, message.cut, message.codec, message.server, message.private_layers,
             message.return_cut, message.return_codec, tuple(message.frontier), message.threads,
+            message.cut_index, message.label,
         )
         if wanted == self._wanted:
             return  # the planner says it every second

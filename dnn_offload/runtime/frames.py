@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from dnn_offload.graph.routes import Piece, Route
+from dnn_offload.graph.routes import Ends, Route
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 
 # A piece of the network: between two cuts of the list by their indices, or by values.
-Span = tuple[int, int] | Piece
+Span = tuple[int, int] | Ends
 
 # What the node gives with a frame: called on the worker thread, returns the network's input
 # (uint8, (1, H, W, 3), RGB) and whatever is needed to map results back to the image.
@@ -88,7 +88,7 @@ class FramePlan:
         return self.server == ''
 
     @property
-    def rest(self) -> Piece | None:
+    def rest(self) -> Ends | None:
         """What runs on the robot after the answer; None = the answer is the network's."""
         return self.route.rest if self.route is not None else None
 

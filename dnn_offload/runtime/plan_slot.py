@@ -33,6 +33,7 @@ class PlanRequest:
         return_id, return_codec: Second cut, from which on all runs here again, and the codec of
             what comes back; empty = the server runs to the end.
         frontier: Names of the values that cross, where the cut is none of the list.
+        cut_index, label: Where about such a cut is, for people.
         threads: Compute threads of the worker; 0 = as set.
     """
 
@@ -45,6 +46,8 @@ class PlanRequest:
     return_codec: str = ''
     frontier: tuple[str, ...] = ()
     threads: int = 0
+    cut_index: int = 0
+    label: str = ''
 
 
 @dataclass
@@ -146,9 +149,9 @@ class PlanSlot:
         route = self._model.route(wanted.cut_id, wanted.return_id, wanted.frontier)
         return FramePlan(
             wanted.plan_id, 0,
-            cut.index if cut is not None else self.last_cut,
+            cut.index if cut is not None else wanted.cut_index,
             wanted.cut_id,
-            cut.label if cut is not None else ', '.join(wanted.frontier),
+            cut.label if cut is not None else wanted.label,
             wanted.codec, wanted.server,
             (0, cut.index) if cut is not None else route.head,
             (cut.index, self.last_cut) if cut is not None else route.tail,

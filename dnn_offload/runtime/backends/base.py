@@ -15,7 +15,7 @@ from dnn_offload.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from dnn_offload.graph.cuts import Cut
-    from dnn_offload.graph.routes import Piece, Route
+    from dnn_offload.graph.routes import Route
     from dnn_offload.runtime.frames import Span
 
 
@@ -37,8 +37,8 @@ class LoadedModel(Protocol):
     def segment(self, start: int, end: int) -> Any:
         """The slice between two cuts; cheap, cached, sharing the weights."""
 
-    def piece(self, piece: Piece) -> Any:
-        """A part by the values that it takes and gives; cached like ``segment``."""
+    def piece(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Any:
+        """A part by the names of the values that it takes and gives; cached like ``segment``."""
 
     def route(self, cut_id: str, return_id: str, frontier: Sequence[str]) -> Route:
         """What runs where under a plan with a second cut, or with a cut that is not listed.
@@ -61,4 +61,4 @@ def segment_of(model: LoadedModel, span: Span) -> Any:
     """The part of a model between two cuts of the list, or by values."""
     if isinstance(span[0], int):
         return model.segment(*span)
-    return model.piece(span)
+    return model.piece(*span)

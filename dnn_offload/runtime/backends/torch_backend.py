@@ -12,6 +12,7 @@ import torch
 from dnn_offload.graph.cuts import Cut
 from dnn_offload.graph.placements import piece
 from dnn_offload.graph.program import Program
+from dnn_offload.graph.routes import find_route, Route
 from dnn_offload.graph.segment import Segment
 from dnn_offload.graph.weights import load_weights, Weights
 from dnn_offload.tensors import TensorSpec
@@ -19,6 +20,7 @@ from dnn_offload.tensors import TensorSpec
 # Indices of two cuts, or the names of what goes in and comes out.
 Key: TypeAlias = tuple[int, int] | tuple[tuple[str, ...], tuple[str, ...]]
 
+MAX_ROUTES = 256
 MAX_SEGMENTS = 64  # a segment is small, its operators are Python objects all the same
 
 
@@ -37,6 +39,7 @@ class TorchModel:
         self.program = program
         self._weights = weights
         self._segments: dict[Key, Segment] = {}
+        self._routes: dict[tuple[str, str, tuple[str, ...]], Route] = {}
 
     @property
     def identity(self) -> str:
@@ -71,6 +74,28 @@ class TorchModel:
                 self.program, self._weights, piece(self.program, inputs, outputs)
             ),
         )
+
+    def route(self, cut_id: str, return_id: str, frontier: Sequence[str]) -> Route:
+        """What runs where under a plan with a second cut, or with one that is not listed.
+
+        Args:
+            cut_id: Identity of the first cut; counts where ``frontier`` is empty.
+            return_id: Identity of the second one; empty = the server runs to the end.
+            frontier: Names of the values that cross a first cut that is not listed.
+
+        Raises:
+            CutError: There is no such cut, or nothing is left for the server.
+        """
+        key = (cut_id, return_id, tuple(frontier))
+        made = self._routes.get(key)
+        if made is None:
+            first = frontier or [spec.name for spec in self.program.cut(cut_id).frontier]
+            back = self.program.cut(return_id).frontier if return_id else ()
+            made = find_route(self.program, first, [spec.name for spec in back])
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            self._routes[key] = made
+        return made
 
     def _cached(self, key: Key, make: Callable[[], Segment]) -> Segment:
         made = self._segments.pop(key, None) or make()
