@@ -28,11 +28,11 @@ class LinkState:
         """Whether anything gets through."""
         return self.uplink_bps > 0.0 and self.downlink_bps > 0.0
 
-    def uplink_ms(self, nbytes: int) -> float:
+    def uplink_ms(self, nbytes: float) -> float:
         """Time to send ``nbytes`` up [ms]."""
         held_bytes = max(nbytes - self.uplink_burst_bytes, 0.0)
         return self.uplink_alpha_ms + 8e3 * held_bytes / self.uplink_bps
 
-    def downlink_ms(self, nbytes: int) -> float:
+    def downlink_ms(self, nbytes: float) -> float:
         """Time to send ``nbytes`` down [ms]."""
         return self.downlink_alpha_ms + 8e3 * nbytes / self.downlink_bps

@@ -55,12 +55,14 @@ class Constraints:
         codecs: Codecs that may be used; empty = all that were profiled.
         servers: Servers that may be used; empty = all.
         deadline_ms: A frame is finished on the robot in time for it; 0 = none.
+        shapes: Plans that are considered beside single cuts: ``two_cuts``, ``dag``.
     """
 
     private_layers: int = 0
     codecs: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
     deadline_ms: float = 0.0
+    shapes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
