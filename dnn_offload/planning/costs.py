@@ -202,6 +202,12 @@ def reprice(candidate: Candidate, conditions: Conditions) -> Candidate:
     """
     if candidate.is_local:
         return local_candidate(conditions)
+    if candidate.return_id or candidate.frontier:
+        # These modules price through this one.
+        from dnn_offload.planning import placement, two_cuts
+
+        shape = two_cuts if candidate.return_id else placement
+        return shape.price(candidate, conditions)
     only = Constraints(servers=(candidate.server,))
     for other in remote_candidates(
         conditions, only, codecs=(candidate.codec,), cuts=(candidate.cut_index,)

@@ -111,6 +111,14 @@ def profile_of_layers(
     frontiers = crossing(layers, PICTURE, outputs)
     nbytes = {PICTURE: input_bytes} | {n: size for layer in layers for n, size in layer.makes}
     depth = _depths(layers)
+    one_by_one = {
+        codec: {
+            # Codecs of activations leave the picture as it is.
+            n: _codec_cost(rates['raw' if n == PICTURE else codec], size, speed)
+            for n, size in nbytes.items()
+        }
+        for codec in rates
+    }
     cuts: list[CutProfile] = []
     wanted = range(end + 1) if positions is None else sorted({0, end, *positions})
     for position in wanted:
@@ -119,12 +127,8 @@ def profile_of_layers(
         head_ms = sum(layer.time_ms for layer in layers[:position]) / speed
         tail_ms = sum(layer.time_ms for layer in layers[position:]) / speed
         codecs = {
-            codec: CodecCost(
-                sum(round(share * nbytes[n]) for n in frontier),
-                encode * raw / 1e6 / speed,
-                decode * raw / 1e6 / speed,
-            )
-            for codec, (share, encode, decode) in rates.items()
+            codec: _together([one_by_one[codec][n] for n in frontier])
+            for codec in rates
             if position or codec == 'raw'
         }
         if position == 0:
@@ -182,6 +186,20 @@ def made_up_squeezenet(speed: float = 1.0) -> Profile:
         stem=2, blocks=16, branches=FIRE_BRANCHES, whole_ms=20.0, largest_bytes=800_000
     )
     return profile_of_layers(layers, outputs=('join15',), speed=speed, name='squeezenet')
+
+
+def _codec_cost(rate: tuple[float, float, float], nbytes: int, speed: float) -> CodecCost:
+    share, encode, decode = rate
+    scale = nbytes / 1e6 / speed
+    return CodecCost(round(share * nbytes), encode * scale, decode * scale)
+
+
+def _together(costs: Sequence[CodecCost]) -> CodecCost:
+    return CodecCost(
+        sum(cost.nbytes for cost in costs),
+        sum(cost.encode_ms for cost in costs),
+        sum(cost.decode_ms for cost in costs),
+    )
 
 
 def _open_ends(layers: Sequence[LayerProfile]) -> list[str]:
