@@ -113,14 +113,26 @@ class PairSearch:
         if len(self.pairs.here) < 2 or not self._codecs.any():
             return []
         totals = self.totals().reshape(-1)
+        if totals.min() >= _TOO_MUCH:
+            return []
         if deadline_ms > 0.0:
             return self._best_in_time(totals, keep, deadline_ms)
         places = _lowest(totals, keep)
-        places = places[totals[places] < _TOO_MUCH]
-        up, down = self._choices(places)
-        costs = self._combinations(up, down, places)
-        choice = costs.reshape(-1, len(places)).argmin(axis=0)
-        return self._made(places, choice, deadline_ms)
+        return self._made_cheapest(places[totals[places] < _TOO_MUCH])
+
+    def pareto(self, other: StageWeights) -> list[Candidate]:
+        """Plans that no other pair of cuts beats in both weightings, by the first.
+
+        Codecs are the best by the first weighting, so this is exact with one codec.
+        """
+        if len(self.pairs.here) < 2 or not self._codecs.any():
+            return []
+        one, two = self.totals().reshape(-1), self.totals(other).reshape(-1)
+        order = np.lexsort((two, one))
+        order = order[one[order] < _TOO_MUCH]
+        lowest = np.minimum.accumulate(two[order])
+        best = np.concatenate(([True], lowest[1:] < lowest[:-1]))[: len(order)]
+        return self._made_cheapest(order[best])
 
     def possible(self, i: int, j: int, up: int, down: int) -> bool:
         """Whether both codecs can carry what crosses these cuts."""
@@ -273,6 +285,15 @@ class PairSearch:
         choice = priced.argmin(axis=0)
         some = np.arange(len(places))
         return priced[choice, some], choice * len(pairs.codecs) + back[choice, some]
+
+    def _made_cheapest(self, places: Ints) -> list[Candidate]:
+        """Plans with the cheapest two codecs each."""
+        if not len(places):
+            return []
+        up, down = self._choices(places)
+        costs = self._combinations(up, down, places)
+        choice = costs.reshape(-1, len(places)).argmin(axis=0)
+        return self._made(places, choice, 0.0)
 
     def _made(self, places: Ints, choices: Ints, deadline_ms: float) -> list[Candidate]:
         made = []

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dnn_offload.errors import ConfigurationError, PlanningError
+from dnn_offload.planning import placement, two_cuts
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
-from dnn_offload.planning.strategies import auto, dey2019, local, neurosurgeon, remote
+from dnn_offload.planning.strategies import (
+    auto,
+    dey2019,
+    local,
+    neurosurgeon,
+    remote,
+    roadrunner,
+)
 
 Strategy = Callable[[Conditions, Constraints], list[Candidate]]
 
@@ -16,8 +24,10 @@ STRATEGIES: dict[str, Strategy] = {
     'remote': remote.candidates,
     'neurosurgeon': neurosurgeon.candidates,
     'dey2019': dey2019.candidates,
+    'roadrunner': roadrunner.candidates,
 }
 DEFAULT_STRATEGY = 'auto'
+ALL_SHAPES = (two_cuts.SHAPE, placement.SHAPE)  # plans beside single cuts
 NO_CONSTRAINTS = Constraints()
 
 

@@ -43,6 +43,7 @@ def candidates(
     deadline_ms: float = 0.0,
     overheads: bool = True,
     keep: int = KEPT,
+    other: StageWeights | None = None,
 ) -> list[Candidate]:
     """The best plans with two cuts, at most ``keep`` per server, in no particular order.
 
@@ -57,6 +58,7 @@ def candidates(
         deadline_ms: Deadline that the strategy reckons with; 0 = none.
         overheads: Whether the strategy knows learnt overheads.
         keep: Plans per server; pairs of cuts, each with its best codecs.
+        other: A second thing to minimise: what is Pareto optimal in both is added.
     """
     found = []
     for server in _usable_servers(conditions, constraints):
@@ -65,6 +67,9 @@ def candidates(
         )
         search.restrict(constraints, codecs, cuts)
         found += search.best(keep, deadline_ms)
+        if other is not None:
+            known = {candidate.key for candidate in found}
+            found += [c for c in search.pareto(other) if c.key not in known]
     return found
 
 
