@@ -5,6 +5,8 @@ What is here no condition changes, so it is prepared once per pair of profiles.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +19,27 @@ ENCODE, DECODE, BYTES = 0, 1, 2
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+class Way(NamedTuple):
+    """One way over the link, weighted; ``codec`` and ``nbytes`` of whole frontiers, (K, M).
+
+    Share u of a frontier costs ``u * codec + per_byte * max(u * nbytes - burst, 0)``.
+    """
+
+    codec: Floats
+    nbytes: Floats
+    per_byte: float
+    burst: float
+
+    def cost(self, cuts: Ints, share: Floats) -> Floats:
+        """Of parts of frontiers; (K, len(cuts))."""
+        sent = np.maximum(self.nbytes[:, cuts] * share - self.burst, 0.0)
+        return self.codec[:, cuts] * share + sent * self.per_byte
+
+    def whole(self) -> Floats:
+        """Of whole frontiers; (K, M)."""
+        return self.codec + np.maximum(self.nbytes - self.burst, 0.0) * self.per_byte
 
 
 class CutPairs:

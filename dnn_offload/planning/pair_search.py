@@ -6,13 +6,12 @@ The equations are in ``two_cuts.py``.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dnn_offload.planning.costs import sane_load
-from dnn_offload.planning.cut_pairs import BYTES, CutPairs, DECODE, ENCODE, IMPOSSIBLE
+from dnn_offload.planning.cut_pairs import BYTES, CutPairs, DECODE, ENCODE, IMPOSSIBLE, Way
 from dnn_offload.planning.lateness import late_costs_ms, with_late_cost
 from dnn_offload.planning.pair_cache import PairCache
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
@@ -26,27 +25,6 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 _PAIRS = PairCache(CutPairs, size=4)
-
-
-class _Way(NamedTuple):
-    """One way over the link, weighted; ``codec`` and ``nbytes`` of whole frontiers, (K, M).
-
-    Share u of a frontier costs ``u * codec + per_byte * max(u * nbytes - burst, 0)``.
-    """
-
-    codec: Floats
-    nbytes: Floats
-    per_byte: float
-    burst: float
-
-    def cost(self, cuts: Ints, share: Floats) -> Floats:
-        """Of parts of frontiers; (K, len(cuts))."""
-        sent = np.maximum(self.nbytes[:, cuts] * share - self.burst, 0.0)
-        return self.codec[:, cuts] * share + sent * self.per_byte
-
-    def whole(self) -> Floats:
-        """Of whole frontiers; (K, M)."""
-        return self.codec + np.maximum(self.nbytes - self.burst, 0.0) * self.per_byte
 
 
 class PairSearch:
@@ -171,7 +149,7 @@ class PairSearch:
 
     # ---- inside ----------------------------------------------------------------------------
 
-    def _ways(self, weights: StageWeights) -> tuple[_Way, _Way]:
+    def _ways(self, weights: StageWeights) -> tuple[Way, Way]:
         pairs, link = self.pairs, self._server.link
         robot, server = weights.robot * self._load, weights.server * self._tail_load
         up_codec = pairs.up[ENCODE] * robot + pairs.up[DECODE] * server
@@ -180,9 +158,9 @@ class PairSearch:
             cost[~self._codecs] = IMPOSSIBLE
             cost[:, ~allowed] = IMPOSSIBLE
         per_byte = weights.uplink * 8e3 / link.uplink_bps
-        up = _Way(up_codec, pairs.up[BYTES], per_byte, link.uplink_burst_bytes)
+        up = Way(up_codec, pairs.up[BYTES], per_byte, link.uplink_burst_bytes)
         per_byte = weights.downlink * 8e3 / link.downlink_bps
-        return up, _Way(down_codec, pairs.down[BYTES], per_byte, 0.0)
+        return up, Way(down_codec, pairs.down[BYTES], per_byte, 0.0)
 
     def _base(self, weights: StageWeights) -> Floats:
         """What no codec changes; (M, M)."""
@@ -199,7 +177,7 @@ class PairSearch:
         base += (pairs.edge_tail_ms * robot)[None, :]
         return base
 
-    def _agreeing(self, up: _Way, down: _Way) -> Floats:
+    def _agreeing(self, up: Way, down: Way) -> Floats:
         """Cheapest two codecs that together agree with the network as demanded; (M, M)."""
         pairs, count = self.pairs, len(self.pairs.here)
         i, j = np.divmod(np.arange(count * count), count)

@@ -37,10 +37,10 @@ from dnn_offload.planning.placement_graph import (
     PlacementGraph,
     ROBOT,
     SERVER,
-    ValueCosts,
 )
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
 from dnn_offload.planning.stage_weights import LATENCY, StageWeights
+from dnn_offload.planning.value_costs import ValueCosts
 
 SHAPE = 'dag'
 ID_PREFIX = 'dag:'

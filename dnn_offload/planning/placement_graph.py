@@ -15,24 +15,16 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from dnn_offload.cost.profile import CodecCost, CutProfile, LayerProfile, Profile
-from dnn_offload.planning.costs import _codecs, PICTURE_CUT, RAW
+from dnn_offload.cost.profile import CutProfile, LayerProfile, Profile
+from dnn_offload.planning.costs import PICTURE_CUT
 from dnn_offload.planning.layer_graph import layer_graph, LayerGraph
+from dnn_offload.planning.value_costs import value_costs
 
 ROBOT, SERVER = 0, 1       # nodes
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class ValueCosts:
-    """What one codec costs for each value alone; (V,) each."""
-
-    encode_ms: Floats
-    decode_ms: Floats
-    nbytes: Floats
 
 
 @dataclass(frozen=True)
@@ -91,7 +83,7 @@ class PlacementGraph:
             frozenset(np.flatnonzero(row).tolist()): place
             for place, row in enumerate(self.crosses)
         }
-        self.codecs = self._value_costs()
+        self.codecs = value_costs(graph, self.cuts, self._there, self.crosses)
         self._placed: dict[tuple[int, ...], Placed] = {}
         read = [
             (value, layer) for layer, values in enumerate(graph.reads) for value in values
@@ -104,54 +96,6 @@ class PlacementGraph:
     def branches(self) -> bool:
         """Whether there is anything that the cuts in linear order do not offer."""
         return bool((self.crosses.sum(axis=1) > 1).any())
-
-    # ---- costs -----------------------------------------------------------------------------
-
-    def _value_costs(self) -> dict[str, ValueCosts]:
-        """Costs per value: of the cut where it has the largest share, its share of the bytes.
-
-        The picture, and what crosses no cut at which the codec was profiled, is sent raw:
-        codecs of activations leave the picture as it is, and its own are for it alone, which
-        is a cut. Where it crosses beside other values its part is taken out first.
-        """
-        graph, count = self.graph, len(self.graph.names)
-        picture = CodecCost(round(float(graph.nbytes[0])), 0.0, 0.0), 0.0
-        for cut, there in zip(self.cuts, self._there, strict=True):
-            if cut.index == PICTURE_CUT:
-                raw = _codecs(cut)[RAW]
-                picture = raw, there.codecs.get(RAW, raw).decode_ms
-        size = np.where(self.crosses, graph.nbytes, 0.0)
-        size[:, 0] = 0.0
-        share = size / np.maximum(size.sum(axis=1, keepdims=True), 1e-9)
-        inner = [cut for cut in self.cuts if cut.index != PICTURE_CUT]
-        names = dict.fromkeys([RAW, *(name for cut in inner for name in _codecs(cut))])
-        made = {}
-        for name in names:
-            encode, decode, nbytes = np.zeros(count), np.zeros(count), graph.nbytes.copy()
-            encode[0], decode[0], nbytes[0] = picture[0].encode_ms, picture[1], picture[0].nbytes
-            for value in np.flatnonzero(self.sendable[1:]) + 1:
-                order = np.argsort(-share[:, value], kind='stable')
-                place, codec = self._profiled(order, int(value), name)
-                if place < 0:
-                    continue
-                cost = _codecs(self.cuts[place])[codec]
-                other = self._there[place].codecs.get(codec, cost)
-                beside = float(self.crosses[place, 0])
-                part = share[place, value]
-                encode[value] = part * max(cost.encode_ms - beside * encode[0], 0.0)
-                decode[value] = part * max(other.decode_ms - beside * decode[0], 0.0)
-                nbytes[value] = round(part * max(cost.nbytes - beside * nbytes[0], 0.0))
-            made[name] = ValueCosts(encode, decode, nbytes)
-        return made
-
-    def _profiled(self, order: Iterable[int], value: int, name: str) -> tuple[int, str]:
-        """The first cut of an order that the value crosses with this codec, else with raw."""
-        places = [int(place) for place in order if self.crosses[place, value]]
-        for codec in (name, RAW):
-            for place in places:
-                if codec in _codecs(self.cuts[place]):
-                    return place, codec
-        return -1, RAW
 
     # ---- the network of flow ---------------------------------------------------------------
 
