@@ -173,7 +173,7 @@ def profile_of_layers(
 
 def made_up_inception(speed: float = 1.0) -> Profile:
     """As many layers and cuts as Inception v3 has operators: 220, a cut behind each."""
-    layers = branching_layers(stem=9, blocks=11, branches=(2, 4, 5, 7), whole_ms=120.0)[:-1]
+    layers = branching_layers(stem=11, blocks=11, branches=(2, 4, 5, 7), whole_ms=120.0)[:-1]
     last = layers[-1].makes[0][0]
     open_ends = _open_ends(layers)
     tail = LayerProfile('head', 'linear', 0.5, 0.0, tuple(open_ends or (last,)), (('out', 4000),))
@@ -183,9 +183,9 @@ def made_up_inception(speed: float = 1.0) -> Profile:
 def made_up_squeezenet(speed: float = 1.0) -> Profile:
     """As many layers as SqueezeNet has operators, in fire modules: 66."""
     layers = branching_layers(
-        stem=2, blocks=16, branches=FIRE_BRANCHES, whole_ms=20.0, largest_bytes=800_000
+        stem=3, blocks=21, branches=FIRE_BRANCHES, whole_ms=20.0, largest_bytes=800_000
     )
-    return profile_of_layers(layers, outputs=('join15',), speed=speed, name='squeezenet')
+    return profile_of_layers(layers, outputs=('join20',), speed=speed, name='squeezenet')
 
 
 def _codec_cost(rate: tuple[float, float, float], nbytes: int, speed: float) -> CodecCost:
