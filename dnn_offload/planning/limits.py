@@ -13,6 +13,7 @@ from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 
 LOSSLESS = ('raw', 'zstd')
 MB = 1e6
+MAX_FRONTIER = 64  # values that one message names and one transfer carries
 
 
 def why_not(candidate: Candidate, conditions: Conditions, constraints: Constraints) -> str:

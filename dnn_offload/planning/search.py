@@ -14,7 +14,7 @@ from dnn_offload.planning.costs import (
     with_energy,
     with_value,
 )
-from dnn_offload.planning.limits import forbidden_ends, why_not
+from dnn_offload.planning.limits import forbidden_ends, MAX_FRONTIER, why_not
 from dnn_offload.planning.objective import LATENCY
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 from dnn_offload.planning.strategies import auto, dey2019, local, neurosurgeon, remote
@@ -81,6 +81,11 @@ def plan(
     return found
 
 
+def fallback(conditions: Conditions, constraints: Constraints = NO_CONSTRAINTS) -> Candidate:
+    """All on the robot as it is set, judged like the others; for when no plan is possible."""
+    return _judged([local_candidate(conditions)], conditions, constraints)[0]
+
+
 def check_objective(conditions: Conditions, constraints: Constraints) -> None:
     """Refuse an objective that cannot be reckoned.
 
@@ -110,6 +115,7 @@ def _within_limits(
     found: list[Candidate], conditions: Conditions, constraints: Constraints
 ) -> list[Candidate]:
     """What breaks no limit on agreement or memory; plans of one cut were looked at before."""
+    found = [candidate for candidate in found if len(candidate.frontier) <= MAX_FRONTIER]
     if not (
         constraints.min_agreement
         or constraints.max_edge_memory_mb
