@@ -78,6 +78,7 @@ class PowerModel:
         """The same less ``idle_w``: what a frame costs on a board that is on anyway."""
         return replace(
             self,
+            name=f'{self.name}, above idle',
             compute_w=max(self.compute_w - self.idle_w, 0.0),
             radio_tx_w=max(self.radio_tx_w - self.idle_w, 0.0),
             radio_rx_w=max(self.radio_rx_w - self.idle_w, 0.0),
