@@ -151,8 +151,9 @@ def load_board(name: str) -> PowerModel:
     Raises:
         ConfigurationError: No such board, or the file is damaged.
     """
-    path = Path(name).expanduser() if name.endswith('.json') else BOARDS / f'{name}.json'
-    if path.parent == BOARDS and name not in board_names():
+    is_file = name.endswith('.json')
+    path = Path(name).expanduser() if is_file else BOARDS / f'{name}.json'
+    if not is_file and name not in board_names():
         raise ConfigurationError(
             'unknown board', given=name, allowed=', '.join(board_names()) + ', or FILE.json'
         )

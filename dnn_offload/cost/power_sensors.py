@@ -27,7 +27,7 @@ from dnn_offload.errors import ConfigurationError
 SAMPLE_PERIOD_S = 0.1     # each PMIC sample starts a process; faster would show in the reading
 RADIO_TX_EXTRA_W = 0.7    # over idle; where it comes from: data/boards/raspberry_pi_4b.json
 RADIO_RX_EXTRA_W = 0.28
-# Sum of the Pi 5's rails to the power at its supply: others' fit (pitop.hongjunwu.com/guide/power).
+# Others' fit of the power at a Pi 5's supply to its rails (pitop.hongjunwu.com/guide/power).
 PMIC_SCALE, PMIC_OFFSET_W = 1.1451, 0.5879
 SUPPLY_LABELS = ('POM_5V_IN', 'VDD_IN')  # of the three rails of a Jetson, the one that has all
 

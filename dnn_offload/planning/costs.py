@@ -206,13 +206,11 @@ class _Prices:
             + self._tail_ms + self._downlink_ms + self._finish_ms
         )
         self._late_ms: Floats = np.zeros(rows.size)
-        self._late_share: Floats = np.zeros(rows.size)
         if deadline_ms > 0.0:
             rescue_ms = edge_tail_ms[rows] * slower + self._finish_ms
             self._late_ms = late_cost_ms(
                 stages_ms + overhead_ms, self._head_ms + self._encode_ms, rescue_ms, deadline_ms
             )
-            self._late_share = self._late_ms / deadline_ms
         self._latency_ms = stages_ms + self._late_ms + overhead_ms
         self._has_energy = conditions.power is not None
         self._energy_j: Floats = np.full(rows.size, math.nan)
@@ -240,7 +238,7 @@ class _Prices:
             self._latency_ms,
             period_ms,
             self._energy_j,
-            self._late_share,
+            late_share(self._latency_ms, constraints.deadline_ms),
             (local.latency_ms, local.energy_j),
         )
         chosen = self._chosen(values, constraints)
@@ -319,16 +317,11 @@ def with_value(candidate: Candidate, constraints: Constraints, local: Candidate)
         constraints: Objective and deadline.
         local: The all-local plan, the unit of ``weighted``.
     """
-    objective, deadline_ms = constraints.objective, constraints.deadline_ms
-    if candidate.is_local:
-        late = float(late_share(candidate.latency_ms, deadline_ms))
-    else:
-        late = candidate.late_ms / deadline_ms if deadline_ms > 0.0 else 0.0
-    value = objective.value(
+    value = constraints.objective.value(
         candidate.latency_ms,
         candidate.period_ms,
         candidate.energy_j,
-        late,
+        late_share(candidate.latency_ms, constraints.deadline_ms),
         (local.latency_ms, local.energy_j),
     )
     return replace(candidate, value=float(value))

@@ -9,7 +9,8 @@
   running all on the robot, so that 1 means "as all-local" whatever the board.
 
 A result that comes after the deadline is worth nothing, so for all but ``latency`` (which has
-``late_ms`` in it) the value is taken per frame in time: divided by the share of frames that are.
+``late_ms`` in it) the value is taken per frame in time: divided by the share of frames that are,
+of which a plan whose frames end at the very deadline has half.
 """
 
 from __future__ import annotations
