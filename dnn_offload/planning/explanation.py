@@ -94,7 +94,8 @@ def explain(
         ahead = outright or borders(_before(runner_up.key, winner.key))
         rivals.append(Rival('the runner-up', runner_up, ahead, bool(outright)))
     elsewhere = next((c for c in ranked if c.is_local != winner.is_local), None)
-    if elsewhere is not None and elsewhere is not ranked[1]:
+    told = bool(rivals) and rivals[0].outright and rivals[0].candidate is elsewhere
+    if elsewhere is not None and not told:
         name = 'the best with a server' if winner.is_local else 'the best without a server'
         found = borders(lambda plans: plans[0].is_local != winner.is_local)
         rivals.append(Rival(name, elsewhere, found))
