@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 import math
 
@@ -9,10 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
-from dnn_offload.cost.profile import LayerProfile, Profile
+from dnn_offload.cost.energy import PowerModel
+from dnn_offload.cost.profile import LayerProfile, Profile, Variant
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning import placement
-from dnn_offload.planning.costs import remote_candidates, reprice
+from dnn_offload.planning.costs import (
+    local_candidate,
+    remote_candidates,
+    reprice,
+    with_energy,
+    with_value,
+)
+from dnn_offload.planning.objective import Objective
 from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
@@ -20,13 +29,15 @@ from dnn_offload.planning.plan import (
     LinkState,
     ServerState,
 )
-from dnn_offload.planning.stage_weights import StageWeights
 from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
 from graph_profiles import branching_conditions, RATES
 
 
-def _cheapest_ms(
-    at: Conditions, codecs: tuple[str, ...], private_layers: int = 0
+def _cheapest(
+    at: Conditions,
+    codecs: tuple[str, ...],
+    private_layers: int = 0,
+    value: Callable[[Candidate], float] = lambda plan: plan.latency_ms,
 ) -> float:
     """The equation of ``planning/placement.py`` over all sets of layers on the robot."""
     edge = at.edge_profile
@@ -63,15 +74,18 @@ def _cheapest_ms(
                 sizes[n] if _raw_only(edge, n, codec) else round(share * sizes[n]) for n in sent
             )
             raw_mb = sum(sizes[n] for n in sent if not _raw_only(edge, n, codec)) / 1e6
-            best = min(
-                best,
-                (robot + encode * raw_mb) * at.edge_load
-                + link.uplink_ms(nbytes)
-                + server.queue_ms
-                + (decode * raw_mb + tail) * server.load_factor
-                + link.downlink_ms(edge.output_bytes['raw'])
-                + server.overhead_ms,
-            )
+            plan = Candidate(
+                0, 'x', '', codec, 's',
+                head_ms=robot * at.edge_load,
+                encode_ms=encode * raw_mb * at.edge_load,
+                uplink_ms=link.uplink_ms(float(nbytes)),
+                queue_ms=server.queue_ms,
+                decode_ms=decode * raw_mb * server.load_factor,
+                tail_ms=tail * server.load_factor,
+                downlink_ms=link.downlink_ms(float(edge.output_bytes['raw'])),
+                overhead_ms=server.overhead_ms,
+            )  # fmt: skip
+            best = min(best, value(with_energy(plan, at)))
     return best
 
 
@@ -86,7 +100,7 @@ def _check(at: Conditions, constraints: Constraints) -> None:
     cuts = remote_candidates(at, constraints, codecs=codecs)
     linear = min((c.latency_ms for c in cuts), default=math.inf)
     placed = min((c.latency_ms for c in placement.candidates(at, constraints)), default=math.inf)
-    expected = min(linear, _cheapest_ms(at, codecs, constraints.private_layers))
+    expected = min(linear, _cheapest(at, codecs, constraints.private_layers))
     assert min(linear, placed) == pytest.approx(expected, rel=1e-5)
 
 
@@ -217,19 +231,62 @@ def test_a_deadline_prices_late_answers() -> None:
 def test_a_floor_on_agreement_leaves_raw_tensors() -> None:
     _, at = _dag_plan()
 
-    class Floor(Constraints):
-        min_agreement = 0.9
-
-    (found,) = placement.candidates(at, Floor())
+    (found,) = placement.candidates(at, Constraints(min_agreement=0.9))
     assert found.codec == 'raw'
 
 
-def test_weights_change_the_placement() -> None:
+def test_energy_changes_the_placement() -> None:
     _, at = _dag_plan()
-    # Where sending is dear, less is sent; where it is free, the robot computes nothing.
-    (dear,) = placement.candidates(at, Constraints(), weights=StageWeights(0.1, 50.0, 0.1, 1.0))
-    assert dear.uplink_bytes <= 3_000
-    assert placement.candidates(at, Constraints(), weights=StageWeights(1.0, 0.0, 0.0, 0.0)) == []
+    # A radio that costs more than all computing: then as little as possible is sent.
+    power = PowerModel('p', 1.0, 50.0, 0.1, 0.1, 'made up')
+    demand = Constraints(objective=Objective('energy'))
+    found = placement.candidates(replace(at, power=power), demand)
+    assert {c.frontier for c in found} == {('pool', 'b')}  # the fastest is among them
+    (only,) = found
+    joules = 1.0 * (4.0 + 0.3) + 50.0 * 5.0 + 0.1 * 2.5 + 0.1 * 4.1
+    assert only.energy_j == pytest.approx(1e-3 * joules)
+
+
+@settings(max_examples=60, deadline=None)
+@given(branching_conditions(), st.sampled_from([0.0, 0.5]))
+def test_no_set_of_layers_needs_less_energy(at: Conditions, latency_weight: float) -> None:
+    at = replace(at, power=PowerModel('p', 4.0, 2.0, 1.0, 0.5, 'made up'))
+    name = 'weighted' if latency_weight else 'energy'
+    demand = Constraints(objective=Objective(name, latency_weight))
+    local = local_candidate(at)
+
+    def value(plan: Candidate) -> float:
+        return with_value(plan, demand, local).value
+
+    cuts = remote_candidates(at, demand, codecs=tuple(RATES))
+    linear = min((value(c) for c in cuts), default=math.inf)
+    placed = min((value(c) for c in placement.candidates(at, demand)), default=math.inf)
+    expected = min(linear, _cheapest(at, tuple(RATES), value=value))
+    assert min(linear, placed) == pytest.approx(expected, rel=1e-5)
+
+
+def test_thread_counts_have_their_own_placements() -> None:
+    _, at = _dag_plan()
+    edge = at.edge_profile
+    half = Variant(
+        edge.backend, 2,
+        tuple(0.5 * cut.head_ms for cut in edge.cuts), tuple(0.5 * c.tail_ms for c in edge.cuts),
+    )  # fmt: skip
+    at = replace(at, edge_profile=replace(edge, variants=(half,)))
+    found = placement.candidates(at, Constraints(threads=(1, 2)))
+    assert [c.threads for c in found] == [1, 2]
+    assert found[1].head_ms == pytest.approx(0.5 * found[0].head_ms)
+    assert [reprice(c, at) for c in found] == found
+
+
+def test_a_plan_that_runs_is_kept() -> None:
+    found, at = _dag_plan()
+    slow = replace(at, servers=(replace(at.servers[0], load_factor=50.0),))
+    keep = frozenset([found.key])
+    (kept,) = placement.candidates(slow, Constraints(keep=keep))
+    assert kept == reprice(found, slow)
+    assert placement.candidates(slow, Constraints()) == []
+    assert placement.candidates(slow, Constraints(private_layers=9, keep=keep)) == []
 
 
 @pytest.mark.parametrize('change', [

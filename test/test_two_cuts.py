@@ -9,16 +9,27 @@ import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-import numpy as np
 import pytest
 
-from dnn_offload.cost.profile import CodecCost, LayerProfile, Profile
+from dnn_offload.cost.energy import PowerModel
+from dnn_offload.cost.profile import CodecCost, LayerProfile, Profile, Variant
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning import two_cuts
-from dnn_offload.planning.costs import late_cost_ms, reprice
-from dnn_offload.planning.lateness import late_costs_ms
-from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
-from dnn_offload.planning.stage_weights import StageWeights
+from dnn_offload.planning.costs import (
+    late_cost_ms,
+    local_candidate,
+    reprice,
+    with_energy,
+    with_value,
+)
+from dnn_offload.planning.objective import Objective
+from dnn_offload.planning.plan import (
+    Candidate,
+    Conditions,
+    Constraints,
+    LinkState,
+    ServerState,
+)
 from dnn_offload.simulate.made_up import made_up_profile
 from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
 from graph_profiles import branching_conditions
@@ -40,118 +51,141 @@ def _parts(profile: Profile, i: int, j: int) -> tuple[float, float]:
 
 
 def _all_plans(
-    at: Conditions, private_layers: int, deadline_ms: float, weights: StageWeights
-) -> Iterator[tuple[float, float, CodecCost, CodecCost]]:
-    """(weighted cost, latency, codecs) of every plan, by the equation of ``two_cuts``."""
+    at: Conditions, constraints: Constraints
+) -> Iterator[tuple[float, CodecCost, CodecCost]]:
+    """(value, codecs) of every plan, by the equation of ``two_cuts``."""
     edge, server = at.edge_profile, at.servers[0]
     link, there = server.link, server.profile
     load, tail_load = at.edge_load, server.load_factor
+    local = local_candidate(at)
     for i, j in itertools.combinations(range(len(edge.cuts) - 1), 2):
         u, d = _parts(edge, i, j)
-        if edge.cuts[i].depth < private_layers or u == 0.0 or d == 0.0:
+        if edge.cuts[i].depth < constraints.private_layers or u == 0.0 or d == 0.0:
             continue
         for k, m in itertools.product(edge.cuts[i].codecs, edge.cuts[j].codecs):
             sent, got = edge.cuts[i].codecs[k], there.cuts[i].codecs[k]
             packed, back = there.cuts[j].codecs[m], edge.cuts[j].codecs[m]
-            head = (edge.cuts[i].head_ms + u * sent.encode_ms) * load
-            rest = (edge.cuts[j].tail_ms + d * back.decode_ms + edge.finish_ms) * load
-            up = link.uplink_alpha_ms + 8e3 / link.uplink_bps * max(
-                u * sent.nbytes - link.uplink_burst_bytes, 0.0
-            )
-            down = link.downlink_alpha_ms + 8e3 / link.downlink_bps * d * back.nbytes
-            tail = there.cuts[i].tail_ms - there.cuts[j].tail_ms
-            away = (u * got.decode_ms + max(tail, 0.0) + d * packed.encode_ms) * tail_load
-            away += server.queue_ms + server.overhead_ms
-            latency = head + rest + up + down + away
-            late = 0.0
-            if deadline_ms > 0.0:
-                rescue = (edge.cuts[i].tail_ms + edge.finish_ms) * load
-                late = late_cost_ms(latency, head, rescue, deadline_ms)
-            value = (
-                weights.robot * (head + rest) + weights.uplink * up + weights.downlink * down
-                + weights.server * (away + late)
+            held = max(u * sent.nbytes - link.uplink_burst_bytes, 0.0)
+            middle = max(there.cuts[i].tail_ms - there.cuts[j].tail_ms, 0.0)
+            plan = Candidate(
+                i, 'x', '', k, 's',
+                head_ms=edge.cuts[i].head_ms * load,
+                encode_ms=u * sent.encode_ms * load,
+                uplink_ms=link.uplink_alpha_ms + 8e3 / link.uplink_bps * held,
+                queue_ms=server.queue_ms,
+                decode_ms=u * got.decode_ms * tail_load,
+                tail_ms=(middle + d * packed.encode_ms) * tail_load,
+                downlink_ms=link.downlink_alpha_ms + 8e3 / link.downlink_bps * d * back.nbytes,
+                finish_ms=edge.finish_ms * load,
+                overhead_ms=server.overhead_ms,
+                rest_ms=(edge.cuts[j].tail_ms + d * back.decode_ms) * load,
             )  # fmt: skip
-            yield value, latency + late, sent, back
+            if constraints.deadline_ms > 0.0:
+                rescue_ms = (edge.cuts[i].tail_ms + edge.finish_ms) * load
+                late_ms = late_cost_ms(
+                    plan.latency_ms, plan.head_ms + plan.encode_ms, rescue_ms,
+                    constraints.deadline_ms,
+                )  # fmt: skip
+                plan = replace(plan, late_ms=float(late_ms))
+            plan = with_energy(plan, at)
+            yield with_value(plan, constraints, local).value, sent, back
 
 
-@settings(max_examples=120, deadline=None)
+POWER = PowerModel('p', 4.0, 2.0, 1.0, 0.5, 'made up')
+
+
+@settings(max_examples=200, deadline=None)
 @given(
     branching_conditions(bursts=True),
     st.integers(0, 2),
     st.sampled_from([0.0, 0.0, 30.0, 100.0, 400.0]),
+    st.sampled_from(['latency', 'latency', 'energy', 'weighted', 'throughput']),
+    st.booleans(),
 )
 def test_no_pair_of_cuts_and_codecs_is_better(
-    at: Conditions, private_layers: int, deadline_ms: float
+    at: Conditions, private_layers: int, deadline_ms: float, objective: str, powered: bool
 ) -> None:
-    found = two_cuts.candidates(at, Constraints(private_layers), deadline_ms=deadline_ms)
-    plans = _all_plans(at, private_layers, deadline_ms, StageWeights())
-    expected = min((latency for _, latency, _, _ in plans), default=math.inf)
-    best = min((c.latency_ms for c in found), default=math.inf)
-    assert best == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    if powered or objective in ('energy', 'weighted'):
+        at = replace(at, power=POWER)
+    constraints = Constraints(
+        private_layers, deadline_ms=deadline_ms, objective=Objective(objective, 0.3)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('dnn_offload.planning.pair_search._FIRST_LOOKS', 2)
+        found = two_cuts.candidates(at, constraints, deadline_ms=deadline_ms, keep=2)
+    expected = min((value for value, _, _ in _all_plans(at, constraints)), default=math.inf)
+    local = local_candidate(at)
+    values = [with_value(c, constraints, local).value for c in found]
+    assert min(values, default=math.inf) == pytest.approx(expected, rel=1e-9, abs=1e-9)
     for candidate in found:
-        assert replace(candidate, late_ms=0.0) == reprice(candidate, at)
-
-
-@settings(max_examples=40, deadline=None)
-@given(branching_conditions(), st.sampled_from([1.0, 8.0]), st.sampled_from([0.0, 3.0]))
-def test_any_sum_over_stages_is_minimised(at: Conditions, robot: float, uplink: float) -> None:
-    weights = StageWeights(robot, uplink, 0.5, 0.25)
-    found = two_cuts.candidates(at, Constraints(), weights=weights)
-    expected = min((value for value, _, _, _ in _all_plans(at, 0, 0.0, weights)), default=0.0)
-    values = [
-        weights.robot * (c.head_ms + c.encode_ms + c.rest_ms + c.finish_ms)
-        + weights.uplink * c.uplink_ms
-        + weights.server * (c.queue_ms + c.decode_ms + c.tail_ms + c.overhead_ms)
-        + weights.downlink * c.downlink_ms
-        for c in found
-    ]
-    assert min(values, default=0.0) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        again = reprice(candidate, at)
+        assert again.key == candidate.key
+        assert again.latency_ms == pytest.approx(candidate.latency_ms - candidate.late_ms)
 
 
 @settings(max_examples=40, deadline=None)
 @given(branching_conditions(most=5), st.sampled_from([0.5, 0.9, 1.0]))
 def test_both_codecs_together_pass_the_floor(at: Conditions, floor: float) -> None:
-    def with_agreement(profile: Profile) -> Profile:
-        cuts = tuple(
-            replace(cut, codecs={
-                name: replace(cost, agreement={'half': 0.95, 'tiny': 0.6}.get(name))
-                for name, cost in cut.codecs.items()
-            })
-            for cut in profile.cuts
-        )  # fmt: skip
-        return replace(profile, cuts=cuts)
-
-    class Floor(Constraints):
-        min_agreement = floor
-
-    at = replace(at, edge_profile=with_agreement(at.edge_profile))
-
+    agreements = {'half': 0.95, 'tiny': 0.6}
+    cuts = tuple(
+        replace(cut, codecs={
+            name: replace(cost, agreement=agreements.get(name))
+            for name, cost in cut.codecs.items()
+        })
+        for cut in at.edge_profile.cuts
+    )  # fmt: skip
+    at = replace(at, edge_profile=replace(at.edge_profile, cuts=cuts))
+    known = {
+        id(cost): 1.0 if name == 'raw' else agreements.get(name, -1.0)
+        for cut in cuts for name, cost in cut.codecs.items()
+    }  # fmt: skip
     allowed = [
-        latency
-        for _, latency, sent, back in _all_plans(at, 0, 0.0, StageWeights())
-        for a in [_agreement(sent, at)] for b in [_agreement(back, at)]
-        if min(a, b) >= 0.0 and a + b - 1.0 >= floor - 1e-9
+        value
+        for value, sent, back in _all_plans(at, Constraints())
+        if min(known[id(sent)], known[id(back)]) >= 0.0
+        and known[id(sent)] + known[id(back)] - 1.0 >= floor - 1e-9
     ]
-    found = two_cuts.candidates(at, Floor())
+    found = two_cuts.candidates(at, Constraints(min_agreement=floor))
     best = min((c.latency_ms for c in found), default=math.inf)
     assert best == pytest.approx(min(allowed, default=math.inf))
 
 
-def _agreement(cost: CodecCost, at: Conditions) -> float:
-    """1 for raw, what was measured for others, -1 where nothing was."""
-    for cut in at.edge_profile.cuts:
-        for name, other in cut.codecs.items():
-            if other is cost:
-                return 1.0 if name == 'raw' else -1.0 if cost.agreement is None else cost.agreement
-    raise AssertionError('a codec of no cut')
+def test_thread_counts_have_their_own_plans() -> None:
+    edge, server = _skipping()
+    half = Variant(
+        edge.backend, 2,
+        tuple(0.5 * cut.head_ms for cut in edge.cuts), tuple(0.5 * c.tail_ms for c in edge.cuts),
+    )  # fmt: skip
+    link = LinkState(2.0, 8e6, 2.0, 8e6, 1.0)
+    at = Conditions(
+        replace(edge, variants=(half,)), 2.0, servers=(ServerState('s', server, link),)
+    )
+    found = two_cuts.candidates(at, Constraints(threads=(1, 2)))
+    one, two = (
+        next(c for c in found if (c.cut_index, c.return_index, c.threads) == (1, 3, threads))
+        for threads in (1, 2)
+    )
+    assert one.head_ms == pytest.approx(2.0 * 2.0)
+    # Half as long, and 1.1 times the load's slow-down, since two threads wait for one another.
+    assert two.head_ms == pytest.approx(2.0 * 2.0 * 0.5 * 1.1)
+    assert two.rest_ms == pytest.approx(2.0 * 1.0 * 0.5 * 1.1)
+    assert reprice(two, at) == two
 
 
-@pytest.mark.parametrize('deadline_ms', [5.0, 40.0, 300.0])
-def test_lateness_over_arrays_is_that_of_one(deadline_ms: float) -> None:
-    random = np.random.default_rng(3)
-    some = random.uniform(0.0, 200.0, (200, 3))
-    expected = [late_cost_ms(*row, deadline_ms) for row in some]
-    assert late_costs_ms(*some.T, deadline_ms) == pytest.approx(expected)
+def test_a_plan_that_runs_is_kept_while_it_is_legal() -> None:
+    edge, server = made_up_profile(cuts=6), made_up_profile(cuts=6, speed=5.0)
+    at = Conditions(edge, servers=(ServerState('s', server, LinkState(1.0, 1e7, 1.0, 1e7)),))
+    worst = max(two_cuts.candidates(at, Constraints(), keep=99), key=lambda c: c.latency_ms)
+    keep = frozenset([worst.key])
+    found = two_cuts.candidates(at, Constraints(keep=keep), keep=2)
+    assert len(found) == 3 and worst in found
+    for illegal in (
+        Constraints(private_layers=6, keep=keep),
+        Constraints(codecs=('none', 'jpeg'), keep=keep),
+        Constraints(servers=('t',), keep=keep),
+        Constraints(min_agreement=0.9, keep=frozenset([(*worst.key[:4], 'int8', 0)])),
+    ):
+        assert worst.key not in {c.key for c in two_cuts.candidates(at, illegal, keep=2)}
 
 
 # ---------------------------------------------------------------- by hand

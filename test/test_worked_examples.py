@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
+from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.profile import CodecCost, CutProfile, LayerProfile, Profile
 from dnn_offload.planning import two_cuts
 from dnn_offload.planning.plan import (
@@ -180,17 +181,7 @@ def test_roadrunner_glues_skip_connections() -> None:
     }
 
 
-@dataclass(frozen=True)
-class _Power:
-    compute_w: float = 4.0
-    radio_tx_w: float = 1.0
-    radio_rx_w: float = 1.0
-    idle_w: float = 0.5
-
-
-@dataclass(frozen=True)
-class _PoweredConditions(Conditions):
-    power: _Power | None = None
+POWER = PowerModel('p', 4.0, 1.0, 1.0, 0.5, 'made up')
 
 
 def test_roadrunner_keeps_the_pareto_set_of_latency_and_energy() -> None:
@@ -198,7 +189,7 @@ def test_roadrunner_keeps_the_pareto_set_of_latency_and_energy() -> None:
     layers = [(f'l{n}', 4.0 + n % 3, 30_000 - 1_000 * n) for n in range(12)]
     edge = _profile(layers, 20_000)
     server = _profile([(n, t * 1.2, b) for n, t, b in layers], 20_000)  # slow, but saves power
-    at = _PoweredConditions(edge, servers=(ServerState('s', server, LINK),), power=_Power())
+    at = Conditions(edge, servers=(ServerState('s', server, LINK),), power=POWER)
 
     def joules(c: Candidate) -> float:
         return (

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dnn_offload.cost.profile import CutProfile, Profile
-from dnn_offload.planning.costs import _codecs, PICTURE_CUT, RAW
 from dnn_offload.planning.layer_graph import layer_graph
+from dnn_offload.planning.limits import LOSSLESS
+from dnn_offload.planning.price_table import _codecs, PICTURE_CUT, thread_variants
 
 IMPOSSIBLE = 1e30          # finite, so that a weight of 0 makes no NaN of it
 ENCODE, DECODE, BYTES = 0, 1, 2
@@ -48,7 +49,7 @@ class CutPairs:
     Attributes:
         here, there: The cuts as the robot's and as the server's profile have them.
         codecs: Names of the codecs.
-        head_ms, edge_tail_ms, depth: Of each cut on the robot; (M,).
+        depth: Of each cut; (M,).
         middle_ms: What the server computes; ``IMPOSSIBLE`` where there is no such pair.
         up, down: Encoding [ms], decoding [ms], bytes of whole frontiers; (3, K, M).
         up_share, down_share: Shares of the bytes of the frontiers that travel; (M, M).
@@ -62,10 +63,17 @@ class CutPairs:
         self.here = tuple(cut for cut, _ in matched)
         self.there = tuple(cut for _, cut in matched)
         # Nothing runs before the picture, whatever the profile's noise says.
-        self.head_ms = np.array(
-            [0.0 if cut.index == PICTURE_CUT else cut.head_ms for cut in self.here]
-        )
-        self.edge_tail_ms = np.array([cut.tail_ms for cut in self.here])
+        on_robot = np.array([float(cut.index != PICTURE_CUT) for cut in self.here])
+        rows = [cut.index for cut in self.here]
+        self._robot_times = {
+            0: (
+                np.array([cut.head_ms for cut in self.here]) * on_robot,
+                np.array([cut.tail_ms for cut in self.here]),
+            )
+        }
+        for threads, variant in thread_variants(edge).items():
+            head_ms, rest_ms = np.array(variant.head_ms), np.array(variant.tail_ms)
+            self._robot_times[threads] = head_ms[rows] * on_robot, rest_ms[rows]
         self.depth = np.array([cut.depth for cut in self.here], dtype=np.int64)
         tail_ms = np.array([cut.tail_ms for cut in self.there])
 
@@ -88,11 +96,15 @@ class CutPairs:
                 codec, other = self.codecs.index(name), known.get(name, cost)
                 self.up[:, codec, place] = cost.encode_ms, other.decode_ms, cost.nbytes
                 self.down[:, codec, place] = other.encode_ms, cost.decode_ms, cost.nbytes
-                if name == RAW:
+                if name in LOSSLESS:
                     self.agreement[codec, place] = 1.0
                 elif cost.agreement is not None:
                     self.agreement[codec, place] = cost.agreement
         self._places = {cut.cut_id: place for place, cut in enumerate(self.here)}
+
+    def robot_times(self, threads: int) -> tuple[Floats, Floats]:
+        """Heads and tails on the robot with so many threads, (M,) each; 0 = as they are set."""
+        return self._robot_times.get(threads, self._robot_times[0])
 
     def find(self, cut_id: str, return_id: str) -> tuple[int, int] | None:
         """Places of two cuts, None where there is no such pair."""

@@ -1,6 +1,8 @@
 """The search over all pairs of cuts on one server: arrays in, the best plans out. Pure.
 
-The equations are in ``two_cuts.py``.
+The equations are in ``two_cuts.py``. A sum over stages bounds the value of every pair from
+below (``stage_weights.py``); pairs are then valued exactly in the order of their bounds, until no
+bound is below the last plan that is wanted.
 """
 
 from __future__ import annotations
@@ -10,15 +12,28 @@ from collections.abc import Collection
 import numpy as np
 import numpy.typing as npt
 
-from dnn_offload.planning.costs import sane_load
+from dnn_offload.cost.energy import frame_energy_j
+from dnn_offload.planning.costs import (
+    late_cost_ms,
+    local_candidate,
+    sane_load,
+    slow_down,
+    with_energy,
+)
 from dnn_offload.planning.cut_pairs import BYTES, CutPairs, DECODE, ENCODE, IMPOSSIBLE, Way
-from dnn_offload.planning.lateness import late_costs_ms, with_late_cost
+from dnn_offload.planning.objective import late_share, LATENCY
 from dnn_offload.planning.pair_cache import PairCache
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
-from dnn_offload.planning.stage_weights import LATENCY, StageWeights
+from dnn_offload.planning.pareto import pareto_indices
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key, ServerState
+from dnn_offload.planning.stage_weights import (
+    ALL_EQUAL,
+    energy_weights,
+    stage_weights,
+    StageWeights,
+)
 
 _TOO_MUCH = 1e15           # beyond any real plan, below anything with an impossible part
-_FIRST_LOOKS = 128         # pairs whose lateness is reckoned before a bound is known
+_FIRST_LOOKS = 64          # pairs that are valued at first; then four times as many each time
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -28,101 +43,171 @@ _PAIRS = PairCache(CutPairs, size=4)
 
 
 class PairSearch:
-    """All pairs of cuts on one server under one belief about the loads."""
+    """All pairs of cuts on one server under one belief about the loads.
+
+    Args:
+        conditions: What is known now.
+        server: Where the middle runs.
+        constraints: What the user demands.
+        edge_load: Load of the robot to believe in; None = ``conditions.edge_load``.
+        server_load: Load of the server to believe in; None = what it reports.
+        deadline_ms: Deadline that the strategy reckons with; 0 = none.
+        overheads: Whether the strategy knows learnt overheads.
+        threads: Compute threads on the robot; 0 = as they are set.
+        codecs: Codecs that the strategy considers; empty = all.
+        cuts: Positions that it considers for both cuts; empty = all.
+    """
 
     def __init__(
         self,
         conditions: Conditions,
         server: ServerState,
-        weights: StageWeights = LATENCY,
+        constraints: Constraints,
+        *,
         edge_load: float | None = None,
         server_load: float | None = None,
-        *,
+        deadline_ms: float = 0.0,
         overheads: bool = True,
+        threads: int = 0,
+        codecs: Collection[str] = (),
+        cuts: Collection[int] = (),
     ) -> None:
-        self.pairs = _PAIRS.get(conditions.edge_profile, server.profile)
-        self._server = server
-        self._weights = weights
+        self.pairs = pairs = _PAIRS.get(conditions.edge_profile, server.profile)
+        self._conditions, self._server, self._constraints = conditions, server, constraints
+        self._deadline_ms, self._threads = deadline_ms, threads
         self._load = sane_load(conditions.edge_load if edge_load is None else edge_load)
+        self._slower = slow_down(self._load, threads)
         self._tail_load = sane_load(server.load_factor if server_load is None else server_load)
         self._finish_ms = conditions.edge_profile.finish_ms * self._load
         self._queue_ms = max(server.queue_ms, 0.0)
         self._overhead_ms = server.overhead_ms if overheads else 0.0
-        self._codecs: Bools = np.ones(len(self.pairs.codecs), dtype=bool)
-        self._first: Bools = np.ones(len(self.pairs.here), dtype=bool)
-        self._second: Bools = self._first
-        self._floor = 0.0
-
-    def restrict(
-        self, constraints: Constraints, codecs: Collection[str], cuts: Collection[int]
-    ) -> None:
-        """Leave out what the user forbids or the strategy does not consider."""
-        pairs = self.pairs
+        head_ms, rest_ms = pairs.robot_times(threads)
+        self._head_ms, self._rest_ms = head_ms * self._slower, rest_ms * self._slower
+        self._local = local_candidate(conditions, edge_load=self._load, overheads=overheads)
+        self._weights = stage_weights(
+            constraints.objective, conditions.power, self._load, threads, self._local
+        )
+        self._codecs: Bools = np.ones(len(pairs.codecs), dtype=bool)
         for names in (constraints.codecs, codecs):
             if names:
                 self._codecs = self._codecs & np.array([name in names for name in pairs.codecs])
+        self._second: Bools = np.ones(len(pairs.here), dtype=bool)
         if cuts:
             self._second = np.array([cut.index in cuts for cut in pairs.here], dtype=bool)
-        self._first = self._second & (pairs.depth >= constraints.private_layers)
-        self._floor = float(getattr(constraints, 'min_agreement', 0.0))
+        self._first: Bools = self._second & (pairs.depth >= constraints.private_layers)
+        self._floor = constraints.min_agreement
 
-    def totals(self, weights: StageWeights | None = None) -> Floats:
-        """Weighted cost of every pair with its best codecs, (M, M); huge where impossible."""
-        weights = weights or self._weights
+    @property
+    def _empty(self) -> bool:
+        return len(self.pairs.here) < 2 or not self._codecs.any()
+
+    def bounds(self, weights: StageWeights) -> Floats:
+        """Least weighted cost of every pair, (M, M); huge where impossible."""
         pairs = self.pairs
         up, down = self._ways(weights)
         base = self._base(weights)
-        if self._floor > 0.0:
-            return base + self._agreeing(up, down)
         best_up, best_down = up.whole().min(axis=0), down.whole().min(axis=0)
         base += best_up[:, None]
         base += best_down[None, :]
         flat, count = base.reshape(-1), len(best_up)
-        for way, best, parts, share, axis in (
-            (up, best_up, pairs.up_parts, pairs.up_share, 0),
-            (down, best_down, pairs.down_parts, pairs.down_share, 1),
+        for way, best, parts, share, cuts in (
+            (up, best_up, pairs.up_parts, pairs.up_share, pairs.up_parts // count),
+            (down, best_down, pairs.down_parts, pairs.down_share, pairs.down_parts % count),
         ):
-            cuts = parts // count if axis == 0 else parts % count
             flat[parts] += way.cost(cuts, share.reshape(-1)[parts]).min(axis=0) - best[cuts]
         return base
 
-    def best(self, keep: int, deadline_ms: float) -> list[Candidate]:
-        """The ``keep`` best plans."""
-        if len(self.pairs.here) < 2 or not self._codecs.any():
+    def best(self, keep: int) -> list[Candidate]:
+        """The ``keep`` best plans under the objective; exact."""
+        if self._empty:
             return []
-        totals = self.totals().reshape(-1)
-        if totals.min() >= _TOO_MUCH:
+        bounds = self.bounds(self._weights).reshape(-1)
+        looks = max(_FIRST_LOOKS, keep)
+        places = _lowest(bounds, looks)
+        places = places[bounds[places] < _TOO_MUCH]
+        if not len(places):
             return []
-        if deadline_ms > 0.0:
-            return self._best_in_time(totals, keep, deadline_ms)
-        places = _lowest(totals, keep)
-        return self._made_cheapest(places[totals[places] < _TOO_MUCH])
+        values, choices = self._valued(places)
+        # All others that may still be among the best, in portions.
+        others = bounds < min(_nth(values, keep), _TOO_MUCH)
+        others[places] = False
+        rest = np.flatnonzero(others)
+        rest = rest[np.argsort(bounds[rest])]
+        while len(rest) and bounds[rest[0]] < _nth(values, keep):
+            looks *= 4
+            portion, rest = rest[:looks], rest[looks:]
+            value, choice = self._valued(portion)
+            places = np.concatenate([places, portion])
+            values, choices = np.concatenate([values, value]), np.concatenate([choices, choice])
+        chosen = _lowest(values, keep)
+        chosen = chosen[values[chosen] < _TOO_MUCH]
+        return self._made(places[chosen], choices[chosen])
 
-    def pareto(self, other: StageWeights) -> list[Candidate]:
-        """Plans that no other pair of cuts beats in both weightings, by the first.
+    def front(self) -> list[Candidate]:
+        """Plans that no pair of cuts beats in both latency and energy; none without a power.
 
-        Codecs are the best by the first weighting, so this is exact with one codec.
+        Each pair has its fastest two codecs, so this is exact with one codec.
         """
-        if len(self.pairs.here) < 2 or not self._codecs.any():
+        power = self._conditions.power
+        if power is None or self._empty:
             return []
-        one, two = self.totals().reshape(-1), self.totals(other).reshape(-1)
-        order = np.lexsort((two, one))
-        order = order[one[order] < _TOO_MUCH]
-        lowest = np.minimum.accumulate(two[order])
-        best = np.concatenate(([True], lowest[1:] < lowest[:-1]))[: len(order)]
-        return self._made_cheapest(order[best])
+        joules = energy_weights(power, self._load, self._threads)
+        latency, energy = (self.bounds(w).reshape(-1) for w in (ALL_EQUAL, joules))
+        latency[latency >= _TOO_MUCH] = np.inf
+        places = pareto_indices(latency, energy)
+        if not len(places):
+            return []
+        costs = self._combined(*self._both_ways(places, ALL_EQUAL), places)
+        return self._made(places, costs.reshape(-1, len(places)).argmin(axis=0))
 
-    def possible(self, i: int, j: int, up: int, down: int) -> bool:
-        """Whether both codecs can carry what crosses these cuts."""
-        sent, back = self.pairs.up[BYTES, up, i], self.pairs.down[BYTES, down, j]
-        return bool(max(sent, back) < IMPOSSIBLE)
+    def kept(self, keys: Collection[Key]) -> list[Candidate]:
+        """The plans among ``keys`` that are legal here, whatever they cost."""
+        made, names = [], self.pairs.codecs
+        for cut_id, codec, server, return_id, return_codec, threads in keys:
+            pair = self.pairs.find(cut_id, return_id)
+            if (
+                pair is None
+                or server != self._server.name
+                or threads != self._threads
+                or codec not in names
+                or return_codec not in names
+            ):
+                continue
+            i, j = pair
+            up, down = names.index(codec), names.index(return_codec)
+            at = np.array([i]), np.array([j])
+            if (
+                self._first[i] and self._second[j] and self._codecs[up] and self._codecs[down]
+                and max(self.pairs.up[BYTES, up, i], self.pairs.down[BYTES, down, j]) < IMPOSSIBLE
+                and (self._floor <= 0.0 or self._agrees(up, down, *at)[0])
+            ):  # fmt: skip
+                made.append(self.candidate(i, j, up, down))
+        return made
 
-    def candidate(self, i: int, j: int, up: int, down: int, deadline_ms: float) -> Candidate:
-        """One plan in full."""
+    def candidate(self, i: int, j: int, up: int, down: int) -> Candidate:
+        """One plan in full, without its value."""
         pairs, link = self.pairs, self._server.link
         cut, back = pairs.here[i], pairs.here[j]
         encode_ms, decode_ms, sent_bytes = (pairs.up[:, up, i] * pairs.up_share[i, j]).tolist()
         pack_ms, unpack_ms, back_bytes = (pairs.down[:, down, j] * pairs.down_share[i, j]).tolist()
+        stages = {
+            'head_ms': float(self._head_ms[i]),
+            'encode_ms': encode_ms * self._load,
+            'uplink_ms': link.uplink_ms(sent_bytes),
+            'queue_ms': self._queue_ms,
+            'decode_ms': decode_ms * self._tail_load,
+            'tail_ms': (float(pairs.middle_ms[i, j]) + pack_ms) * self._tail_load,
+            'downlink_ms': link.downlink_ms(back_bytes),
+            'finish_ms': self._finish_ms,
+            'overhead_ms': self._overhead_ms,
+            'rest_ms': float(self._rest_ms[j]) + unpack_ms * self._load,
+        }
+        if self._deadline_ms > 0.0:
+            before_ms = stages['head_ms'] + stages['encode_ms']
+            rescue_ms = float(self._rest_ms[i]) + self._finish_ms
+            stages['late_ms'] = float(
+                late_cost_ms(sum(stages.values()), before_ms, rescue_ms, self._deadline_ms)
+            )
         made = Candidate(
             cut_index=cut.index,
             cut_id=cut.cut_id,
@@ -130,22 +215,14 @@ class PairSearch:
             codec=pairs.codecs[up],
             server=self._server.name,
             uplink_bytes=round(sent_bytes),
-            head_ms=float(pairs.head_ms[i]) * self._load,
-            encode_ms=encode_ms * self._load,
-            uplink_ms=link.uplink_ms(sent_bytes),
-            queue_ms=self._queue_ms,
-            decode_ms=decode_ms * self._tail_load,
-            tail_ms=(float(pairs.middle_ms[i, j]) + pack_ms) * self._tail_load,
-            downlink_ms=link.downlink_ms(back_bytes),
-            finish_ms=self._finish_ms,
-            overhead_ms=self._overhead_ms,
-            rest_ms=(back.tail_ms + unpack_ms) * self._load,
             return_index=back.index,
             return_id=back.cut_id,
             return_codec=pairs.codecs[down],
             downlink_bytes=round(back_bytes),
+            threads=self._threads,
+            **stages,
         )
-        return with_late_cost(made, cut.tail_ms * self._load, deadline_ms)
+        return with_energy(made, self._conditions, self._load)
 
     # ---- inside ----------------------------------------------------------------------------
 
@@ -164,33 +241,17 @@ class PairSearch:
 
     def _base(self, weights: StageWeights) -> Floats:
         """What no codec changes; (M, M)."""
-        pairs, link = self.pairs, self._server.link
-        robot = weights.robot * self._load
+        link = self._server.link
         constant = (
             weights.robot * self._finish_ms
             + weights.server * (self._queue_ms + self._overhead_ms)
             + weights.uplink * link.uplink_alpha_ms
             + weights.downlink * link.downlink_alpha_ms
         )
-        base: Floats = pairs.middle_ms * max(weights.server * self._tail_load, 1e-9)
-        base += (pairs.head_ms * robot + constant)[:, None]
-        base += (pairs.edge_tail_ms * robot)[None, :]
+        base: Floats = self.pairs.middle_ms * max(weights.server * self._tail_load, 1e-9)
+        base += (weights.robot * self._head_ms + constant)[:, None]
+        base += (weights.robot * self._rest_ms)[None, :]
         return base
-
-    def _agreeing(self, up: Way, down: Way) -> Floats:
-        """Cheapest two codecs that together agree with the network as demanded; (M, M)."""
-        pairs, count = self.pairs, len(self.pairs.here)
-        i, j = np.divmod(np.arange(count * count), count)
-        costs_up = up.cost(i, pairs.up_share.reshape(-1))
-        costs_down = down.cost(j, pairs.down_share.reshape(-1))
-        best = np.full(count * count, IMPOSSIBLE)
-        for k, cost_up in enumerate(costs_up):
-            for m, cost_down in enumerate(costs_down):
-                if pairs.agreement[k].max() + pairs.agreement[m].max() - 1.0 < self._floor:
-                    continue
-                both = np.where(self._agrees(k, m, i, j), cost_up + cost_down, IMPOSSIBLE)
-                np.minimum(best, both, out=best)
-        return best.reshape(count, count)
 
     def _agrees(self, up: int, down: int, i: Ints, j: Ints) -> Bools:
         """Whether two codecs together pass the floor.
@@ -202,83 +263,84 @@ class PairSearch:
         agrees: Bools = (there >= 0.0) & (back >= 0.0)
         return agrees & (there + back - 1.0 >= self._floor - 1e-12)
 
-    def _choices(self, places: Ints) -> tuple[Floats, Floats]:
+    def _both_ways(self, places: Ints, weights: StageWeights) -> tuple[Floats, Floats]:
         """Weighted costs of both ways for some pairs by codec; (K, len(places)) each."""
         pairs = self.pairs
         i, j = np.divmod(places, len(pairs.here))
-        up, down = self._ways(self._weights)
+        up, down = self._ways(weights)
         return up.cost(i, pairs.up_share[i, j]), down.cost(j, pairs.down_share[i, j])
 
-    def _combinations(self, up: Floats, down: Floats, places: Ints) -> Floats:
-        """Costs of all two codecs; (K, K, len(places))."""
-        costs = up[:, None] + down[None, :]
+    def _combined(self, up: Floats, down: Floats, places: Ints) -> Floats:
+        """Costs of all two codecs, forbidden ones huge; (K, K, len(places))."""
+        costs: Floats = up[:, None] + down[None, :]
         if self._floor > 0.0:
             i, j = np.divmod(places, len(self.pairs.here))
-            for k, m in np.ndindex(costs.shape[:2]):
+            for k, m in np.ndindex(*costs.shape[:2]):
                 costs[k, m, ~self._agrees(k, m, i, j)] = IMPOSSIBLE
         return costs
 
-    def _best_in_time(self, totals: Floats, keep: int, deadline_ms: float) -> list[Candidate]:
-        """The best where answers that come too late have their price; exact.
+    def _valued(self, places: Ints) -> tuple[Floats, Ints]:
+        """Value of pairs with their best two codecs, and which these are (flat K x K)."""
+        pairs, objective = self.pairs, self._constraints.objective
+        i, j = np.divmod(places, len(pairs.here))
+        costs = self._combined(*self._both_ways(places, ALL_EQUAL), places)
+        latency_ms = costs + self._base(ALL_EQUAL)[i, j]
+        codecs = len(pairs.codecs)
+        if self._deadline_ms > 0.0:
+            encode_ms = pairs.up[ENCODE][:, i] * pairs.up_share[i, j] * self._load
+            latency_ms = latency_ms + late_cost_ms(
+                latency_ms,
+                np.broadcast_to((self._head_ms[i] + encode_ms)[:, None], latency_ms.shape),
+                np.broadcast_to(self._rest_ms[i] + self._finish_ms, latency_ms.shape),
+                self._deadline_ms,
+            )
+        values = latency_ms
+        if objective.name != LATENCY:
+            values = self._other_value(latency_ms, i, j)
+            values = np.where(costs >= _TOO_MUCH, IMPOSSIBLE, values)
+        flat = values.reshape(codecs * codecs, len(places))
+        choice = flat.argmin(axis=0)
+        return flat[choice, np.arange(len(places))], choice
 
-        Lateness only adds: pairs that without it cost more than the ``keep``-th best with it
-        need not be looked at.
-        """
-        places = _lowest(totals, max(_FIRST_LOOKS, keep))
-        priced, choice = self._with_lateness(places, deadline_ms)
-        last = min(keep, len(priced)) - 1
-        bound = np.partition(priced, last)[last]
-        if len(places) < len(totals) and totals[places].max() < bound:
-            places = np.flatnonzero(totals < min(bound, _TOO_MUCH))
-            priced, choice = self._with_lateness(places, deadline_ms)
-        order = _lowest(priced, keep)
-        order = order[priced[order] < _TOO_MUCH]
-        return self._made(places[order], choice[order], deadline_ms)
-
-    def _with_lateness(self, places: Ints, deadline_ms: float) -> tuple[Floats, Ints]:
-        """Cost of pairs with their best two codecs, and which these are (flat K x K)."""
-        pairs, count = self.pairs, len(self.pairs.here)
-        i, j = np.divmod(places, count)
-        up, down = self._choices(places)
-        costs = self._combinations(up, down, places)
-        # The codec of the way back only adds: its best is the same, late or not.
-        back = costs.argmin(axis=1)
-        costs = np.take_along_axis(costs, back[:, None], axis=1)[:, 0]
-        weights = self._weights
-        base = self._base(weights)[i, j]
-        latency_ms = costs + base
-        if weights != LATENCY:
-            plain = self._ways(LATENCY)
-            both = np.take_along_axis(
-                plain[1].cost(j, pairs.down_share[i, j]), back, axis=0
-            ) + plain[0].cost(i, pairs.up_share[i, j])
-            latency_ms = both + self._base(LATENCY)[i, j]
-        encode_ms = pairs.up[ENCODE][:, i] * pairs.up_share[i, j]
-        before_ms = (pairs.head_ms[i] + encode_ms) * self._load
-        rescue_ms = pairs.edge_tail_ms[i] * self._load + self._finish_ms
-        late_ms = late_costs_ms(
-            latency_ms, before_ms, np.broadcast_to(rescue_ms, before_ms.shape), deadline_ms
+    def _other_value(self, latency_ms: Floats, i: Ints, j: Ints) -> Floats:
+        """Value under an objective other than latency; (K, K, pairs)."""
+        pairs, link, power = self.pairs, self._server.link, self._conditions.power
+        u, d = pairs.up_share[i, j], pairs.down_share[i, j]
+        pack_ms, unpack_ms, sent = pairs.up[:, :, i] * u
+        repack_ms, decode_ms, back = pairs.down[:, :, j] * d
+        robot_ms = (
+            (self._head_ms[i] + self._rest_ms[j] + self._finish_ms)
+            + pack_ms[:, None] * self._load
+            + decode_ms[None, :] * self._load
         )
-        priced = costs + base + late_ms * weights.server
-        choice = priced.argmin(axis=0)
-        some = np.arange(len(places))
-        return priced[choice, some], choice * len(pairs.codecs) + back[choice, some]
+        server_ms = (
+            pairs.middle_ms[i, j] + unpack_ms[:, None] + repack_ms[None, :]
+        ) * self._tail_load
+        shape = latency_ms.shape
+        up_ms = np.broadcast_to(link.uplink_ms(sent)[:, None], shape)
+        down_ms = np.broadcast_to(link.downlink_ms(back)[None, :], shape)
+        period_ms = np.maximum(np.maximum(robot_ms, up_ms), np.maximum(server_ms, down_ms))
+        energy_j = np.full(shape, np.nan)
+        if power is not None:
+            own_ms = robot_ms / max(self._load, 1.0)
+            wait_ms = latency_ms - own_ms - up_ms - down_ms
+            energy_j = frame_energy_j(
+                power, own_ms, up_ms, down_ms, wait_ms, max(self._threads, 1)
+            )
+        return self._constraints.objective.value(
+            latency_ms,
+            period_ms,
+            energy_j,
+            late_share(latency_ms, self._constraints.deadline_ms),
+            (self._local.latency_ms, self._local.energy_j),
+        )
 
-    def _made_cheapest(self, places: Ints) -> list[Candidate]:
-        """Plans with the cheapest two codecs each."""
-        if not len(places):
-            return []
-        up, down = self._choices(places)
-        costs = self._combinations(up, down, places)
-        choice = costs.reshape(-1, len(places)).argmin(axis=0)
-        return self._made(places, choice, 0.0)
-
-    def _made(self, places: Ints, choices: Ints, deadline_ms: float) -> list[Candidate]:
+    def _made(self, places: Ints, choices: Ints) -> list[Candidate]:
         made = []
         for place, choice in zip(places.tolist(), choices.tolist(), strict=True):
             i, j = divmod(place, len(self.pairs.here))
             up, down = divmod(choice, len(self.pairs.codecs))
-            made.append(self.candidate(i, j, up, down, deadline_ms))
+            made.append(self.candidate(i, j, up, down))
         return made
 
 
@@ -287,3 +349,8 @@ def _lowest(values: Floats, count: int) -> Ints:
     if count >= len(values):
         return np.arange(len(values))
     return np.argpartition(values, count - 1)[:count]
+
+
+def _nth(values: Floats, count: int) -> float:
+    """The ``count``-th lowest value; infinite where there are fewer."""
+    return float(np.partition(values, count - 1)[count - 1]) if count <= len(values) else np.inf

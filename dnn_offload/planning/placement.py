@@ -20,95 +20,71 @@ the cut where that share is largest. The candidate is then priced from measured 
 from __future__ import annotations
 
 from collections.abc import Collection
-import hashlib
-
-import numpy as np
-import numpy.typing as npt
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning.costs import _output_bytes, _usable_servers, RAW, sane_load
-from dnn_offload.planning.lateness import with_late_cost
+from dnn_offload.planning.costs import (
+    _output_bytes,
+    _usable_servers,
+    late_cost_ms,
+    local_candidate,
+    sane_load,
+    slow_down,
+    thread_counts,
+    with_energy,
+)
+from dnn_offload.planning.limits import LOSSLESS
+from dnn_offload.planning.minimum_cut import best_placement, Prices
 from dnn_offload.planning.pair_cache import PairCache
 from dnn_offload.planning.placement_graph import (
+    frontier_id,
     Placed,
     placement_graph,
     PlacementGraph,
-    ROBOT,
-    SERVER,
 )
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
-from dnn_offload.planning.stage_weights import LATENCY, StageWeights
-from dnn_offload.planning.value_costs import ValueCosts
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key, ServerState
+from dnn_offload.planning.stage_weights import ALL_EQUAL, stage_weights, StageWeights
 
 SHAPE = 'dag'
-ID_PREFIX = 'dag:'
-
-# Flows are whole numbers: the best cut in linear order costs so many, and bounds all flows.
-_UNITS = 1 << 28
-_TOLERANCE = 1e-6          # gains below this share of the cost are rounding
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 GRAPHS: PairCache[PlacementGraph | None] = PairCache(placement_graph, size=4)
-
-
-def frontier_id(names: Collection[str]) -> str:
-    """Identity of a placement that is no cut of the profile: ``dag:`` and 12 hex digits."""
-    text = '\n'.join(names)
-    return ID_PREFIX + hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:12]
 
 
 def candidates(
     conditions: Conditions,
     constraints: Constraints,
     *,
-    weights: StageWeights = LATENCY,
     edge_load: float | None = None,
     server_load: float | None = None,
     codecs: Collection[str] = (),
     deadline_ms: float = 0.0,
     overheads: bool = True,
 ) -> list[Candidate]:
-    """The best placement per server, where it beats all cuts in linear order under the model.
+    """The best placement per server and thread count, where it beats all cuts in linear order.
+
+    It is exact for latency, energy and their mix. A deadline prices the result only, and for
+    ``throughput`` the fastest placement stands in. Those of ``constraints.keep`` come on top.
 
     Args:
         conditions: What is known now.
-        constraints: What the user demands. A floor on agreement leaves raw tensors only:
+        constraints: What the user demands. A floor on agreement leaves lossless codecs only:
             agreement was measured at cuts.
-        weights: What is minimised; latency by default.
         edge_load: Load of the robot to believe in; None = ``conditions.edge_load``.
         server_load: Load of the servers to believe in; None = what each reports.
         codecs: Codecs that the strategy considers; empty = all.
-        deadline_ms: Deadline that prices the result; the search itself does without.
+        deadline_ms: Deadline that the strategy reckons with; 0 = none.
         overheads: Whether the strategy knows learnt overheads.
     """
-    found = []
-    load = sane_load(conditions.edge_load if edge_load is None else edge_load)
+    found: dict[Key, Candidate] = {}
+    wanted = [key for key in constraints.keep if not key[3]]
     for server in _usable_servers(conditions, constraints):
-        graph = GRAPHS.get(conditions.edge_profile, server.profile)
-        if graph is None or not graph.branches:
-            continue
-        tail_load = sane_load(server.load_factor if server_load is None else server_load)
-        allowed = [
-            name
-            for name in graph.codecs
-            if (not constraints.codecs or name in constraints.codecs)
-            and (not codecs or name in codecs)
-            and (name == RAW or getattr(constraints, 'min_agreement', 0.0) <= 0.0)
-        ]
-        best = _best(graph, allowed, _Prices(server, load, tail_load, weights, constraints))
-        if best is not None:
-            frontier, codec = best
-            placed = graph.placed(frontier)
-            if placed is not None:
-                made = _candidate(
-                    graph, placed, codec, conditions, server, load, tail_load, overheads
-                )
-                found.append(with_late_cost(made, placed.edge_tail_ms * load, deadline_ms))
-    return found
+        for threads in thread_counts(conditions.edge_profile, constraints):
+            search = _Search(
+                conditions, server, constraints, edge_load, server_load, deadline_ms, overheads,
+                threads, codecs,
+            )  # fmt: skip
+            plans = [*search.best(), *search.kept(wanted)]
+            found |= {plan.key: plan for plan in plans}
+    return list(found.values())
 
 
 def price(candidate: Candidate, conditions: Conditions) -> Candidate:
@@ -117,18 +93,14 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
     Raises:
         PlanningError: Its server is gone, or its values or codec are not in both profiles.
     """
-    for server in _usable_servers(conditions, Constraints(servers=(candidate.server,))):
-        graph = GRAPHS.get(conditions.edge_profile, server.profile)
-        if graph is None or candidate.codec not in graph.codecs:
-            continue
-        index = graph.graph.index
-        if all(name in index for name in candidate.frontier):
-            placed = graph.placed(tuple(index[name] for name in candidate.frontier))
-            if placed is not None:
-                return _candidate(
-                    graph, placed, candidate.codec, conditions, server,
-                    sane_load(conditions.edge_load), sane_load(server.load_factor), True,
-                )  # fmt: skip
+    only = Constraints(servers=(candidate.server,))
+    for server in _usable_servers(conditions, only):
+        search = _Search(
+            conditions, server, only, None, None, 0.0, True, candidate.threads, ()
+        )
+        made = search.of_names(candidate.frontier, candidate.codec)
+        if made is not None:
+            return made
     raise PlanningError(
         'placement cannot be priced',
         given=f'{", ".join(candidate.frontier)} as {candidate.codec} on {candidate.server}',
@@ -136,146 +108,132 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
     )
 
 
-class _Prices:
-    """What a value costs to send under one belief."""
+class _Search:
+    """Placements on one server with one thread count under one belief about the loads."""
 
     def __init__(
         self,
+        conditions: Conditions,
         server: ServerState,
-        load: float,
-        tail_load: float,
-        weights: StageWeights,
         constraints: Constraints,
+        edge_load: float | None,
+        server_load: float | None,
+        deadline_ms: float,
+        overheads: bool,
+        threads: int,
+        codecs: Collection[str],
     ) -> None:
-        self.robot = weights.robot * load
-        self.server = weights.server * tail_load
-        self._per_byte = weights.uplink * 8e3 / server.link.uplink_bps
-        self._private_layers = constraints.private_layers
-        self._codecs = constraints.codecs
+        self._graph = GRAPHS.get(conditions.edge_profile, server.profile)
+        self._conditions, self._server, self._constraints = conditions, server, constraints
+        self._deadline_ms, self._threads = deadline_ms, threads
+        self._load = sane_load(conditions.edge_load if edge_load is None else edge_load)
+        self._tail_load = sane_load(server.load_factor if server_load is None else server_load)
+        self._slower = slow_down(self._load, threads)
+        self._overheads = overheads
+        self._codecs: list[str] = []
+        if self._graph is not None:
+            self._codecs = [
+                name
+                for name in self._graph.codecs
+                if (not constraints.codecs or name in constraints.codecs)
+                and (not codecs or name in codecs)
+                and (name in LOSSLESS or constraints.min_agreement <= 0.0)
+            ]
 
-    def sending(self, graph: PlacementGraph, costs: ValueCosts) -> Floats:
-        """Price of each value; infinite where it must stay on the robot."""
-        price: Floats = (
-            costs.encode_ms * self.robot
-            + costs.decode_ms * self.server
-            + costs.nbytes * self._per_byte
+    def best(self) -> list[Candidate]:
+        """The best under the objective, and the fastest where that is another."""
+        graph, codecs = self._graph, self._codecs
+        if graph is None or not graph.branches or not codecs:
+            return []
+        constraints, power = self._constraints, self._conditions.power
+        local = local_candidate(
+            self._conditions, edge_load=self._load, overheads=self._overheads
         )
-        price[graph.depth < self._private_layers] = np.inf
-        if self._codecs and RAW not in self._codecs:
-            price[0] = np.inf  # beside other values the picture travels raw
-        return price
+        objective = constraints.objective
+        own = stage_weights(objective, power, self._load, self._threads, local)
+        made = []
+        for weights in dict.fromkeys((own, ALL_EQUAL)):
+            found = best_placement(graph, codecs, self._prices(graph, weights))
+            placed = None if found is None else graph.placed(found[0])
+            if found is not None and placed is not None:
+                made.append(self._candidate(graph, placed, found[1]))
+        return made
 
+    def kept(self, keys: Collection[Key]) -> list[Candidate]:
+        """The placements among ``keys`` that are legal here, whatever they cost."""
+        made = []
+        for cut_id, codec, server, _, _, threads in keys:
+            frontier = None if self._graph is None else self._graph.known_as(cut_id)
+            if frontier is None or self._graph is None or codec not in self._codecs:
+                continue
+            placed = self._graph.placed(frontier)
+            if (
+                placed is not None
+                and server == self._server.name
+                and threads == self._threads
+                and placed.depth >= self._constraints.private_layers
+            ):
+                made.append(self._candidate(self._graph, placed, codec))
+        return made
 
-def _best(
-    graph: PlacementGraph, codecs: Collection[str], prices: _Prices
-) -> tuple[tuple[int, ...], str] | None:
-    """Frontier and codec of the best placement, if it is better than every cut."""
-    if not codecs:
-        return None
-    sending = {name: prices.sending(graph, graph.codecs[name]) for name in codecs}
-    # The codec is one for all values. With the cheapest for each value the cost is a bound.
-    least = np.minimum.reduce(list(sending.values()))
-    linear = min(_best_cut(graph, prices, price) for price in sending.values())
-    if not np.isfinite(linear):
-        linear = float(np.where(np.isfinite(least), least, 0.0).sum())
-        linear += float(graph.edge_ms.sum()) * prices.robot
-        linear += float(graph.server_ms.sum()) * prices.server
-    bound = minimum_cut(graph, prices.robot, prices.server, least, linear)
-    best = None
-    if bound is None:
-        return None
-    # Codecs in order of what they would cost there: the first is mostly the right one.
-    mixed = list(graph.frontier(bound[1]))
-    for name in sorted(codecs, key=lambda name: float(sending[name][mixed].sum())):
-        if bound[0] >= linear * (1.0 - _TOLERANCE):
-            break
-        solved = minimum_cut(graph, prices.robot, prices.server, sending[name], linear)
-        if solved is not None and solved[0] < linear * (1.0 - _TOLERANCE):
-            linear, on_robot = solved
-            best = graph.frontier(on_robot), name
-    if best is None or frozenset(best[0]) in graph.frontiers:
-        return None
-    return best
+    def of_names(self, names: Collection[str], codec: str) -> Candidate | None:
+        """The placement that sends these values; None where there is no such thing."""
+        graph = self._graph
+        if graph is None or codec not in self._codecs:
+            return None
+        index = graph.graph.index
+        if not names or any(name not in index for name in names):
+            return None
+        placed = graph.placed(tuple(index[name] for name in names))
+        return None if placed is None else self._candidate(graph, placed, codec)
 
+    def _prices(self, graph: PlacementGraph, weights: StageWeights) -> Prices:
+        return Prices(
+            weights.robot * self._slower * graph.thread_ratio(self._threads),
+            weights.server * self._tail_load,
+            weights.robot * self._load,
+            weights.uplink * 8e3 / self._server.link.uplink_bps,
+            self._constraints,
+        )
 
-def _best_cut(graph: PlacementGraph, prices: _Prices, sending: Floats) -> float:
-    """Cost of the best cut in linear order under the model."""
-    finite = np.where(np.isfinite(sending), sending, 1e30)
-    costs = graph.before @ graph.edge_ms * prices.robot
-    costs += ~graph.before @ graph.server_ms * prices.server
-    costs += graph.crosses @ finite
-    best = float(costs.min())
-    return best if best < 1e29 else float('inf')
-
-
-def minimum_cut(
-    graph: PlacementGraph, robot: float, server: float, sending: Floats, bound: float
-) -> tuple[float, Bools] | None:
-    """The cheapest placement: its cost, and which layers run on the robot.
-
-    Args:
-        graph: Layers and values.
-        robot: Price of a millisecond on the robot, load included.
-        server: The same on the server.
-        sending: Price of sending each value; infinite = it may not be sent; (V,).
-        bound: Cost of some placement; costs are exact to a few 1e-9 of it.
-
-    Returns:
-        None if every placement costs more than ``bound``.
-    """
-    capacity, constant = graph.capacities(robot, server, sending)
-    if bound <= 0.0 or constant > bound * (1.0 + _TOLERANCE):
-        return None
-    unit = bound / _UNITS
-    most = float(_UNITS + len(capacity))
-    whole = np.rint(np.minimum(capacity / unit, most)).astype(np.int32)[graph.edge_order]
-    shape = (graph.nodes, graph.nodes)
-    network = csr_matrix((whole, graph.edge_ends, graph.edge_starts), shape=shape)
-    flow = maximum_flow(network, ROBOT, SERVER, method='dinic')
-    if flow.flow_value > _UNITS:
-        return None
-    # Of equal placements the one with the most on the robot: on the server is only what can
-    # still reach it.
-    left = whole - flow.flow.data
-    open_ = left > 0
-    back = csr_matrix(
-        (np.ones(int(open_.sum())), (graph.edge_ends[open_], graph.edge_sources[open_])), shape
-    )
-    reached = np.zeros(graph.nodes, dtype=bool)
-    reached[breadth_first_order(back, SERVER, return_predecessors=False)] = True
-    on_robot = ~reached[graph.node_of_layer]
-    return constant + flow.flow_value * unit, on_robot
-
-
-def _candidate(
-    graph: PlacementGraph,
-    placed: Placed,
-    codec: str,
-    conditions: Conditions,
-    server: ServerState,
-    load: float,
-    tail_load: float,
-    overheads: bool,
-) -> Candidate:
-    """The plan in full."""
-    costs, values = graph.codecs[codec], list(placed.frontier)
-    nbytes = round(float(costs.nbytes[values].sum()))
-    names = tuple(graph.graph.names[value] for value in values)
-    return Candidate(
-        cut_index=placed.near.index,
-        cut_id=frontier_id(names),
-        label=f'branches near {placed.near.label}',
-        codec=codec,
-        server=server.name,
-        uplink_bytes=nbytes,
-        head_ms=placed.head_ms * load,
-        encode_ms=float(costs.encode_ms[values].sum()) * load,
-        uplink_ms=server.link.uplink_ms(nbytes),
-        queue_ms=max(server.queue_ms, 0.0),
-        decode_ms=float(costs.decode_ms[values].sum()) * tail_load,
-        tail_ms=placed.tail_ms * tail_load,
-        downlink_ms=server.link.downlink_ms(_output_bytes(conditions, server)),
-        finish_ms=conditions.edge_profile.finish_ms * load,
-        overhead_ms=server.overhead_ms if overheads else 0.0,
-        frontier=names,
-    )
+    def _candidate(self, graph: PlacementGraph, placed: Placed, codec: str) -> Candidate:
+        """The plan in full, without its value."""
+        server, conditions, load = self._server, self._conditions, self._load
+        costs, values = graph.codecs[codec], list(placed.frontier)
+        nbytes = round(float(costs.nbytes[values].sum()))
+        answer = _output_bytes(conditions, server)
+        names = tuple(graph.graph.names[value] for value in values)
+        head_ms, rest_ms = graph.robot_times(placed, self._threads)
+        stages = {
+            'head_ms': head_ms * self._slower,
+            'encode_ms': float(costs.encode_ms[values].sum()) * load,
+            'uplink_ms': server.link.uplink_ms(float(nbytes)),
+            'queue_ms': max(server.queue_ms, 0.0),
+            'decode_ms': float(costs.decode_ms[values].sum()) * self._tail_load,
+            'tail_ms': placed.tail_ms * self._tail_load,
+            'downlink_ms': server.link.downlink_ms(float(answer)),
+            'finish_ms': conditions.edge_profile.finish_ms * load,
+            'overhead_ms': server.overhead_ms if self._overheads else 0.0,
+        }
+        if self._deadline_ms > 0.0:
+            before_ms = stages['head_ms'] + stages['encode_ms']
+            rescue_ms = rest_ms * self._slower + stages['finish_ms']
+            stages['late_ms'] = float(
+                late_cost_ms(sum(stages.values()), before_ms, rescue_ms, self._deadline_ms)
+            )
+        made = Candidate(
+            cut_index=placed.near.index,
+            cut_id=frontier_id(names),
+            label=f'branches near {placed.near.label}',
+            codec=codec,
+            server=server.name,
+            uplink_bytes=nbytes,
+            downlink_bytes=answer,
+            frontier=names,
+            threads=self._threads,
+            return_index=-1,
+            return_id='',
+            return_codec='',
+            **stages,
+        )
+        return with_energy(made, conditions, load)

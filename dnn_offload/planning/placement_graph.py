@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+import hashlib
 
 import numpy as np
 import numpy.typing as npt
 
 from dnn_offload.cost.profile import CutProfile, LayerProfile, Profile
-from dnn_offload.planning.costs import PICTURE_CUT
 from dnn_offload.planning.layer_graph import layer_graph, LayerGraph
+from dnn_offload.planning.price_table import PICTURE_CUT, thread_variants
 from dnn_offload.planning.value_costs import value_costs
 
 ROBOT, SERVER = 0, 1       # nodes
+ID_PREFIX = 'dag:'
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -35,15 +37,14 @@ class Placed:
         frontier: Numbers of the values that are sent.
         depth: Fewest weighted layers before any of them, as far as the cuts tell.
         near: The cut that differs least.
-        head_ms, edge_tail_ms: Layers on the robot, and the others if it had to run them too.
+        step_ms: What the robot runs more than before that cut, by its layers' times.
         tail_ms: Layers on the server.
     """
 
     frontier: tuple[int, ...]
     depth: int
     near: CutProfile
-    head_ms: float
-    edge_tail_ms: float
+    step_ms: float
     tail_ms: float
 
 
@@ -85,6 +86,9 @@ class PlacementGraph:
         }
         self.codecs = value_costs(graph, self.cuts, self._there, self.crosses)
         self._placed: dict[tuple[int, ...], Placed] = {}
+        self._by_id: dict[str, tuple[int, ...]] = {}
+        self._variants = thread_variants(edge)
+        self._whole_ms = edge.whole_ms
         read = [
             (value, layer) for layer, values in enumerate(graph.reads) for value in values
         ]
@@ -222,22 +226,46 @@ class PlacementGraph:
             on_robot = self.layers_before(frontier)
             if self.frontier(on_robot) != frontier or not self.sendable[list(frontier)].all():
                 return None
+            self._by_id[frontier_id([self.graph.names[value] for value in frontier])] = frontier
             weight = self._weight
             difference = np.where(self.before != on_robot, weight, 0.0).sum(axis=1)
             place = int(difference.argmin())
             cut, there = self.cuts[place], self._there[place]
             step = on_robot.astype(float) - self.before[place]
-            head_ms = 0.0 if cut.index == PICTURE_CUT else cut.head_ms
-            edge_ms = float(step @ self.edge_ms)
             self._placed[frontier] = Placed(
                 frontier,
                 int(self.depth[list(frontier)].min()),
                 cut,
-                max(head_ms + edge_ms, 0.0),
-                max(cut.tail_ms - edge_ms, 0.0),
+                float(step @ self.edge_ms),
                 max(there.tail_ms - float(step @ self.server_ms), 0.0),
             )
         return self._placed[frontier]
+
+    def robot_times(self, placed: Placed, threads: int) -> tuple[float, float]:
+        """Layers on the robot, and the others if it had to run them too [ms].
+
+        Args:
+            placed: The placement.
+            threads: Compute threads, one of the profiled counts; 0 = as they are set.
+        """
+        cut = placed.near
+        head_ms, tail_ms = cut.head_ms, cut.tail_ms
+        variant = self._variants.get(threads)
+        if variant is not None:
+            head_ms, tail_ms = variant.head_ms[cut.index], variant.tail_ms[cut.index]
+        if cut.index == PICTURE_CUT:
+            head_ms = 0.0
+        step_ms = placed.step_ms * self.thread_ratio(threads)
+        return max(head_ms + step_ms, 0.0), max(tail_ms - step_ms, 0.0)
+
+    def thread_ratio(self, threads: int) -> float:
+        """The whole network's time with so many threads, over that as they are set."""
+        variant = self._variants.get(threads)
+        return 1.0 if variant is None else variant.head_ms[-1] / max(self._whole_ms, 1e-9)
+
+    def known_as(self, cut_id: str) -> tuple[int, ...] | None:
+        """The frontier of that identity, if it was ever a plan."""
+        return self._by_id.get(cut_id)
 
     @cached_property
     def _weight(self) -> Floats:
@@ -265,6 +293,12 @@ class _Groups:
 
     def tie(self, one: int, other: int) -> None:
         self._parent[self.find(other)] = self.find(one)
+
+
+def frontier_id(names: Iterable[str]) -> str:
+    """Identity of a placement that is no cut of the profile: ``dag:`` and 12 hex digits."""
+    text = '\n'.join(names)
+    return ID_PREFIX + hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:12]
 
 
 def placement_graph(edge: Profile, server: Profile) -> PlacementGraph | None:

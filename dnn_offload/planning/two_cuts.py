@@ -22,20 +22,18 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning.costs import _usable_servers
+from dnn_offload.planning.costs import _usable_servers, thread_counts
 from dnn_offload.planning.pair_search import PairSearch
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints
-from dnn_offload.planning.stage_weights import LATENCY, StageWeights
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key
 
 SHAPE = 'two_cuts'
-KEPT = 16                  # best candidates per server
+KEPT = 16                  # best candidates per server and thread count
 
 
 def candidates(
     conditions: Conditions,
     constraints: Constraints,
     *,
-    weights: StageWeights = LATENCY,
     edge_load: float | None = None,
     server_load: float | None = None,
     codecs: Collection[str] = (),
@@ -43,34 +41,35 @@ def candidates(
     deadline_ms: float = 0.0,
     overheads: bool = True,
     keep: int = KEPT,
-    other: StageWeights | None = None,
 ) -> list[Candidate]:
-    """The best plans with two cuts, at most ``keep`` per server, in no particular order.
+    """The best plans with two cuts under the objective, in no particular order.
+
+    Where the robot's power is known, those on the front of latency and energy come on top, and
+    those of ``constraints.keep`` always.
 
     Args:
         conditions: What is known now.
         constraints: What the user demands.
-        weights: What is minimised; latency by default.
         edge_load: Load of the robot to believe in; None = ``conditions.edge_load``.
         server_load: Load of the servers to believe in; None = what each reports.
         codecs: Codecs that the strategy considers; empty = all.
         cuts: Positions that the strategy considers for both cuts; empty = all.
         deadline_ms: Deadline that the strategy reckons with; 0 = none.
         overheads: Whether the strategy knows learnt overheads.
-        keep: Plans per server; pairs of cuts, each with its best codecs.
-        other: A second thing to minimise: what is Pareto optimal in both is added.
+        keep: Plans per server and thread count; pairs of cuts, each with its best codecs.
     """
-    found = []
+    found: dict[Key, Candidate] = {}
+    wanted = [key for key in constraints.keep if key[3]]
     for server in _usable_servers(conditions, constraints):
-        search = PairSearch(
-            conditions, server, weights, edge_load, server_load, overheads=overheads
-        )
-        search.restrict(constraints, codecs, cuts)
-        found += search.best(keep, deadline_ms)
-        if other is not None:
-            known = {candidate.key for candidate in found}
-            found += [c for c in search.pareto(other) if c.key not in known]
-    return found
+        for threads in thread_counts(conditions.edge_profile, constraints):
+            search = PairSearch(
+                conditions, server, constraints, edge_load=edge_load, server_load=server_load,
+                deadline_ms=deadline_ms, overheads=overheads, threads=threads, codecs=codecs,
+                cuts=cuts,
+            )  # fmt: skip
+            plans = [*search.best(keep), *search.front(), *search.kept(wanted)]
+            found |= {plan.key: plan for plan in plans}
+    return list(found.values())
 
 
 def price(candidate: Candidate, conditions: Conditions) -> Candidate:
@@ -79,15 +78,11 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
     Raises:
         PlanningError: Its server is gone, or its cuts or codecs are not in both profiles.
     """
-    for server in _usable_servers(conditions, Constraints(servers=(candidate.server,))):
-        search = PairSearch(conditions, server)
-        pair = search.pairs.find(candidate.cut_id, candidate.return_id)
-        names = search.pairs.codecs
-        if pair is None or candidate.codec not in names or candidate.return_codec not in names:
-            continue
-        up, down = names.index(candidate.codec), names.index(candidate.return_codec)
-        if search.possible(*pair, up, down):
-            return search.candidate(*pair, up, down, 0.0)
+    only = Constraints(servers=(candidate.server,))
+    for server in _usable_servers(conditions, only):
+        search = PairSearch(conditions, server, only, threads=candidate.threads)
+        for found in search.kept([candidate.key]):
+            return found
     raise PlanningError(
         'plan with two cuts cannot be priced',
         given=f'cuts {candidate.cut_index} and {candidate.return_index} as '

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dnn_offload.cost.profile import CodecCost, CutProfile
-from dnn_offload.planning.costs import _codecs, PICTURE_CUT, RAW
 from dnn_offload.planning.layer_graph import LayerGraph
+from dnn_offload.planning.price_table import _codecs, PICTURE_CUT, RAW
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -29,7 +29,6 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.planning import two_cuts
 from dnn_offload.planning.costs import local_candidate, RAW, remote_candidates
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
-from dnn_offload.planning.stage_weights import StageWeights
 
 
 def candidates(conditions: Conditions, constraints: Constraints) -> list[Candidate]:
@@ -43,15 +42,9 @@ def candidates(conditions: Conditions, constraints: Constraints) -> list[Candida
         ),
     ]
     if two_cuts.SHAPE in constraints.shapes:
-        power = getattr(conditions, 'power', None)
-        energy = None
-        if power is not None:
-            energy = StageWeights(
-                power.compute_w, power.radio_tx_w, power.idle_w, power.radio_rx_w
-            )
         found += two_cuts.candidates(
             conditions, constraints, edge_load=1.0, server_load=1.0, codecs=(RAW,),
-            cuts=blocks, overheads=False, other=energy,
+            cuts=blocks, overheads=False,
         )
     return found
 
