@@ -15,6 +15,7 @@ import torch
 
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.loaded_model import LoadedModel
+from dnn_offload.graph.torchvision_weights import give_weights
 
 NAMES = ('ssd300_vgg16', 'ssdlite320_mobilenet_v3_large')
 CANDIDATES = 300  # boxes that come out; torchvision keeps as many per class and 200 in the end
@@ -75,11 +76,9 @@ def load(
     """Load one of ``NAMES``; see ``sources.resolve``."""
     from torchvision.models import get_model_weights
 
-    from dnn_offload.graph.torchvision_source import fill_or_assign
-
     detector: Any = builder(weights=None, weights_backbone=None)
     enum = get_model_weights(builder)
-    stamp = fill_or_assign(detector, enum, weights, name)
+    stamp = give_weights(detector, enum, weights, name)
     width, height = detector.transform.fixed_size
     if input_size is not None and tuple(input_size) != (height, width):
         raise ModelError(
