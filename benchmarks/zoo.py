@@ -40,7 +40,13 @@ from dnn_offload.codec.layout import flatten, Target
 from dnn_offload.errors import OffloadError
 from dnn_offload.graph.export import export
 from dnn_offload.graph.fingerprint import seeded_inputs
-from dnn_offload.graph.placements import cut_by_frontier, head_and_tail, Piece, round_trip
+from dnn_offload.graph.placements import (
+    cut_by_frontier,
+    frontier_of,
+    head_and_tail,
+    Piece,
+    round_trip,
+)
 from dnn_offload.graph.program import Program
 from dnn_offload.graph.segment import Segment
 from dnn_offload.graph.sources import LoadedModel, resolve
@@ -207,15 +213,14 @@ def placements(program: Program, generator: random.Random) -> Iterator[Pieces]:
     """Sets of instructions closed under what they need, which no position has."""
     found = 0
     for _ in range(20 * PLACEMENTS):
-        names = frontier_of_a_set(program, generator)
-        cut = cut_by_frontier(program, names)
+        cut = cut_by_frontier(program, frontier_of(program, closed_set(program, generator)))
         if cut.index < 0 and found < PLACEMENTS:
             found += 1
             yield list(head_and_tail(program, cut))
 
 
-def frontier_of_a_set(program: Program, generator: random.Random) -> list[str]:
-    """Frontier of the instructions that a few random ones need."""
+def closed_set(program: Program, generator: random.Random) -> set[int]:
+    """A few random instructions, and all that they need."""
     inside: set[int] = set()
     todo = [generator.randrange(len(program.instructions)) for _ in range(2)]
     while todo:
@@ -224,13 +229,7 @@ def frontier_of_a_set(program: Program, generator: random.Random) -> list[str]:
             inside.add(position)
             read = program.instructions[position].values()
             todo += [program.makers[name] for name in read if name in program.makers]
-    made = {spec.name for spec in program.inputs}
-    made.update(name for at in inside for name in program.instructions[at].outputs if name)
-    used = {spec.name for spec in program.outputs}
-    for position, instruction in enumerate(program.instructions):
-        if position not in inside:
-            used.update(instruction.values())
-    return sorted(made & used)
+    return inside
 
 
 def run_pieces(

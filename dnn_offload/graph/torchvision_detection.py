@@ -29,6 +29,7 @@ class SingleShot(torch.nn.Module):
         height, width: Of the picture [px].
     """
 
+    limits: torch.Tensor  # (4,): right and lower border, twice [px]
     anchors: torch.Tensor  # (n, 4): centre x, centre y, width, height [px]
 
     def __init__(self, detector: torch.nn.Module, height: int, width: int) -> None:
@@ -42,6 +43,7 @@ class SingleShot(torch.nn.Module):
             features = list(self.backbone.eval()(picture).values())
             corners = detector.anchor_generator(ImageList(picture, [(height, width)]), features)[0]
         size = corners[:, 2:] - corners[:, :2]
+        self.register_buffer('limits', torch.tensor([width, height] * 2).float())
         self.register_buffer('anchors', torch.cat([corners[:, :2] + 0.5 * size, size], 1))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -60,8 +62,9 @@ class SingleShot(torch.nn.Module):
         # torchvision's bound, so that random weights give no infinite boxes.
         growth = (offsets[..., 2:] / offsets.new_tensor([ww, wh])).clamp(max=_LARGEST_GROWTH)
         half = 0.5 * growth.exp() * anchors[..., 2:]
-        rows = [centre - half, centre + half, best.unsqueeze(-1), label.unsqueeze(-1)]
-        return torch.cat(rows, -1)
+        corners = torch.cat([centre - half, centre + half], -1).clamp(min=0.0)
+        corners = torch.minimum(corners, self.limits)
+        return torch.cat([corners, best.unsqueeze(-1), label.unsqueeze(-1)], -1)
 
 
 _LARGEST_GROWTH = 4.135166556742356  # log(1000 / 16): BoxCoder.bbox_xform_clip
