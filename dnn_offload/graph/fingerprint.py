@@ -1,7 +1,8 @@
 """A few numbers that tell whether two machines hold the same network. No torch.
 
-Both ends run one seeded picture (or whatever the network takes); the sampled outputs must agree within a tolerance that covers
-other instruction sets, thread counts and torch versions, not other weights.
+Both ends run one seeded picture, or whatever the network takes; the sampled outputs must agree
+within a tolerance that covers other instruction sets, thread counts and torch versions, not other
+weights.
 """
 
 from __future__ import annotations

@@ -48,12 +48,20 @@ class Instruction:
 
 @dataclass(frozen=True)
 class WeightSpec:
-    """One weight: how it lies in memory; 4-D convolution weights are channels_last."""
+    """One weight: how it lies in memory; those of 2-D and 3-D convolutions are channels_last."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     channels_last: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return math.prod(self.shape) * _ITEM_BYTES[self.dtype]
+
+
+_ITEM_BYTES = {**{name: bits // 8 for name, (_, bits) in DLPACK_CODES.items()}, 'bfloat16': 2}
 
 
 def read_instruction(item: Any) -> Instruction:

@@ -16,9 +16,9 @@ _TARGET = re.compile(r'aten\.([a-z0-9_]{1,64})\.([A-Za-z0-9_]{1,32})\Z')
 # Result shares the memory of the input.
 VIEWS = frozenset(
     """
-    alias chunk detach diagonal expand flatten lift_fresh_copy meshgrid movedim narrow permute select
-    slice split split_with_sizes squeeze swapaxes t transpose unbind unflatten unsqueeze view
-    reshape _unsafe_view
+    alias chunk detach diagonal expand flatten lift_fresh_copy meshgrid movedim narrow permute
+    reshape select slice split split_with_sizes squeeze swapaxes t transpose unbind unflatten
+    unsqueeze view _unsafe_view
     """.split()
 )
 

@@ -19,7 +19,9 @@ from dnn_offload.graph.program import Instruction
 from dnn_offload.graph.weights import lay_out
 from dnn_offload.tensors import TensorSpec
 
-CONVOLUTIONS = frozenset(['conv2d', 'conv3d', 'convolution', 'conv_transpose2d', 'conv_transpose3d'])
+CONVOLUTIONS = frozenset(
+    'conv2d conv3d convolution conv_transpose2d conv_transpose3d'.split()
+)
 
 
 def substitute(tree: Argument, change: Callable[[dict[str, str]], Argument]) -> Argument:

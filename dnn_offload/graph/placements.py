@@ -13,12 +13,11 @@ what the server reads goes up, only what the server has made comes down.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from dnn_offload.errors import CutError
 from dnn_offload.graph.cuts import Cut, depths, maker_label, signature
-from dnn_offload.graph.operators import base_name, VIEWS
 from dnn_offload.graph.program import Program
 from dnn_offload.tensors import TensorSpec
 
@@ -143,6 +142,37 @@ def head_of(program: Program, names: Sequence[str]) -> Piece:
     return _piece(program, needed, names, positions)
 
 
+def frontier_of(program: Program, inside: Collection[int]) -> tuple[str, ...]:
+    """What crosses if some instructions run on the robot and all others on the server.
+
+    Args:
+        program: The whole program.
+        inside: Indices of the instructions that run on the robot, with all that they need.
+
+    Returns:
+        Names of the values to send, in order of computation: made (or given) on the robot and
+        needed by the server, or an output.
+
+    Raises:
+        CutError: An instruction of ``inside`` needs one that is not.
+    """
+    here = set(_names(program.inputs))
+    needed = set(_names(program.outputs))
+    for position, instruction in enumerate(program.instructions):
+        if position not in inside:
+            needed.update(instruction.values())
+            continue
+        missing = [name for name in instruction.values() if name not in here]
+        if missing:
+            raise CutError(
+                'the robot would need a value that the server makes',
+                given=f'{", ".join(missing)} for {maker_label(instruction)}',
+                hint='put everything on the robot that its part needs',
+            )
+        here.update(instruction.outputs)
+    return tuple(name for name in program.specs if name in here and name in needed)
+
+
 def cut_by_frontier(program: Program, names: Iterable[str]) -> Cut:
     """The cut that sends exactly these values, be it one of the program's or a placement.
 
@@ -230,46 +260,6 @@ def round_trip(program: Program, first: Iterable[str], second: Iterable[str]) ->
         down=tuple(down),
         kept=tuple(kept),
     )
-
-
-def weight_bytes(program: Program, piece: Piece) -> int:
-    """Size of the weights that a piece reads, each once [byte]."""
-    read = {
-        name for position in piece.positions for name in program.instructions[position].weights()
-    }
-    return sum(weight.nbytes for weight in program.weights if weight.name in read)
-
-
-def activation_bytes(program: Program, piece: Piece) -> int:
-    """Most that the values of a piece take at any time, inputs and outputs included [byte].
-
-    Values are freed after their last use, as ``Segment`` does; a view counts with the value
-    that it looks at. Scratch memory of the kernels is not known and not counted.
-    """
-    owner = {spec.name: spec.name for spec in piece.inputs}
-    for position in piece.positions:
-        instruction = program.instructions[position]
-        source = next(instruction.values(), '')
-        shares = base_name(instruction.target) in VIEWS and source in owner
-        for name in filter(None, instruction.outputs):
-            owner[name] = owner[source] if shares else name
-    end = len(program.instructions)
-    last_use = {owner[spec.name]: end for spec in piece.outputs}
-    for position in piece.positions:
-        instruction = program.instructions[position]
-        for name in (*instruction.values(), *filter(None, instruction.outputs)):
-            last_use[owner[name]] = max(last_use.get(owner[name], -1), position)
-    size = {spec.name: spec.nbytes for spec in program.values}
-    dying: dict[int, list[str]] = {}
-    for name, position in last_use.items():
-        dying.setdefault(position, []).append(name)
-    live = peak = sum(spec.nbytes for spec in piece.inputs)
-    for position in piece.positions:
-        for name in filter(None, program.instructions[position].outputs):
-            live += size[name] if owner[name] == name else 0
-        peak = max(peak, live)
-        live -= sum(size[name] for name in dying.get(position, ()))
-    return peak
 
 
 def _piece(

@@ -15,6 +15,7 @@ import torch
 
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.loaded_model import LoadedModel
+from dnn_offload.graph.torchvision_weights import give_weights
 
 NAMES = ('ssd300_vgg16', 'ssdlite320_mobilenet_v3_large')
 CANDIDATES = 300  # boxes that come out; torchvision keeps as many per class and 200 in the end
@@ -28,6 +29,7 @@ class SingleShot(torch.nn.Module):
         height, width: Of the picture [px].
     """
 
+    limits: torch.Tensor  # (4,): right and lower border, twice [px]
     anchors: torch.Tensor  # (n, 4): centre x, centre y, width, height [px]
 
     def __init__(self, detector: torch.nn.Module, height: int, width: int) -> None:
@@ -41,6 +43,7 @@ class SingleShot(torch.nn.Module):
             features = list(self.backbone.eval()(picture).values())
             corners = detector.anchor_generator(ImageList(picture, [(height, width)]), features)[0]
         size = corners[:, 2:] - corners[:, :2]
+        self.register_buffer('limits', torch.tensor([width, height] * 2).float())
         self.register_buffer('anchors', torch.cat([corners[:, :2] + 0.5 * size, size], 1))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -59,8 +62,9 @@ class SingleShot(torch.nn.Module):
         # torchvision's bound, so that random weights give no infinite boxes.
         growth = (offsets[..., 2:] / offsets.new_tensor([ww, wh])).clamp(max=_LARGEST_GROWTH)
         half = 0.5 * growth.exp() * anchors[..., 2:]
-        rows = [centre - half, centre + half, best.unsqueeze(-1), label.unsqueeze(-1)]
-        return torch.cat(rows, -1)
+        corners = torch.cat([centre - half, centre + half], -1).clamp(min=0.0)
+        corners = torch.minimum(corners, self.limits)
+        return torch.cat([corners, best.unsqueeze(-1), label.unsqueeze(-1)], -1)
 
 
 _LARGEST_GROWTH = 4.135166556742356  # log(1000 / 16): BoxCoder.bbox_xform_clip
@@ -75,11 +79,9 @@ def load(
     """Load one of ``NAMES``; see ``sources.resolve``."""
     from torchvision.models import get_model_weights
 
-    from dnn_offload.graph.torchvision_source import fill_or_assign
-
     detector: Any = builder(weights=None, weights_backbone=None)
     enum = get_model_weights(builder)
-    stamp = fill_or_assign(detector, enum, weights, name)
+    stamp = give_weights(detector, enum, weights, name)
     width, height = detector.transform.fixed_size
     if input_size is not None and tuple(input_size) != (height, width):
         raise ModelError(

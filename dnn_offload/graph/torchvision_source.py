@@ -12,16 +12,10 @@ from typing import Any
 import torch
 
 from dnn_offload.errors import ModelError
-from dnn_offload.graph import random_weights, torchvision_detection
-from dnn_offload.graph.loaded_model import (
-    assign,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    is_file,
-    LoadedModel,
-    read_state,
-)
+from dnn_offload.graph import torchvision_detection
+from dnn_offload.graph.loaded_model import IMAGENET_MEAN, IMAGENET_STD, LoadedModel
 from dnn_offload.graph.torchvision_compat import import_torchvision
+from dnn_offload.graph.torchvision_weights import give_weights
 
 _NORM_BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 
@@ -60,7 +54,7 @@ def load_torchvision(name: str, weights: str, input_size: tuple[int, int] | None
         options['spatial_size'] = tuple(input_size)  # its positions are learnt for one size
     module = _build(lambda: builder(weights=None, **options))
     enum = models.get_model_weights(builder)
-    stamp = fill_or_assign(module, enum, weights, name)
+    stamp = give_weights(module, enum, weights, name)
     member = _member(enum, weights)
     size, mean, std = _transform(member, family)
     if 'transform_input' in options:
@@ -78,18 +72,6 @@ def load_torchvision(name: str, weights: str, input_size: tuple[int, int] | None
         stamp=stamp,
         frames=_CLIP_FRAMES if family == 'video' else 0,
     )
-
-
-def fill_or_assign(module: torch.nn.Module, enum: Any, weights: str, name: str) -> str:
-    """Give a module random weights, those of a file or a download; returns the stamp."""
-    if weights == 'random':
-        random_weights.fill(module)
-        return random_weights.STAMP
-    if is_file(weights):
-        assign(module, read_state(weights), weights)
-    else:
-        assign(module, _download(enum, weights, name), f'torchvision weights {weights}')
-    return ''
 
 
 def _family(models: Any, name: str) -> str:
@@ -161,27 +143,3 @@ def _build(factory: Callable[[], torch.nn.Module]) -> torch.nn.Module:
         return factory()
     names = {name.rsplit('.', 1)[-1] for name, _ in module.named_buffers()}
     return module if names <= set(_NORM_BUFFERS) else factory()
-
-
-def _download(enum: Any, weights: str, name: str) -> dict[str, torch.Tensor]:
-    names = [member.name for member in enum]
-    if weights != 'DEFAULT' and weights not in names:
-        raise ModelError(
-            f'torchvision has no such weights for {name}',
-            given=weights,
-            allowed=', '.join(['DEFAULT', *names, 'random', 'a path of a .safetensors file']),
-        )
-    member = enum.DEFAULT if weights == 'DEFAULT' else enum[weights]
-    try:
-        state: dict[str, torch.Tensor] = member.get_state_dict(
-            progress=False, check_hash=True, weights_only=True, map_location='cpu'
-        )
-    except (OSError, RuntimeError, EOFError) as error:
-        raise ModelError(
-            f'the weights of {name} cannot be downloaded from {member.url} ({error})',
-            hint='connect to the internet once, or give a .safetensors file as weights, or '
-            "weights 'random' to try the rest",
-        ) from error
-    # The heads that only training uses are not built.
-    unused = ('AuxLogits.', 'aux1.', 'aux2.', 'aux_classifier.')
-    return {k: v for k, v in state.items() if not k.startswith(unused)}

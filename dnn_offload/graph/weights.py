@@ -1,8 +1,8 @@
 """Weights of a program on disk: safetensors, mapped into memory, never pickle.
 
 safetensors keeps C-contiguous tensors only, so a channels_last weight (O, I, h, w) is written
-as its (O, h, w, I) permutation (of a 3-D convolution (O, d, h, w, I)), which lies in the file exactly as it shall lie in memory:
-loading it back is a view on the mapped file, no copy.
+as its (O, h, w, I) permutation, of a 3-D convolution (O, d, h, w, I), which lies in the file
+exactly as it shall lie in memory: loading it back is a view on the mapped file, no copy.
 
 Every weight starts at a multiple of 64 bytes, with tensors named ``padding.N`` in the gaps (the
 format knows no gaps): a matrix product rounds differently when its weights are not aligned to
