@@ -21,6 +21,8 @@ SCENARIOS = tuple(
 SHRUNK = 0.15  # int8 with zstd against raw float32, about
 LEVEL = 0.9  # of the intervals of what was not measured
 FLOOR = 0.05  # of the whole network: errors of shorter units are relative to this
+LEAST_UNITS = 3
+OTHER_RUNS = 1.5  # runs of the whole network per round beside units: as it is, stamped
 UNKNOWN = 0.3  # worst seen of stamps against units
 _EMPTY_MS = 1e-6
 
@@ -154,6 +156,44 @@ def monotone(times_ms: Sequence[float], weights: Sequence[float]) -> list[float]
             length += before_length
         blocks.append((mean, total, length))
     return [mean for mean, _, length in blocks for _ in range(length)]
+
+
+def times(in_situ_ms: Sequence[float], measured_ms: Mapping[int, float]) -> list[float]:
+    """``fill``, and longer units take longer: what was measured counts for more.
+
+    Args:
+        in_situ_ms: Stamp sums for each cut, growing (heads) or falling (tails).
+        measured_ms: Cut index to measured time of the unit; the longest unit is in it.
+    """
+    filled = fill(in_situ_ms, measured_ms)
+    weights = [10.0 if index in measured_ms else 1.0 for index in range(len(filled))]
+    step = -1 if in_situ_ms[-1] < in_situ_ms[0] else 1
+    return [max(0.0, time_ms) for time_ms in monotone(filled[::step], weights[::step])[::step]]
+
+
+def half_widths(*sides: tuple[Sequence[float], Mapping[int, float]]) -> list[float]:
+    """Relative half width of the interval of heads, and of tails.
+
+    A few cuts of one side may agree by chance: no side is surer than both together.
+
+    Args:
+        sides: Of each in-situ and measured times as in ``fill``.
+    """
+    errors = [left_out_errors(in_situ_ms, measured_ms) for in_situ_ms, measured_ms in sides]
+    together = half_width([error for side in errors for error in side])
+    return [max(half_width(side), together) for side in errors]
+
+
+def how_many(last: int, fraction: float) -> int:
+    """Inner cuts to measure for ``fraction`` of the cost of measuring all of them and the whole.
+
+    Args:
+        last: Index of the last cut.
+        fraction: 0..1.
+    """
+    if fraction >= 1.0:
+        return last - 1
+    return min(last - 1, max(LEAST_UNITS, int(fraction * last - OTHER_RUNS)))
 
 
 def nearest(known: Sequence[int], index: int) -> int:

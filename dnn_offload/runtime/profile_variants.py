@@ -18,7 +18,6 @@ from dnn_offload.runtime.profile_meter import in_situ, Meter
 from dnn_offload.runtime.profile_model import monotone
 
 ROUNDS = 5
-LEAST_ROUNDS = 2
 _LEAST_MS = 1e-6
 
 
@@ -45,11 +44,9 @@ class ThreadVariants:
         self._whole: dict[int, list[float]] = {}
 
     def measure(self, whole_ms: float, end_s: float) -> None:
-        """Take turns until ``end_s`` (perf_counter); nothing if two rounds do not fit."""
-        left_s = end_s - time.perf_counter()
-        per_count_s = (2 * LEAST_ROUNDS + 1) * whole_ms * 1e-3
-        affordable = int(left_s / max(per_count_s, 1e-6)) - 1
-        chosen = self._others[:max(0, affordable)]
+        """Take turns until ``end_s`` (perf_counter); as many counts as fit in one round."""
+        runs = (end_s - time.perf_counter()) * 1e3 / max(whole_ms, _LEAST_MS)
+        chosen = self._others[:max(0, int((runs - 2) / 3))]
         if not chosen:
             return
         counts = [self._threads, *chosen]
@@ -57,13 +54,15 @@ class ThreadVariants:
         try:
             for number in range(ROUNDS):
                 started_s = time.perf_counter()
-                if number >= LEAST_ROUNDS and started_s + round_s > end_s:
+                if started_s + round_s > end_s:
                     break
                 for count in counts:
                     self._meter.model.set_threads(count)
-                    if number == 0:
+                    if number == 0 and count != self._threads:
                         self._meter.stamp()  # new threads start, memory is paged in
                     self._stamps.setdefault(count, []).append(self._meter.stamp())
+                    if count == self._threads:
+                        self._meter.stamps_ms.append(self._stamps[count][-1])
                     _, time_ms = self._meter.run(0, self._meter.last, self._meter.inputs)
                     self._whole.setdefault(count, []).append(time_ms)
                 round_s = time.perf_counter() - started_s

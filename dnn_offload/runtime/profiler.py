@@ -3,7 +3,7 @@
 Where the time goes: a tenth for warming and first stamps; at most half for heads and tails as
 units, in rounds over the chosen cuts (so that one segment's weights push another's out of the
 cache, as they do when plans change) with stamps in between; then codecs on pictures with
-natural statistics; a tenth at the end, and all that is left, for other numbers of threads.
+natural statistics; a sixth at the end, and all that is left, for other numbers of threads.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from dnn_offload.runtime.profile_layers import layer_profiles, memory, TIME_DIGI
 from dnn_offload.runtime.profile_machine import describe_device
 from dnn_offload.runtime.profile_meter import made_up_inputs, Meter
 from dnn_offload.runtime.profile_model import (
-    fill,
     FLOOR,
-    half_width,
-    left_out_errors,
-    monotone,
+    half_widths,
+    how_many,
+    OTHER_RUNS,
     promising_cuts,
+    times,
 )
 from dnn_offload.runtime.profile_variants import ThreadVariants, usual_thread_counts
 from dnn_offload.vision.decode import decode_classes, decode_detections
@@ -35,16 +35,18 @@ from dnn_offload.vision.preprocess import Mapping
 
 BACKEND = 'torch'
 FRACTION = 0.3  # of the cuts that are measured as units
-LEAST_UNITS = 3
 STAMP_RUNS = 5
+FIRST_STAMPS = 2  # of these before units are chosen, the others between their rounds
 UNIT_RUNS = 10  # rounds that are aimed at
-FEWEST_RUNS = 5  # rounds that the number of cuts is reckoned for when time is short
 LEAST_ROUNDS = 3
+# Rounds that the number of cuts is reckoned for when time is short, and how many cuts it takes
+# to rather have fewer rounds: between too few of them nothing can be interpolated.
+SHORT_RUNS, FEW_CUTS = 5, 8
 FINISH_RUNS = 10
 # Shares of the budget that have passed when a stage ends at the latest.
 FIRST_STAMPS_END = 0.12
 UNITS_SHARE = 0.5
-CODECS_END = 0.86
+CODECS_END = 0.82
 VARIANTS_END = 0.97
 
 Report = Callable[[float, str], None]
@@ -89,7 +91,7 @@ def measure_profile(
     order = promising_cuts(
         in_situ, [cut.nbytes for cut in model.cuts], [cut.depth for cut in model.cuts]
     )
-    _units(meter, order[:_wanted(last, fraction)], in_situ[last],
+    _units(meter, order[:how_many(last, fraction)], in_situ[last],
            time.perf_counter() + UNITS_SHARE * budget_s, report)
 
     report(0.6, 'measuring codecs')
@@ -105,9 +107,9 @@ def measure_profile(
     in_situ = meter.in_situ()
     in_situ_tail = [in_situ[last] - head for head in in_situ]
     heads, tails = _medians(meter.heads), _medians(meter.tails)
-    head_ms = _times(in_situ, heads, wait)
-    tail_ms = _times(in_situ_tail, tails, wait)
-    head_width, tail_width = _half_widths((in_situ, heads), (in_situ_tail, tails))
+    head_ms = [round(time_ms * wait, TIME_DIGITS) for time_ms in times(in_situ, heads)]
+    tail_ms = [round(time_ms * wait, TIME_DIGITS) for time_ms in times(in_situ_tail, tails)]
+    head_width, tail_width = half_widths((in_situ, heads), (in_situ_tail, tails))
     whole_ms = head_ms[last]
     # Stamps cost time as well: together the operators take what the whole network does.
     stamps_ms = np.asarray(meter.stamps_ms) * whole_ms / max(in_situ[last], 1e-6)
@@ -151,15 +153,9 @@ def measure_profile(
     )
 
 
-def _wanted(last: int, fraction: float) -> int:
-    """Inner cuts that shall be units."""
-    inner = last - 1
-    return min(inner, max(LEAST_UNITS, round(fraction * inner)))
-
-
 def _first_stamps(meter: Meter, end_s: float) -> None:
-    """Stamps of a few runs; the model has run once."""
-    while len(meter.stamps_ms) < STAMP_RUNS and (
+    """Stamps of a first few runs; the model has run once."""
+    while len(meter.stamps_ms) < FIRST_STAMPS and (
         not meter.stamps_ms or time.perf_counter() < end_s
     ):
         meter.stamps_ms.append(meter.stamp())
@@ -170,10 +166,14 @@ def _units(
 ) -> None:
     """Rounds over the whole network and as many of ``wanted`` as the time allows."""
     begin_s = time.perf_counter()
-    affordable = int((end_s - begin_s) * 1e3 / (FEWEST_RUNS * max(whole_ms, 0.01)))
-    chosen = sorted([meter.last, *wanted[: max(0, affordable - 2)]])  # whole and stamps run too
+    runs = (end_s - begin_s) * 1e3 / max(whole_ms, 0.01)
+    affordable = int(runs / SHORT_RUNS - OTHER_RUNS)
+    if affordable < FEW_CUTS:
+        affordable = min(FEW_CUTS, int(runs / LEAST_ROUNDS - OTHER_RUNS))
+    chosen = sorted([meter.last, *wanted[: max(0, affordable)]])
     for number in range(UNIT_RUNS):
-        meter.stamps_ms.append(meter.stamp())
+        if number % 2 == 0 and len(meter.stamps_ms) < STAMP_RUNS:
+            meter.stamps_ms.append(meter.stamp())
         for cut in chosen:
             meter.unit(cut)
             meter.load.sample()
@@ -220,28 +220,6 @@ def _medians(samples: dict[int, list[float]]) -> dict[int, float]:
     return {cut: statistics.median(values) for cut, values in samples.items()}
 
 
-def _times(
-    in_situ: Sequence[float], measured: dict[int, float], wait_ratio: float
-) -> list[float]:
-    filled = fill(in_situ, measured)
-    weights = [10.0 if index in measured else 1.0 for index in range(len(filled))]
-    if in_situ[-1] < in_situ[0]:  # tails get shorter
-        ordered = monotone(filled[::-1], weights[::-1])[::-1]
-    else:
-        ordered = monotone(filled, weights)
-    return [round(max(0.0, time_ms) * wait_ratio, TIME_DIGITS) for time_ms in ordered]
-
-
-def _half_widths(*sides: tuple[Sequence[float], dict[int, float]]) -> list[float]:
-    """Relative half width of the interval of heads, and of tails.
-
-    A few cuts of one side may agree by chance: no side is surer than both together.
-    """
-    errors = [left_out_errors(in_situ, measured) for in_situ, measured in sides]
-    together = half_width([error for side in errors for error in side])
-    return [max(half_width(side), together) for side in errors]
-
-
 def _spread(
     samples: dict[int, list[float]],
     index: int,
@@ -266,12 +244,12 @@ def _finish_ms(model: TorchModel, outputs: list[np.ndarray]) -> float:
         return 0.0
     height, width = program.input.shape[1:3]
     mapping = Mapping(1.0, 1.0, 0.0, 0.0, width, height)
-    times = []
+    spent_ms = []
     for _ in range(FINISH_RUNS):
         started_s = time.perf_counter()
         if program.task == 'detection':
             decode_detections(outputs, mapping, program.class_names)
         else:
             decode_classes(outputs, program.class_names)
-        times.append((time.perf_counter() - started_s) * 1e3)
-    return min(times)
+        spent_ms.append((time.perf_counter() - started_s) * 1e3)
+    return min(spent_ms)
