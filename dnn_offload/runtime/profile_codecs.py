@@ -14,7 +14,7 @@ from dnn_offload.codec.registry import codec_named, CODECS, names_for_cut
 from dnn_offload.cost.profile import CodecCost
 from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.profile_layers import TIME_DIGITS
-from dnn_offload.runtime.profile_meter import is_picture
+from dnn_offload.runtime.profile_meter import is_picture, without_wait
 from dnn_offload.runtime.profile_model import nearest
 from dnn_offload.runtime.shared import ThreadClock
 
@@ -77,12 +77,12 @@ class CodecMeter:
 
         for _ in range(1 + REPEATS):
             payload, spent = self._clock.measure(encode)
-            encode_ms.append(spent.wall_ms - spent.wait_ms)
+            encode_ms.append(without_wait(spent))
             _, spent = self._clock.measure(
                 functools.partial(bundle.decode, payload, specs, max_bytes=4 * limit)
             )
-            decode_ms.append(spent.wall_ms - spent.wait_ms)
-        fastest = [max(0.0, min(times[1:])) for times in (encode_ms, decode_ms)]
+            decode_ms.append(without_wait(spent))
+        fastest = [min(times[1:]) for times in (encode_ms, decode_ms)]
         cost = CodecCost(len(payload), *fastest)
         self._measured.setdefault((cut, name), []).append(cost)
 

@@ -35,18 +35,16 @@ class Meter:
         self.heads: dict[int, list[float]] = {}
         self.tails: dict[int, list[float]] = {}
         self.stamps_ms: list[list[float]] = []
-        self._total = Spent(0.0, 0.0, 0.0)
+        self._working_ms = self._waiting_ms = 0.0
 
     def run(self, start: int, end: int, arrays: list[np.ndarray]) -> tuple[list[Any], float]:
         """Outputs, and wall time without run-queue wait [ms]."""
         segment = self.model.segment(start, end)
         outputs, spent = self.clock.measure(lambda: self.model.run(segment, arrays))
-        self._total = Spent(
-            self._total.wall_ms + spent.wall_ms,
-            self._total.cpu_ms + spent.cpu_ms,
-            self._total.wait_ms + spent.wait_ms,
-        )
-        return outputs, max(spent.wall_ms - spent.wait_ms, 0.0)
+        working_ms = without_wait(spent)
+        self._working_ms += working_ms
+        self._waiting_ms += spent.wall_ms - working_ms
+        return outputs, working_ms
 
     def unit(self, cut: int) -> None:
         """One run of a cut's head and of its tail; the whole network is head N and tail 0."""
@@ -69,8 +67,16 @@ class Meter:
     @property
     def wait_ratio(self) -> float:
         """1 + run-queue wait over the rest of the wall time, over all that was measured."""
-        working_ms = self._total.wall_ms - self._total.wait_ms
-        return 1.0 + self._total.wait_ms / max(working_ms, 1e-6)
+        return 1.0 + self._waiting_ms / max(self._working_ms, 1e-6)
+
+
+def without_wait(spent: Spent) -> float:
+    """Wall time less run-queue wait [ms].
+
+    The clock of the wait is read a moment before and after that of the wall: what is longer
+    than the work itself was waited there.
+    """
+    return spent.wall_ms - (spent.wait_ms if spent.wait_ms < spent.wall_ms else 0.0)
 
 
 def in_situ(model: TorchModel, stamps_ms: Sequence[Sequence[float]]) -> list[float]:

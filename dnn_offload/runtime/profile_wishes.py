@@ -8,6 +8,7 @@ from pathlib import Path
 from dnn_offload.errors import ConfigurationError
 
 MAX_THREADS = 256
+NO_THREADS = 'none'
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class ProfileWishes:
             '--agreement-budget-s', str(self.agreement_budget_s),
         ]
         if self.thread_counts is not None:
-            given += ['--threads-list', ','.join(str(count) for count in self.thread_counts)]
+            counts = ','.join(str(count) for count in self.thread_counts)
+            given += ['--threads-list', counts or NO_THREADS]
         if self.agreement:
             given.append('--agreement')
         if self.agreement_again:
@@ -76,7 +78,7 @@ def read_thread_counts(text: str) -> tuple[int, ...] | None:
     """
     if text == '':
         return None
-    if text == 'none':
+    if text == NO_THREADS:
         return ()
     try:
         return tuple(dict.fromkeys(int(word) for word in text.split(',')))
