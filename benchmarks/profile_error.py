@@ -79,7 +79,7 @@ def measure(name: str, rounds: int, fraction: float) -> dict[str, float]:
     tail_stamps = [head_stamps[last] - head_ms for head_ms in head_stamps]
     heads, tails = _medians(partial.heads), _medians(partial.tails)
     found = _sides(times(head_stamps, heads), times(tail_stamps, tails))
-    widths = half_widths((head_stamps, heads), (tail_stamps, tails))
+    widths = half_widths((head_stamps, partial.heads), (tail_stamps, partial.tails))
     truth = _all((halves[0].heads, halves[1].heads), (halves[0].tails, halves[1].tails))
     first, second = (_all((half.heads,), (half.tails,)) for half in halves)
     off = _errors(found, truth)

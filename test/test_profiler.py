@@ -112,6 +112,19 @@ def test_half_width_is_a_quantile_or_students() -> None:
     assert half_width([]) == UNKNOWN
 
 
+def test_no_side_is_surer_than_both_nor_than_its_noise() -> None:
+    in_situ = [float(i) for i in range(13)]
+    quiet = {i: [float(i)] * 4 for i in range(2, 13)}
+    noisy = {i: [0.8 * i, 0.9 * i, 1.1 * i, 1.2 * i] for i in range(2, 13)}
+    bent = {i: [i + 0.5 * (i % 2)] * 4 for i in range(2, 13)}
+    assert half_widths((in_situ, quiet))[0] == pytest.approx(0.0, abs=1e-9)
+    assert half_widths((in_situ, noisy))[0] == pytest.approx(
+        1.645 * 1.2533 * (1.2 - 0.9) / 1.349 / 2.0, rel=0.01
+    )
+    both = half_widths((in_situ, quiet), (in_situ, bent))
+    assert 0.02 < both[0] <= both[1]
+
+
 @pytest.mark.parametrize('cuts', [23, 60, 150])
 def test_intervals_hold_what_they_say(cuts: int) -> None:
     """On made-up networks whose units miss their stamps, and noise in both."""
@@ -127,7 +140,8 @@ def test_intervals_hold_what_they_say(cuts: int) -> None:
         order = promising_cuts(stamps, nbytes, list(range(cuts + 1)))[:how_many(cuts, 0.3)]
         measured = {c: float(true[c] * random.normal(1.0, 0.02)) for c in (*order, cuts)}
         found = np.array(times(stamps, measured))
-        (width,) = half_widths((stamps, measured))
+        runs = {c: [time_ms] * 3 for c, time_ms in measured.items()}
+        (width,) = half_widths((stamps, runs))
         guessed = [c for c in range(1, cuts) if c not in measured]
         error = np.abs(found - true) / np.maximum(true, 0.05 * true[-1])
         held += int(np.sum(error[guessed] <= width))

@@ -53,7 +53,7 @@ class Frames:
         self._indices = [(2 * i + 1) * available // (2 * wanted) for i in range(wanted)]
 
     def __len__(self) -> int:
-        """Number of frames; a damaged file is one less."""
+        """Number of frames; a damaged file or a video that ends early gives fewer."""
         return len(self._indices)
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -86,14 +86,16 @@ class Frames:
 
 
 def _video_length(path: Path) -> int:
-    """Frames of a video, counted: what its header says need not be true."""
+    """Frames of a video as its header says; counted where it does not."""
     if not path.is_file():
         return 0
     video = cv2.VideoCapture(str(path))
-    count = 0
     try:
-        while video.grab():
-            count += 1
+        count = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+        if count <= 0:
+            count = 0
+            while video.grab():
+                count += 1
     finally:
         video.release()
     return count

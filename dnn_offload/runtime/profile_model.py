@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import math
+import statistics
 from statistics import NormalDist
 
 import numpy as np
@@ -23,8 +24,10 @@ LEVEL = 0.9  # of the intervals of what was not measured
 FLOOR = 0.05  # of the whole network: errors of shorter units are relative to this
 LEAST_UNITS = 3
 OTHER_RUNS = 1.5  # runs of the whole network per round beside units: as it is, stamped
+NEAR = 0.02  # of the whole network: closer than this, one cut tells of the other
 UNKNOWN = 0.3  # worst seen of stamps against units
 _EMPTY_MS = 1e-6
+_Z = NormalDist().inv_cdf(0.5 + 0.5 * LEVEL)
 
 
 def promising_cuts(
@@ -34,7 +37,7 @@ def promising_cuts(
 
     By turns one that would be chosen in some scenario, with or without the demand that no
     picture leaves the robot, and whatever lies farthest (in time) from all before, between
-    which the rest is interpolated.
+    which the rest is interpolated. What lies close to one that is chosen can wait.
 
     Args:
         head_ms: In-situ time up to each cut 0..N.
@@ -61,12 +64,11 @@ def promising_cuts(
     distance[[0, last]] = -1.0
     order: list[int] = []
     while len(order) < last - 1:
+        winners = [i for i in winners if distance[i] >= NEAR * whole_ms]
         if winners and len(order) % 2 == 0:
-            index = winners.pop(0)
+            index = winners[0]
         else:
             index = int(np.argmax(distance))
-            if index in winners:
-                winners.remove(index)
         order.append(index)
         distance = np.minimum(distance, np.abs(at - at[index]))
         distance[index] = -1.0
@@ -131,8 +133,8 @@ def half_width(errors: Sequence[float]) -> float:
     rank = math.ceil((count + 1) * LEVEL)
     if rank <= count:
         return float(sorted(errors)[rank - 1])
-    z = NormalDist().inv_cdf(0.5 + 0.5 * LEVEL)
-    t = z + (z**3 + z) / (4 * count) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * count**2)
+    # Student's quantile from the normal one (Cornish and Fisher).
+    t = _Z + (_Z**3 + _Z) / (4 * count) + (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / (96 * count**2)
     return t * math.sqrt(sum(error**2 for error in errors) / count)
 
 
@@ -171,17 +173,42 @@ def times(in_situ_ms: Sequence[float], measured_ms: Mapping[int, float]) -> list
     return [max(0.0, time_ms) for time_ms in monotone(filled[::step], weights[::step])[::step]]
 
 
-def half_widths(*sides: tuple[Sequence[float], Mapping[int, float]]) -> list[float]:
+def half_widths(
+    *sides: tuple[Sequence[float], Mapping[int, Sequence[float]]]
+) -> list[float]:
     """Relative half width of the interval of heads, and of tails.
 
-    A few cuts of one side may agree by chance: no side is surer than both together.
+    A few cuts of one side may agree by chance: no side is surer than both together, nor than
+    a unit is that is measured as often as they were.
 
     Args:
-        sides: Of each in-situ and measured times as in ``fill``.
+        sides: Of each the in-situ times, and cut index to the times of the unit's runs.
     """
-    errors = [left_out_errors(in_situ_ms, measured_ms) for in_situ_ms, measured_ms in sides]
+    medians = [{i: statistics.median(runs) for i, runs in side[1].items()} for side in sides]
+    errors = [
+        left_out_errors(side[0], measured) for side, measured in zip(sides, medians, strict=True)
+    ]
     together = half_width([error for side in errors for error in side])
-    return [max(half_width(side), together) for side in errors]
+    widths = []
+    for side, measured, own in zip(sides, medians, errors, strict=True):
+        floor_ms = max(FLOOR * max(measured.values()), _EMPTY_MS)
+        noise = statistics.median(
+            _standard_error(runs) / max(measured[index], floor_ms)
+            for index, runs in side[1].items()
+        )
+        widths.append(math.hypot(max(half_width(own), together), _Z * noise))
+    return widths
+
+
+def interquartile(values: Sequence[float]) -> float:
+    """Range between the quartiles."""
+    ordered = sorted(values)
+    return ordered[(3 * len(ordered)) // 4] - ordered[len(ordered) // 4]
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """Of the median, from the interquartile range, as if they were normal."""
+    return 1.2533 * interquartile(values) / 1.349 / math.sqrt(len(values))
 
 
 def how_many(last: int, fraction: float) -> int:

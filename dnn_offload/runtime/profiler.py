@@ -25,6 +25,7 @@ from dnn_offload.runtime.profile_model import (
     FLOOR,
     half_widths,
     how_many,
+    interquartile,
     OTHER_RUNS,
     promising_cuts,
     times,
@@ -109,7 +110,7 @@ def measure_profile(
     heads, tails = _medians(meter.heads), _medians(meter.tails)
     head_ms = [round(time_ms * wait, TIME_DIGITS) for time_ms in times(in_situ, heads)]
     tail_ms = [round(time_ms * wait, TIME_DIGITS) for time_ms in times(in_situ_tail, tails)]
-    head_width, tail_width = half_widths((in_situ, heads), (in_situ_tail, tails))
+    head_width, tail_width = half_widths((in_situ, meter.heads), (in_situ_tail, meter.tails))
     whole_ms = head_ms[last]
     # Stamps cost time as well: together the operators take what the whole network does.
     stamps_ms = np.asarray(meter.stamps_ms) * whole_ms / max(in_situ[last], 1e-6)
@@ -231,9 +232,7 @@ def _spread(
     if times_ms[index] == 0.0:
         return 0.0
     if index in samples:
-        values = sorted(samples[index])
-        iqr_ms = values[(3 * len(values)) // 4] - values[len(values) // 4]
-        return round(iqr_ms * wait_ratio, TIME_DIGITS)
+        return round(interquartile(samples[index]) * wait_ratio, TIME_DIGITS)
     return round(2.0 * width * max(times_ms[index], FLOOR * max(times_ms)), TIME_DIGITS)
 
 
