@@ -154,6 +154,7 @@ def test_intervals_hold_what_they_say(cuts: int) -> None:
 def test_a_wait_outside_the_work_is_not_taken_from_it() -> None:
     assert without_wait(Spent(5.0, 3.0, 2.0)) == 3.0
     assert without_wait(Spent(0.2, 0.2, 10.0)) == 0.2
+    assert without_wait(Spent(72.7, 11.2, 81.5)) == 11.2
 
 
 class VirtualMeter:

@@ -71,12 +71,12 @@ class Meter:
 
 
 def without_wait(spent: Spent) -> float:
-    """Wall time less run-queue wait [ms].
+    """Wall time less run-queue wait [ms], at least the CPU time of the calling thread.
 
-    The clock of the wait is read a moment before and after that of the wall: what is longer
-    than the work itself was waited there.
+    The clock of the wait is read a moment before and after that of the wall: what was waited
+    there, tens of milliseconds on a busy machine, must not be taken from the work.
     """
-    return spent.wall_ms - (spent.wait_ms if spent.wait_ms < spent.wall_ms else 0.0)
+    return min(spent.wall_ms, max(spent.wall_ms - spent.wait_ms, spent.cpu_ms))
 
 
 def in_situ(model: TorchModel, stamps_ms: Sequence[Sequence[float]]) -> list[float]:
