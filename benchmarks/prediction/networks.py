@@ -22,7 +22,7 @@ NETWORKS = (
         for name in (
             'alexnet', 'vgg11', 'squeezenet1_0', 'squeezenet1_1', 'mobilenet_v2',
             'mobilenet_v3_small', 'mobilenet_v3_large', 'shufflenet_v2_x1_0', 'mnasnet1_0',
-            'efficientnet_b0', 'regnet_y_400mf', 'resnet18', 'resnet34', 'resnet50',
+            'efficientnet_b0', 'resnet18', 'resnet34', 'resnet50',
             'googlenet', 'inception_v3', 'densenet121',
         )
     ),
