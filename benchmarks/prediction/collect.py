@@ -19,7 +19,7 @@ import networks
 import numpy as np
 
 from dnn_offload.cost.layer_features import facts_of, FEATURES, layer_features
-from dnn_offload.cost.predict.database import DATABASE_FILE, SCHEMA_VERSION
+from dnn_offload.cost.predict.database import DATABASE_FILE, parse, SCHEMA_VERSION
 from dnn_offload.runtime.profile_machine import describe_device
 
 QUANTILE = 0.3
@@ -108,6 +108,7 @@ def main() -> int:
     parser.add_argument('--out', type=Path, default=DATABASE_FILE)
     arguments = parser.parse_args()
     data = collect(arguments.work)
+    data['forests'] = parse(data).fitted_forests()
     parts = [
         f'{json.dumps(name)}: {json.dumps(value, separators=(",", ":"))}'
         for name, value in data.items()

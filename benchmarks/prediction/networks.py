@@ -12,7 +12,8 @@ from dnn_offload.graph import fingerprint
 from dnn_offload.graph.export import export
 from dnn_offload.graph.operators import base_name
 from dnn_offload.graph.program import Instruction, Program
-from dnn_offload.graph.segment import decode_argument, resolve as resolve_operator
+from dnn_offload.graph.segment import decode_argument
+from dnn_offload.graph.segment import resolve as resolve_operator
 from dnn_offload.graph.sources import resolve
 from dnn_offload.graph.weights import load_weights, save_weights, Weights
 

@@ -64,7 +64,16 @@ def places_of(features: np.ndarray) -> np.ndarray:
 
 
 def nearness(ones: np.ndarray, others: np.ndarray, length: float) -> np.ndarray:
-    """1 for equal configurations, towards 0 for far ones, (n, coordinates) x (m, ...) -> (n, m)."""
+    """1 for equal configurations, towards 0 for far ones.
+
+    Args:
+        ones: (n, coordinates).
+        others: (m, coordinates).
+        length: Distance at which it has fallen to 0.6.
+
+    Returns:
+        (n, m).
+    """
     squares = (
         np.sum(ones**2, axis=1)[:, None] + np.sum(others**2, axis=1) - 2.0 * ones @ others.T
     )
@@ -78,10 +87,17 @@ class GroupModel:
         features: Measured configurations, (n, features).
         log_times: (devices, n).
         counts: Layers behind each configuration, (n,).
+        forest: Fitted before; None = fit it now (a second or so for a large group).
     """
 
-    def __init__(self, features: np.ndarray, log_times: np.ndarray, counts: np.ndarray) -> None:
-        self.forest: Forest = fit_forest(features, np.exp(log_times.T))
+    def __init__(
+        self,
+        features: np.ndarray,
+        log_times: np.ndarray,
+        counts: np.ndarray,
+        forest: Forest | None = None,
+    ) -> None:
+        self.forest = forest or fit_forest(features, np.exp(log_times.T))
         self._places = places_of(features)
         missed = log_times.T - self.forest.log_times(features)  # (n, devices)
         gram = nearness(self._places, self._places, KRIGING_LENGTH)

@@ -85,6 +85,7 @@ def condition(
         measured: Indices of the measured layers, (n,); may be empty.
         log_times: Logarithms of what was measured: times, or joules, in the unit of the
             known devices or in any other (the device's bias takes it up).
+        spreads: Standard deviations of the terms.
     """
     mean = columns.log_times.mean(axis=0)
     deviations = (columns.log_times - mean) * spreads.mixture  # (devices, layers)

@@ -6,8 +6,8 @@ own profile can join it, so that its next network is predicted from its last one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 import json
 import math
@@ -26,7 +26,7 @@ from dnn_offload.cost.predict.columns import (
     STRANGER_SD,
     strangers,
 )
-from dnn_offload.cost.predict.regression import as_row
+from dnn_offload.cost.predict.regression import as_row, from_json, to_json
 from dnn_offload.errors import ProfileError
 
 SCHEMA_VERSION = 1
@@ -58,6 +58,8 @@ class Database:
         log_times: Natural logarithms of the times [ms] of all layers of all networks,
             (devices, layers).
         whole_ms: Whole networks run without stamps, (devices, networks).
+        forests: Method (a) of each group of layers, fitted to just these measurements when the
+            data base was made; a group that is missing is fitted when it is asked for.
     """
 
     devices: tuple[Mapping[str, Any], ...]
@@ -66,36 +68,48 @@ class Database:
     networks: tuple[Network, ...]
     log_times: np.ndarray
     whole_ms: np.ndarray
+    forests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def columns(self, kinds: Sequence[str], features: np.ndarray) -> Columns:
-        """Columns of the layers of a network (or of any layers).
+    def columns(
+        self, kinds: Sequence[str], features: np.ndarray, parts: Sequence[int] = ()
+    ) -> Columns:
+        """Columns of the layers of a network, or of several.
 
         Args:
             kinds: Kind of each layer.
             features: (layers, features), in order of ``FEATURES``.
+            parts: Layers of each network, if there are several one after the other. A network
+                that the data base holds, layer by layer, has its own measured times; other
+                layers have the mean of those of the same configuration.
         """
         keys = [_key(kind, row) for kind, row in zip(kinds, features, strict=True)]
         groups = [group_of(kind, row) for kind, row in zip(kinds, features, strict=True)]
         index = _index(self)
-        found = [index.configuration.get(key, -1) for key in keys]
+        found = np.array([index.configuration.get(key, -1) for key in keys], dtype=int)
         log_times = np.empty((len(self.devices), len(keys)))
         sd = np.zeros(len(keys))
-        start = index.network.get(tuple(found))
-        if start is not None:
-            log_times[:] = self.log_times[:, start : start + len(keys)]
-        else:
-            self._look_up(found, groups, features, log_times, sd)
+        start = 0
+        for count in parts or (len(keys),):
+            part = slice(start, start + count)
+            known_at = index.network.get(tuple(found[part].tolist()))
+            if known_at is not None:
+                log_times[:, part] = self.log_times[:, known_at : known_at + count]
+            else:
+                self._look_up(
+                    found[part], groups[part], features[part], log_times[:, part], sd[part]
+                )
+            start += count
         return Columns(log_times, sd, numbered(groups), places_of(features), numbered(keys))
 
     def _look_up(
         self,
-        found: Sequence[int],
+        found: np.ndarray,
         groups: Sequence[str],
         features: np.ndarray,
         log_times: np.ndarray,
         sd: np.ndarray,
     ) -> None:
-        """Columns of configurations: measured in another network, predicted, or of a stranger."""
+        """Fill in columns: measured in another network, predicted, or those of a stranger."""
         index = _index(self)
         by_group: dict[str, list[int]] = {}
         for layer, configuration in enumerate(found):
@@ -112,6 +126,10 @@ class Database:
             else:
                 log_times[:, layers], sd[layers] = model.predict(features[layers])
 
+    def configuration(self, kind: str, features: np.ndarray) -> int:
+        """Number of a configuration; -1 if nobody has measured it."""
+        return _index(self).configuration.get(_key(kind, features), -1)
+
     def without_device(self, device: int) -> Database:
         """The same without one device."""
         kept = [index for index in range(len(self.devices)) if index != device]
@@ -120,28 +138,47 @@ class Database:
             devices=tuple(self.devices[index] for index in kept),
             log_times=self.log_times[kept],
             whole_ms=self.whole_ms[kept],
+            forests={},
         )
 
-    def with_networks(self, kept: Sequence[int]) -> Database:
-        """The same with some of the networks only, and only their configurations."""
-        used = sorted({c for at in kept for c in self.networks[at].configurations})
-        number = {configuration: index for index, configuration in enumerate(used)}
-        return replace(
-            self,
-            kinds=tuple(self.kinds[configuration] for configuration in used),
-            features=self.features[used],
-            networks=tuple(
+    def with_networks(
+        self, kept: Sequence[int], without: Collection[int] = ()
+    ) -> Database:
+        """The same with some of the networks only.
+
+        Args:
+            kept: Indices of networks.
+            without: Configurations whose layers are taken out of them.
+        """
+        networks, chosen = [], []
+        number: dict[int, int] = {}
+        for at in kept:
+            first = self.layers_of(at).start
+            left = [
+                (first + place, configuration)
+                for place, configuration in enumerate(self.networks[at].configurations)
+                if configuration not in without
+            ]
+            chosen += [layer for layer, _ in left]
+            networks.append(
                 Network(
                     self.networks[at].name,
-                    tuple(number[c] for c in self.networks[at].configurations),
+                    tuple(number.setdefault(c, len(number)) for _, c in left),
                 )
-                for at in kept
-            ),
-            log_times=np.concatenate(
-                [self.log_times[:, self.layers_of(at)] for at in kept], axis=1
-            ),
+            )
+        return replace(
+            self,
+            kinds=tuple(self.kinds[configuration] for configuration in number),
+            features=self.features[list(number)],
+            networks=tuple(networks),
+            log_times=self.log_times[:, chosen],
             whole_ms=self.whole_ms[:, list(kept)],
+            forests={},
         )
+
+    def fitted_forests(self) -> dict[str, dict[str, Any]]:
+        """``forests`` of this data base; takes seconds where they are not there."""
+        return _index(self).fitted(self)
 
     def layers_of(self, network: int) -> slice:
         """Which columns of ``log_times`` are those of a network."""
@@ -182,10 +219,19 @@ class _Index:
         if members is None:
             return None
         if group not in self._models:
+            plain = database.forests.get(group)
             self._models[group] = GroupModel(
-                database.features[members], self.log_means[:, members], self.counts[members]
+                database.features[members],
+                self.log_means[:, members],
+                self.counts[members],
+                from_json(plain, len(database.devices)) if plain else None,
             )
         return self._models[group]
+
+    def fitted(self, database: Database) -> dict[str, dict[str, Any]]:
+        """Method (a) of all groups as plain data, to be kept with the data base."""
+        models = {group: self.model(database, group) for group in self._groups}
+        return {group: to_json(model.forest) for group, model in models.items() if model}
 
 
 _INDICES: dict[int, tuple[Database, _Index]] = {}
@@ -270,6 +316,7 @@ def parse(data: Mapping[str, Any]) -> Database:
         networks=networks,
         log_times=np.log(layers_us * 1e-3),
         whole_ms=whole_us * 1e-3,
+        forests=dict(data.get('forests', {})),
     )
 
 

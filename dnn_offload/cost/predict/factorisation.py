@@ -81,7 +81,8 @@ def factorise(
         log_times: (devices, layers), NaN where nothing was measured. Logarithms of any
             positive quantity: joules go the same way.
         rank: At most the number of devices less one is used.
-        ridge, bias_ridge: Penalties.
+        ridge: Penalty of latent vectors.
+        bias_ridge: Penalty of biases.
         seed: Of the first latent vectors.
 
     Raises:
@@ -150,6 +151,8 @@ def join_device(
         factors: Of the devices that are known.
         layers: Indices of the layers that were measured, repetitions allowed.
         log_times: Logarithms of their times.
+        ridge: Penalty of the latent vector.
+        bias_ridge: Penalty of the bias.
     """
     latent = factors.layer_latent[layers]
     basis = np.column_stack([np.ones(len(latent)), latent])
@@ -169,7 +172,15 @@ def join_layer(
     ridge: float = RIDGE,
     bias_ridge: float = BIAS_RIDGE,
 ) -> tuple[float, np.ndarray]:
-    """Bias and latent vector of a new layer from the devices that measured it (fold-in)."""
+    """Bias and latent vector of a new layer from the devices that measured it (fold-in).
+
+    Args:
+        factors: Of the layers that are known.
+        devices: Indices of the devices that measured it.
+        log_times: Logarithms of its times there.
+        ridge: Penalty of the latent vector.
+        bias_ridge: Penalty of the bias.
+    """
     basis = np.column_stack([np.ones(len(devices)), factors.device_latent[devices]])
     gram = basis.T @ basis + np.diag([bias_ridge, *[ridge] * (basis.shape[1] - 1)])
     wanted = np.asarray(log_times) - factors.mean - factors.device_bias[devices]

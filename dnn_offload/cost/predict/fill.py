@@ -73,14 +73,10 @@ def predict_layers(
     chosen = _check(layers, measured, elsewhere)
     both = [*layers, *elsewhere]
     columns = database.columns(
-        [layer.kind for layer in both], features_of([layer.features for layer in both])
+        [layer.kind for layer in both],
+        features_of([layer.features for layer in both]),
+        [part for part in (len(layers), len(elsewhere)) if part],
     )
-    if elsewhere:  # the network by itself may be a known one
-        own = database.columns(
-            [layer.kind for layer in layers], features_of([layer.features for layer in layers])
-        )
-        columns.log_times[:, : len(layers)] = own.log_times
-        columns.sd[: len(layers)] = own.sd
     at = np.array([*chosen, *range(len(layers), len(both))], dtype=int)
     told = condition(columns, at, log_ms([both[index].time_ms for index in at]))
     count = len(layers)

@@ -14,8 +14,9 @@ has coefficients of its own: that is what lets a table of few devices carry many
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
@@ -23,11 +24,12 @@ from scipy.optimize import nnls
 from dnn_offload.cost.layer_features import FEATURES
 
 WORK = ('macs', 'input_bytes', 'output_bytes', 'weight_bytes')
-LEAST_LEAF = 6
+LEAST_LEAF = 4
 MAX_DEPTH = 6
 LEAST_GAIN = 0.02  # of the squared error of the node
 # Coefficients are per this much work, so that the least squares are well scaled.
 _SCALES = np.array([1.0, 1e6, 1e5, 1e5, 1e5])
+RATIOS = 3  # of features, that are split on beside them
 _WORK_AT = [FEATURES.index(name) for name in WORK]
 
 
@@ -102,6 +104,8 @@ def fit_tree(
     Args:
         features: (n, features), in order of ``FEATURES``.
         times: Positive, (n, devices); any unit, joules too.
+        max_depth: Splits above a leaf, at most.
+        least_leaf: Layers in a leaf, at the least.
     """
     return _grow(work_of(features), split_features(features), times, max_depth, least_leaf)
 
@@ -115,7 +119,16 @@ def fit_forest(
     max_depth: int = MAX_DEPTH,
     least_leaf: int = LEAST_LEAF,
 ) -> Forest:
-    """Fit trees on resampled layers; the layers left out tell the error."""
+    """Fit trees on resampled layers; the layers left out tell the error.
+
+    Args:
+        features: (n, features), in order of ``FEATURES``.
+        times: Positive, (n, devices); any unit, joules too.
+        trees: How many.
+        seed: Of the resampling.
+        max_depth: Splits above a leaf, at most.
+        least_leaf: Layers in a leaf, at the least.
+    """
     work, places = work_of(features), split_features(features)
     rng = np.random.default_rng(seed)
     count = len(times)
@@ -151,13 +164,15 @@ def _values(leaf: Leaf, work: np.ndarray) -> np.ndarray:
 def _grow(
     work: np.ndarray, places: np.ndarray, times: np.ndarray, depth: int, least_leaf: int
 ) -> Split | Leaf:
-    leaf = _fit_leaf(work, times)
     if depth == 0 or len(times) < 2 * least_leaf:
-        return leaf
-    wrong = np.log(times) - _values(leaf, work)  # (n, devices)
+        return _fit_leaf(work, times)
+    # One line for all devices, each moved as a whole, is enough to find where it is bent.
+    logs = np.log(times)  # (n, devices)
+    line = _values(_fit_leaf(work, np.exp(logs.mean(axis=1, keepdims=True))), work)
+    wrong = logs - logs.mean(axis=0) - line + line.mean()
     at, threshold, gain = _best_split(places, wrong, least_leaf)
     if gain < LEAST_GAIN * np.sum(wrong**2) or np.mean(wrong**2) < 1e-4:
-        return leaf
+        return _fit_leaf(work, times)
     low = places[:, at] <= threshold
     return Split(
         at,
@@ -218,9 +233,45 @@ def _devices(tree: Split | Leaf) -> int:
     return len(tree.coefficients)
 
 
-def kinds_of(kinds: Sequence[str]) -> dict[str, np.ndarray]:
-    """Kind to the indices of its layers."""
-    found: dict[str, list[int]] = {}
-    for index, kind in enumerate(kinds):
-        found.setdefault(kind, []).append(index)
-    return {kind: np.array(indices) for kind, indices in found.items()}
+def to_json(forest: Forest) -> dict[str, Any]:
+    """Plain data with four digits; ``from_json`` reads it back."""
+    return {'error': round(forest.error, 4), 'trees': [_plain(tree) for tree in forest.trees]}
+
+
+def from_json(data: Mapping[str, Any], devices: int) -> Forest:
+    """Read what ``to_json`` wrote.
+
+    Args:
+        data: The plain data.
+        devices: How many devices every leaf must have coefficients of.
+
+    Raises:
+        KeyError, TypeError, ValueError: Damaged; the caller reports it.
+    """
+    trees = tuple(_read(tree, devices, 2 * MAX_DEPTH) for tree in data['trees'])
+    error = float(data['error'])
+    if not trees or not 0.0 <= error < 10.0:
+        raise ValueError('a forest without trees or with an impossible error')
+    return Forest(trees, error)
+
+
+def _plain(tree: Split | Leaf) -> list[Any]:
+    if isinstance(tree, Leaf):
+        return [[float(f'{value:.4g}') for value in row] for row in tree.coefficients]
+    return [tree.at, round(tree.threshold, 4), _plain(tree.low), _plain(tree.high)]
+
+
+def _read(data: list[Any], devices: int, depth: int) -> Split | Leaf:
+    if depth < 0:
+        raise ValueError('a tree is too deep')
+    if isinstance(data[0], list):
+        coefficients = np.array(data, dtype=float)
+        if coefficients.shape != (devices, 1 + len(WORK)) or not (coefficients >= 0.0).all():
+            raise ValueError('a leaf does not fit the devices')
+        return Leaf(coefficients)
+    at, threshold, low, high = data
+    if not 0 <= int(at) < len(FEATURES) + RATIOS:
+        raise ValueError('a tree splits on a feature that does not exist')
+    return Split(
+        int(at), float(threshold), _read(low, devices, depth - 1), _read(high, devices, depth - 1)
+    )
