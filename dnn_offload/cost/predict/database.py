@@ -82,7 +82,7 @@ class Database:
                 that the data base holds, layer by layer, has its own measured times; other
                 layers have the mean of those of the same configuration.
         """
-        keys = [_key(kind, row) for kind, row in zip(kinds, features, strict=True)]
+        keys = [configuration_key(kind, row) for kind, row in zip(kinds, features, strict=True)]
         groups = [group_of(kind, row) for kind, row in zip(kinds, features, strict=True)]
         index = _index(self)
         found = np.array([index.configuration.get(key, -1) for key in keys], dtype=int)
@@ -128,7 +128,7 @@ class Database:
 
     def configuration(self, kind: str, features: np.ndarray) -> int:
         """Number of a configuration; -1 if nobody has measured it."""
-        return _index(self).configuration.get(_key(kind, features), -1)
+        return _index(self).configuration.get(configuration_key(kind, features), -1)
 
     def without_device(self, device: int) -> Database:
         """The same without one device."""
@@ -191,7 +191,7 @@ class _Index:
 
     def __init__(self, database: Database) -> None:
         self.configuration = {
-            _key(kind, row): index
+            configuration_key(kind, row): index
             for index, (kind, row) in enumerate(
                 zip(database.kinds, database.features, strict=True)
             )
@@ -248,7 +248,8 @@ def _index(database: Database) -> _Index:
     return kept[1]
 
 
-def _key(kind: str, features: np.ndarray) -> Key:
+def configuration_key(kind: str, features: np.ndarray) -> Key:
+    """What makes two layers the same configuration; features are whole numbers."""
     return (kind, *(round(float(value)) for value in features))
 
 

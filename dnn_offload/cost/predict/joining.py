@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 
 from dnn_offload.cost.predict.combined import condition
-from dnn_offload.cost.predict.database import Database, features_of, log_ms, Network
+from dnn_offload.cost.predict.database import (
+    configuration_key,
+    Database,
+    features_of,
+    log_ms,
+    Network,
+)
 from dnn_offload.cost.profile import LayerProfile
 from dnn_offload.errors import ProfileError
 
@@ -89,7 +95,7 @@ def _with_network(
     for layer, row in zip(layers, table, strict=True):
         number = database.configuration(layer.kind, row)
         if number < 0:
-            key = (layer.kind, *row)
+            key = configuration_key(layer.kind, row)
             number = numbers.setdefault(key, len(database.kinds) + len(numbers))
             if number == len(kinds):
                 kinds.append(layer.kind)

@@ -27,6 +27,7 @@ WORK = ('macs', 'input_bytes', 'output_bytes', 'weight_bytes')
 LEAST_LEAF = 4
 MAX_DEPTH = 6
 LEAST_GAIN = 0.02  # of the squared error of the node
+GOOD_ENOUGH = 0.01  # root mean square relative error of a leaf that is not split any more
 # Coefficients are per this much work, so that the least squares are well scaled.
 _SCALES = np.array([1.0, 1e6, 1e5, 1e5, 1e5])
 RATIOS = 3  # of features, that are split on beside them
@@ -164,15 +165,18 @@ def _values(leaf: Leaf, work: np.ndarray) -> np.ndarray:
 def _grow(
     work: np.ndarray, places: np.ndarray, times: np.ndarray, depth: int, least_leaf: int
 ) -> Split | Leaf:
+    leaf = _fit_leaf(work, times)
     if depth == 0 or len(times) < 2 * least_leaf:
-        return _fit_leaf(work, times)
-    # One line for all devices, each moved as a whole, is enough to find where it is bent.
+        return leaf
     logs = np.log(times)  # (n, devices)
+    if np.mean((_values(leaf, work) - logs) ** 2) < GOOD_ENOUGH**2:
+        return leaf
+    # One line for all devices, each moved as a whole: where most of them bend is where to split.
     line = _values(_fit_leaf(work, np.exp(logs.mean(axis=1, keepdims=True))), work)
     wrong = logs - logs.mean(axis=0) - line + line.mean()
     at, threshold, gain = _best_split(places, wrong, least_leaf)
-    if gain < LEAST_GAIN * np.sum(wrong**2) or np.mean(wrong**2) < 1e-4:
-        return _fit_leaf(work, times)
+    if gain < LEAST_GAIN * np.sum(wrong**2):
+        return leaf
     low = places[:, at] <= threshold
     return Split(
         at,
