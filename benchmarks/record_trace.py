@@ -86,12 +86,12 @@ def schedule(kind: str, seconds: float, seed: int) -> list[tuple[float, int]]:
     now_s = CALM_S
     while now_s < seconds:
         if kind == 'navigation':  # mapping in bursts, a second or a few, with pauses
-            changes.append((now_s, dice.choice((1, 2, 3))))
+            changes.append((now_s, dice.choice((1, 1, 2))))
             now_s += dice.uniform(2.0, 12.0)
             changes.append((now_s, dice.choice((0, 1))))
             now_s += dice.uniform(3.0, 10.0)
         else:                     # levels that last
-            changes.append((now_s, dice.choice((0, 1, 2, 3, 4))))
+            changes.append((now_s, dice.choice((0, 0, 1, 2, 3))))
             now_s += dice.uniform(15.0, 30.0)
     return changes
 

@@ -24,6 +24,7 @@ COMMANDS = {
     'models': 'list the networks that can be cut, and the cuts of one',
     'plan': 'show the predicted cost of every cut',
     'profile': 'measure a network on this machine',
+    'simulate': 'replay traces of load, link and server against strategies',
 }
 
 

@@ -73,3 +73,9 @@ class Trace:
             true / best - 1.0 for true, best in zip(self.true_ms, self.best_ms, strict=True)
         )
         return ratios[min(int(share * len(ratios)), len(ratios) - 1)]
+
+    def since(self, at_s: float) -> Trace:
+        """Latencies from ``at_s`` on; all of them where there is no more."""
+        first = round(at_s / TICK_S)
+        first = first if first < len(self.true_ms) else 0
+        return Trace(self.switches, self.true_ms[first:], self.best_ms[first:])
