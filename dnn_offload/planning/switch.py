@@ -29,7 +29,7 @@ from dnn_offload.planning.promises import Promises
 FORGET_RETURNS_S = 300.0   # half-life of the memory of returns
 QUICK_RETURN_S = 10.0      # a return after less than this counts in full
 MAX_CAUTION = 8.0          # most that the demanded gain is multiplied by
-MAX_NEEDED = 0.75          # share of the latency; a plan four times as fast is always worth it
+MAX_NEEDED = 0.5           # share of the latency; a plan twice as fast is always worth it
 FULL_STEP = 2.0            # a gain half as large again as the least counts as a whole tick
 REASON_CHARS = 512
 
