@@ -80,13 +80,14 @@ def run(
     loop.fates = FrameFates(frame_hz, deadline_ms) if fates else None
     trace = Trace()
     frames_per_tick = frame_hz * TICK_S
-    due = 0.0
+    due, count = 0.0, 0
     for tick in range(round(seconds / TICK_S)):
         now_s = tick * TICK_S
         world = world_at(now_s)
         due += frames_per_tick
         for _ in range(int(due)):
-            loop.frame(world, now_s)
+            loop.frame(world, now_s, count / frame_hz)
+            count += 1
         due -= int(due)
         loop.sense(world, tick, now_s)
         loop.plan(trace, now_s)
@@ -136,8 +137,8 @@ class _Loop:
         """Log-normal noise around a value."""
         return float(value * np.exp(scatter * self.random.standard_normal()))
 
-    def frame(self, world: World, now_s: float) -> None:
-        """One frame under the current plan, and what is learnt from it."""
+    def frame(self, world: World, now_s: float, enters_s: float) -> None:
+        """One frame under the current plan, and what is learnt from it; times [s]."""
         current, fates, sensors = self.current, self.fates, self.sensors
         if current is None:
             return
@@ -147,7 +148,7 @@ class _Loop:
         local = current.is_local or scout
         local = local or (fates is not None and not fates.connected(now_s))
         true = self.truth.price(world, None if local else current)
-        if fates is not None and not fates.enters(now_s, true.period_ms):
+        if fates is not None and not fates.enters(enters_s, true.period_ms):
             return
         if fates is None and not local and not world.server_up:
             self.session.feed_link(SERVER, LinkEvidence(LOST), now_s)

@@ -1,0 +1,157 @@
+"""Tune the planner over traces: regret and changes of plan for each setting, and a plot.
+
+Every point replays all traces for three made-up networks (small, middle, large; the server five
+times as fast): regret is the mean over all of them, switches are per ten minutes. The grid is
+``min_gain_ratio`` x ``hold_ticks``; other settings and the estimators' memories are swept one by
+one around the defaults.
+
+Run: ``nice python benchmarks/tuning.py [--seconds 150] [--plot docs/images/tuning.png]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+import contextlib
+from dataclasses import replace
+import importlib
+import json
+from multiprocessing import Pool
+from pathlib import Path
+import statistics
+import sys
+import time
+from typing import Any
+
+from dnn_offload.cost.profile import Profile
+from dnn_offload.planning.session import PlannerSettings
+from dnn_offload.report.tuning import plot_tuning
+from dnn_offload.simulate.made_up import made_up_profile
+from dnn_offload.simulate.replay import find, judge, replay
+
+TRACES = (
+    'step_load', 'slam_bursts', 'building_drive', 'busy_server', 'slow_drift',
+    'bandwidth_sweep', 'navigation_load+slow_drift', 'slam_bursts:1+shaped_link',
+)
+NETWORKS: dict[str, dict[str, Any]] = {
+    'small': {'cuts': 8, 'whole_ms': 12.0, 'largest_bytes': 300_000},
+    'middle': {'cuts': 12, 'whole_ms': 40.0},
+    'large': {'cuts': 16, 'whole_ms': 130.0, 'largest_bytes': 1_400_000},
+}
+RATIOS = (0.03, 0.06, 0.12, 0.18, 0.25)
+TICKS = (1, 2, 3, 5, 10)
+# Name -> (module, attribute, values); a module of '' is a field of PlannerSettings.
+SWEEPS: dict[str, tuple[str, str, tuple[float, ...]]] = {
+    'least gain [ms]': ('', 'min_gain_ms', (0.0, 2.0, 6.0)),
+    'cap on the demanded gain': ('planning.switch', 'MAX_NEEDED', (0.3, 0.5, 0.75)),
+    'memory of returns [s]': (
+        'planning.switch', 'FORGET_RETURNS_S', (100.0, 300.0, 900.0)),
+    'link: half-life [s]': ('cost.transfer_fit', 'HALF_LIFE_S', (2.0, 4.0, 8.0, 16.0)),
+    'load: window of frames [s]': ('planning.edge_load', 'WINDOW_S', (0.5, 1.0, 2.0)),
+}
+
+
+def profiles(network: str) -> tuple[Profile, Profile]:
+    """Robot and server."""
+    shape = NETWORKS[network]
+    return made_up_profile(**shape), made_up_profile(**shape, speed=5.0)
+
+
+@contextlib.contextmanager
+def patched(module: str, attribute: str, value: float) -> Iterator[None]:
+    """A constant of a module, changed for a while."""
+    target = importlib.import_module(f'dnn_offload.{module}')
+    before = getattr(target, attribute)
+    setattr(target, attribute, value)
+    try:
+        yield
+    finally:
+        setattr(target, attribute, before)
+
+
+def score(task: tuple[str, str, dict[str, float], float]) -> dict[str, Any]:
+    """All traces and networks under one setting."""
+    module, attribute, values, seconds = task
+    settings = PlannerSettings()
+    with contextlib.ExitStack() as stack:
+        if module:
+            stack.enter_context(patched(module, attribute, values[attribute]))
+        else:
+            settings = replace(settings, **values)  # type: ignore[arg-type]
+        rows = []
+        for network in NETWORKS:
+            edge, server = profiles(network)
+            for name in TRACES:
+                trace = find(name, seconds=seconds)
+                told = replay(trace, edge, server, 'auto', settings=settings)
+                verdict = judge('auto', name, told)
+                minutes = trace.duration_s / 60.0
+                rows.append((network, name, verdict.regret, 10.0 * verdict.switches / minutes))
+    return {
+        'values': values,
+        'regret': statistics.fmean(row[2] for row in rows),
+        'switches': statistics.fmean(row[3] for row in rows),
+        'rows': rows,
+    }
+
+
+def main() -> int:
+    """Print a table, write the figures and draw them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--seconds', type=float, default=150.0, help='of each made-up trace')
+    parser.add_argument('--jobs', type=int, default=1)
+    parser.add_argument('--out', type=Path, default=Path('benchmarks/tuning.json'))
+    parser.add_argument('--plot', type=Path, default=Path('docs/images/tuning.png'))
+    args = parser.parse_args()
+    tasks = [
+        ('', '', {'min_gain_ratio': ratio, 'hold_ticks': ticks}, args.seconds)
+        for ticks in TICKS for ratio in RATIOS
+    ]
+    swept = []
+    for name, (module, attribute, values) in SWEEPS.items():
+        for value in values:
+            swept.append(name)
+            tasks.append((module, attribute, {attribute: value}, args.seconds))
+    began_s = time.monotonic()
+    with Pool(args.jobs) as pool:
+        scores = []
+        for found in pool.imap(score, tasks):
+            scores.append(found)
+            print(
+                f'{found["values"]}: regret {100 * found["regret"]:.2f} %, '
+                f'{found["switches"]:.1f} changes in ten minutes', flush=True,
+            )
+    print(f'{len(tasks)} settings in {time.monotonic() - began_s:.0f} s')
+    grid, sweeps = scores[: len(TICKS) * len(RATIOS)], scores[len(TICKS) * len(RATIOS) :]
+    result = {
+        'ratios': RATIOS,
+        'ticks': TICKS,
+        'regret': [[f['regret'] for f in grid[i * len(RATIOS):][: len(RATIOS)]]
+                   for i in range(len(TICKS))],
+        'switches': [[f['switches'] for f in grid[i * len(RATIOS):][: len(RATIOS)]]
+                     for i in range(len(TICKS))],
+        'sweeps': {
+            name: [
+                {'value': next(iter(f['values'].values())), 'regret': f['regret'],
+                 'switches': f['switches']}
+                for whose, f in zip(swept, sweeps, strict=True) if whose == name
+            ]
+            for name in SWEEPS
+        },
+        'default_rows': next(
+            f['rows'] for f in grid
+            if f['values'] == {'min_gain_ratio': PlannerSettings().min_gain_ratio,
+                               'hold_ticks': PlannerSettings().hold_ticks}
+        ),
+        'traces': TRACES,
+        'networks': NETWORKS,
+        'seconds': args.seconds,
+    }
+    args.out.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
+    plot_tuning(args.plot, result, PlannerSettings())
+    print(f'drawn: {args.plot}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
