@@ -224,7 +224,7 @@ def _receive(connection: socket.socket, count: int) -> bytes:
     return b''.join(parts)
 
 
-def _exchange(connection: socket.socket, up: int, down: int) -> float:
+def exchange(connection: socket.socket, up: int, down: int) -> float:
     """Round trip with so many bytes each way [ms]."""
     start_s = time.perf_counter()
     connection.sendall(struct.pack('!II', up, down) + b'\0' * up)
@@ -252,9 +252,9 @@ def record_link(seconds: float, seed: int) -> Recording:
                 while todo and todo[0][0] <= now_s:
                     _, up_bps, down_bps = todo.pop(0)
                     network.shape(up_bps, down_bps, BURST_BYTES)
-                small_ms = min(_exchange(connection, 1, 1) for _ in range(3))
-                up_ms = _exchange(connection, LARGE_BYTES, 1) - small_ms
-                down_ms = _exchange(connection, 1, LARGE_BYTES) - small_ms
+                small_ms = min(exchange(connection, 1, 1) for _ in range(3))
+                up_ms = exchange(connection, LARGE_BYTES, 1) - small_ms
+                down_ms = exchange(connection, 1, LARGE_BYTES) - small_ms
                 times.append(round(now_s, 3))
                 worlds.append(World(
                     uplink_bps=round(8e3 * LARGE_BYTES / max(up_ms, 0.1)),

@@ -36,12 +36,12 @@ def test_beyond_the_range_it_goes_on_straight() -> None:
     assert curve(3e6) == pytest.approx(1.0 + 8e-3 * 3e3, rel=0.01)
 
 
-def test_the_line_by_hand_and_without_a_negative_constant() -> None:
-    alpha, slope = fit_line([1000.0, 2000.0, 4000.0], [3.0, 4.0, 6.0])
-    assert (alpha, slope) == pytest.approx((2.0, 1e-3))
-    alpha, slope = fit_line([1000.0, 2000.0], [0.5, 2.0])  # would need alpha = -1
-    assert alpha == 0.0
-    assert slope == pytest.approx((1000 / 0.5 + 2000 / 2.0) / ((1000 / 0.5) ** 2 + 1000.0**2))
+def test_the_line_by_hand_and_what_passes_at_once() -> None:
+    alpha, slope, burst = fit_line([1000.0, 2000.0, 4000.0], [3.0, 4.0, 6.0])
+    assert (alpha, slope, burst) == pytest.approx((2.0, 1e-3, 0.0))
+    alpha, slope, burst = fit_line([1000.0, 2000.0], [0.5, 2.0])  # the first 667 bytes are free
+    assert (alpha, slope, burst) == pytest.approx((0.0, 1.5e-3, 2000.0 / 3.0))
+    assert fit_line([1000.0, 2000.0], [2.0, 1.0])[1:] == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -113,18 +113,21 @@ def fit_curve(
     )
 
 
-def fit_line(nbytes: Sequence[float], measured: Sequence[float]) -> tuple[float, float]:
-    """``t = alpha + bytes * slope`` by the same relative least squares, both 0 or more.
+def fit_line(
+    nbytes: Sequence[float], measured: Sequence[float]
+) -> tuple[float, float, float]:
+    """``t = alpha + slope * max(bytes - burst, 0)`` by the same relative least squares.
+
+    One of ``alpha`` and ``burst`` is 0: a line that meets the axis below 0 means that some bytes
+    pass at once.
 
     Returns:
-        alpha and slope (per byte), in the unit of what was measured.
+        alpha, slope (per byte), in the unit of what was measured, and burst [byte].
     """
     sizes = np.asarray(nbytes, dtype=np.float64)
     values = np.asarray(measured, dtype=np.float64)
     rows = np.stack([np.ones_like(sizes), sizes], axis=1) / values[:, None]
     alpha, slope = np.linalg.lstsq(rows, np.ones_like(values), rcond=None)[0]
-    if alpha < 0.0:
-        # Without the constant: least squares of slope * size / value = 1.
-        ratio = sizes / values
-        return 0.0, float(ratio.sum() / (ratio @ ratio))
-    return float(alpha), float(max(slope, 0.0))
+    if slope <= 0.0:
+        return float(np.median(values)), 0.0, 0.0
+    return float(max(alpha, 0.0)), float(slope), float(max(-alpha / slope, 0.0))
