@@ -270,6 +270,7 @@ def test_regret_quantile_and_since() -> None:
     trace = Trace([], [2.0] * 95 + [5.0] * 5, [2.0] * 100)
     assert trace.regret_quantile(0.5) == 0.0
     assert trace.regret_quantile(0.95) == 1.5
+    assert trace.typical_regret() == pytest.approx(2.5**0.05 - 1.0)
     assert trace.since(95 * TICK_S).true_ms == [5.0] * 5
 
 

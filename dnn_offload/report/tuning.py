@@ -32,7 +32,7 @@ def plot_tuning(path: Path, result: Mapping[str, Any], chosen: PlannerSettings) 
     figure = plt.figure(figsize=(3.1 * columns, 8.6), constrained_layout=True)
     upper, lower = figure.subfigures(2, 1, height_ratios=[1.35, 1.0])
     grids = upper.subplots(1, 2)
-    _draw_grid(grids[0], result, 'regret', 100.0, 'regret [%]', chosen)
+    _draw_grid(grids[0], result, 'regret', 100.0, 'typical regret [%]', chosen)
     _draw_grid(grids[1], result, 'switches', 1.0, 'changes of plan in ten minutes', chosen)
     for axis, (name, points) in zip(
         np.atleast_1d(lower.subplots(1, columns)), sweeps.items(), strict=False
@@ -81,7 +81,7 @@ def _draw_sweep(axis: Axes, name: str, points: list[Mapping[str, float]]) -> Non
     values = [point['value'] for point in points]
     at = range(len(values))
     axis.plot(at, [100.0 * p['regret'] for p in points], color=_REGRET, marker='o')
-    axis.set_ylabel('regret [%]', color=_REGRET)
+    axis.set_ylabel('typical regret [%]', color=_REGRET)
     axis.set_ylim(bottom=0.0)
     other = axis.twinx()
     other.plot(at, [p['switches'] for p in points], color=_SWITCHES, marker='s', linestyle='--')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+import math
 
 from dnn_offload.planning.plan import Candidate, Key
 from dnn_offload.simulate.frame_fates import Counts
@@ -66,6 +67,16 @@ class Trace:
         """Mean latency of what ran over that of the best plan at each moment, less one."""
         first = round(after_s / TICK_S)
         return sum(self.true_ms[first:]) / sum(self.best_ms[first:]) - 1.0
+
+    def typical_regret(self) -> float:
+        """Geometric mean over the moments of true over best latency, less one.
+
+        A second on a dead link weighs as one bad second, not as forty times the rest.
+        """
+        logs = [
+            math.log(true / best) for true, best in zip(self.true_ms, self.best_ms, strict=True)
+        ]
+        return math.expm1(math.fsum(logs) / len(logs))
 
     def regret_quantile(self, share: float) -> float:
         """Regret of single moments below which ``share`` of them lie (nearest rank)."""
