@@ -40,6 +40,7 @@ def planner_settings(value: Callable[[str], Any]) -> PlannerSettings:
         max_edge_memory_mb=value('max_edge_memory_mb'),
         max_server_memory_mb=value('max_server_memory_mb'),
         threads=tuple(value('thread_counts')),
+        shapes=tuple(value('plan_shapes')),
         power=power,
         link_defaults=LinkDefaults(
             uplink_alpha_ms=alpha_ms,

@@ -31,7 +31,7 @@ class PlanRequest:
         private_layers: Weighted layers that must run here before anything may leave: in force
             from the request on, whatever becomes of the plan.
         return_id, return_codec: Second cut, from which on all runs here again, and the codec of
-            what comes back; empty = the server runs to the end.
+            what comes back (empty = that of answers); no cut = the server runs to the end.
         frontier: Names of the values that cross, where the cut is none of the list.
         cut_index, label: Where about such a cut is, for people.
         threads: Compute threads of the worker; 0 = as set.
@@ -144,7 +144,7 @@ class PlanSlot:
                 wanted.plan_id, 0, cut.index, cut.cut_id, cut.label, wanted.codec, wanted.server,
                 (0, cut.index), (cut.index, self.last_cut), cut.depth, threads=wanted.threads,
             )
-        if wanted.return_id:
+        if wanted.return_codec:
             codec_named(wanted.return_codec)
         route = self._model.route(wanted.cut_id, wanted.return_id, wanted.frontier)
         return FramePlan(
