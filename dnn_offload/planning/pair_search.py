@@ -21,7 +21,7 @@ from dnn_offload.planning.costs import (
     with_energy,
 )
 from dnn_offload.planning.cut_pairs import BYTES, CutPairs, DECODE, ENCODE, IMPOSSIBLE, Way
-from dnn_offload.planning.objective import late_share, LATENCY
+from dnn_offload.planning.objective import late_share, LATENCY, MOST_LATE, THROUGHPUT
 from dnn_offload.planning.pair_cache import PairCache
 from dnn_offload.planning.pareto import pareto_indices
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key, ServerState
@@ -132,10 +132,12 @@ class PairSearch:
         others = bounds < min(_nth(values, keep), _TOO_MUCH)
         others[places] = False
         rest = np.flatnonzero(others)
-        rest = rest[np.argsort(bounds[rest])]
-        while len(rest) and bounds[rest[0]] < _nth(values, keep):
+        bounds = self._tighter(bounds[rest], rest)
+        order = np.argsort(bounds)
+        rest, bounds = rest[order], bounds[order]
+        while len(rest) and bounds[0] < _nth(values, keep):
             looks *= 4
-            portion, rest = rest[:looks], rest[looks:]
+            portion, rest, bounds = rest[:looks], rest[looks:], bounds[looks:]
             value, choice = self._valued(portion)
             places = np.concatenate([places, portion])
             values, choices = np.concatenate([values, value]), np.concatenate([choices, choice])
@@ -153,10 +155,12 @@ class PairSearch:
             return []
         joules = energy_weights(power, self._load, self._threads)
         latency, energy = (self.bounds(w).reshape(-1) for w in (ALL_EQUAL, joules))
-        latency[latency >= _TOO_MUCH] = np.inf
-        places = pareto_indices(latency, energy)
-        if not len(places):
+        ends = latency.argmin(), energy.argmin()
+        if latency[ends[0]] >= _TOO_MUCH:
             return []
+        # The front lies between the fastest and the thriftiest.
+        places = np.flatnonzero((latency <= latency[ends[1]]) & (energy <= energy[ends[0]]))
+        places = places[pareto_indices(latency[places], energy[places])]
         costs = self._combined(*self._both_ways(places, ALL_EQUAL), places)
         return self._made(places, costs.reshape(-1, len(places)).argmin(axis=0))
 
@@ -301,6 +305,33 @@ class PairSearch:
         flat = values.reshape(codecs * codecs, len(places))
         choice = flat.argmin(axis=0)
         return flat[choice, np.arange(len(places))], choice
+
+    def _tighter(self, bounds: Floats, places: Ints) -> Floats:
+        """Bounds on the value that see the deadline and the slowest stage."""
+        if not len(places):
+            return bounds
+        pairs, objective = self.pairs, self._constraints.objective
+        i, j = np.divmod(places, len(pairs.here))
+        latency_ms = bounds
+        if objective.name != LATENCY:
+            latency_ms = self.bounds(ALL_EQUAL).reshape(-1)[places]
+            if objective.name == THROUGHPUT:
+                robot_ms = self._head_ms[i] + self._rest_ms[j] + self._finish_ms
+                server_ms = pairs.middle_ms[i, j] * self._tail_load
+                bounds = np.maximum(bounds, np.maximum(robot_ms, server_ms))
+            share = late_share(latency_ms, self._constraints.deadline_ms)
+            return bounds / (1.0 - MOST_LATE * share)
+        if self._deadline_ms <= 0.0:
+            return bounds
+        # Lateness is linear in the chance that a rescue fits, which falls with the time before
+        # sending: of the shortest and the longest time one gives the least.
+        longest_ms = np.where(pairs.up[ENCODE] < IMPOSSIBLE, pairs.up[ENCODE], 0.0).max(axis=0)
+        rescue_ms = self._rest_ms[i] + self._finish_ms
+        late_ms = [
+            late_cost_ms(latency_ms, before_ms, rescue_ms, self._deadline_ms)
+            for before_ms in (self._head_ms[i], self._head_ms[i] + longest_ms[i] * self._load)
+        ]
+        return bounds + np.minimum(*late_ms)
 
     def _other_value(self, latency_ms: Floats, i: Ints, j: Ints) -> Floats:
         """Value under an objective other than latency; (K, K, pairs)."""
