@@ -18,6 +18,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.planning import costs, placement, two_cuts
 from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
 from dnn_offload.planning.search import ALL_SHAPES, plan
+from dnn_offload.planning.session import WANTED
 from dnn_offload.planning.switch import SwitchPolicy
 from dnn_offload.simulate.made_up_graph import made_up_inception, made_up_squeezenet
 
@@ -51,7 +52,7 @@ def problems(
         deadline_ms = (0.0, 100.0)[run % 2]
         private_layers = (0, 2)[run // 2 % 2]
         yield conditions, Constraints(
-            private_layers, deadline_ms=deadline_ms, shapes=ALL_SHAPES
+            private_layers, deadline_ms=deadline_ms, shapes=ALL_SHAPES, most=WANTED
         )
 
 

@@ -83,7 +83,7 @@ def test_a_deadline_ranks_as_it_would_with_all_pairs_looked_at(
     for deadline_ms in (5.0, 12.0, 20.0, 60.0, 200.0):
         found = []
         for looks in (1, 100_000):
-            monkeypatch.setattr('dnn_offload.planning.pair_search._FIRST_LOOKS', looks)
+            monkeypatch.setattr('dnn_offload.planning.two_cuts._FIRST_LOOKS', looks)
             constraints = Constraints(deadline_ms=deadline_ms, shapes=('two_cuts',))
             ranked = plan('auto', at, constraints)
             found.append([round(c.latency_ms, 9) for c in ranked if c.return_id])

@@ -111,7 +111,7 @@ def test_no_pair_of_cuts_and_codecs_is_better(
         private_layers, deadline_ms=deadline_ms, objective=Objective(objective, 0.3)
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('dnn_offload.planning.pair_search._FIRST_LOOKS', 2)
+        patch.setattr('dnn_offload.planning.two_cuts._FIRST_LOOKS', 2)
         found = two_cuts.candidates(at, constraints, deadline_ms=deadline_ms, keep=2)
     expected = min((value for value, _, _ in _all_plans(at, constraints)), default=math.inf)
     local = local_candidate(at)
@@ -145,7 +145,13 @@ def test_both_codecs_together_pass_the_floor(at: Conditions, floor: float) -> No
         if min(known[id(sent)], known[id(back)]) >= 0.0
         and known[id(sent)] + known[id(back)] - 1.0 >= floor - 1e-9
     ]
-    found = two_cuts.candidates(at, Constraints(min_agreement=floor))
+    found = two_cuts.candidates(replace(at, power=POWER), Constraints(min_agreement=floor))
+    for plan in found:
+        shares = [
+            1.0 if name == 'raw' else agreements.get(name, -1.0)
+            for name in (plan.codec, plan.return_codec)
+        ]
+        assert min(shares) >= 0.0 and sum(shares) - 1.0 >= floor - 1e-9
     best = min((c.latency_ms for c in found), default=math.inf)
     assert best == pytest.approx(min(allowed, default=math.inf))
 

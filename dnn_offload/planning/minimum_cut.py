@@ -69,7 +69,7 @@ def best_placement(
     sending = {name: prices.sending(graph, graph.codecs[name]) for name in codecs}
     # The codec is one for all values. With the cheapest for each value the cost is a bound.
     least = np.minimum.reduce(list(sending.values()))
-    linear = min(_best_cut(graph, prices, price) for price in sending.values())
+    linear = _best_cut(graph, prices, np.array(list(sending.values())))
     if not np.isfinite(linear):
         linear = float(np.where(np.isfinite(least), least, 0.0).sum())
         linear += float(graph.edge_ms.sum()) * prices.robot
@@ -93,12 +93,11 @@ def best_placement(
 
 
 def _best_cut(graph: PlacementGraph, prices: Prices, sending: Floats) -> float:
-    """Cost of the best cut in linear order under the model."""
-    finite = np.where(np.isfinite(sending), sending, 1e30)
+    """Cost of the best cut in linear order under the model; ``sending`` is (codecs, V)."""
     costs = graph.before @ graph.edge_ms * prices.robot
     costs += ~graph.before @ graph.server_ms * prices.server
-    costs += graph.crosses @ finite
-    best = float(costs.min())
+    finite = np.where(np.isfinite(sending), sending, 1e30)
+    best = float((finite @ graph.crosses.T + costs).min())
     return best if best < 1e29 else float('inf')
 
 

@@ -21,13 +21,24 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
+import numpy.typing as npt
+
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.costs import _usable_servers, thread_counts
-from dnn_offload.planning.pair_search import PairSearch
+from dnn_offload.planning.cut_pairs import BYTES, IMPOSSIBLE
+from dnn_offload.planning.pair_prices import PairPrices, TOO_MUCH
+from dnn_offload.planning.pareto import pareto_indices
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key
+from dnn_offload.planning.stage_weights import ALL_EQUAL, energy_weights
 
 SHAPE = 'two_cuts'
 KEPT = 16                  # best candidates per server and thread count
+
+_FIRST_LOOKS = 64          # pairs that are valued at first; then four times as many each time
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 def candidates(
@@ -62,12 +73,12 @@ def candidates(
     wanted = [key for key in constraints.keep if key[3]]
     for server in _usable_servers(conditions, constraints):
         for threads in thread_counts(conditions.edge_profile, constraints):
-            search = PairSearch(
+            prices = PairPrices(
                 conditions, server, constraints, edge_load=edge_load, server_load=server_load,
                 deadline_ms=deadline_ms, overheads=overheads, threads=threads, codecs=codecs,
                 cuts=cuts,
             )  # fmt: skip
-            plans = [*search.best(keep), *search.front(), *search.kept(wanted)]
+            plans = [*_best(prices, keep), *_front(prices), *_kept(prices, wanted)]
             found |= {plan.key: plan for plan in plans}
     return list(found.values())
 
@@ -80,8 +91,8 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
     """
     only = Constraints(servers=(candidate.server,))
     for server in _usable_servers(conditions, only):
-        search = PairSearch(conditions, server, only, threads=candidate.threads)
-        for found in search.kept([candidate.key]):
+        prices = PairPrices(conditions, server, only, threads=candidate.threads)
+        for found in _kept(prices, [candidate.key]):
             return found
     raise PlanningError(
         'plan with two cuts cannot be priced',
@@ -89,3 +100,91 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
         f'{candidate.codec} and {candidate.return_codec} on {candidate.server}',
         allowed='a ready server with a live link, and cuts and codecs in both profiles',
     )
+
+
+def _best(prices: PairPrices, keep: int) -> list[Candidate]:
+    """The ``keep`` best plans under the objective; exact."""
+    if prices.empty:
+        return []
+    bounds: Floats = prices.bounds(prices.weights).reshape(-1)
+    looks = max(_FIRST_LOOKS, keep)
+    places = _lowest(bounds, looks)
+    places = places[bounds[places] < TOO_MUCH]
+    if not len(places):
+        return []
+    values, choices = prices.valued(places)
+    # All others that may still be among the best, in portions.
+    others = bounds < min(_nth(values, keep), TOO_MUCH)
+    others[places] = False
+    rest = np.flatnonzero(others)
+    bounds = prices.tighter(bounds[rest], rest)
+    order = np.argsort(bounds)
+    rest, bounds = rest[order], bounds[order]
+    while len(rest) and bounds[0] < _nth(values, keep):
+        looks *= 4
+        portion, rest, bounds = rest[:looks], rest[looks:], bounds[looks:]
+        value, choice = prices.valued(portion)
+        places = np.concatenate([places, portion])
+        values, choices = np.concatenate([values, value]), np.concatenate([choices, choice])
+    chosen = _lowest(values, keep)
+    chosen = chosen[values[chosen] < TOO_MUCH]
+    return prices.made(places[chosen], choices[chosen])
+
+
+def _front(prices: PairPrices) -> list[Candidate]:
+    """Plans that no pair of cuts beats in both latency and energy; none without a power.
+
+    Each pair has its fastest two codecs, so this is exact with one codec.
+    """
+    power = prices.conditions.power
+    if power is None or prices.empty:
+        return []
+    joules = energy_weights(power, prices.load, prices.threads)
+    latency, energy = (prices.bounds(w).reshape(-1) for w in (ALL_EQUAL, joules))
+    ends = latency.argmin(), energy.argmin()
+    if latency[ends[0]] >= TOO_MUCH:
+        return []
+    # The front lies between the fastest and the thriftiest.
+    places = np.flatnonzero((latency <= latency[ends[1]]) & (energy <= energy[ends[0]]))
+    places = places[pareto_indices(latency[places], energy[places])]
+    costs = prices.combined(*prices.both_ways(places, ALL_EQUAL), places)
+    costs = costs.reshape(-1, len(places))
+    legal = costs.min(axis=0) < TOO_MUCH
+    return prices.made(places[legal], costs.argmin(axis=0)[legal])
+
+
+def _kept(prices: PairPrices, keys: Collection[Key]) -> list[Candidate]:
+    """The plans among ``keys`` that are legal here, whatever they cost."""
+    made, names = [], prices.pairs.codecs
+    for cut_id, codec, server, return_id, return_codec, threads in keys:
+        pair = prices.pairs.find(cut_id, return_id)
+        if (
+            pair is None
+            or server != prices.server.name
+            or threads != prices.threads
+            or codec not in names
+            or return_codec not in names
+        ):
+            continue
+        i, j = pair
+        up, down = names.index(codec), names.index(return_codec)
+        at = np.array([i]), np.array([j])
+        if (
+            prices.first[i] and prices.second[j] and prices.codecs[up] and prices.codecs[down]
+            and max(prices.pairs.up[BYTES, up, i], prices.pairs.down[BYTES, down, j]) < IMPOSSIBLE
+            and (prices.floor <= 0.0 or prices.agrees(up, down, *at)[0])
+        ):  # fmt: skip
+            made.append(prices.candidate(i, j, up, down))
+    return made
+
+
+def _lowest(values: Floats, count: int) -> Ints:
+    """Places of the lowest values, in no order."""
+    if count >= len(values):
+        return np.arange(len(values))
+    return np.argpartition(values, count - 1)[:count]
+
+
+def _nth(values: Floats, count: int) -> float:
+    """The ``count``-th lowest value; infinite where there are fewer."""
+    return float(np.partition(values, count - 1)[count - 1]) if count <= len(values) else np.inf

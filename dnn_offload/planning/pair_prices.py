@@ -1,8 +1,8 @@
-"""The search over all pairs of cuts on one server: arrays in, the best plans out. Pure.
+"""What all pairs of cuts cost on one server, as arrays: bounds, values, plans. Pure.
 
-The equations are in ``two_cuts.py``. A sum over stages bounds the value of every pair from
-below (``stage_weights.py``); pairs are then valued exactly in the order of their bounds, until no
-bound is below the last plan that is wanted.
+The equations are in ``two_cuts.py``. A sum over stages (``stage_weights.py``) bounds the value of
+every pair from below; what it does not see, lateness and the slowest stage, is reckoned only for
+the pairs that are asked for.
 """
 
 from __future__ import annotations
@@ -21,19 +21,16 @@ from dnn_offload.planning.costs import (
     with_energy,
 )
 from dnn_offload.planning.cut_pairs import BYTES, CutPairs, DECODE, ENCODE, IMPOSSIBLE, Way
-from dnn_offload.planning.objective import late_share, LATENCY
+from dnn_offload.planning.objective import late_share, LATENCY, MOST_LATE, THROUGHPUT
 from dnn_offload.planning.pair_cache import PairCache
-from dnn_offload.planning.pareto import pareto_indices
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key, ServerState
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
 from dnn_offload.planning.stage_weights import (
     ALL_EQUAL,
-    energy_weights,
     stage_weights,
     StageWeights,
 )
 
-_TOO_MUCH = 1e15           # beyond any real plan, below anything with an impossible part
-_FIRST_LOOKS = 64          # pairs that are valued at first; then four times as many each time
+TOO_MUCH = 1e15           # beyond any real plan, below anything with an impossible part
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -42,7 +39,7 @@ Bools = npt.NDArray[np.bool_]
 _PAIRS = PairCache(CutPairs, size=4)
 
 
-class PairSearch:
+class PairPrices:
     """All pairs of cuts on one server under one belief about the loads.
 
     Args:
@@ -73,33 +70,34 @@ class PairSearch:
         cuts: Collection[int] = (),
     ) -> None:
         self.pairs = pairs = _PAIRS.get(conditions.edge_profile, server.profile)
-        self._conditions, self._server, self._constraints = conditions, server, constraints
-        self._deadline_ms, self._threads = deadline_ms, threads
-        self._load = sane_load(conditions.edge_load if edge_load is None else edge_load)
-        self._slower = slow_down(self._load, threads)
+        self.conditions, self.server, self._constraints = conditions, server, constraints
+        self._deadline_ms, self.threads = deadline_ms, threads
+        self.load = sane_load(conditions.edge_load if edge_load is None else edge_load)
+        self._slower = slow_down(self.load, threads)
         self._tail_load = sane_load(server.load_factor if server_load is None else server_load)
-        self._finish_ms = conditions.edge_profile.finish_ms * self._load
+        self._finish_ms = conditions.edge_profile.finish_ms * self.load
         self._queue_ms = max(server.queue_ms, 0.0)
         self._overhead_ms = server.overhead_ms if overheads else 0.0
         head_ms, rest_ms = pairs.robot_times(threads)
         self._head_ms, self._rest_ms = head_ms * self._slower, rest_ms * self._slower
-        self._local = local_candidate(conditions, edge_load=self._load, overheads=overheads)
-        self._weights = stage_weights(
-            constraints.objective, conditions.power, self._load, threads, self._local
+        self._local = local_candidate(conditions, edge_load=self.load, overheads=overheads)
+        self.weights = stage_weights(
+            constraints.objective, conditions.power, self.load, threads, self._local
         )
-        self._codecs: Bools = np.ones(len(pairs.codecs), dtype=bool)
+        self.codecs: Bools = np.ones(len(pairs.codecs), dtype=bool)
         for names in (constraints.codecs, codecs):
             if names:
-                self._codecs = self._codecs & np.array([name in names for name in pairs.codecs])
-        self._second: Bools = np.ones(len(pairs.here), dtype=bool)
+                self.codecs = self.codecs & np.array([name in names for name in pairs.codecs])
+        self.second: Bools = np.ones(len(pairs.here), dtype=bool)
         if cuts:
-            self._second = np.array([cut.index in cuts for cut in pairs.here], dtype=bool)
-        self._first: Bools = self._second & (pairs.depth >= constraints.private_layers)
-        self._floor = constraints.min_agreement
+            self.second = np.array([cut.index in cuts for cut in pairs.here], dtype=bool)
+        self.first: Bools = self.second & (pairs.depth >= constraints.private_layers)
+        self.floor = constraints.min_agreement
 
     @property
-    def _empty(self) -> bool:
-        return len(self.pairs.here) < 2 or not self._codecs.any()
+    def empty(self) -> bool:
+        """Whether there is no pair at all."""
+        return len(self.pairs.here) < 2 or not self.codecs.any()
 
     def bounds(self, weights: StageWeights) -> Floats:
         """Least weighted cost of every pair, (M, M); huge where impossible."""
@@ -117,82 +115,15 @@ class PairSearch:
             flat[parts] += way.cost(cuts, share.reshape(-1)[parts]).min(axis=0) - best[cuts]
         return base
 
-    def best(self, keep: int) -> list[Candidate]:
-        """The ``keep`` best plans under the objective; exact."""
-        if self._empty:
-            return []
-        bounds = self.bounds(self._weights).reshape(-1)
-        looks = max(_FIRST_LOOKS, keep)
-        places = _lowest(bounds, looks)
-        places = places[bounds[places] < _TOO_MUCH]
-        if not len(places):
-            return []
-        values, choices = self._valued(places)
-        # All others that may still be among the best, in portions.
-        others = bounds < min(_nth(values, keep), _TOO_MUCH)
-        others[places] = False
-        rest = np.flatnonzero(others)
-        rest = rest[np.argsort(bounds[rest])]
-        while len(rest) and bounds[rest[0]] < _nth(values, keep):
-            looks *= 4
-            portion, rest = rest[:looks], rest[looks:]
-            value, choice = self._valued(portion)
-            places = np.concatenate([places, portion])
-            values, choices = np.concatenate([values, value]), np.concatenate([choices, choice])
-        chosen = _lowest(values, keep)
-        chosen = chosen[values[chosen] < _TOO_MUCH]
-        return self._made(places[chosen], choices[chosen])
-
-    def front(self) -> list[Candidate]:
-        """Plans that no pair of cuts beats in both latency and energy; none without a power.
-
-        Each pair has its fastest two codecs, so this is exact with one codec.
-        """
-        power = self._conditions.power
-        if power is None or self._empty:
-            return []
-        joules = energy_weights(power, self._load, self._threads)
-        latency, energy = (self.bounds(w).reshape(-1) for w in (ALL_EQUAL, joules))
-        latency[latency >= _TOO_MUCH] = np.inf
-        places = pareto_indices(latency, energy)
-        if not len(places):
-            return []
-        costs = self._combined(*self._both_ways(places, ALL_EQUAL), places)
-        return self._made(places, costs.reshape(-1, len(places)).argmin(axis=0))
-
-    def kept(self, keys: Collection[Key]) -> list[Candidate]:
-        """The plans among ``keys`` that are legal here, whatever they cost."""
-        made, names = [], self.pairs.codecs
-        for cut_id, codec, server, return_id, return_codec, threads in keys:
-            pair = self.pairs.find(cut_id, return_id)
-            if (
-                pair is None
-                or server != self._server.name
-                or threads != self._threads
-                or codec not in names
-                or return_codec not in names
-            ):
-                continue
-            i, j = pair
-            up, down = names.index(codec), names.index(return_codec)
-            at = np.array([i]), np.array([j])
-            if (
-                self._first[i] and self._second[j] and self._codecs[up] and self._codecs[down]
-                and max(self.pairs.up[BYTES, up, i], self.pairs.down[BYTES, down, j]) < IMPOSSIBLE
-                and (self._floor <= 0.0 or self._agrees(up, down, *at)[0])
-            ):  # fmt: skip
-                made.append(self.candidate(i, j, up, down))
-        return made
-
     def candidate(self, i: int, j: int, up: int, down: int) -> Candidate:
         """One plan in full, without its value."""
-        pairs, link = self.pairs, self._server.link
+        pairs, link = self.pairs, self.server.link
         cut, back = pairs.here[i], pairs.here[j]
         encode_ms, decode_ms, sent_bytes = (pairs.up[:, up, i] * pairs.up_share[i, j]).tolist()
         pack_ms, unpack_ms, back_bytes = (pairs.down[:, down, j] * pairs.down_share[i, j]).tolist()
         stages = {
             'head_ms': float(self._head_ms[i]),
-            'encode_ms': encode_ms * self._load,
+            'encode_ms': encode_ms * self.load,
             'uplink_ms': link.uplink_ms(sent_bytes),
             'queue_ms': self._queue_ms,
             'decode_ms': decode_ms * self._tail_load,
@@ -200,7 +131,7 @@ class PairSearch:
             'downlink_ms': link.downlink_ms(back_bytes),
             'finish_ms': self._finish_ms,
             'overhead_ms': self._overhead_ms,
-            'rest_ms': float(self._rest_ms[j]) + unpack_ms * self._load,
+            'rest_ms': float(self._rest_ms[j]) + unpack_ms * self.load,
         }
         if self._deadline_ms > 0.0:
             before_ms = stages['head_ms'] + stages['encode_ms']
@@ -213,26 +144,26 @@ class PairSearch:
             cut_id=cut.cut_id,
             label=cut.label,
             codec=pairs.codecs[up],
-            server=self._server.name,
+            server=self.server.name,
             uplink_bytes=round(sent_bytes),
             return_index=back.index,
             return_id=back.cut_id,
             return_codec=pairs.codecs[down],
             downlink_bytes=round(back_bytes),
-            threads=self._threads,
+            threads=self.threads,
             **stages,
         )
-        return with_energy(made, self._conditions, self._load)
+        return with_energy(made, self.conditions, self.load)
 
     # ---- inside ----------------------------------------------------------------------------
 
     def _ways(self, weights: StageWeights) -> tuple[Way, Way]:
-        pairs, link = self.pairs, self._server.link
-        robot, server = weights.robot * self._load, weights.server * self._tail_load
+        pairs, link = self.pairs, self.server.link
+        robot, server = weights.robot * self.load, weights.server * self._tail_load
         up_codec = pairs.up[ENCODE] * robot + pairs.up[DECODE] * server
         down_codec = pairs.down[ENCODE] * server + pairs.down[DECODE] * robot
-        for cost, allowed in ((up_codec, self._first), (down_codec, self._second)):
-            cost[~self._codecs] = IMPOSSIBLE
+        for cost, allowed in ((up_codec, self.first), (down_codec, self.second)):
+            cost[~self.codecs] = IMPOSSIBLE
             cost[:, ~allowed] = IMPOSSIBLE
         per_byte = weights.uplink * 8e3 / link.uplink_bps
         up = Way(up_codec, pairs.up[BYTES], per_byte, link.uplink_burst_bytes)
@@ -241,7 +172,7 @@ class PairSearch:
 
     def _base(self, weights: StageWeights) -> Floats:
         """What no codec changes; (M, M)."""
-        link = self._server.link
+        link = self.server.link
         constant = (
             weights.robot * self._finish_ms
             + weights.server * (self._queue_ms + self._overhead_ms)
@@ -253,7 +184,7 @@ class PairSearch:
         base += (weights.robot * self._rest_ms)[None, :]
         return base
 
-    def _agrees(self, up: int, down: int, i: Ints, j: Ints) -> Bools:
+    def agrees(self, up: int, down: int, i: Ints, j: Ints) -> Bools:
         """Whether two codecs together pass the floor.
 
         Where one changes the answer on a share a of frames and the other on a share b, both
@@ -261,33 +192,33 @@ class PairSearch:
         """
         there, back = self.pairs.agreement[up, i], self.pairs.agreement[down, j]
         agrees: Bools = (there >= 0.0) & (back >= 0.0)
-        return agrees & (there + back - 1.0 >= self._floor - 1e-12)
+        return agrees & (there + back - 1.0 >= self.floor - 1e-12)
 
-    def _both_ways(self, places: Ints, weights: StageWeights) -> tuple[Floats, Floats]:
+    def both_ways(self, places: Ints, weights: StageWeights) -> tuple[Floats, Floats]:
         """Weighted costs of both ways for some pairs by codec; (K, len(places)) each."""
         pairs = self.pairs
         i, j = np.divmod(places, len(pairs.here))
         up, down = self._ways(weights)
         return up.cost(i, pairs.up_share[i, j]), down.cost(j, pairs.down_share[i, j])
 
-    def _combined(self, up: Floats, down: Floats, places: Ints) -> Floats:
+    def combined(self, up: Floats, down: Floats, places: Ints) -> Floats:
         """Costs of all two codecs, forbidden ones huge; (K, K, len(places))."""
         costs: Floats = up[:, None] + down[None, :]
-        if self._floor > 0.0:
+        if self.floor > 0.0:
             i, j = np.divmod(places, len(self.pairs.here))
             for k, m in np.ndindex(*costs.shape[:2]):
-                costs[k, m, ~self._agrees(k, m, i, j)] = IMPOSSIBLE
+                costs[k, m, ~self.agrees(k, m, i, j)] = IMPOSSIBLE
         return costs
 
-    def _valued(self, places: Ints) -> tuple[Floats, Ints]:
+    def valued(self, places: Ints) -> tuple[Floats, Ints]:
         """Value of pairs with their best two codecs, and which these are (flat K x K)."""
         pairs, objective = self.pairs, self._constraints.objective
         i, j = np.divmod(places, len(pairs.here))
-        costs = self._combined(*self._both_ways(places, ALL_EQUAL), places)
+        costs = self.combined(*self.both_ways(places, ALL_EQUAL), places)
         latency_ms = costs + self._base(ALL_EQUAL)[i, j]
         codecs = len(pairs.codecs)
         if self._deadline_ms > 0.0:
-            encode_ms = pairs.up[ENCODE][:, i] * pairs.up_share[i, j] * self._load
+            encode_ms = pairs.up[ENCODE][:, i] * pairs.up_share[i, j] * self.load
             latency_ms = latency_ms + late_cost_ms(
                 latency_ms,
                 np.broadcast_to((self._head_ms[i] + encode_ms)[:, None], latency_ms.shape),
@@ -297,21 +228,48 @@ class PairSearch:
         values = latency_ms
         if objective.name != LATENCY:
             values = self._other_value(latency_ms, i, j)
-            values = np.where(costs >= _TOO_MUCH, IMPOSSIBLE, values)
+            values = np.where(costs >= TOO_MUCH, IMPOSSIBLE, values)
         flat = values.reshape(codecs * codecs, len(places))
         choice = flat.argmin(axis=0)
         return flat[choice, np.arange(len(places))], choice
 
+    def tighter(self, bounds: Floats, places: Ints) -> Floats:
+        """Bounds on the value that see the deadline and the slowest stage."""
+        if not len(places):
+            return bounds
+        pairs, objective = self.pairs, self._constraints.objective
+        i, j = np.divmod(places, len(pairs.here))
+        latency_ms = bounds
+        if objective.name != LATENCY:
+            latency_ms = self.bounds(ALL_EQUAL).reshape(-1)[places]
+            if objective.name == THROUGHPUT:
+                robot_ms = self._head_ms[i] + self._rest_ms[j] + self._finish_ms
+                server_ms = pairs.middle_ms[i, j] * self._tail_load
+                bounds = np.maximum(bounds, np.maximum(robot_ms, server_ms))
+            share = late_share(latency_ms, self._constraints.deadline_ms)
+            return bounds / (1.0 - MOST_LATE * share)
+        if self._deadline_ms <= 0.0:
+            return bounds
+        # Lateness is linear in the chance that a rescue fits, which falls with the time before
+        # sending: of the shortest and the longest time one gives the least.
+        longest_ms = np.where(pairs.up[ENCODE] < IMPOSSIBLE, pairs.up[ENCODE], 0.0).max(axis=0)
+        rescue_ms = self._rest_ms[i] + self._finish_ms
+        late_ms = [
+            late_cost_ms(latency_ms, before_ms, rescue_ms, self._deadline_ms)
+            for before_ms in (self._head_ms[i], self._head_ms[i] + longest_ms[i] * self.load)
+        ]
+        return bounds + np.minimum(*late_ms)
+
     def _other_value(self, latency_ms: Floats, i: Ints, j: Ints) -> Floats:
         """Value under an objective other than latency; (K, K, pairs)."""
-        pairs, link, power = self.pairs, self._server.link, self._conditions.power
+        pairs, link, power = self.pairs, self.server.link, self.conditions.power
         u, d = pairs.up_share[i, j], pairs.down_share[i, j]
         pack_ms, unpack_ms, sent = pairs.up[:, :, i] * u
         repack_ms, decode_ms, back = pairs.down[:, :, j] * d
         robot_ms = (
             (self._head_ms[i] + self._rest_ms[j] + self._finish_ms)
-            + pack_ms[:, None] * self._load
-            + decode_ms[None, :] * self._load
+            + pack_ms[:, None] * self.load
+            + decode_ms[None, :] * self.load
         )
         server_ms = (
             pairs.middle_ms[i, j] + unpack_ms[:, None] + repack_ms[None, :]
@@ -322,10 +280,10 @@ class PairSearch:
         period_ms = np.maximum(np.maximum(robot_ms, up_ms), np.maximum(server_ms, down_ms))
         energy_j = np.full(shape, np.nan)
         if power is not None:
-            own_ms = robot_ms / max(self._load, 1.0)
+            own_ms = robot_ms / max(self.load, 1.0)
             wait_ms = latency_ms - own_ms - up_ms - down_ms
             energy_j = frame_energy_j(
-                power, own_ms, up_ms, down_ms, wait_ms, max(self._threads, 1)
+                power, own_ms, up_ms, down_ms, wait_ms, max(self.threads, 1)
             )
         return self._constraints.objective.value(
             latency_ms,
@@ -335,22 +293,11 @@ class PairSearch:
             (self._local.latency_ms, self._local.energy_j),
         )
 
-    def _made(self, places: Ints, choices: Ints) -> list[Candidate]:
+    def made(self, places: Ints, choices: Ints) -> list[Candidate]:
+        """The plans of some pairs (flat M x M) with two codecs each (flat K x K)."""
         made = []
         for place, choice in zip(places.tolist(), choices.tolist(), strict=True):
             i, j = divmod(place, len(self.pairs.here))
             up, down = divmod(choice, len(self.pairs.codecs))
             made.append(self.candidate(i, j, up, down))
         return made
-
-
-def _lowest(values: Floats, count: int) -> Ints:
-    """Places of the lowest values, in no order."""
-    if count >= len(values):
-        return np.arange(len(values))
-    return np.argpartition(values, count - 1)[:count]
-
-
-def _nth(values: Floats, count: int) -> float:
-    """The ``count``-th lowest value; infinite where there are fewer."""
-    return float(np.partition(values, count - 1)[count - 1]) if count <= len(values) else np.inf
