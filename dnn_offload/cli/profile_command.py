@@ -257,7 +257,8 @@ def table(profile: Profile, everything: bool = True) -> Table:
         made.add_column(name, justify='right', no_wrap=True, min_width=width)
     if agreed:
         made.add_column('agree', justify='right', no_wrap=True, min_width=6)
-    made.add_column('after', no_wrap=True, overflow='ellipsis', max_width=20)
+    # 80 columns in all
+    made.add_column('after', no_wrap=True, overflow='ellipsis', max_width=12 if agreed else 20)
     made.add_column('smallest', no_wrap=True, min_width=22)
     for cut in cuts:
         mark = '' if cut.measured else '~'

@@ -92,7 +92,6 @@ def measure_agreement(
 
 def affordable(profile: Profile, frames: int, budget_s: float) -> list[int]:
     """Cuts to try, most promising first: the picture, then measured ones while time lasts."""
-    last = len(profile.cuts) - 1
     order = promising_cuts(
         [cut.head_ms for cut in profile.cuts],
         [cut.frontier_bytes for cut in profile.cuts],
@@ -109,8 +108,7 @@ def affordable(profile: Profile, frames: int, budget_s: float) -> list[int]:
         cost_s += per_frame_ms * frames * 1e-3
         if cost_s > budget_s and len(chosen) >= LEAST_CUTS:
             break
-        if index < last:
-            chosen.append(index)
+        chosen.append(index)
     return chosen
 
 

@@ -43,9 +43,9 @@ class ThreadVariants:
         self._stamps: dict[int, list[list[float]]] = {}
         self._whole: dict[int, list[float]] = {}
 
-    def measure(self, whole_ms: float, end_s: float) -> None:
+    def measure(self, run_ms: float, end_s: float) -> None:
         """Take turns until ``end_s`` (perf_counter); as many counts as fit in one round."""
-        runs = (end_s - time.perf_counter()) * 1e3 / max(whole_ms, _LEAST_MS)
+        runs = (end_s - time.perf_counter()) * 1e3 / max(run_ms, _LEAST_MS)
         chosen = self._others[:max(0, int((runs - 2) / 3))]
         if not chosen:
             return

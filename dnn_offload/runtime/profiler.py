@@ -87,12 +87,12 @@ def measure_profile(
     report(0.0, 'warming up')
     shown = model.describe(model.segment(0, last), inputs[0])
     values = {name: Value(*seen) for name, seen in shown.items()}
-    _first_stamps(meter, started_s + FIRST_STAMPS_END * budget_s)
+    run_ms = _first_stamps(meter, started_s + FIRST_STAMPS_END * budget_s)
     in_situ = meter.in_situ()
     order = promising_cuts(
         in_situ, [cut.nbytes for cut in model.cuts], [cut.depth for cut in model.cuts]
     )
-    _units(meter, order[:how_many(last, fraction)], in_situ[last],
+    _units(meter, order[:how_many(last, fraction)], run_ms,
            time.perf_counter() + UNITS_SHARE * budget_s, report)
 
     report(0.6, 'measuring codecs')
@@ -100,7 +100,7 @@ def measure_profile(
     report(0.9, 'measuring other numbers of threads')
     others = usual_thread_counts(threads) if other_threads is None else other_threads
     variants = ThreadVariants(meter, threads, others)
-    variants.measure(in_situ[last], started_s + VARIANTS_END * budget_s)
+    variants.measure(run_ms, started_s + VARIANTS_END * budget_s)
     outputs, _ = meter.run(0, last, inputs[0])
     finish_ms = _finish_ms(model, outputs)
 
@@ -154,20 +154,22 @@ def measure_profile(
     )
 
 
-def _first_stamps(meter: Meter, end_s: float) -> None:
-    """Stamps of a first few runs; the model has run once."""
+def _first_stamps(meter: Meter, end_s: float) -> float:
+    """Stamps of a first few runs; the model has run once. Time of a run, waiting included [ms]."""
+    begin_s = time.perf_counter()
     while len(meter.stamps_ms) < FIRST_STAMPS and (
         not meter.stamps_ms or time.perf_counter() < end_s
     ):
         meter.stamps_ms.append(meter.stamp())
+    return (time.perf_counter() - begin_s) * 1e3 / len(meter.stamps_ms)
 
 
 def _units(
-    meter: Meter, wanted: Sequence[int], whole_ms: float, end_s: float, report: Report
+    meter: Meter, wanted: Sequence[int], run_ms: float, end_s: float, report: Report
 ) -> None:
     """Rounds over the whole network and as many of ``wanted`` as the time allows."""
     begin_s = time.perf_counter()
-    runs = (end_s - begin_s) * 1e3 / max(whole_ms, 0.01)
+    runs = (end_s - begin_s) * 1e3 / max(run_ms, 0.01)
     affordable = int(runs / SHORT_RUNS - OTHER_RUNS)
     if affordable < FEW_CUTS:
         affordable = min(FEW_CUTS, int(runs / LEAST_ROUNDS - OTHER_RUNS))
