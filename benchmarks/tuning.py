@@ -39,12 +39,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
     'middle': {'cuts': 8, 'whole_ms': 40.0},
     'large': {'cuts': 8, 'whole_ms': 130.0, 'largest_bytes': 1_400_000},
 }
-RATIOS = (0.03, 0.06, 0.12, 0.2)
-TICKS = (1, 2, 3, 6)
+RATIOS = (0.03, 0.12, 0.2)
+TICKS = (1, 3, 6)
 # Name -> (module, attribute, values); a module of '' is a field of PlannerSettings.
 SWEEPS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     'least gain [ms]': ('', 'min_gain_ms', (0.0, 2.0, 6.0)),
-    'cap on the demanded gain': ('planning.switch', 'MAX_NEEDED', (0.3, 0.5, 0.75)),
+    'cap on the demanded gain': ('planning.switch', 'MAX_NEEDED', (0.5, 0.75)),
     'link: half-life [s]': ('cost.transfer_fit', 'HALF_LIFE_S', (4.0, 8.0, 16.0)),
     'load: window of frames [s]': ('planning.edge_load', 'WINDOW_S', (0.5, 1.0, 2.0)),
 }
