@@ -41,6 +41,7 @@ def planner_settings(value: Callable[[str], Any]) -> PlannerSettings:
         max_server_memory_mb=value('max_server_memory_mb'),
         threads=tuple(value('thread_counts')),
         power=power,
+        most=value('table_size'),
         link_defaults=LinkDefaults(
             uplink_alpha_ms=alpha_ms,
             uplink_bps=value('default_uplink_bps'),
