@@ -42,6 +42,7 @@ def planner_settings(value: Callable[[str], Any]) -> PlannerSettings:
         threads=tuple(value('thread_counts')),
         shapes=tuple(value('plan_shapes')),
         power=power,
+        most=value('table_size'),
         link_defaults=LinkDefaults(
             uplink_alpha_ms=alpha_ms,
             uplink_bps=value('default_uplink_bps'),
