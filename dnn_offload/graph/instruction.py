@@ -48,7 +48,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class WeightSpec:
-    """One weight: how it lies in memory; those of 2-D and 3-D convolutions are channels_last."""
+    """One weight: how it lies in memory; 4-D convolution weights are channels_last."""
 
     name: str
     dtype: str

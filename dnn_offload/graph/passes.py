@@ -19,9 +19,7 @@ from dnn_offload.graph.program import Instruction
 from dnn_offload.graph.weights import lay_out
 from dnn_offload.tensors import TensorSpec
 
-CONVOLUTIONS = frozenset(
-    'conv2d conv3d convolution conv_transpose2d conv_transpose3d'.split()
-)
+CONVOLUTIONS = frozenset(['conv2d', 'convolution', 'conv_transpose2d'])
 
 
 def substitute(tree: Argument, change: Callable[[dict[str, str]], Argument]) -> Argument:
@@ -229,7 +227,10 @@ def remove_dead(draft: Draft) -> None:
 
 
 def lay_out_weights(draft: Draft) -> None:
-    """Put convolution weights into channels_last, everything else into C order."""
+    """Put 4-D convolution weights into channels_last, everything else into C order.
+
+    For 3-D convolutions it gains nothing (r3d_18: 5 % slower, within the noise).
+    """
     convolution = {
         tree['w']
         for instruction in draft.instructions

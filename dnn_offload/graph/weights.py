@@ -1,8 +1,8 @@
 """Weights of a program on disk: safetensors, mapped into memory, never pickle.
 
 safetensors keeps C-contiguous tensors only, so a channels_last weight (O, I, h, w) is written
-as its (O, h, w, I) permutation, of a 3-D convolution (O, d, h, w, I), which lies in the file
-exactly as it shall lie in memory: loading it back is a view on the mapped file, no copy.
+as its (O, h, w, I) permutation, which lies in the file exactly as it shall lie in memory:
+loading it back is a view on the mapped file, no copy.
 
 Every weight starts at a multiple of 64 bytes, with tensors named ``padding.N`` in the gaps (the
 format knows no gaps): a matrix product rounds differently when its weights are not aligned to
@@ -41,21 +41,11 @@ _SAFETENSORS_DTYPES = {
 
 
 def lay_out(tensor: torch.Tensor, *, convolution: bool) -> torch.Tensor:
-    """The tensor as programs hold it: channels_last for 2-D and 3-D convolutions, else C order."""
+    """The tensor as programs hold it: channels_last for a 4-D convolution, else contiguous."""
     tensor = tensor.detach()
-    if convolution and tensor.ndim in (4, 5):
-        return _channels_first(_packed(_channels_last(tensor)))
+    if convolution and tensor.ndim == 4:
+        return _packed(tensor.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     return _packed(tensor)
-
-
-def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
-    """(O, I, ...) as (O, ..., I), a view."""
-    return tensor.permute(0, *range(2, tensor.ndim), 1)
-
-
-def _channels_first(tensor: torch.Tensor) -> torch.Tensor:
-    """(O, ..., I) as (O, I, ...), a view."""
-    return tensor.permute(0, tensor.ndim - 1, *range(1, tensor.ndim - 1))
 
 
 def _packed(tensor: torch.Tensor) -> torch.Tensor:
@@ -78,8 +68,8 @@ def describe(weights: Mapping[str, torch.Tensor]) -> tuple[WeightSpec, ...]:
 
 def _is_channels_last(tensor: torch.Tensor) -> bool:
     return (
-        tensor.ndim in (4, 5)
-        and _channels_last(tensor).is_contiguous()
+        tensor.ndim == 4
+        and tensor.permute(0, 2, 3, 1).is_contiguous()
         and (tensor.stride() != torch.empty(tensor.shape, device='meta').stride())
     )
 
@@ -93,7 +83,7 @@ def save_weights(folder: Path | str, weights: Mapping[str, torch.Tensor]) -> Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f'.{os.getpid()}.part')
     flat = [
-        (name, _channels_last(tensor) if _is_channels_last(tensor) else tensor)
+        (name, tensor.permute(0, 2, 3, 1) if _is_channels_last(tensor) else tensor)
         for name, tensor in weights.items()
     ]
     header = json.dumps(dict(_entries(flat)), separators=(',', ':')).encode()
@@ -139,8 +129,8 @@ def load_weights(folder: Path | str, program: Program) -> Weights:
                 if spec.name not in names:
                     raise ModelError(f'{path} lacks a weight', given=spec.name, hint=_EXPORT)
                 tensor = file.get_tensor(spec.name)
-                if spec.channels_last and tensor.ndim in (4, 5):
-                    tensor = _channels_first(tensor)
+                if spec.channels_last and tensor.ndim == 4:
+                    tensor = tensor.permute(0, 3, 1, 2)
                 found = (tuple(tensor.shape), str(tensor.dtype).removeprefix('torch.'))
                 if found != (spec.shape, spec.dtype):
                     raise ModelError(
