@@ -5,7 +5,8 @@
 Prints the slope of the resident memory in MB per hour with its 95 % interval (block bootstrap:
 neighbouring samples are alike), leaving out the first tenth, in which caches fill; and the same
 of its anonymous part alone, since code that runs for the first time (another plan, another
-codec) is resident from then on and is no leak.
+codec) is resident from then on and is no leak. So that this has happened before measuring begins,
+each strategy plans for some seconds first.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from dnn_offload.testbed.environment import prepare_environment
 from dnn_offload.testbed.session import Session
 
 PERIOD_S = 2.0
+WARM_UP = ('local', 'remote', 'neurosurgeon', 'dey2019', 'auto')
+WARM_UP_S = 8.0  # for each
 BLOCKS = 20
 PARTS = 9  # a leak goes on in every part, a warm-up or a step does not
 
@@ -62,6 +65,9 @@ def main() -> None:
         rate_hz=arguments.rate_hz,
     ) as session:
         process = psutil.Process(session.pid('local_inference_node'))
+        for strategy in WARM_UP:
+            session.recorder.set_parameters('partition_planner_node', strategy=strategy)
+            time.sleep(WARM_UP_S)
         start_s = time.monotonic()
         while time.monotonic() - start_s < 60.0 * arguments.minutes:
             session.fleet.check()
