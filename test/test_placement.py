@@ -44,10 +44,7 @@ def _cheapest(
     server = at.servers[0]
     link, there = server.link, server.profile
     sizes = {PICTURE: edge.input_bytes} | {n: b for la in edge.layers for n, b in la.makes}
-    may_leave: dict[str, int] = {}
-    for cut in edge.cuts[:-1]:
-        for name in cut.frontier:
-            may_leave[name] = max(may_leave.get(name, -1), cut.depth)
+    may_leave = _may_leave(edge)
     best = math.inf
     count = len(edge.layers)
     for bits in range(2**count):
@@ -89,9 +86,26 @@ def _cheapest(
     return best
 
 
+def _may_leave(edge: Profile) -> dict[str, int]:
+    """Values that may be sent, and how deep they are at least."""
+    depth = {PICTURE: 0}
+    for cut in edge.cuts[:-1]:
+        depth |= {name: max(depth.get(name, 0), cut.depth) for name in cut.frontier}
+    allowed = set(depth)
+    for layer in edge.layers:
+        least = min(depth[name] for name in layer.reads)
+        depth |= {name: max(depth.get(name, 0), least) for name, _ in layer.makes}
+    for name in set(depth) - {PICTURE}:
+        readers = [layer for layer in edge.layers if name in layer.reads]
+        if len(readers) > 1 or any(len(layer.reads) > 1 for layer in readers):
+            allowed.add(name)
+    return {name: depth[name] for name in allowed}
+
+
 def _raw_only(edge: Profile, name: str, codec: str) -> bool:
-    profiled = any(name in cut.frontier and codec in cut.codecs for cut in edge.cuts[:-1])
-    return name == PICTURE or not profiled
+    """Whether nothing tells what a codec does to a value, or it is the picture."""
+    told = any(codec in cut.codecs and cut.frontier != (PICTURE,) for cut in edge.cuts[:-1])
+    return name == PICTURE or not told
 
 
 def _check(at: Conditions, constraints: Constraints) -> None:

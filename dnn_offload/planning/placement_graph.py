@@ -2,13 +2,14 @@
 
 Nodes are the robot (source), the server (sink), groups of layers, and one node per value that
 several groups read. Layers form a group when a value that may not be sent ties them together.
-A value may be sent when it crosses some cut that both profiles have: so views and cheap
-operators stay with their producer here by the same rule as in the cuts.
+A value may be sent when it crosses some cut that both profiles have, when several layers read
+it, or when the layer that does joins it with others: the cuts' rule that views and cheap
+operators stay with their producer, for networks in which a join has several.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 import hashlib
@@ -57,8 +58,8 @@ class PlacementGraph:
         cuts: Cuts that both profiles have, the last ("all here") left out; C of them.
         crosses: Whether a value crosses each of them; (C, V).
         before: Whether a layer runs before each of them; (C, N).
-        depth: Of each value: depth of the deepest cut that it crosses, which is never more
-            than its own; (V,).
+        depth: Of each value, a depth that is never more than its own: of the deepest cut that
+            it crosses, else of what it was made from; (V,).
         codecs: Codec name to its costs per value.
         frontiers: Frontier of each cut as a set of numbers of values, to its place.
     """
@@ -77,14 +78,13 @@ class PlacementGraph:
         positions = np.array([graph.positions[row] for row in rows], dtype=np.int64)
         before = [np.arange(len(graph.reads)) < position for position in positions]
         self.before: Bools = np.array(before, dtype=bool)
-        depths = np.array([cut.depth for cut in self.cuts])
-        self.depth: Ints = np.where(self.crosses, depths[:, None], -1).max(axis=0, initial=-1)
-        self.sendable: Bools = np.asarray(self.crosses.any(axis=0), dtype=bool)
+        self.sendable = _sendable(graph, self.crosses)
+        self.depth = _depths(graph, self.crosses, [cut.depth for cut in self.cuts])
         self.frontiers = {
             frozenset(np.flatnonzero(row).tolist()): place
             for place, row in enumerate(self.crosses)
         }
-        self.codecs = value_costs(graph, self.cuts, self._there, self.crosses)
+        self.codecs = value_costs(graph, self.cuts, self._there, self.crosses, positions)
         self._placed: dict[tuple[int, ...], Placed] = {}
         self._by_id: dict[str, tuple[int, ...]] = {}
         self._variants = thread_variants(edge)
@@ -99,7 +99,8 @@ class PlacementGraph:
     @property
     def branches(self) -> bool:
         """Whether there is anything that the cuts in linear order do not offer."""
-        return bool((self.crosses.sum(axis=1) > 1).any())
+        between = self.sendable & ~self.crosses.any(axis=0)
+        return bool((self.crosses.sum(axis=1) > 1).any() or between.any())
 
     # ---- the network of flow ---------------------------------------------------------------
 
@@ -273,6 +274,30 @@ class PlacementGraph:
         return self.edge_ms / max(float(self.edge_ms.sum()), 1e-9) + self.server_ms / max(
             float(self.server_ms.sum()), 1e-9
         )
+
+
+def _sendable(graph: LayerGraph, crosses: Bools) -> Bools:
+    """Which values may be sent; (V,)."""
+    sendable: Bools = np.asarray(crosses.any(axis=0), dtype=bool)
+    for value, readers in enumerate(graph.reads_of_values()):
+        joined = any(len(graph.reads[position - 1]) > 1 for position in readers)
+        if value and (len(readers) > 1 or joined):
+            sendable[value] = True
+    return sendable
+
+
+def _depths(graph: LayerGraph, crosses: Bools, cut_depths: Sequence[int]) -> Ints:
+    """Depths that are never more than a value's own; (V,).
+
+    A cut is as deep as the shallowest value that crosses it, and no layer makes a value that
+    is less deep than all that it reads.
+    """
+    known: Ints = np.where(crosses, np.array(cut_depths)[:, None], 0).max(axis=0, initial=0)
+    for layer, values in enumerate(graph.makes):
+        least = min((int(known[value]) for value in graph.reads[layer]), default=0)
+        for value in values:
+            known[value] = max(int(known[value]), least)
+    return known
 
 
 class _Groups:
