@@ -151,6 +151,19 @@ def test_profile_shows_the_agreement_where_there_is_one() -> None:
     assert 'made up' in few and 'Fewer than 150' in few and 'random' in few
 
 
+@pytest.mark.parametrize('measured', [0, 5, 20, 70])
+def test_a_long_table_shows_what_was_measured(measured: int) -> None:
+    inner = made_up_profile().cuts[1]
+    cuts = tuple(
+        replace(inner, index=i, measured=1 <= i <= measured) for i in range(100)
+    )
+    rows = profile_command.table(made_up_profile(cuts=cuts), everything=False)
+    (indices, *_) = (list(column.cells) for column in rows.columns)
+    assert indices[0] == '0' and indices[-1] == '99' and 12 <= len(indices) <= 27
+    if measured <= 20:
+        assert {str(i) for i in range(1, measured + 1)} <= set(indices)
+
+
 def test_scenes_of_the_demo_are_drawn_once(tmp_path: Path) -> None:
     folder = profile_command.draw_scenes(tmp_path, 2, Console(file=io.StringIO()))
     pictures = sorted(folder.glob('*.png'))

@@ -186,7 +186,7 @@ class VirtualMeter:
     (0.6, 10, 5),  # and for fewer cuts
     (0.3, 8, 3),  # a few cuts, a few times
     (0.08, 1, 3),
-    (0.0, 0, 3),  # the whole network all the same
+    (0.0, 0, 1),  # the whole network all the same
 ])
 def test_units_keep_the_budget(
     monkeypatch: pytest.MonkeyPatch, budget_s: float, cuts: int, rounds: int

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from dnn_offload.cli.model_arguments import add_model_arguments
-from dnn_offload.cost.profile import Profile
+from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.program import Program
 from dnn_offload.runtime.frame_files import ENOUGH
@@ -240,8 +240,7 @@ def table(profile: Profile, everything: bool = True) -> Table:
     """The profile for people; a long one thinned out to the measured cuts."""
     cuts = list(profile.cuts)
     if not everything and len(cuts) > ROWS:
-        step = -(-len(cuts) // ROWS)
-        cuts = [c for c in cuts if c.index % step == 0 or c is profile.cuts[-1]]
+        cuts = _thinned_out(profile)
     agreed = profile.agreement_frames > 0
     shown = '' if len(cuts) == len(profile.cuts) else f', {len(cuts)} of {len(profile.cuts)} cuts'
     made = Table(
@@ -279,3 +278,14 @@ def table(profile: Profile, everything: bool = True) -> Table:
             smallest,
         )
     return made
+
+
+def _thinned_out(profile: Profile) -> list[CutProfile]:
+    """At most about ``ROWS`` cuts: measured ones, and evenly spread others if those are few."""
+    measured = [cut.index for cut in profile.cuts if cut.measured]
+    last = len(profile.cuts) - 1
+    step = max(1, -(-len(measured) // ROWS))
+    shown = {0, last, *measured[::step]}
+    if len(shown) < ROWS // 2:
+        shown |= set(range(0, last, -(-last // (ROWS - len(shown)))))
+    return [cut for cut in profile.cuts if cut.index in shown]

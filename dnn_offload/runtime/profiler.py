@@ -40,6 +40,7 @@ STAMP_RUNS = 5
 FIRST_STAMPS = 2  # of these before units are chosen, the others between their rounds
 UNIT_RUNS = 10  # rounds that are aimed at
 LEAST_ROUNDS = 3
+LATE = 0.25  # of the time for units: later than this, one round has to do
 # Rounds that the number of cuts is reckoned for when time is short, and how many cuts it takes
 # to rather have fewer rounds: between too few of them nothing can be interpolated.
 SHORT_RUNS, FEW_CUTS = 5, 8
@@ -169,6 +170,7 @@ def _units(
 ) -> None:
     """Rounds over the whole network and as many of ``wanted`` as the time allows."""
     begin_s = time.perf_counter()
+    late_s = end_s + LATE * (end_s - begin_s)
     runs = (end_s - begin_s) * 1e3 / max(run_ms, 0.01)
     affordable = int(runs / SHORT_RUNS - OTHER_RUNS)
     if affordable < FEW_CUTS:
@@ -189,7 +191,8 @@ def _units(
             f'measuring {len(chosen) - 1} of {meter.last - 1} cuts, round {number + 1} of '
             f'{UNIT_RUNS}, {max(0.0, left_s):.0f} s left',
         )
-        if number + 1 >= LEAST_ROUNDS and now_s + round_s > end_s:
+        least = LEAST_ROUNDS if now_s < late_s else 1
+        if number + 1 >= least and now_s + round_s > end_s:
             return
 
 
