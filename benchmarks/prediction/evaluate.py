@@ -312,7 +312,7 @@ def networks_out(database: Database) -> Table:
             )
             found = {
                 'Neurosurgeon': methods.neurosurgeon(both)[len(known.kinds):],
-                '(a) regression': columns.log_times[device],
+                '(a) and nearest layers': columns.log_times[device],
             }
             for name, log_times in found.items():
                 table.add(

@@ -48,6 +48,9 @@ class Spreads:
 SPREADS = Spreads()
 # Measurements that the assumed variances count for beside the real ones.
 PRIOR_COUNT = 10.0
+# Errors of layers hang together more than the terms say: without it, 90 % intervals of whole
+# networks held 78 % of those on held-out devices. Single layers need no such factor.
+TOGETHER = 1.35
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Prediction:
         log_mean: (layers,).
         log_sd: Standard deviation, (layers,); of a measured layer that of one measurement's
             noise once more, since the next run is another one.
-        covariance: Of the true log times, (layers, layers).
+        covariance: Of the true log times, for sums of layers, (layers, layers).
     """
 
     log_mean: np.ndarray
@@ -119,4 +122,4 @@ def _prediction(
     mean: np.ndarray, covariance: np.ndarray, noise: float, scale: float
 ) -> Prediction:
     variance = np.maximum(np.diag(covariance), 0.0) + noise**2
-    return Prediction(mean, np.sqrt(scale * variance), scale * covariance)
+    return Prediction(mean, np.sqrt(scale * variance), TOGETHER**2 * scale * covariance)
