@@ -40,7 +40,7 @@ def plot_tuning(path: Path, result: Mapping[str, Any], chosen: PlannerSettings) 
         _draw_sweep(axis, name, points)
     figure.suptitle(
         f'Tuning over {len(result["traces"])} traces x {len(result["networks"])} networks '
-        '(white frame, dotted line: the defaults)', fontsize=13,
+        '(white frame: the defaults)', fontsize=13,
     )
     figure.savefig(path, dpi=100)
     plt.close(figure)
@@ -82,11 +82,11 @@ def _draw_sweep(axis: Axes, name: str, points: list[Mapping[str, float]]) -> Non
     at = range(len(values))
     axis.plot(at, [100.0 * p['regret'] for p in points], color=_REGRET, marker='o')
     axis.set_ylabel('typical regret [%]', color=_REGRET)
-    axis.set_ylim(bottom=0.0)
+    axis.set_ylim(0.0, 140.0 * max(point['regret'] for point in points))
     other = axis.twinx()
     other.plot(at, [p['switches'] for p in points], color=_SWITCHES, marker='s', linestyle='--')
     other.set_ylabel('changes in ten minutes', color=_SWITCHES)
-    other.set_ylim(bottom=0.0)
+    other.set_ylim(0.0, 1.15 * max(point['switches'] for point in points))
     axis.set_xticks(list(at), [f'{value:g}' for value in values])
     axis.set_xlabel(name)
     axis.grid(True, alpha=0.25)
