@@ -84,7 +84,9 @@ class PartitionPlannerNode(base.OffloadNode):
 
     def check_settings(self, changed: dict[str, Any]) -> None:
         """See ``OffloadNode``: an objective with energy in it needs a board with known power."""
-        check_planner_settings(lambda name: changed.get(name, self.setting(name)))
+        check_planner_settings(
+            lambda name: changed[name] if name in changed else self.setting(name), changed
+        )
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Everything is live; what changes the plan is planned at once."""

@@ -363,7 +363,8 @@ class SwitchPolicy:
 
 def plan_name(candidate: Candidate) -> str:
     """A plan in a few words."""
-    threads = f' with {candidate.threads} threads' if candidate.threads else ''
+    count = candidate.threads
+    threads = f' with {count} thread{"s" if count > 1 else ""}' if count else ''
     if candidate.is_local:
         return f'all on the robot{threads}'
     back = f', back at cut {candidate.return_index}' if candidate.return_id else ''
