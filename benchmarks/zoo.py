@@ -124,7 +124,8 @@ def measure(source: str) -> Row:
         loaded = resolve(source, weights=weights, allow_code=True)
         program, tensors = export(loaded)
     except OffloadError as error:
-        return Row(source, reason=str(error)[:400], seconds=time.perf_counter() - started_s)
+        seconds = time.perf_counter() - started_s
+        return Row(source, reason=f'cannot be exported: {error.what}', seconds=seconds)
     parameters = sum(parameter.numel() for parameter in loaded.module.parameters())
     row = _run(source, loaded, program, tensors, parameters)
     return replace(row, seconds=time.perf_counter() - started_s)

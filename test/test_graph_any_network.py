@@ -149,12 +149,55 @@ def test_random_weights_keep_what_is_shared_and_reach_recurrent_layers():
     assert not torch.equal(recurrent(x), before)
 
 
-def test_a_recurrent_layer_is_one_operator_with_several_results():
+def test_a_stack_of_recurrent_layers_is_one_operator_per_level():
     program, _ = export(zoo_networks.lstm())
-    (lstm,) = [i for i in program.instructions if i.target == 'aten.lstm.input']
-    assert lstm.module == 'memory'
-    assert [bool(name) for name in lstm.outputs] == [True, False, False]
-    assert len(list(lstm.weights())) == 16 + 2  # two levels, both ways; two states of zeros
+    levels = [i for i in program.instructions if i.target == 'aten.lstm.input']
+    assert [level.module for level in levels] == ['memory', 'memory']
+    for level in levels:
+        assert [bool(name) for name in level.outputs] == [True, False, False]
+        assert len(list(level.weights())) == 8 + 2  # both ways; two states of zeros
+    assert {1, 2, 3, 4} <= {cut.depth for cut in program.cuts}
+
+
+@pytest.mark.parametrize('kind', [nn.LSTM, nn.GRU, nn.RNN])
+def test_states_of_recurrent_layers_go_in_and_come_out(kind):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.memory = kind(5, 7, num_layers=3, bidirectional=True, bias=False)
+
+        def forward(self, x, *states):
+            y, final = self.memory(x, states if len(states) > 1 else states[0])
+            return y.relu(), final
+
+    torch.manual_seed(0)
+    states = [torch.zeros(6, 2, 7)] * (2 if kind is nn.LSTM else 1)
+    net = Net().eval()
+    loaded = LoadedModel('test', net, examples=(torch.zeros(4, 2, 5), *states))
+    program, weights = export(loaded)
+    whole = check_every_cut(program, weights)
+    with torch.inference_mode():
+        y, final = net(*inputs_of(program))
+    expected = [y, *(final if isinstance(final, tuple) else [final])]
+    for ours, theirs in zip(whole, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_only_the_final_state_may_be_wanted():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.memory = nn.LSTM(5, 7, num_layers=2, proj_size=3)
+
+        def forward(self, x):
+            return self.memory(x)[1][0]
+
+    torch.manual_seed(0)
+    net = Net().eval()
+    program, weights = export(LoadedModel('test', net, examples=(torch.zeros(4, 2, 5),)))
+    (final,) = check_every_cut(program, weights)
+    with torch.inference_mode():
+        assert torch.equal(final, net(*inputs_of(program)))
 
 
 def test_ssdlite_ends_in_the_boxes_that_torchvision_finds():

@@ -24,6 +24,7 @@ from dnn_offload.graph.export_errors import refused_export
 from dnn_offload.graph.lowering import Draft, lower
 from dnn_offload.graph.operators import check_allowed
 from dnn_offload.graph.program import Program
+from dnn_offload.graph.recurrent import split_levels
 from dnn_offload.graph.trace import spec_of, trace_until_dense
 from dnn_offload.graph.weights import describe, Weights
 
@@ -108,6 +109,7 @@ def export(loaded: LoadedModel, report: Report = lambda message: None) -> tuple[
     report('folding batch norms')
     passes.share_weights(draft)
     passes.canonicalise(draft)
+    split_levels(draft)
     passes.fold_batch_norm(draft)
     passes.remove_dead(draft)
     passes.lay_out_weights(draft)

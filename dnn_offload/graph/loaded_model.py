@@ -55,11 +55,13 @@ class LoadedModel:
 
     def inputs(self) -> tuple[torch.Tensor, ...]:
         """What the exported network takes: uint8 (1, H, W, 3) or (1, T, H, W, 3), examples."""
+        # torch.export takes one tensor that is given twice for one input.
+        examples = tuple(tensor.clone() for tensor in self.examples)
         if not self.takes_picture:
-            return self.examples
+            return examples
         clip = (self.frames,) if self.frames else ()
         picture = torch.zeros(1, *clip, self.height, self.width, 3, dtype=torch.uint8)
-        return (picture, *self.examples)
+        return (picture, *examples)
 
 
 def is_file(weights: str) -> bool:

@@ -1,7 +1,7 @@
 """Rewriting a draft program before it is cut: simpler, faster, the same function.
 
-Order in ``export.py``: ``share_weights``, ``canonicalise``, ``fold_batch_norm``, ``remove_dead``,
-``lay_out_weights``, ``trace`` (which evaluates constants), ``remove_dead``.
+Order in ``export.py``: ``share_weights``, ``canonicalise``, ``split_levels``, ``fold_batch_norm``,
+``remove_dead``, ``lay_out_weights``, ``trace`` (which evaluates constants), ``remove_dead``.
 """
 
 from __future__ import annotations

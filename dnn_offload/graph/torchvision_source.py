@@ -24,7 +24,7 @@ _NORM_BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 _TASKS = {'': 'classification', 'segmentation': 'segmentation', 'video': 'classification'}
 _CLIP_FRAMES = 16
 _SEGMENTATION_SIZE = 520
-_TWO_STAGE = (
+_DETECTORS = (
     'let a factory return the backbone or a one-stage detector: python:pkg.mod:factory; '
     'ssd300_vgg16 and ssdlite320_mobilenet_v3_large are ready'
 )
@@ -84,7 +84,7 @@ def _family(models: Any, name: str) -> str:
             'this detector cannot be exported: torchvision.nms, or a choice of boxes whose number '
             'depends on the picture, is in the middle of it',
             given=name,
-            hint=_TWO_STAGE,
+            hint=_DETECTORS,
         )
     raise ModelError(
         'this torchvision model is not a network for pictures or clips',
