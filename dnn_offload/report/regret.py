@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use('Agg')
 from matplotlib.axes import Axes  # noqa: E402  (the backend is chosen first)
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 import numpy as np  # noqa: E402
 
 # Okabe and Ito's colours; a strategy that is not among them takes the next free one.
@@ -89,7 +90,7 @@ def _draw_conditions(axis: Axes, curve: Curves) -> None:
     other = axis.twinx()
     uplink = [bps / 1e6 if bps > 0.0 else np.nan for bps in curve.uplink_bps]
     other.plot(curve.times_s, uplink, color='#0072B2', linewidth=1.0)
-    other.set_yscale('log')
+    _make_logarithmic(other)
     other.set_ylabel('uplink\n[Mbit/s]', color='#0072B2')
     gone = np.asarray(curve.uplink_bps) <= 0.0
     axis.fill_between(
@@ -107,7 +108,7 @@ def _draw_latencies(axis: Axes, curve: Curves) -> None:
             linestyle=_STYLES[number % len(_STYLES)],
         )
     axis.plot(curve.times_s, curve.best_ms, label='oracle', color='black', linewidth=0.9)
-    axis.set_yscale('log')
+    _make_logarithmic(axis)
     axis.set_ylabel('true latency of the\nplan in force [ms]')
     axis.set_xlabel('time [s]')
     axis.grid(True, which='both', alpha=0.25)
@@ -123,12 +124,21 @@ def _draw_bars(axis: Axes, regrets: Mapping[str, Mapping[str, float]]) -> None:
         bars = axis.bar(at, percents, width, label=strategy, color=colour_of(strategy))
         axis.bar_label(bars, fmt='%.0f', fontsize=8)
     axis.set_yscale('symlog', linthresh=10.0)
-    axis.set_ylim(bottom=0.0)
+    largest = max((100.0 * v for found in regrets.values() for v in found.values()), default=0.0)
+    axis.set_ylim(0.0, max(3.0 * largest, 10.0))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
     axis.set_xticks(range(len(traces)), traces)
     axis.set_ylabel('regret [%]')
     axis.set_title(
         'regret: mean latency over that of the best plan of each moment, less one', loc='left',
         fontsize=10,
     )
-    axis.legend(loc='upper right', ncols=6, fontsize=8)
-    axis.margins(y=0.25)
+    axis.legend(loc='upper left', ncols=7, fontsize=8)
+
+
+def _make_logarithmic(axis: Axes) -> None:
+    """A logarithmic axis with plain numbers at 1, 2 and 5."""
+    axis.set_yscale('log')
+    axis.yaxis.set_major_locator(LogLocator(base=10.0, subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    axis.yaxis.set_minor_formatter(NullFormatter())
