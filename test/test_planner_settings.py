@@ -27,8 +27,8 @@ def test_defaults_mean_what_the_planner_does_by_itself() -> None:
     assert made.power is None
     assert made.threads == ()
     plain = PlannerSettings()
-    assert (made.min_gain_ms, made.hold_ticks, made.strategy) == (
-        plain.min_gain_ms, plain.hold_ticks, plain.strategy,
+    assert (made.min_gain_ms, made.hold_ticks, made.strategy, made.shapes) == (
+        plain.min_gain_ms, plain.hold_ticks, plain.strategy, plain.shapes,
     )
 
 

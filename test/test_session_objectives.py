@@ -10,6 +10,7 @@ import pytest
 from dnn_offload.cost.link import DOWNLINK, LinkEvidence, UPLINK
 from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import Profile
+from dnn_offload.planning import two_cuts
 from dnn_offload.planning.objective import Objective
 from dnn_offload.planning.server_book import READY, ServerReport
 from dnn_offload.planning.session import (
@@ -144,7 +145,7 @@ def test_what_runs_stays_known_among_many_plans() -> None:
     outcome = made.run()
     chosen = outcome.decision.candidate
     assert chosen.codec == 'jpeg'
-    assert len(outcome.ranked) <= made.settings.most + 2
+    assert len(outcome.ranked) <= made.settings.most + two_cuts.KEPT + 2
     made.bps, made.load = 2e4, 1.0
     outcome = made.run(6.0)
     assert outcome.decision.candidate.key == chosen.key, 'held for 1000 ticks'

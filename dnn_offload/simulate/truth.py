@@ -58,7 +58,7 @@ class Truth:
         self.deadline_ms = deadline_ms
         self.best_changes = 0
         self._constraints = Constraints(
-            settings.private_layers, settings.codecs, settings.servers
+            settings.private_layers, settings.codecs, settings.servers, shapes=settings.shapes
         )
         self._now: _Now | None = None
 
