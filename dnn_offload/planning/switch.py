@@ -245,10 +245,11 @@ class SwitchPolicy:
         gain = old.cost - best_cost
         caution = self._caution(now_s)
         in_ms = self.objective.unit == 'ms'
-        least, least_of_all = (self.min_gain_ms, 1e-3) if in_ms else (0.0, 1e-9)
-        needed = max(least, self.min_gain_ratio * old.cost, least_of_all) * caution
+        floor, least_of_all = (self.min_gain_ms, 1e-3) if in_ms else (0.0, 1e-9)
+        least = max(floor, self.min_gain_ratio * old.cost, least_of_all)
+        needed = least * caution
         # Caution must not demand the impossible.
-        needed = min(needed, max(MAX_NEEDED * old.cost, least))
+        needed = min(needed, max(MAX_NEEDED * old.cost, floor))
         numbers = (
             f'{plan_name(old)} {self._text(old.cost)}, {plan_name(best)} {self._text(best_cost)} '
             f'(gain {self._text(gain)}, needed {self._text(needed)}'
