@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -41,6 +42,16 @@ def test_bars_add_up_to_the_latency(axis: Axes) -> None:
     names = {text.get_text() for text in axis.get_legend().get_texts()}
     assert {'head (robot)', 'uplink', 'tail (server)', 'too late'} <= names
     assert 'rest (robot)' not in names, 'what no plan has is not in the legend'
+
+
+def test_a_winner_with_two_cuts_stands_behind_the_cuts(axis: Axes) -> None:
+    ranked = plan('auto', case(bps=2e6))
+    back = replace(ranked[1], return_id='x', return_index=7, return_codec='raw', rest_ms=3.0)
+    draw_partition_curve(axis, [back, *ranked], title='title')
+    assert len(axis.get_xticklabels()) == 14
+    label = axis.get_xticklabels()[-1].get_text()
+    assert label.startswith(f'{back.cut_index} to 7 ')
+    assert axis.texts[0].get_text().startswith(f'best: {back.latency_ms:.1f} ms')
 
 
 def test_every_stage_of_a_plan_is_drawn() -> None:

@@ -33,16 +33,15 @@ from dnn_offload.planning.price_table import thread_variants
 from dnn_offload.planning.scouting import scout_period_s
 from dnn_offload.planning.server_book import ServerBook, ServerReport
 from dnn_offload.planning.session_data import (
-    FrameEvidence as FrameEvidence,  # re-exported
-)
-from dnn_offload.planning.session_data import (
-    PlannerSettings as PlannerSettings,
-)
-from dnn_offload.planning.session_data import (
-    PlanningOutcome as PlanningOutcome,
+    FrameEvidence,
+    PlannerSettings,
+    PlanningOutcome,
+    WANTED,
 )
 from dnn_offload.planning.switch import SwitchPolicy
 from dnn_offload.planning.uptake import Uptake
+
+__all__ = ['FrameEvidence', 'PlannerSession', 'PlannerSettings', 'PlanningOutcome', 'WANTED']
 
 MEASURED_FRAMES = 30       # frames behind `measured_ms`
 MAX_UNANSWERED = 5         # frames in a row without an answer: the server is left

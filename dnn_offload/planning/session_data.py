@@ -14,6 +14,8 @@ from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.plan import Candidate, Conditions, Key, LinkState
 from dnn_offload.planning.switch import Decision
 
+WANTED = 64  # plans of each server and thread count that are looked at one by one
+
 
 @dataclass(frozen=True)
 class PlannerSettings:
@@ -36,7 +38,7 @@ class PlannerSettings:
     threads: tuple[int, ...] = ()
     shapes: tuple[str, ...] = (two_cuts.SHAPE, placement.SHAPE)
     power: PowerModel | None = None
-    most: int = 64
+    most: int = WANTED
 
 
 @dataclass(frozen=True)

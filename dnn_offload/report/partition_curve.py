@@ -48,8 +48,9 @@ def draw_partition_curve(axis: Axes, ranked: Sequence[Candidate], *, title: str)
         ranked: Plans, best first, at least one.
         title: Title.
     """
-    rows = best_per_cut(ranked)
-    winner = ranked[0]
+    rows, winner = best_per_cut(ranked), ranked[0]
+    if winner.return_id or winner.frontier:
+        rows.append(winner)  # a plan of another shape stands behind the cuts
     where = np.arange(len(rows))
     bottom = np.zeros(len(rows))
     for name, label, colour in STAGES:
@@ -85,17 +86,21 @@ def draw_partition_curve(axis: Axes, ranked: Sequence[Candidate], *, title: str)
 
 def _label_cuts(axis: Axes, rows: Sequence[Candidate]) -> None:
     if len(rows) <= LABELLED_CUTS:
-        names = [f'{row.cut_index} {_short(row)}' for row in rows]
+        names = [f'{_number(row)} {_short(row)}' for row in rows]
         axis.set_xticks(range(len(rows)), names, rotation=40, ha='right', fontsize=8)
         axis.set_xlabel('cut: last operator on the robot, with the best codec and server of each')
         return
     step = max(len(rows) // 20, 1)
     places = [at for at in range(0, len(rows) - step, step)] + [len(rows) - 1]
-    axis.set_xticks(places, [str(rows[at].cut_index) for at in places], fontsize=8)
+    axis.set_xticks(places, [_number(rows[at]) for at in places], fontsize=8)
+    last = max(row.cut_index for row in rows)
     axis.set_xlabel(
-        f'cut (0 = picture, {rows[-1].cut_index} = all on the robot), with the best codec and '
-        'server of each'
+        f'cut (0 = picture, {last} = all on the robot), with the best codec and server of each'
     )
+
+
+def _number(row: Candidate) -> str:
+    return f'{row.cut_index} to {row.return_index}' if row.return_id else str(row.cut_index)
 
 
 def _short(row: Candidate) -> str:
