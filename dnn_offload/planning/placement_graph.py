@@ -339,6 +339,16 @@ def placement_graph(edge: Profile, server: Profile) -> PlacementGraph | None:
     return made if made.possible and len(made.cuts) > 0 else None
 
 
+def frontier_depth(profile: Profile, names: Iterable[str]) -> int:
+    """Weighted layers that surely run before any of these values; -1 = one is not known."""
+    graph = layer_graph(profile)
+    values = list(names)
+    if graph is None or not values or any(name not in graph.index for name in values):
+        return -1
+    known = _depths(graph, graph.alive, [cut.depth for cut in profile.cuts])
+    return int(min(known[graph.index[name]] for name in values))
+
+
 def _made(layer: LayerProfile) -> tuple[str, ...]:
     return tuple(name for name, _ in layer.makes)
 
