@@ -102,7 +102,7 @@ def test_explanation_names_the_winner_and_its_rivals() -> None:
     assert found.winner.is_local not in places
     text = '\n'.join(found.sentences(NOTHING))
     assert 'wins: ' in text
-    assert 'It would win with ' in text
+    assert 'One would win with an uplink above ' in text
     assert 'Mbit/s (now 2 Mbit/s)' in text
 
 

@@ -249,3 +249,29 @@ def test_always_within_physical_bounds(
         assert 0.0 <= state.confidence <= 1.0
         for bps in (state.uplink_bps, state.downlink_bps):
             assert bps == 0.0 or MIN_BPS * 0.999 <= bps <= MAX_BPS * 1.001
+
+
+def downlink(estimator: LinkEstimator, ms: float, now_s: float) -> None:
+    estimator.add(LinkEvidence(DOWNLINK, 4000, ms), now_s)
+
+
+def test_a_way_back_that_nobody_measures_is_forgotten_when_the_uplink_speeds_up() -> None:
+    """Out of a dead corner: only probes are sent, and only upwards."""
+    wire = Wire(LinkEstimator())
+    for _ in range(20):
+        wire.send(1, 60_000, 150e3, 3.0)
+        downlink(wire.estimator, 210.0, wire.now_s)
+    assert wire.estimator.state(wire.now_s).downlink_ms(4000) > 150.0
+    wire.now_s += 4.0
+    fast = wire.send(8, 60_000, 30e6, 3.0)
+    assert fast.uplink_bps > 20e6
+    assert fast.downlink_ms(4000) == pytest.approx(3.0 + 8e3 * 4000 / 20e6)
+
+
+def test_a_way_back_that_is_measured_is_kept_when_the_uplink_speeds_up() -> None:
+    wire = Wire(LinkEstimator())
+    for bps in (150e3, 30e6):
+        for _ in range(20):
+            wire.send(1, 60_000, bps, 3.0)
+            downlink(wire.estimator, 210.0, wire.now_s)
+    assert wire.estimator.state(wire.now_s).downlink_ms(4000) > 150.0

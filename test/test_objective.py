@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from dnn_offload.cost.energy import PowerModel
 from dnn_offload.errors import ConfigurationError, PlanningError
-from dnn_offload.planning.costs import local_candidate, remote_candidates
+from dnn_offload.planning.costs import (
+    local_candidate,
+    remote_candidates,
+    reprice,
+    with_value,
+)
 from dnn_offload.planning.objective import late_share, Objective, OBJECTIVES
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import Candidate, Constraints
@@ -146,6 +152,23 @@ def test_few_plans_are_the_best_of_all(
     by_key = {c.key: c for c in everything}
     assert all(by_key[c.key] == c for c in few)
     assert {c.key for c in pareto_set(few)} == {c.key for c in pareto_set(everything)}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(OBJECTIVES), st.floats(0.0, 1.0), st.floats(1e5, 1e9), st.floats(0.5, 10.0),
+    st.sampled_from([BOARD, BOARD.above_idle()]),
+)
+def test_auto_is_never_worse_than_another_strategy(
+    name: str, weight: float, bps: float, load: float, power: PowerModel
+) -> None:
+    at = case(bps=bps, load=load, power=power)
+    wanted = Constraints(objective=Objective(name, weight))
+    best = plan('auto', at, wanted)[0]
+    local = local_candidate(at)
+    for strategy in STRATEGIES:
+        chosen = reprice(plan(strategy, at, wanted)[0], at)
+        assert best.cost <= with_value(chosen, wanted, local).value * (1 + 1e-9)
 
 
 def test_plans_to_keep_are_kept_wherever_they_rank() -> None:

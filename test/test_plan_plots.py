@@ -71,7 +71,7 @@ def test_regimes_are_the_best_plans_at_each_point() -> None:
 def test_the_map_names_its_regions_and_marks_now(
     axis: Axes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(regime_map, 'STEPS', (24, 16))
+    monkeypatch.setattr(regime_map, 'STEPS', (36, 24))
     at = case(cuts=6, bps=3e6, load=1.5)
     draw_regime_map(axis, 'auto', at, Constraints(), title='map')
     names = {text.get_text() for text in axis.texts}
@@ -87,7 +87,7 @@ def test_the_map_names_its_regions_and_marks_now(
 def test_plans_with_little_room_are_named_together(
     axis: Axes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(regime_map, 'STEPS', (24, 16))
+    monkeypatch.setattr(regime_map, 'STEPS', (36, 24))
     at = case(cuts=60, bps=3e6, load=1.5)
     draw_regime_map(axis, 'auto', at, Constraints(private_layers=1), title='map')
     assert any(text.get_text().startswith('cuts ') for text in axis.texts)

@@ -56,9 +56,13 @@ def test_waiting_may_be_left_out_of_the_energy() -> None:
 @pytest.mark.parametrize('objective', ['energy', 'weighted'])
 def test_energy_without_a_board_is_refused(objective: str) -> None:
     with pytest.raises(ConfigurationError, match='dnn-offload power'):
-        check_planner_settings(value_of(objective=objective))
-    check_planner_settings(value_of(objective=objective, board='jetson_nano'))
-    check_planner_settings(value_of(objective='latency'))
+        check_planner_settings(value_of(objective=objective), ['objective'])
+    check_planner_settings(value_of(objective=objective, board='jetson_nano'), ['objective'])
+    check_planner_settings(value_of(objective='latency'), ['board'])
+
+
+def test_a_mistake_in_the_start_up_file_does_not_block_other_changes() -> None:
+    check_planner_settings(value_of(objective='energy', rate_hz=1.0), ['rate_hz'])
 
 
 def test_a_board_is_one_that_is_known_or_a_file() -> None:
@@ -68,4 +72,4 @@ def test_a_board_is_one_that_is_known_or_a_file() -> None:
     with pytest.raises(ConfigurationError, match='raspberry_pi_4b'):
         board.convert('pi')
     with pytest.raises(ConfigurationError, match='cannot be read'):
-        check_planner_settings(value_of(board='/does/not/exist.json'))
+        check_planner_settings(value_of(board='/does/not/exist.json'), ['board'])

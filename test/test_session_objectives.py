@@ -17,7 +17,6 @@ from dnn_offload.planning.session import (
     PlannerSession,
     PlannerSettings,
     PlanningOutcome,
-    WANTED,
 )
 from plan_cases import BOARD, profiles, with_threads
 
@@ -145,12 +144,11 @@ def test_what_runs_stays_known_among_many_plans() -> None:
     outcome = made.run()
     chosen = outcome.decision.candidate
     assert chosen.codec == 'jpeg'
-    assert len(outcome.ranked) <= WANTED + 2
-    made.change(hold_ticks=1000)
+    assert len(outcome.ranked) <= made.settings.most + 2
     made.bps, made.load = 2e4, 1.0
     outcome = made.run(6.0)
     assert outcome.decision.candidate.key == chosen.key, 'held for 1000 ticks'
-    assert [c.key for c in outcome.ranked].index(chosen.key) > 50
+    assert [c.key for c in outcome.ranked].index(chosen.key) > 60
     assert outcome.decision.candidate in outcome.ranked
 
 

@@ -298,6 +298,35 @@ def test_a_plan_that_became_impossible_is_not_taken_after_a_reset() -> None:
     assert clock.tick(remote(90.0)).candidate.server == 's'
 
 
+def run_for(clock: Clock, seconds: float, *candidates: Candidate) -> int:
+    """Changes of plan while these prices last."""
+    before = clock.switches
+    for _ in range(round(seconds / TICK_S)):
+        clock.tick(*candidates)
+    return clock.switches - before
+
+
+@pytest.mark.parametrize(('fast_ms', 'taken'), [(45.0, 1), (60.0, 0)])
+def test_caution_never_demands_more_than_half(fast_ms: float, taken: int) -> None:
+    clock = Clock()
+    clock.tick(local(100.0), remote(110.0))
+    clock.policy._memory.returns = 3.0  # many returns lately: eight times the least gain
+    assert run_for(clock, 10.0, local(100.0), remote(fast_ms)) == taken
+
+
+def test_a_return_that_is_no_noise_brings_hardly_any_caution() -> None:
+    """A link that dies and comes back, against one that gets a little worse and better."""
+    cautions = []
+    for bad, good in ((1000.0, 10.0), (150.0, 65.0)):
+        clock = Clock()
+        run_for(clock, 1.0, local(100.0), remote(good))
+        for _ in range(2):
+            assert run_for(clock, 8.0, local(100.0), remote(bad)) == 1
+            assert run_for(clock, 8.0, local(100.0), remote(good)) == 1
+        cautions.append(clock.policy._caution(clock.now_s))
+    assert cautions[0] < 0.5 * cautions[1]
+
+
 # ---- other objectives --------------------------------------------------------------------------
 
 

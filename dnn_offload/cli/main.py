@@ -25,6 +25,7 @@ COMMANDS = {
     'plan': 'show the predicted cost of every cut',
     'power': 'show what is known of the power of boards, or measure this one',
     'profile': 'measure a network on this machine',
+    'simulate': 'replay traces of load, link and server against strategies',
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +23,8 @@ from dnn_offload.planning.explanation import explain, Explanation
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 from dnn_offload.planning.search import plan, STRATEGIES
+
+WIDTH = 170  # columns, where the output is no terminal and nobody says how wide it is
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -53,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_as_json(constraints, ranked, choices, explanation), indent=1))
         return 0
     console = Console()
+    if not console.is_terminal and 'COLUMNS' not in os.environ:
+        console = Console(width=WIDTH)
     objective = constraints.objective.name
     console.print(
         table_of_plans(

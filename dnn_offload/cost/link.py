@@ -26,6 +26,7 @@ DOWNLINK = 1
 LOST = 2
 
 MIN_DURATION_MS = 0.02     # of a transfer; downlink times are differences and may be negative
+STALE_S = 2.0              # a direction that was not measured for so long is from before
 BELOW_LIMIT = 2.0          # slower than the limit explains by this factor: the link's doing
 
 
@@ -93,12 +94,16 @@ class LinkEstimator:
         """Forget all, e.g. when the server or the network is another one."""
         defaults = self.defaults
         self._uplink = TransferFit(line(defaults.uplink_alpha_ms, defaults.uplink_bps))
-        self._downlink = TransferFit(line(defaults.downlink_alpha_ms, defaults.downlink_bps))
+        self._downlink = self._new_downlink()
         self._limited: tuple[float, TransferFit] | None = None
         self._losses = 0
         self._dead_times = 0
         self._dead_until_s = -math.inf
         self._died_until_s = -math.inf  # as above, but kept when something got through
+
+    def _new_downlink(self) -> TransferFit:
+        defaults = self.defaults
+        return TransferFit(line(defaults.downlink_alpha_ms, defaults.downlink_bps))
 
     def add(self, evidence: LinkEvidence, now_s: float) -> None:
         """Take one ``LinkSample``; a transfer without payload, or not finite, is ignored.
@@ -124,7 +129,12 @@ class LinkEstimator:
             self._dead_times = 0  # a whole round trip
             self._downlink.add(nbytes, duration_ms, now_s, probe=probe)
         elif limit_bps <= 0.0:
+            speedups = self._uplink.speedups
             self._uplink.add(nbytes, duration_ms, now_s, probe=probe)
+            if self._uplink.speedups > speedups and self._downlink.idle_s(now_s) > STALE_S:
+                # Nothing measures the way back while nothing is offloaded: what is remembered
+                # of it is from the slow time, and would keep us from ever trying.
+                self._downlink = self._new_downlink()
         else:
             self._under_limit(limit_bps, now_s).add(nbytes, duration_ms, now_s, probe=probe)
             explained_ms = self.defaults.uplink_alpha_ms + 8e3 * nbytes / limit_bps

@@ -98,6 +98,7 @@ class TransferFit:
         self._classes = (self._small, self._large, self._probes)
         self._recent: deque[tuple[float, _Sample]] = deque(maxlen=CHANGES[-1][0])
         self._newest_s = -math.inf
+        self.speedups = 0      # how often it was seen that the link has become faster
         self._evidence = 0.0
         self._unfitted = 0
         self._largest = 0.0
@@ -135,6 +136,10 @@ class TransferFit:
         self._refresh()
         return self._evidence * self.freshness(now_s)
 
+    def idle_s(self, now_s: float) -> float:
+        """Time since the newest sample [s]; infinite before the first."""
+        return now_s - self._newest_s
+
     def freshness(self, now_s: float) -> float:
         """1 while samples come, fading to 0 afterwards."""
         if not any(self._classes):
@@ -164,6 +169,7 @@ class TransferFit:
                 for kind in self._classes:
                     kind.clear()
                 self._recent.clear()
+                self.speedups += max(ratios) < 1.0
                 for _, kept in last[:-1]:  # the newest is added by the caller
                     self._keep(kept)
                 return

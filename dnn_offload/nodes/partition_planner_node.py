@@ -36,7 +36,7 @@ MARKER_CHARS = 100          # of the reason; the marker has two lines
 # Stages of a frame that plans have a price for; the rest is overhead.
 PRICED_STAGES = (
     'head_ms', 'encode_ms', 'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms',
-    'finish_ms',
+    'rest_ms', 'finish_ms',
 )
 UNANSWERED = (FrameReport.DROP_NO_ANSWER, FrameReport.DROP_CANNOT_RESCUE)
 
@@ -84,7 +84,9 @@ class PartitionPlannerNode(base.OffloadNode):
 
     def check_settings(self, changed: dict[str, Any]) -> None:
         """See ``OffloadNode``: an objective with energy in it needs a board with known power."""
-        check_planner_settings(lambda name: changed.get(name, self.setting(name)))
+        check_planner_settings(
+            lambda name: changed[name] if name in changed else self.setting(name), changed
+        )
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Everything is live; what changes the plan is planned at once."""

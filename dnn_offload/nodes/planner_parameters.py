@@ -7,6 +7,7 @@ from dnn_offload.cost.load import LOAD_SOURCES
 from dnn_offload.nodes.local_parameters import PARAMETERS as LOCAL_PARAMETERS
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
 from dnn_offload.nodes.parameters import by_name, ParameterSpec
+from dnn_offload.planning import placement, two_cuts
 from dnn_offload.planning.objective import LATENCY, OBJECTIVES
 from dnn_offload.planning.search import DEFAULT_STRATEGY, STRATEGIES
 
@@ -32,7 +33,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         DEFAULT_STRATEGY,
         'How the plan is found. auto: exact over all cuts, codecs and servers. local, remote: '
         'everything here, or the picture as JPEG to the server. neurosurgeon, dey2019: as '
-        'published (raw tensors; blind to this robot\'s load, or scaled by its load average).',
+        'published (raw tensors; blind to this robot\'s load, or scaled by its load average). '
+        'roadrunner: two cuts as published.',
         choices=tuple(STRATEGIES),
     ),
     ParameterSpec(
@@ -42,6 +44,14 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'stream, frames overlapping. energy: joules of the robot per frame. weighted: latency '
         'and energy, each relative to running all on the robot. The last two need board.',
         choices=OBJECTIVES,
+    ),
+    ParameterSpec(
+        'plan_shapes',
+        (two_cuts.SHAPE, placement.SHAPE),
+        'Plans beside one cut that auto (and roadrunner) may make. two_cuts: the server computes '
+        'the middle of the network, the robot its beginning and end. dag: the cut goes through '
+        'branches, one of them here and its sister there. Empty: one cut only.',
+        choices=(two_cuts.SHAPE, placement.SHAPE),
     ),
     ParameterSpec(
         'latency_weight',

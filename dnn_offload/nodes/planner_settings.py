@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from dnn_offload.cost.energy import resolve_board, UNKNOWN_HINT
@@ -40,7 +40,9 @@ def planner_settings(value: Callable[[str], Any]) -> PlannerSettings:
         max_edge_memory_mb=value('max_edge_memory_mb'),
         max_server_memory_mb=value('max_server_memory_mb'),
         threads=tuple(value('thread_counts')),
+        shapes=tuple(value('plan_shapes')),
         power=power,
+        most=value('table_size'),
         link_defaults=LinkDefaults(
             uplink_alpha_ms=alpha_ms,
             uplink_bps=value('default_uplink_bps'),
@@ -50,12 +52,22 @@ def planner_settings(value: Callable[[str], Any]) -> PlannerSettings:
     )
 
 
-def check_planner_settings(value: Callable[[str], Any]) -> None:
+# Only a change of one of these is looked at: an old mistake must not block everything else.
+TOGETHER = frozenset({'objective', 'latency_weight', 'board', 'count_idle_power'})
+
+
+def check_planner_settings(value: Callable[[str], Any], changed: Collection[str]) -> None:
     """Refuse values that only make sense together.
+
+    Args:
+        value: Gives the value of a parameter by name, as it would be.
+        changed: Names of the parameters that are to change.
 
     Raises:
         ConfigurationError: The objective needs a power that is not known.
     """
+    if TOGETHER.isdisjoint(changed):
+        return
     settings = planner_settings(value)
     if settings.objective.needs_energy and settings.power is None:
         raise ConfigurationError(

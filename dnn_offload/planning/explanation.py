@@ -20,12 +20,14 @@ class Rival:
         candidate: The plan, or the best of the kind, as priced now.
         borders: Beyond which it wins, one quantity changed at a time.
         outright: Whether it is the best of all beyond them, not only better than the winner.
+        of_many: Whether any plan of the kind counts beyond them, not this one alone.
     """
 
     name: str
     candidate: Candidate
     borders: tuple[BreakEven, ...]
     outright: bool = True
+    of_many: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,13 @@ class Explanation:
         lines = [f'{_capital(plan_name(winner))} wins: {text(winner.cost)}.']
         for rival in self.rivals:
             gap = text(rival.candidate.cost - winner.cost)
-            line = f'{_capital(rival.name)} ({plan_name(rival.candidate)}): {gap} behind. '
+            now = 'now best: ' if rival.of_many else ''
+            line = f'{_capital(rival.name)} ({now}{plan_name(rival.candidate)}): {gap} behind. '
             borders = ' or '.join(border_text(border) for border in rival.borders)
             if not borders:
                 line += 'No change of bandwidth or load alone puts it ahead.'
             elif rival.outright:
-                line += f'It would win with {borders}.'
+                line += f'{"One" if rival.of_many else "It"} would win with {borders}.'
             else:
                 line += f'It would be ahead of the choice with {borders}, but others still more.'
             lines.append(line)
@@ -96,9 +99,9 @@ def explain(
     elsewhere = next((c for c in ranked if c.is_local != winner.is_local), None)
     told = bool(rivals) and rivals[0].outright and rivals[0].candidate is elsewhere
     if elsewhere is not None and not told:
-        name = 'the best with a server' if winner.is_local else 'the best without a server'
+        name = 'a plan with a server' if winner.is_local else 'the plan without a server'
         found = borders(lambda plans: plans[0].is_local != winner.is_local)
-        rivals.append(Rival(name, elsewhere, found))
+        rivals.append(Rival(name, elsewhere, found, of_many=winner.is_local))
     forbidden = forbidden_ends(conditions, constraints)
     return Explanation(winner, tuple(rivals), tuple(forbidden))
 

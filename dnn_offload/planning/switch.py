@@ -30,8 +30,9 @@ from dnn_offload.planning.promises import Promises
 
 FORGET_RETURNS_S = 300.0   # half-life of the memory of returns
 QUICK_RETURN_S = 10.0      # a return after less than this counts in full
+CLEAR_GAIN = 3.0           # times the least gain: so much more is no noise, the world has moved
 MAX_CAUTION = 8.0          # most that the demanded gain is multiplied by
-MAX_NEEDED = 0.75          # share of the latency; a plan four times as fast is always worth it
+MAX_NEEDED = 0.5           # share of the latency; a plan twice as fast is always worth it
 FULL_STEP = 2.0            # a gain half as large again as the least counts as a whole tick
 REASON_CHARS = 512
 
@@ -245,10 +246,10 @@ class SwitchPolicy:
         gain = old.cost - best_cost
         caution = self._caution(now_s)
         in_ms = self.objective.unit == 'ms'
-        least, least_of_all = (self.min_gain_ms, 1e-3) if in_ms else (0.0, 1e-9)
-        needed = max(least, self.min_gain_ratio * old.cost, least_of_all) * caution
+        floor, least_of_all = (self.min_gain_ms, 1e-3) if in_ms else (0.0, 1e-9)
+        least = max(floor, self.min_gain_ratio * old.cost, least_of_all)
         # Caution must not demand the impossible.
-        needed = min(needed, max(MAX_NEEDED * old.cost, least))
+        needed = min(least * caution, max(MAX_NEEDED * old.cost, floor))
         numbers = (
             f'{plan_name(old)} {self._text(old.cost)}, {plan_name(best)} {self._text(best_cost)} '
             f'(gain {self._text(gain)}, needed {self._text(needed)}'
@@ -267,7 +268,7 @@ class SwitchPolicy:
                 f'kept: {numbers}, sure to {waited:.0f} %)'[:REASON_CHARS],
                 previous_ms=old.latency_ms,
             )
-        self._count_return(best.key, now_s)
+        self._count_return(best.key, now_s, min(CLEAR_GAIN * least / gain, 1.0))
         memory.promises.leave(old.key, old.cost, best.server, now_s)
         return self._switch(
             best,
@@ -324,8 +325,14 @@ class SwitchPolicy:
         memory.returns_at_s = now_s
         return min(math.pow(2.0, memory.returns), MAX_CAUTION)
 
-    def _count_return(self, target: Key, now_s: float) -> None:
-        """A voluntary switch to ``target``: was it left shortly before?"""
+    def _count_return(self, target: Key, now_s: float, doubt: float) -> None:
+        """A voluntary switch to ``target``: was it left shortly before?
+
+        Args:
+            target: Plan that is taken.
+            now_s: Monotonic clock [s].
+            doubt: 1 = the gain may be noise, towards 0 = it is so large that the world moved.
+        """
         memory = self._memory
         left_s = memory.left_at_s.get(target)
         memory.left_at_s = {
@@ -335,7 +342,7 @@ class SwitchPolicy:
             return
         away_s = max(now_s - left_s, 1e-3)
         # A quick return means that the promise was false; a late one that the world moved.
-        memory.returns += min(1.0, QUICK_RETURN_S / away_s) ** 2
+        memory.returns += doubt * min(1.0, QUICK_RETURN_S / away_s) ** 2
         memory.returns = min(memory.returns, math.log2(MAX_CAUTION) + 1.0)
 
     def _watch_servers(self, lost: Collection[str], now_s: float) -> None:
@@ -356,7 +363,8 @@ class SwitchPolicy:
 
 def plan_name(candidate: Candidate) -> str:
     """A plan in a few words."""
-    threads = f' with {candidate.threads} threads' if candidate.threads else ''
+    count = candidate.threads
+    threads = f' with {count} thread{"s" if count > 1 else ""}' if count else ''
     if candidate.is_local:
         return f'all on the robot{threads}'
     back = f', back at cut {candidate.return_index}' if candidate.return_id else ''

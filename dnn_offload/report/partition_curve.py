@@ -69,6 +69,7 @@ def draw_partition_curve(axis: Axes, ranked: Sequence[Candidate], *, title: str)
             (at, bottom[at]), xytext=(at, bottom[at] + 0.08 * top), va='bottom',
             ha='left' if at < 0.1 * len(rows) else 'right' if at > 0.9 * len(rows) else 'center',
             fontsize=9, fontweight='bold',
+            bbox={'boxstyle': 'round,pad=0.25', 'facecolor': '#ffffff', 'edgecolor': '#999999'},
             arrowprops={'arrowstyle': '-|>', 'color': '#000000', 'linewidth': 1.0},
         )
     axis.set_ylim(0.0, 1.28 * top)

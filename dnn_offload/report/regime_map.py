@@ -24,6 +24,7 @@ SPAN = 100.0          # of the bandwidth, each way
 LOADS = (0.5, 10.0)
 STEPS = (72, 48)      # points over bandwidth and load
 LABELLED_SHARE = 0.02  # of the area; smaller regions have no text
+NARROW = 3.0          # points from the border to the middle; in less there is no room for a name
 NONE = -1
 LOCAL = '#F3D9A4'      # all on the robot; cuts are blue, the earlier the darker
 
@@ -106,7 +107,9 @@ def draw_regime_map(
                 bandwidths / 1e6, loads, inside.astype(float), [0.5], colors='#ffffff',
                 linewidths=1.0,
             )
-        row, column = _middle(inside)
+        row, column, room = _middle(inside)
+        if room < NARROW:
+            continue
         light = at is None or at / max(last, 1) > 0.45
         axis.text(
             bandwidths[column] / 1e6, loads[row], name, fontsize=8.5, ha='center', va='center',
@@ -146,12 +149,12 @@ def _regions(
             yield inside, f'cuts {min(cuts)} to {max(cuts)}\n{codec}', middle
 
 
-def _middle(inside: NDArray[np.bool_]) -> tuple[int, int]:
-    """The point of a region that is farthest from its border and from the border of the map."""
+def _middle(inside: NDArray[np.bool_]) -> tuple[int, int, float]:
+    """The point of a region that is farthest from all borders, and how far that is, in points."""
     depth = distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
     rows, columns = np.nonzero(depth >= 0.98 * depth.max())
     at = int(np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2))
-    return int(rows[at]), int(columns[at])
+    return int(rows[at]), int(columns[at]), float(depth.max())
 
 
 def _name(best: Candidate) -> str:

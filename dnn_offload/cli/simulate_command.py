@@ -1,0 +1,194 @@
+"""``dnn-offload simulate``: strategies replayed over traces of load, link and server.
+
+Traces are files (CSV or JSON, ``simulate/recording.py``), recorded ones that ship, or made-up
+ones by name. Needs neither torch nor ROS.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+import json
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dnn_offload.cost.profile import Profile
+from dnn_offload.errors import ConfigurationError, OffloadError
+from dnn_offload.planning.search import STRATEGIES
+from dnn_offload.report.regret import Curves, plot_regret
+from dnn_offload.simulate import generated, replay
+from dnn_offload.simulate.happened import TICK_S, Trace
+from dnn_offload.simulate.made_up import made_up_profile
+from dnn_offload.simulate.recording import COLUMNS, Recording
+
+MADE_UP_SERVER_SPEED = 5.0
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare ``dnn-offload simulate``."""
+    columns = '; '.join(f'{name}: {meaning}' for name, (_, _, meaning) in COLUMNS.items())
+    parser = subparsers.add_parser(
+        'simulate',
+        help='replay traces of load, link and server against strategies',
+        description='Replays traces through the planner, faster than real time, and compares '
+        'strategies with the oracle that knows each moment and pays nothing for a switch. '
+        f'Columns of a trace: {columns}.',
+    )
+    parser.add_argument(
+        'traces', nargs='*', metavar='TRACE',
+        help='a file, or one of '
+        f'{", ".join([*replay.shipped(), *generated.GENERATED])}; A+B = the columns of A over '
+        'those of B; NAME:7 = made with seed 7; default: slam_bursts',
+    )
+    parser.add_argument('--edge', type=Path, metavar='F', help="the robot's profile (JSON)")
+    parser.add_argument(
+        '--server', type=Path, metavar='F', help="the server's profile (JSON); without profiles "
+        f'a made-up network of 40 ms, the server {MADE_UP_SERVER_SPEED:g} times as fast',
+    )
+    parser.add_argument(
+        '--strategy', default=','.join(STRATEGIES), metavar='A,B',
+        help='strategies to compare (default: %(default)s)',
+    )
+    parser.add_argument('--frame-hz', type=float, default=10.0, help='rate of the stream [Hz]')
+    parser.add_argument(
+        '--deadline-ms', type=float, default=0.0, help='from entry to result [ms]; 0 = none'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of noise and made-up traces')
+    parser.add_argument(
+        '--seconds', type=float, default=generated.SECONDS, help='length of made-up traces [s]'
+    )
+    parser.add_argument('--plot', type=Path, metavar='PNG', help='draw latencies and regret')
+    parser.add_argument('--json', action='store_true', help='print JSON instead of tables')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a table per trace; 0, or 1 with a message when something is impossible."""
+    try:
+        edge, server = _profiles(args)
+        strategies = _strategies(args.strategy)
+        if args.frame_hz <= 0.0 or args.deadline_ms < 0.0:
+            raise ConfigurationError(
+                'frame-hz and deadline-ms', given=f'{args.frame_hz}, {args.deadline_ms}',
+                allowed='above 0, and 0 or more',
+            )
+        names = args.traces or ['slam_bursts']
+        traces = [replay.find(n, seed=args.seed, seconds=args.seconds) for n in names]
+        results = [
+            replay.compare(
+                trace, edge, server, strategies, frame_hz=args.frame_hz,
+                deadline_ms=args.deadline_ms, seed=args.seed,
+            )
+            for trace in traces
+        ]
+    except OffloadError as error:
+        Console(stderr=True).print(f'error: {error}', style='red', markup=False)
+        return 1
+    verdicts = [verdict for found, _ in results for verdict in found]
+    if args.plot is not None:
+        curves = [_curves(t, told) for t, (_, told) in zip(traces, results, strict=True)]
+        regrets = {
+            name: {v.trace: v.regret for v in verdicts if v.strategy == name}
+            for name in strategies
+        }
+        plot_regret(args.plot, curves, regrets, title=f'{edge.model}: strategies and the oracle')
+    if args.json:
+        print(json.dumps([_plain(verdict) for verdict in verdicts], indent=1))
+        return 0
+    console = Console()
+    for trace, (found, _) in zip(traces, results, strict=True):
+        console.print(_table(trace, found, args))
+    if args.plot is not None:
+        console.print(f'drawn: {args.plot}', markup=False)
+    return 0
+
+
+def _profiles(args: argparse.Namespace) -> tuple[Profile, Profile]:
+    if args.edge is None and args.server is None:
+        return made_up_profile(), made_up_profile(speed=MADE_UP_SERVER_SPEED)
+    if args.edge is None or args.server is None:
+        raise ConfigurationError(
+            'one profile is missing', given=f'--edge {args.edge} --server {args.server}',
+            allowed='both, or none for a made-up network',
+        )
+    edge, server = _read(args.edge), _read(args.server)
+    if edge.model_identity != server.model_identity:
+        raise ConfigurationError(
+            'the profiles are of different models',
+            given=f'{server.model} ({server.model_identity[:12]})',
+            allowed=f'{edge.model} ({edge.model_identity[:12]})',
+            hint='profile the same model with the same weights on both sides',
+        )
+    return edge, server
+
+
+def _read(path: Path) -> Profile:
+    try:
+        text = path.read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            'profile cannot be read', given=f'{path}: {error}', allowed='a profile in JSON'
+        ) from error
+    return Profile.from_json(text)
+
+
+def _strategies(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(',') if name.strip()]
+    unknown = [name for name in names if name not in STRATEGIES]
+    if unknown or not names:
+        raise ConfigurationError(
+            'unknown strategy', given=', '.join(unknown) or text,
+            allowed=', '.join(STRATEGIES), hint='the oracle is always in the table',
+        )
+    return list(dict.fromkeys(names))
+
+
+def _table(
+    trace: Recording, verdicts: list[replay.Verdict], args: argparse.Namespace
+) -> Table:
+    deadline = f', deadline {args.deadline_ms:g} ms' if args.deadline_ms else ''
+    table = Table(
+        title=f'{escape(trace.name)}: {trace.duration_s:.0f} s at {args.frame_hz:g} Hz{deadline}',
+        caption='regret: mean latency over that of the best plan of each moment, less one; p95: '
+        'of single moments; shares of the frames that entered; skipped: for a newer one',
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column('strategy', no_wrap=True)
+    for column in (
+        'mean ms', 'regret %', 'p95 %', 'switches', 'late %', 'rescued %', 'lost %', 'skipped %',
+    ):
+        table.add_column(column, justify='right')
+    for v in verdicts:
+        seen = v.strategy != replay.ORACLE
+        shares = (v.late, v.rescued, v.lost, v.superseded)
+        table.add_row(
+            v.strategy, f'{v.mean_ms:.1f}', f'{100 * v.regret:.1f}', f'{100 * v.regret_p95:.0f}',
+            str(v.switches),
+            *(f'{100 * share:.1f}' if seen else '-' for share in shares),
+        )
+    return table
+
+
+def _plain(verdict: replay.Verdict) -> dict[str, Any]:
+    """As JSON, which knows no NaN."""
+    return {name: None if value != value else value for name, value in asdict(verdict).items()}
+
+
+def _curves(trace: Recording, happened: dict[str, Trace]) -> Curves:
+    ticks = len(next(iter(happened.values())).true_ms)
+    times_s = [tick * TICK_S for tick in range(ticks)]
+    worlds = [trace.world_at(t) for t in times_s]
+    return Curves(
+        trace.name,
+        times_s,
+        {name: told.true_ms for name, told in happened.items()},
+        next(iter(happened.values())).best_ms,
+        [world.edge_load for world in worlds],
+        [world.uplink_bps if world.server_up else 0.0 for world in worlds],
+    )
