@@ -23,6 +23,7 @@ from dnn_offload.planning.limits import forbidden_ends, why_not
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.overheads import ON_ROBOT, Overheads
 from dnn_offload.planning.pareto import pareto_set
+from dnn_offload.planning.placement_graph import frontier_depth
 from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
@@ -167,10 +168,13 @@ class PlannerSession:
         if plan.is_local:
             return True
         cut = self._cuts.get(plan.cut_id)
+        depth = -1 if cut is None else cut.depth
+        if plan.frontier:
+            depth = frontier_depth(profile, plan.frontier)
+        used = {plan.codec, plan.return_codec or plan.codec}
         return (
-            cut is not None
-            and cut.depth >= settings.private_layers
-            and (not settings.codecs or plan.codec in settings.codecs)
+            depth >= settings.private_layers
+            and (not settings.codecs or used <= set(settings.codecs))
             and (not settings.servers or plan.server in settings.servers)
         )
 
