@@ -22,7 +22,6 @@ from dnn_offload.planning.costs import (
     with_value,
 )
 from dnn_offload.planning.objective import Objective
-from dnn_offload.planning.placement_graph import frontier_depth
 from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
@@ -30,6 +29,7 @@ from dnn_offload.planning.plan import (
     LinkState,
     ServerState,
 )
+from dnn_offload.planning.value_rules import frontier_depth
 from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
 from graph_profiles import branching_conditions, RATES
 

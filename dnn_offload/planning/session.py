@@ -23,7 +23,6 @@ from dnn_offload.planning.limits import forbidden_ends, why_not
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.overheads import ON_ROBOT, Overheads
 from dnn_offload.planning.pareto import pareto_set
-from dnn_offload.planning.placement_graph import frontier_depth
 from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
@@ -44,6 +43,7 @@ from dnn_offload.planning.session_data import (
 )
 from dnn_offload.planning.switch import SwitchPolicy
 from dnn_offload.planning.uptake import Uptake
+from dnn_offload.planning.value_rules import frontier_depth
 
 MEASURED_FRAMES = 30       # frames behind `measured_ms`
 MAX_UNANSWERED = 5         # frames in a row without an answer: the server is left
