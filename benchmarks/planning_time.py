@@ -18,11 +18,11 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.planning import costs, placement, two_cuts
 from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
 from dnn_offload.planning.search import ALL_SHAPES, plan
-from dnn_offload.planning.session import WANTED
 from dnn_offload.planning.switch import SwitchPolicy
 from dnn_offload.simulate.made_up_graph import made_up_inception, made_up_squeezenet
 
 RUNS = 100
+WANTED = 200                # plans per server that become objects; a planner shows fewer
 AIMS_MS = {'inception': 20.0, 'squeezenet': 5.0}
 MAKERS: dict[str, Callable[[float], Profile]] = {
     'inception': made_up_inception,

@@ -94,7 +94,7 @@ def _all_plans(
 POWER = PowerModel('p', 4.0, 2.0, 1.0, 0.5, 'made up')
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     branching_conditions(bursts=True),
     st.integers(0, 2),

@@ -9,7 +9,7 @@ operators stay with their producer, for networks in which a join has several.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 import hashlib
@@ -21,6 +21,7 @@ from dnn_offload.cost.profile import CutProfile, LayerProfile, Profile
 from dnn_offload.planning.layer_graph import layer_graph, LayerGraph
 from dnn_offload.planning.price_table import PICTURE_CUT, thread_variants
 from dnn_offload.planning.value_costs import value_costs
+from dnn_offload.planning.value_rules import least_depths, sendable_values
 
 ROBOT, SERVER = 0, 1       # nodes
 ID_PREFIX = 'dag:'
@@ -78,8 +79,8 @@ class PlacementGraph:
         positions = np.array([graph.positions[row] for row in rows], dtype=np.int64)
         before = [np.arange(len(graph.reads)) < position for position in positions]
         self.before: Bools = np.array(before, dtype=bool)
-        self.sendable = _sendable(graph, self.crosses)
-        self.depth = _depths(graph, self.crosses, [cut.depth for cut in self.cuts])
+        self.sendable = sendable_values(graph, self.crosses)
+        self.depth = least_depths(graph, self.crosses, [cut.depth for cut in self.cuts])
         self.frontiers = {
             frozenset(np.flatnonzero(row).tolist()): place
             for place, row in enumerate(self.crosses)
@@ -274,30 +275,6 @@ class PlacementGraph:
         return self.edge_ms / max(float(self.edge_ms.sum()), 1e-9) + self.server_ms / max(
             float(self.server_ms.sum()), 1e-9
         )
-
-
-def _sendable(graph: LayerGraph, crosses: Bools) -> Bools:
-    """Which values may be sent; (V,)."""
-    sendable: Bools = np.asarray(crosses.any(axis=0), dtype=bool)
-    for value, readers in enumerate(graph.reads_of_values()):
-        joined = any(len(graph.reads[position - 1]) > 1 for position in readers)
-        if value and (len(readers) > 1 or joined):
-            sendable[value] = True
-    return sendable
-
-
-def _depths(graph: LayerGraph, crosses: Bools, cut_depths: Sequence[int]) -> Ints:
-    """Depths that are never more than a value's own; (V,).
-
-    A cut is as deep as the shallowest value that crosses it, and no layer makes a value that
-    is less deep than all that it reads.
-    """
-    known: Ints = np.where(crosses, np.array(cut_depths)[:, None], 0).max(axis=0, initial=0)
-    for layer, values in enumerate(graph.makes):
-        least = min((int(known[value]) for value in graph.reads[layer]), default=0)
-        for value in values:
-            known[value] = max(int(known[value]), least)
-    return known
 
 
 class _Groups:

@@ -40,6 +40,7 @@ from dnn_offload.planning.session_data import (
 )
 from dnn_offload.planning.switch import SwitchPolicy
 from dnn_offload.planning.uptake import Uptake
+from dnn_offload.planning.value_rules import frontier_depth
 
 __all__ = ['FrameEvidence', 'PlannerSession', 'PlannerSettings', 'PlanningOutcome', 'WANTED']
 
@@ -166,10 +167,13 @@ class PlannerSession:
         if plan.is_local:
             return True
         cut = self._cuts.get(plan.cut_id)
+        depth = -1 if cut is None else cut.depth
+        if plan.frontier:
+            depth = frontier_depth(profile, plan.frontier)
+        used = {plan.codec, plan.return_codec or plan.codec}
         return (
-            cut is not None
-            and cut.depth >= settings.private_layers
-            and (not settings.codecs or plan.codec in settings.codecs)
+            depth >= settings.private_layers
+            and (not settings.codecs or used <= set(settings.codecs))
             and (not settings.servers or plan.server in settings.servers)
         )
 

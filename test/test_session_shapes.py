@@ -1,0 +1,108 @@
+"""A session whose best plan is a placement or has two cuts: taken, kept, and left when illegal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dnn_offload.cost.link import DOWNLINK, LinkEvidence, UPLINK
+from dnn_offload.cost.profile import LayerProfile, Profile
+from dnn_offload.planning.search import ALL_SHAPES
+from dnn_offload.planning.server_book import READY, ServerReport
+from dnn_offload.planning.session import PlannerSession, PlannerSettings, PlanningOutcome
+from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
+
+
+def _profiles(last_bytes: int) -> tuple[Profile, Profile]:
+    """Two thin branches of a wide stem, a heavy layer behind their join, and a last layer.
+
+    The network's answer is small or larger than what comes before the last layer.
+    """
+    layers = [
+        LayerProfile('stem', 'conv2d', 2.0, 0.0, (PICTURE,), (('stem', 400_000),), 8),
+        LayerProfile('a', 'conv2d', 2.0, 0.0, ('stem',), (('a', 20_000),), 8),
+        LayerProfile('a2', 'conv2d', 40.0, 0.0, ('a',), (('a2', 300_000),), 8),
+        LayerProfile('b', 'conv2d', 2.0, 0.0, ('stem',), (('b', 10_000),), 8),
+        LayerProfile('join', 'cat', 1.0, 0.0, ('a2', 'b'), (('join', 310_000),)),
+        LayerProfile('heavy', 'conv2d', 200.0, 0.0, ('join',), (('heavy', 5_000),), 8),
+        LayerProfile('last', 'conv2d', 1.0, 0.0, ('heavy',), (('last', last_bytes),), 8),
+    ]
+    made = {
+        'outputs': ('last',), 'rates': {'raw': (1.0, 0.0, 0.0)}, 'input_bytes': 600_000,
+        'positions': [0, 1, 2, 3, 5, 6],
+    }  # fmt: skip
+    edge, server = profile_of_layers(layers, **made), profile_of_layers(layers, **made, speed=10.0)
+    # No JPEG: it would beat everything.
+    plain = [
+        replace(p, cuts=tuple(
+            replace(c, codecs={k: v for k, v in c.codecs.items() if k != 'jpeg'}) for c in p.cuts
+        ))
+        for p in (edge, server)
+    ]  # fmt: skip
+    return plain[0], plain[1]
+
+
+def _settled(last_bytes: int, **settings: object) -> tuple[PlannerSession, float, PlanningOutcome]:
+    session = PlannerSession(PlannerSettings(shapes=ALL_SHAPES, **settings))  # type: ignore[arg-type]
+    edge, server = _profiles(last_bytes)
+    session.feed_edge_profile(edge)
+    session.feed_server_profile('desk', server)
+    now_s, outcome = _run(session, 100.0)
+    return session, now_s, outcome
+
+
+def _run(session: PlannerSession, now_s: float) -> tuple[float, PlanningOutcome]:
+    edge = session.edge_profile
+    assert edge is not None
+    outcome = None
+    for _ in range(20):
+        now_s += 0.2
+        session.feed_status(ServerReport('desk', 1, READY, edge.model_identity), now_s)
+        for nbytes in (60_000, 100_000):
+            evidence = LinkEvidence(UPLINK, nbytes, 2.0 + 8e3 * nbytes / 20e6)
+            session.feed_link('desk', evidence, now_s)
+            session.feed_link('desk', LinkEvidence(DOWNLINK, nbytes, 2.0 + 0.4e-3 * nbytes), now_s)
+        outcome = session.tick(now_s)
+    assert outcome is not None
+    return now_s, outcome
+
+
+def test_a_placement_is_taken_and_stays() -> None:
+    session, now_s, outcome = _settled(4_000)
+    plan = outcome.decision.candidate
+    assert plan.frontier == ('a', 'b')
+    # A demand that it fulfils leaves it alone; the switch is no emergency.
+    session.set_settings(PlannerSettings(shapes=ALL_SHAPES, private_layers=1))
+    _, after = _run(session, now_s)
+    assert after.decision.candidate.key == plan.key
+    assert not after.switch_urgent
+
+
+@pytest.mark.parametrize('demand', [
+    {'private_layers': 3}, {'codecs': ('int8',)}, {'servers': ('other',)},
+])
+def test_a_placement_that_becomes_illegal_is_left_at_once(demand: dict[str, object]) -> None:
+    session, now_s, outcome = _settled(4_000)
+    assert outcome.decision.candidate.frontier
+    session.set_settings(PlannerSettings(shapes=ALL_SHAPES, **demand))  # type: ignore[arg-type]
+    _, after = _run(session, now_s)
+    assert after.switch_urgent
+    assert not after.decision.candidate.frontier
+
+
+def test_without_leave_there_is_another_plan() -> None:
+    session, now_s, outcome = _settled(4_000)
+    assert outcome.decision.candidate.frontier
+    session.set_settings(PlannerSettings())
+    _, after = _run(session, now_s)
+    plan = after.decision.candidate
+    assert not plan.frontier and not plan.return_id
+
+
+def test_two_cuts_are_taken_where_the_answer_is_large() -> None:
+    _, _, outcome = _settled(900_000)
+    plan = outcome.decision.candidate
+    assert plan.return_index > plan.cut_index
+    assert plan.downlink_bytes == 5_000
+    assert plan in outcome.table(3)
