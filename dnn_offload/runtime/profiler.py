@@ -40,6 +40,7 @@ STAMP_RUNS = 5
 FIRST_STAMPS = 2  # of these before units are chosen, the others between their rounds
 UNIT_RUNS = 10  # rounds that are aimed at
 LEAST_ROUNDS = 3
+BUSY = 2.0  # slow-down by waiting
 LATE = 0.25  # of the time for units: later than this, one round has to do
 # Rounds that the number of cuts is reckoned for when time is short, and how many cuts it takes
 # to rather have fewer rounds: between too few of them nothing can be interpolated.
@@ -48,6 +49,7 @@ FINISH_RUNS = 10
 # Shares of the budget that have passed when a stage ends at the latest.
 FIRST_STAMPS_END = 0.12
 UNITS_SHARE = 0.5
+UNITS_END = 0.7
 CODECS_END = 0.82
 VARIANTS_END = 0.97
 
@@ -77,7 +79,8 @@ def measure_profile(
         report: Gets fraction and message.
         fraction: Share of the cuts that are measured as units, 0..1; fewer where the budget
             ends before. The others are interpolated, with an interval.
-        other_threads: Further thread counts; None = ``usual_thread_counts``.
+        other_threads: Further thread counts; None = ``usual_thread_counts``, unless the machine
+            is too busy for them.
     """
     started_s = time.perf_counter()
     model.set_threads(threads)
@@ -94,13 +97,16 @@ def measure_profile(
         in_situ, [cut.nbytes for cut in model.cuts], [cut.depth for cut in model.cuts]
     )
     _units(meter, order[:how_many(last, fraction)], run_ms,
-           time.perf_counter() + UNITS_SHARE * budget_s, report)
+           min(time.perf_counter() + UNITS_SHARE * budget_s, started_s + UNITS_END * budget_s),
+           report)
 
     report(0.6, 'measuring codecs')
     codecs = _codecs(meter, inputs, order, started_s + CODECS_END * budget_s, report)
     report(0.9, 'measuring other numbers of threads')
-    others = usual_thread_counts(threads) if other_threads is None else other_threads
-    variants = ThreadVariants(meter, threads, others)
+    if other_threads is None:
+        # Where cores are taken, threads wait for each other: seconds for a wrong figure.
+        other_threads = usual_thread_counts(threads) if meter.wait_ratio < BUSY else ()
+    variants = ThreadVariants(meter, threads, other_threads)
     variants.measure(run_ms, started_s + VARIANTS_END * budget_s)
     outputs, _ = meter.run(0, last, inputs[0])
     finish_ms = _finish_ms(model, outputs)
@@ -170,7 +176,7 @@ def _units(
 ) -> None:
     """Rounds over the whole network and as many of ``wanted`` as the time allows."""
     begin_s = time.perf_counter()
-    late_s = end_s + LATE * (end_s - begin_s)
+    late_s = end_s + LATE * max(0.0, end_s - begin_s)
     runs = (end_s - begin_s) * 1e3 / max(run_ms, 0.01)
     affordable = int(runs / SHORT_RUNS - OTHER_RUNS)
     if affordable < FEW_CUTS:
