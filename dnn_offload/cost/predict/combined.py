@@ -2,11 +2,12 @@
 
 For a device that nobody knows, the logarithm of a layer's time is
 
-    log t[c] = m[c] + b + k[kind(c)] + f(c) + u . v[c] + e[c]
+    log t[c] = m[c] + b + k[kind(c)] + s[kind(c)] . x[c] + f(c) + u . v[c] + e[c]
 
     m[c]  mean over the known devices (a column that nobody measured is predicted by (a)),
     b     how fast the device is: the scale factor of the baseline,
     k     how good it is at one kind of layer,
+    s     how much more or less it cares for the logarithm x of each feature within a kind,
     f     a smooth function of the configuration within a kind (cache sizes, vector lengths),
     u.v   the low-rank part of (b): the device behaves like a mixture of the known ones, v[c] are
           their deviations from the mean and u has the variance of one among them,
@@ -38,6 +39,7 @@ class Spreads:
 
     device: float = 1.0
     kind: float = 0.6
+    slope: float = 0.1
     smooth: float = 0.3
     length: float = 3.0
     mixture: float = 1.0
@@ -113,9 +115,20 @@ def _covariance(columns: Columns, deviations: np.ndarray, spreads: Spreads) -> n
     alike = nearness(columns.places, columns.places, spreads.length)
     covariance = spreads.device**2 + deviations.T @ deviations / len(deviations)
     covariance += same_kind * (spreads.kind**2 + spreads.smooth**2 * alike)
+    off = _off_centre(columns)
+    covariance += same_kind * (spreads.slope**2 * (off @ off.T))
     own = spreads.configuration**2 + np.outer(columns.sd, columns.sd)
     covariance += (columns.configurations[:, None] == columns.configurations) * own
     return np.asarray(covariance)
+
+
+def _off_centre(columns: Columns) -> np.ndarray:
+    """Coordinates of the layers about the mean of their kind, (layers, coordinates)."""
+    off = columns.places.copy()
+    for group in np.unique(columns.groups):
+        members = columns.groups == group
+        off[members] -= off[members].mean(axis=0)
+    return off
 
 
 def _prediction(
