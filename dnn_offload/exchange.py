@@ -25,6 +25,7 @@ class UplinkRequest:
         cut_id: Identity of the cut whose frontier this is.
         codec: Codec of ``payload``.
         result_codec: Codec wanted for the answer.
+        return_id: Identity of the cut whose frontier is wanted back; empty = the outputs.
         specs: The tensors before encoding.
         payload: Encoded bundle (``codec/bundle.py``).
         budget_ms: Time left until the frame would be rescued [ms]; 0 = no deadline.
@@ -39,6 +40,7 @@ class UplinkRequest:
     specs: tuple[TensorSpec, ...]
     payload: bytes
     budget_ms: float = 0.0
+    return_id: str = ''
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class TailJob:
         payload: Encoded bundle.
         arrived_s: When the last slice arrived, server's monotonic clock [s].
         budget_ms: Time left at sending until the robot rescues the frame [ms]; 0 = no deadline.
+        return_id: Identity of the cut whose frontier is wanted back; empty = the outputs.
+        names: Names of the tensors, in order.
     """
 
     client: str
@@ -127,6 +131,8 @@ class TailJob:
     payload: bytes
     arrived_s: float
     budget_ms: float = 0.0
+    return_id: str = ''
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from dnn_offload.codec import bundle
+from dnn_offload.errors import CutError
 from dnn_offload.exchange import Answer, UplinkEvents, UplinkRequest
 from dnn_offload.graph.cuts import Cut, signature
+from dnn_offload.graph.routes import Ends, Route
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.frames import FramePlan, FrameRecord
 from dnn_offload.runtime.outcomes import Outcome
 from dnn_offload.runtime.plan_slot import PlanRequest
+from dnn_offload.runtime.server_part import server_part
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.tensors import contiguous_strides, TensorSpec
 
@@ -53,6 +56,25 @@ class FakeModel:
 
     def segment(self, start: int, end: int) -> tuple[int, int]:
         return (start, end)
+
+    def route(self, cut_id: str, return_id: str, frontier: Sequence[str]) -> Route:
+        """A chain has no skips: what crosses a cut is all that is sent."""
+        by_id = {cut.cut_id: cut for cut in self.cuts}
+        by_name = {cut.frontier[0].name: cut for cut in self.cuts}
+        first = by_name[frontier[0]] if frontier else by_id[cut_id]
+        last = by_id[return_id] if return_id else self.cuts[-1]
+        if first.index >= last.index:
+            raise CutError('nothing is left for the server')
+        names = [cut.frontier[0].name for cut in (self.cuts[0], first, last, self.cuts[-1])]
+        steps = [Ends((a,), (b,)) for a, b in zip(names, names[1:], strict=False)]
+        return Route(
+            steps[0], first.frontier, first.frontier, steps[1], last.frontier,
+            steps[2] if return_id else None, Ends((names[1],), (names[3],)), first.depth,
+        )
+
+    def piece(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> tuple[int, int]:
+        at = {cut.frontier[0].name: cut.index for cut in self.cuts}
+        return (at[inputs[0]], at[outputs[0]])
 
     def run(self, segment: tuple[int, int], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         self.fail(segment)
@@ -137,10 +159,13 @@ class FakeUplink:
 
     def answer(self, request: UplinkRequest) -> Answer:
         """Compute the tail as a server would."""
-        cut = next(cut for cut in self.model.cuts if cut.cut_id == request.cut_id)
-        arrays = bundle.decode(request.payload, cut.frontier, max_bytes=1 << 20)
-        outputs = [arrays[0].astype(np.float32) + (STAGES - cut.index)]
-        payload = bundle.encode(outputs, self.model.outputs, request.result_codec)
+        part = server_part(
+            self.model, request.cut_id, request.return_id, [spec.name for spec in request.specs]
+        )
+        start, end = part.span if isinstance(part.span[0], int) else self.model.piece(*part.span)
+        arrays = bundle.decode(request.payload, part.inputs, max_bytes=1 << 20)
+        outputs = [arrays[0].astype(np.float32) + (end - start)]
+        payload = bundle.encode(outputs, part.outputs, request.result_codec)
         return Answer(request.frame_seq, payload, request.result_codec, 0.1, 0.2, 0.3, 0.4, 1.0,
                       2.0, 0.5)
 
@@ -286,6 +311,14 @@ class Rig:
              private_layers: int = 0) -> bool:
         cut_id = self.model.cuts[cut].cut_id if server else ''
         return self.engine.set_plan(PlanRequest(plan_id, cut_id, codec, server, private_layers))
+
+    def plan_two(self, cut: int, back: int, plan_id: int = 1, codec: str = 'raw') -> bool:
+        """A plan with a second cut: the robot runs from ``back`` on."""
+        cuts = self.model.cuts
+        return self.engine.set_plan(PlanRequest(
+            plan_id, cuts[cut].cut_id, codec, 'server',
+            return_id=cuts[back].cut_id, return_codec='raw',
+        ))
 
     def push_and_wait(self) -> None:
         before = len(self.node.reports)

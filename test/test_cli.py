@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 import importlib
+import io
 from pathlib import Path
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from dnn_offload.cli import main as cli
+from dnn_offload.cli import profile_command
+from dnn_offload.cost.profile import CodecCost, CutProfile, Profile, Variant
 from dnn_offload.errors import OffloadError
+from dnn_offload.runtime.profile_wishes import ProfileWishes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -95,3 +102,72 @@ def test_a_missing_package_is_named(
     monkeypatch.setattr(cli.importlib, 'import_module', refuse)
     assert cli.main(['plan']) == 1
     assert 'pip install torch' in capsys.readouterr().err
+
+
+def made_up_profile(**changes: object) -> Profile:
+    """Four cuts, one of the two inner ones interpolated."""
+    codecs = {'raw': CodecCost(9000, 0.1, 0.1, 1.0), 'int8': CodecCost(2000, 0.2, 0.1)}
+    cuts = (
+        CutProfile('a', 0, 'picture', 0, 9000, 0.0, 10.0, 0.0, 0.2, codecs=codecs),
+        CutProfile('b', 1, 'one', 1, 9000, 2.0, 8.0, 0.1, 0.1, codecs=codecs),
+        CutProfile('c', 2, 'two', 2, 9000, 6.0, 4.0, 1.2, 0.4, measured=False, codecs=codecs),
+        CutProfile('d', 3, 'all here', 3, 40, 10.0, 0.0, 0.2, 0.0),
+    )
+    made = Profile('demo:x', 'i', {'host': 'h'}, 'torch', 1, {}, 0.1, {}, 4.2, cuts)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def shown(*things: object) -> str:
+    console = Console(width=120, record=True, file=io.StringIO())
+    for thing in things:
+        console.print(thing)
+    return console.export_text()
+
+
+def test_profile_says_how_sure_it_is() -> None:
+    variant = Variant('torch', 2, (0.0, 1.0, 3.0, 6.0), (6.0, 5.0, 3.0, 0.0))
+    sure, threads = profile_command.summary(made_up_profile(variants=(variant,)))
+    assert '1 of 2 inner cuts measured' in sure and '± 10 %' in sure and '4.2 s' in sure
+    assert threads.endswith('1: 10.00 ms, 2: 6.00 ms')
+    cuts = tuple(replace(cut, measured=True) for cut in made_up_profile().cuts)
+    (line,) = profile_command.summary(made_up_profile(cuts=cuts))
+    assert '2 of 2 inner cuts' in line and '±' not in line
+
+
+def test_profile_shows_the_agreement_where_there_is_one() -> None:
+    plain = made_up_profile()
+    assert 'agree' not in shown(profile_command.table(plain))
+    codecs = {'raw': CodecCost(9000, 0.1, 0.1, 1.0), 'int8': CodecCost(2000, 0.2, 0.1, 0.9731)}
+    cuts = (plain.cuts[0], replace(plain.cuts[1], codecs=codecs), *plain.cuts[2:])
+    made = made_up_profile(cuts=cuts, agreement_frames=150)
+    text = shown(profile_command.table(made))
+    assert '97.3%' in text and '?' in text and '150 frames' in text
+    line = profile_command.agreement_line(made, None, ProfileWishes(frames=Path('frames')))
+    assert 'known for 4 of 6 pairs' in line and 'made up' not in line
+    few = profile_command.agreement_line(
+        replace(made, agreement_frames=20), SimpleNamespace(stamp='random weights'),  # type: ignore[arg-type]
+        ProfileWishes(),
+    )
+    assert 'made up' in few and 'Fewer than 150' in few and 'random' in few
+
+
+@pytest.mark.parametrize('measured', [0, 5, 20, 70])
+def test_a_long_table_shows_what_was_measured(measured: int) -> None:
+    inner = made_up_profile().cuts[1]
+    cuts = tuple(
+        replace(inner, index=i, measured=1 <= i <= measured) for i in range(100)
+    )
+    rows = profile_command.table(made_up_profile(cuts=cuts), everything=False)
+    (indices, *_) = (list(column.cells) for column in rows.columns)
+    assert indices[0] == '0' and indices[-1] == '99' and 12 <= len(indices) <= 27
+    if measured <= 20:
+        assert {str(i) for i in range(1, measured + 1)} <= set(indices)
+
+
+def test_scenes_of_the_demo_are_drawn_once(tmp_path: Path) -> None:
+    folder = profile_command.draw_scenes(tmp_path, 2, Console(file=io.StringIO()))
+    pictures = sorted(folder.glob('*.png'))
+    assert len(pictures) == 2
+    stamps = [path.stat().st_mtime_ns for path in pictures]
+    assert profile_command.draw_scenes(tmp_path, 2, Console(file=io.StringIO())) == folder
+    assert [path.stat().st_mtime_ns for path in pictures] == stamps

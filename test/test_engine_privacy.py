@@ -130,7 +130,7 @@ def test_frame_that_is_being_sent_is_recalled(rig: Rig) -> None:
 
 def test_slot_drops_a_pending_plan_that_a_newer_request_forbids() -> None:
     model = FakeModel()
-    slot = PlanSlot(model.cuts)
+    slot = PlanSlot(model)
     slot.request(PlanRequest(1, model.cuts[1].cut_id, 'raw', 'server'), 0.0)
     assert slot.pending is not None
     with pytest.raises(PlanningError):
@@ -140,7 +140,7 @@ def test_slot_drops_a_pending_plan_that_a_newer_request_forbids() -> None:
 
 def test_slice_that_nobody_wants_any_more_does_not_fail_the_newer_plan() -> None:
     model = FakeModel()
-    slot = PlanSlot(model.cuts)
+    slot = PlanSlot(model)
     slot.request(PlanRequest(1, model.cuts[1].cut_id, 'raw', 'server'), 0.0)
     slot.request(PlanRequest(2, model.cuts[2].cut_id, 'raw', 'server'), 0.0)
     assert slot.not_warmed((0, 1)) is None and slot.pending is not None

@@ -125,6 +125,9 @@ def test_late_refusal_makes_a_rescue_due_and_never_takes_one_back(stage: Stage) 
         table.begin_rescue(seq)
     if stage is Stage.FINISHING:
         table.computed(seq)
+    if stage is Stage.RETURNED:
+        table.answered(seq)
+        assert table.returned(seq, [])
     if stage is Stage.WAITING:
         seq = entered(table)
     frame = table.get(seq)
@@ -307,3 +310,24 @@ class TableMachine(RuleBasedStateMachine):
 
 TestTable = TableMachine.TestCase
 TestTable.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_what_came_back_is_completed_oldest_first_and_only_once() -> None:
+    table = FrameTable()
+    seqs = []
+    for _ in range(2):
+        seq = entered(table)
+        table.start(seq, 0.0)
+        table.sent(seq, INF, True)
+        seqs.append(seq)
+    for seq in reversed(seqs):
+        assert table.answered(seq) is not None and table.returned(seq, [])
+        assert not table.returned(seq, [])
+    assert table.to_rescue() is None
+    for seq in seqs:
+        frame = table.to_complete()
+        assert frame is not None and frame.seq == seq
+        assert table.begin_rest(seq) is frame and table.begin_rest(seq) is None
+        assert table.published(seq, Outcome.REMOTE)
+    assert table.to_complete() is None
+    assert table.counters().remote == 2

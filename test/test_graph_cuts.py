@@ -22,7 +22,7 @@ def call(operator, output, *values, weight=''):
 def cuts_of(instructions, shapes, outputs):
     specs = {name: spec(name, *shape) for name, shape in shapes.items()}
     specs['x'] = spec('x', *shapes['x'], dtype='uint8')
-    return find_cuts(instructions, specs, 'x', outputs)
+    return find_cuts(instructions, specs, ['x'], outputs)
 
 
 def test_a_frontier_is_what_is_made_before_and_used_after():
@@ -32,7 +32,7 @@ def test_a_frontier_is_what_is_made_before_and_used_after():
         call('conv2d', 'c', 'b', weight='w'),
         call('add.Tensor', 'd', 'c', 'b'),
     ]
-    assert frontiers(program, 'x', ['d', 'a']) == [
+    assert frontiers(program, ['x'], ['d', 'a']) == [
         ('x',),
         ('a',),
         ('a', 'b'),
@@ -43,7 +43,7 @@ def test_a_frontier_is_what_is_made_before_and_used_after():
 
 def test_an_early_output_crosses_every_later_cut():
     program = [call('conv2d', 'a', 'x', weight='w'), call('conv2d', 'b', 'a', weight='w')]
-    assert frontiers(program, 'x', ['a', 'b'])[1:] == [('a',), ('a', 'b')]
+    assert frontiers(program, ['x'], ['a', 'b'])[1:] == [('a',), ('a', 'b')]
 
 
 def test_cheap_operators_stay_with_their_producer():
@@ -97,7 +97,7 @@ def test_depth_is_the_shortest_way_and_counts_only_layers_with_weights():
         call('matmul', 'd', 'c', 'a'),
         call('linear', 'e', 'd', weight='w'),
     ]
-    assert depths(program, 'x') == {'x': 0, 'a': 1, 'b': 2, 'c': 1, 'd': 1, 'e': 2}
+    assert depths(program, ['x']) == {'x': 0, 'a': 1, 'b': 2, 'c': 1, 'd': 1, 'e': 2}
 
 
 def test_identity_is_names_dtypes_and_shapes_not_strides():

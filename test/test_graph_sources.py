@@ -61,7 +61,7 @@ def test_default_sizes_and_their_override():
     for size in ((0, 224), (224, 100_000)):
         with pytest.raises(ModelError, match='input size is out of bounds'):
             resolve(SQUEEZENET, weights='random', input_size=size)
-    with pytest.raises(ModelError, match='does not run on a picture of 16x16|cannot export'):
+    with pytest.raises(ModelError, match="does not run on inputs of 1x16x16x3"):
         export(resolve('torchvision:inception_v3', weights='random', input_size=(16, 16)))
 
 
@@ -129,7 +129,8 @@ def test_a_failed_download_says_what_to_do(monkeypatch, tmp_path):
         ('torchvision:', 'model source is not understood'),
         ('ftp:x', 'model source is not understood'),
         ('torchvision:nonet', 'no such model.*alexnet'),
-        ('torchvision:fasterrcnn_resnet50_fpn', 'not a classification network'),
+        ('torchvision:fasterrcnn_resnet50_fpn', 'cannot be exported: torchvision.nms.*ssdlite320'),
+        ('torchvision:raft_small', 'not a network for pictures or clips'),
         ('demo:other', 'no such demo model'),
     ],
 )
@@ -184,10 +185,19 @@ def test_pt2_files_that_do_not_fit(tmp_path):
     (tmp_path / 'bad.pt2').write_bytes(b'garbage')
     with pytest.raises(ModelError, match='cannot be loaded'):
         resolve(f'file:{tmp_path}/bad.pt2', allow_code=True)
+
+
+def test_a_pt2_file_that_takes_no_picture_is_one_of_tensors(tmp_path):
     gray = torch.export.export(nn.Conv2d(1, 2, 3).eval(), (torch.zeros(1, 1, 8, 8),))
     torch.export.save(gray, tmp_path / 'gray.pt2')
-    with pytest.raises(ModelError, match='another input'):
-        resolve(f'file:{tmp_path}/gray.pt2', allow_code=True)
+    loaded = resolve(f'file:{tmp_path}/gray.pt2', allow_code=True)
+    assert (loaded.takes_picture, loaded.task) == (False, 'tensor')
+    program, weights = export(loaded)
+    assert [spec.shape for spec in program.inputs] == [(1, 1, 8, 8)]
+    assert not program.takes_picture
+    check_every_cut(program, weights)
+    with pytest.raises(ModelError, match='takes no picture'):
+        resolve(f'file:{tmp_path}/gray.pt2', allow_code=True, input_size=(64, 64))
 
 
 def test_normalisation_is_checked(factories, monkeypatch):

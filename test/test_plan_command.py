@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dnn_offload.cli import plan_command
+from dnn_offload.cli import plan_command, power_command
+from dnn_offload.cli.plan_arguments import conditions_of, constraints_of
+from dnn_offload.cost.energy import load_board
+from dnn_offload.errors import ConfigurationError
+from dnn_offload.planning.objective import Objective
+from dnn_offload.planning.plan import Constraints
+from dnn_offload.report import regime_map
 from dnn_offload.simulate.made_up import made_up_profile
 
 
@@ -18,7 +24,7 @@ def profiles(tmp_path: Path) -> list[str]:
     edge, server = tmp_path / 'edge.json', tmp_path / 'server.json'
     edge.write_text(made_up_profile(cuts=6).to_json())
     server.write_text(made_up_profile(cuts=6, speed=4.0).to_json())
-    return ['plan', '--edge-profile', str(edge), '--server-profile', str(server)]
+    return ['plan', '--edge', str(edge), '--server', str(server)]
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -51,9 +57,12 @@ def test_json_is_ranked(profiles: list[str], capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     'change, message',
     [
-        ({'edge_profile': Path('/does/not/exist')}, 'cannot be read'),
+        ({'edge': Path('/does/not/exist')}, 'cannot be read'),
+        ({'model': 'torchvision:resnet18'}, 'dnn-offload profile torchvision:resnet18'),
+        ({'objective': 'energy'}, 'dnn-offload power'),
+        ({'board': 'toaster'}, 'raspberry_pi_4b'),
         ({'result_codec': 'gzip'}, 'size of an answer'),
-        ({'server_profile': []}, 'remote'),
+        ({'server': []}, 'remote'),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -66,7 +75,7 @@ def test_what_is_wrong_is_said(
     for name, value in change.items():
         setattr(args, name, value)
     assert plan_command.run(args) == 1
-    assert message in capsys.readouterr().err.replace('\n', ' ')
+    assert message in ' '.join(capsys.readouterr().err.split())
 
 
 def test_other_models_are_refused(
@@ -74,14 +83,146 @@ def test_other_models_are_refused(
 ) -> None:
     other = tmp_path / 'other.json'
     other.write_text(made_up_profile(cuts=6, whole_ms=50.0).to_json())
-    args = parse([*profiles, '--server-profile', f'odd={other}'])
+    args = parse([*profiles, '--server', f'odd={other}'])
     assert plan_command.run(args) == 1
     assert 'different models' in capsys.readouterr().err.replace('\n', ' ')
 
 
 @pytest.mark.parametrize(
-    'option', [['--load', '0'], ['--uplink-bps', 'nan'], ['--queue-ms', '-1']]
+    'option',
+    [
+        ['--load', '0'], ['--bandwidth', 'nan'], ['--bandwidth', '5X'], ['--bandwidth', '0k'],
+        ['--queue-ms', '-1'], ['--min-agreement', '1.5'], ['--objective', 'speed'],
+    ],
 )
 def test_impossible_numbers_are_refused(profiles: list[str], option: list[str]) -> None:
     with pytest.raises(SystemExit):
         parse([*profiles, *option])
+
+
+@pytest.mark.parametrize(
+    ('text', 'bps'), [('20M', 20e6), ('500k', 5e5), ('1.5G', 1.5e9), ('2e7', 2e7), ('64000', 64e3)]
+)
+def test_rates_are_read_as_people_write_them(profiles: list[str], text: str, bps: float) -> None:
+    assert parse([*profiles, '--bandwidth', text]).bandwidth == bps
+    assert parse([*profiles, '--uplink-bps', text]).bandwidth == bps
+
+
+def test_older_names_of_options_still_work(profiles: list[str]) -> None:
+    _, _, edge, _, server = profiles
+    args = parse(['plan', '--edge-profile', edge, '--server-profile', f'x={server}'])
+    assert (str(args.edge), args.server) == (edge, [f'x={server}'])
+
+
+def test_half_of_a_round_trip_is_the_cost_of_one_transfer(profiles: list[str]) -> None:
+    for option, alpha_ms in ((['--rtt', '20'], 10.0), (['--alpha-ms', '4'], 4.0), ([], 3.0)):
+        (server,) = conditions_of(parse([*profiles, *option])).servers
+        assert server.link.uplink_alpha_ms == server.link.downlink_alpha_ms == alpha_ms
+
+
+def test_every_wish_reaches_the_planner(profiles: list[str]) -> None:
+    made = constraints_of(
+        parse(
+            [
+                *profiles, '--objective', 'weighted', '--latency-weight', '0.3', '--window', '3',
+                '--deadline', '200', '--min-agreement', '0.9', '--max-edge-memory-mb', '50',
+                '--max-server-memory-mb', '70', '--threads', '1', '--threads', '2',
+                '--private-layers', '1', '--codec', 'int8', '--shape', 'dag',
+            ]
+        )
+    )
+    assert made == Constraints(
+        private_layers=1, codecs=('int8',), deadline_ms=200.0, shapes=('dag',),
+        min_agreement=0.9, max_edge_memory_mb=50.0, max_server_memory_mb=70.0, threads=(1, 2),
+        objective=Objective('weighted', 0.3, 3),
+    )
+
+
+def test_the_model_may_be_named(profiles: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan_command.run(parse(['plan', 'made-up:6', *profiles[1:], '--json'])) == 0
+    assert json.loads(capsys.readouterr().out)['objective'] == 'latency'
+
+
+def test_energy_has_a_column_and_the_front_is_marked(
+    profiles: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('COLUMNS', '200')
+    options = ['--board', 'raspberry_pi_4b', '--objective', 'weighted', '--bandwidth', '2M']
+    assert plan_command.run(parse([*profiles, *options])) == 0
+    output = capsys.readouterr().out
+    for word in ('mJ', 'value', '* = on the front', 'of all-local', 'would win with'):
+        assert word in output
+    assert plan_command.run(parse([*profiles, *options, '--above-idle', '--json'])) == 0
+    data = json.loads(capsys.readouterr().out)
+    energies = {c['energy_j'] for c in data['candidates']}
+    assert all(energy > 0.0 for energy in energies)
+    assert any(c['pareto'] for c in data['candidates'])
+
+
+def test_json_tells_what_would_change_the_plan(
+    profiles: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plan_command.run(parse([*profiles, '--bandwidth', '2M', '--json'])) == 0
+    text = capsys.readouterr().out
+    assert 'NaN' not in text, 'no other language reads that'
+    data = json.loads(text)
+    winner = data['candidates'][0]
+    local_wins = winner['server'] == ''
+    borders = {
+        (border['quantity'], border['above']): border['value']
+        for rival in data['rivals']
+        if (rival['candidate']['server'] == '') != local_wins
+        for border in rival['break_even']
+    }
+    assert ('uplink', local_wins) in borders
+    assert ('load of the robot', local_wins) in borders
+    assert data['forbidden'] == []
+
+
+def test_a_picture_is_drawn(
+    profiles: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(regime_map, 'STEPS', (6, 5))
+    path = tmp_path / 'plan.png'
+    assert plan_command.run(parse([*profiles, '--plot', str(path), '--json'])) == 0
+    assert path.read_bytes().startswith(b'\x89PNG')
+    capsys.readouterr()
+
+
+# ---- dnn-offload power -----------------------------------------------------------------------
+
+
+def parse_power(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    power_command.add_parser(parser.add_subparsers())
+    return parser.parse_args(['power', *arguments])
+
+
+def test_boards_and_sensors_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('COLUMNS', '200')
+    (tmp_path / 'proc/device-tree').mkdir(parents=True)
+    (tmp_path / 'proc/device-tree/model').write_bytes(b'Raspberry Pi 5 Model B Rev 1.0\0')
+    assert power_command.run(parse_power('--root', str(tmp_path))) == 0
+    output = capsys.readouterr().out
+    for word in ('jetson_nano', 'this machine: raspberry_pi_5', 'no sensor', '~'):
+        assert word in output
+
+
+def test_a_measured_board_can_be_planned_with(
+    profiles: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chip = tmp_path / 'sys/class/hwmon/hwmon0'
+    chip.mkdir(parents=True)
+    (chip / 'name').write_text('ina219\n')
+    (chip / 'power1_input').write_text('3000000\n')
+    out = tmp_path / 'mine.json'
+    measure = ('--root', str(tmp_path), '--measure', '--seconds', '0.1', '--out', str(out))
+    assert power_command.run(parse_power(*measure)) == 0
+    assert load_board(str(out)).idle_w == 3.0
+    assert plan_command.run(parse([*profiles, '--board', str(out), '--json'])) == 0
+    capsys.readouterr()
+    with pytest.raises(ConfigurationError, match='ina219'):
+        power_command.run(parse_power('--root', str(tmp_path), '--measure', '--sensor', 'rapl'))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 import os
 from pathlib import Path
 import signal
@@ -17,7 +18,8 @@ from dnn_offload.errors import ConfigurationError
 from dnn_offload.graph.program import Program, PROGRAM_FILE
 from dnn_offload.runtime.model_cache import cache_key, cached_profile, ModelRequest
 from dnn_offload.runtime.preparation import Preparation, Progress
-from dnn_offload.runtime.prepare import prepare
+from dnn_offload.runtime.prepare import main, prepare
+from dnn_offload.runtime.profile_wishes import ProfileWishes, read_thread_counts
 
 TEST = Path(__file__).parent
 REQUEST = ModelRequest('python:tiny_factory:make', allow_code=True)
@@ -104,6 +106,72 @@ def test_damaged_cache_is_made_again(cache: Path) -> None:
     identity = Program.load(folder).identity
     assert cached_profile(folder / REQUEST.profile_name, identity) is not None
     assert cached_profile(folder / REQUEST.profile_name, 'another') is None
+
+
+def test_agreement_is_measured_once_and_kept_with_the_network(
+    tmp_path: Path, cache: Path
+) -> None:
+    prepare(REQUEST, cache, 0.3, True, lambda *args, **more: None)
+    path = cache / cache_key(REQUEST) / REQUEST.profile_name
+    before = Profile.from_json(path.read_text())
+    assert before.agreement_frames == 0
+    wishes = ProfileWishes(agreement=True, frame_count=3, agreement_budget_s=20.0)
+
+    def stages_of(request: ModelRequest, again: bool, wishes: ProfileWishes) -> list[str]:
+        stages: list[str] = []
+        prepare(request, cache, 0.3, True, lambda stage, *args, **more: stages.append(stage),
+                again, wishes)
+        return stages
+
+    assert 'agreement' in stages_of(REQUEST, False, wishes)
+    measured = Profile.from_json(path.read_text())
+    assert measured.agreement_frames == 3
+    assert measured.whole_ms == before.whole_ms  # the times are those of before
+    assert 'agreement' not in stages_of(REQUEST, False, wishes)
+    assert 'agreement' in stages_of(REQUEST, False, replace(wishes, agreement_again=True))
+
+    # New times, another role: what codecs do is known already.
+    server = replace(REQUEST, role='server')
+    for request, again in ((REQUEST, True), (server, False)):
+        assert 'agreement' not in stages_of(request, again, ProfileWishes())
+        made = Profile.from_json((path.parent / request.profile_name).read_text())
+        assert made.agreement_frames == 3
+        assert made.cuts[0].codecs['jpeg'].agreement is not None
+
+    with pytest.raises(ConfigurationError, match='no frames'):
+        stages_of(REQUEST, False, replace(wishes, agreement_again=True, frames=tmp_path / 'none'))
+
+
+def test_wishes_reach_the_child_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[ProfileWishes] = []
+    monkeypatch.setattr(
+        'dnn_offload.runtime.prepare.prepare', lambda *args: got.append(args[-1])
+    )
+    monkeypatch.setattr('os.dup2', lambda *args: None)
+    monkeypatch.setattr('sys.stdout', sys.stdout)
+    for wishes in (
+        ProfileWishes(),
+        ProfileWishes(0.5, (1, 4), True, True, 9.0, Path('frames'), 12),
+        ProfileWishes(thread_counts=()),
+    ):
+        assert main(['--source', 'demo:detector', '--cache', 'c', *wishes.arguments()]) == 0
+        assert got[-1] == wishes
+
+
+@pytest.mark.parametrize('bad', [
+    {'fraction': 0.0}, {'fraction': 1.1}, {'thread_counts': (0,)}, {'frame_count': 0},
+    {'agreement_budget_s': 0.0},
+])
+def test_bad_wishes_are_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError):
+        ProfileWishes(**bad)  # type: ignore[arg-type]
+
+
+def test_lists_of_threads() -> None:
+    assert read_thread_counts('') is None and read_thread_counts('none') == ()
+    assert read_thread_counts('1,2,2,4') == (1, 2, 4)
+    with pytest.raises(ConfigurationError, match='not understood'):
+        read_thread_counts('many')
 
 
 def test_failure_is_reported_with_its_reason(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import math
 
 import numpy as np
 import pytest
 
 from dnn_offload.errors import ConfigurationError, PlanningError
+from dnn_offload.planning.objective import Objective
 from dnn_offload.planning.plan import Candidate
 from dnn_offload.planning.switch import Decision, SwitchPolicy
 
@@ -294,6 +296,66 @@ def test_a_plan_that_became_impossible_is_not_taken_after_a_reset() -> None:
     assert clock.tick(local(60.0)).candidate.server == ''
     clock.policy.reset(keep_promises=True)
     assert clock.tick(remote(90.0)).candidate.server == 's'
+
+
+# ---- other objectives --------------------------------------------------------------------------
+
+
+def joules(candidate: Candidate, energy_j: float) -> Candidate:
+    return replace(candidate, energy_j=energy_j, value=energy_j)
+
+
+def test_plans_are_compared_by_the_value_of_the_objective() -> None:
+    """The server is slower and needs less energy; a gain of 0.3 J is far below 2 'ms'."""
+    clock = Clock(SwitchPolicy())
+    clock.policy.objective = Objective('energy')
+    assert clock.tick(joules(local(20.0), 0.5)).candidate.is_local
+    for _ in range(20):
+        here, there = joules(local(20.0), 0.5), joules(remote(90.0), 0.2)
+        clock.now_s += TICK_S
+        decision = clock.policy.decide([there, here], clock.now_s)
+    assert decision.candidate.server == 's'
+    assert clock.policy.current is not None and clock.policy.current.server == 's'
+
+
+def test_a_gain_in_energy_must_last_and_be_worth_it() -> None:
+    policy = SwitchPolicy()
+    policy.objective = Objective('energy')
+    here, there = joules(local(20.0), 0.50), joules(remote(90.0), 0.46)
+    policy.decide([here], 0.0)
+    for tick in range(1, 200):
+        decision = policy.decide([there, here], 0.2 * tick)
+        assert not decision.switched, '8 % are within the noise'
+    assert decision.reason.startswith('kept: all on the robot 0.500 J')
+    there = joules(remote(90.0), 0.30)
+    switches = [policy.decide([there, here], 40.0 + 0.2 * tick).switched for tick in range(5)]
+    assert switches == [False, False, True, False, False]
+
+
+def test_the_reason_tells_the_objective_and_its_unit() -> None:
+    policy = SwitchPolicy(hold_ticks=1)
+    policy.objective = Objective('energy')
+    assert policy.decide([joules(local(20.0), 0.5)], 0.0).reason == (
+        'first plan: all on the robot, 0.500 J'
+    )
+    decision = policy.decide(
+        [joules(remote(90.0), 0.1), joules(local(20.0), 0.5)], 0.2
+    )
+    assert decision.reason.startswith('better energy: all on the robot 0.500 J, ')
+    assert decision.previous_ms == 20.0
+
+
+def test_plans_that_the_policy_needs_to_see() -> None:
+    clock = Clock()
+    assert clock.policy.wanted == frozenset()
+    clock.tick(local(60.0), remote(10.0))
+    there = remote(10.0).key
+    assert clock.policy.wanted == {there}
+    for _ in range(8):  # the server is left: its what-if price is watched
+        clock.tick(local(10.0), remote(60.0))
+    assert clock.policy.wanted == {there, local(1.0).key}
+    clock.policy.reset(keep_promises=True)
+    assert clock.policy.wanted == {there, local(1.0).key}
 
 
 def run_for(clock: Clock, seconds: float, *candidates: Candidate) -> int:

@@ -234,3 +234,23 @@ def test_admission_refuses_what_is_not_of_the_model(change: dict, complaint: str
     }
     with pytest.raises(RefusedError, match=complaint):
         Admission(model).admit(**asked)
+
+
+def test_middle_of_a_plan_with_two_cuts_goes_back_as_the_second_frontier(bench: Bench) -> None:
+    cuts = bench.model.cuts
+    sent = cuts[1].frontier[:1]  # the skip stays on the robot
+    inner = np.full((1, 4, 4), 0.5, np.float32)
+    admission = Admission(bench.model)
+    args = (cuts[1].cut_id, sent, 'raw', 'fp16', cuts[2].cut_id)
+    assert admission.admit(*args) == len(bundle.encode([inner], sent, 'raw'))
+    with pytest.raises(RefusedError, match='number of tensors'):
+        admission.admit(cuts[1].cut_id, cuts[1].frontier, 'raw', 'fp16', cuts[2].cut_id)
+    bench.server.submit(TailJob(
+        'robot', 1, 1, cuts[1].cut_id, 'raw', 'fp16', bundle.encode([inner], sent, 'raw'),
+        time.monotonic(), return_id=cuts[2].cut_id, names=('inner',),
+    ))
+    result = bench.next()
+    assert result.verdict is Verdict.OK, result.reason
+    assert result.specs == cuts[2].frontier
+    (large,) = bundle.decode(result.payload, cuts[2].frontier, max_bytes=1 << 20)
+    assert np.all(large == 16.0)

@@ -23,6 +23,7 @@ from dnn_offload.errors import OffloadError
 COMMANDS = {
     'models': 'list the networks that can be cut, and the cuts of one',
     'plan': 'show the predicted cost of every cut',
+    'power': 'show what is known of the power of boards, or measure this one',
     'profile': 'measure a network on this machine',
     'simulate': 'replay traces of load, link and server against strategies',
 }

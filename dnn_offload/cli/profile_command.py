@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+import os
 from pathlib import Path
 import shutil
 import time
@@ -10,27 +12,34 @@ import time
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from dnn_offload.cli.model_arguments import add_model_arguments
-from dnn_offload.cost.profile import Profile
+from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.errors import ModelError
-from dnn_offload.runtime.model_cache import ModelRequest, ROLES
+from dnn_offload.graph.program import Program
+from dnn_offload.runtime.frame_files import ENOUGH
+from dnn_offload.runtime.model_cache import cached_program, ModelRequest, ROLES
 from dnn_offload.runtime.preparation import Preparation
+from dnn_offload.runtime.profile_model import FLOOR, LEVEL
+from dnn_offload.runtime.profile_wishes import ProfileWishes, read_thread_counts
 
+BUDGET_S = 30.0
 POLL_S = 0.1
 ROWS = 25  # of a long table
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare ``dnn-offload profile``."""
+    wishes = ProfileWishes()
     parser = subparsers.add_parser(
         'profile',
         help='measure a network on this machine',
-        description='Export a network and measure its heads, tails and codecs on this machine. '
-        'The result is cached and used by the nodes; --output keeps a copy, e.g. for '
-        '"dnn-offload plan".',
+        description='Export a network and measure its heads, tails, operators and codecs on this '
+        'machine. Measuring stops at the time budget or when the fraction of the cuts is done, '
+        'whichever comes first; the other cuts are interpolated, with an interval. The result is '
+        'cached and used by the nodes; --output keeps a copy, e.g. for "dnn-offload plan".',
     )
     add_model_arguments(parser)
     parser.add_argument(
@@ -38,7 +47,35 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument('--role', choices=ROLES, default='edge', help='[%(default)s]')
     parser.add_argument(
-        '--budget-s', type=float, default=8.0, help='time for measuring [s] [%(default)s]'
+        '--budget-s', type=float, default=BUDGET_S,
+        help='time for measuring [s], without the agreement [%(default)s]',
+    )
+    parser.add_argument(
+        '--fraction', type=float, default=wishes.fraction, metavar='F',
+        help='share of the cuts that are measured as units, above 0, up to 1 [%(default)s]',
+    )
+    parser.add_argument(
+        '--threads-list', default='', metavar='N,N',
+        help='further thread counts to measure, or none [1, 2, 4 and all cores]',
+    )
+    agreement = parser.add_argument_group(
+        'agreement',
+        "what lossy codecs do to the network's own answers, as an accuracy floor needs it; takes "
+        'a minute or two, at the measured cuts only',
+    )
+    agreement.add_argument('--agreement', action='store_true', help='measure it')
+    agreement.add_argument(
+        '--frames', type=Path, metavar='F',
+        help='folder of pictures or video from the robot (implies --agreement) [held-out scenes '
+        'for demo:detector, made-up pictures for other networks]',
+    )
+    agreement.add_argument(
+        '--frame-count', type=int, default=wishes.frame_count, metavar='N',
+        help='most frames to look at [%(default)s]',
+    )
+    agreement.add_argument(
+        '--agreement-budget-s', type=float, default=wishes.agreement_budget_s, metavar='S',
+        help='time for it [s]; fewer cuts are tried when it is short [%(default)s]',
     )
     parser.add_argument('--again', action='store_true', help='measure even if cached')
     parser.add_argument('--output', type=Path, metavar='F', help='copy the profile (JSON) to F')
@@ -56,9 +93,31 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.threads,
     )
     console = Console()
-    path = measure(request, arguments.cache, arguments.budget_s, arguments.again, console)
+    asked = arguments.agreement or arguments.frames is not None
+    wishes = ProfileWishes(
+        fraction=arguments.fraction,
+        thread_counts=read_thread_counts(arguments.threads_list),
+        agreement=asked,
+        agreement_again=asked and (arguments.again or arguments.frames is not None),
+        agreement_budget_s=arguments.agreement_budget_s,
+        frames=arguments.frames,
+        frame_count=arguments.frame_count,
+    )
+    if asked and wishes.frames is None and request.source == 'demo:detector':
+        folder = draw_scenes(arguments.cache.expanduser(), wishes.frame_count, console)
+        wishes = replace(wishes, frames=folder)
+    started_s = time.time()
+    path = measure(
+        request, arguments.cache, arguments.budget_s, arguments.again, console, wishes
+    )
     profile = Profile.from_json(path.read_text(encoding='utf-8'))
     console.print(table(profile, arguments.all))
+    for line in summary(profile):
+        console.print(line)
+    if asked:
+        console.print(agreement_line(profile, cached_program(path.parent), wishes))
+    if path.stat().st_mtime < started_s:
+        console.print('This profile was in the cache; --again measures it anew.')
     loads = ', '.join(f'{name} {ratio:.2f}' for name, ratio in profile.load_ratios.items())
     console.print(
         f'whole network {profile.whole_ms:.2f} ms, decoding its outputs '
@@ -76,8 +135,82 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def draw_scenes(cache: Path, count: int, console: Console) -> Path:
+    """Held-out scenes of the demo as pictures in a folder of the cache; drawn once."""
+    import cv2
+
+    from dnn_offload.demo.scenes.render import render
+
+    folder = cache / 'frames' / f'demo_val_{count}'
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn('drawing held-out scenes'), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        for seed in bar.track(range(count)):
+            path = folder / f'{seed:05d}.png'
+            if not path.is_file():
+                part = path.with_name(f'.{os.getpid()}.part.png')
+                cv2.imwrite(str(part), cv2.cvtColor(render(seed, 'val').rgb, cv2.COLOR_RGB2BGR))
+                os.replace(part, path)
+    return folder
+
+
+def summary(profile: Profile) -> list[str]:
+    """How sure the times are, and what other thread counts give."""
+    inner = profile.cuts[1:-1]
+    guessed = [cut for cut in inner if not cut.measured]
+    floor_ms = FLOOR * profile.whole_ms
+    sure = f'{len(inner) - len(guessed)} of {len(inner)} inner cuts measured'
+    if guessed and profile.whole_ms > 0.0:
+        off = max(
+            0.5 * spread_ms / max(time_ms, floor_ms)
+            for cut in guessed
+            for time_ms, spread_ms in (
+                (cut.head_ms, cut.head_spread_ms), (cut.tail_ms, cut.tail_spread_ms)
+            )
+        )
+        sure += (
+            f', the others ± {100 * off:.0f} % (in {100 * LEVEL:.0f} % of cases; of units below '
+            f'{100 * FLOOR:.0f} % of the whole: of that)'
+        )
+    lines = [f'{sure}; {profile.seconds_spent:.1f} s of measuring']
+    if profile.variants:
+        times = {profile.threads: profile.whole_ms}
+        times |= {variant.threads: variant.head_ms[-1] for variant in profile.variants}
+        lines.append('whole network by threads: ' + ', '.join(
+            f'{count}: {time_ms:.2f} ms' for count, time_ms in sorted(times.items())
+        ))
+    return lines
+
+
+def agreement_line(profile: Profile, program: Program | None, wishes: ProfileWishes) -> str:
+    """What the agreement was measured on, and what it is worth."""
+    known = sum(
+        cost.agreement is not None for cut in profile.cuts for cost in cut.codecs.values()
+    )
+    every = sum(len(cut.codecs) for cut in profile.cuts)
+    lines = [
+        f'agreement on {profile.agreement_frames} frames, lower 95 % bound: known for {known} of '
+        f'{every} pairs of cut and codec, the others pass no accuracy floor'
+    ]
+    if wishes.frames is None:
+        lines.append('[yellow]The frames were made up: give your own with --frames.[/]')
+    if 0 < profile.agreement_frames < ENOUGH:
+        lines.append(f'[yellow]Fewer than {ENOUGH} frames: the bound is low for that alone.[/]')
+    if program is not None and 'random' in program.stamp:
+        lines.append(
+            '[yellow]The weights are random: this agreement says nothing about a trained '
+            'network.[/]'
+        )
+    return '\n'.join(lines)
+
+
 def measure(
-    request: ModelRequest, cache: Path, budget_s: float, again: bool, console: Console
+    request: ModelRequest,
+    cache: Path,
+    budget_s: float,
+    again: bool,
+    console: Console,
+    wishes: ProfileWishes = ProfileWishes(),  # noqa: B008 (frozen)
 ) -> Path:
     """Run the preparation with a progress bar; returns where the profile is.
 
@@ -85,7 +218,7 @@ def measure(
         ModelError: It failed.
     """
     preparation = Preparation(
-        request, cache, profile_budget_s=budget_s, nice=0, profile_again=again
+        request, cache, profile_budget_s=budget_s, nice=0, profile_again=again, wishes=wishes
     )
     columns = (TextColumn('{task.description}'), BarColumn(), TimeElapsedColumn())
     preparation.start()
@@ -107,32 +240,52 @@ def table(profile: Profile, everything: bool = True) -> Table:
     """The profile for people; a long one thinned out to the measured cuts."""
     cuts = list(profile.cuts)
     if not everything and len(cuts) > ROWS:
-        step = -(-len(cuts) // ROWS)
-        cuts = [c for c in cuts if c.index % step == 0 or c is profile.cuts[-1]]
+        cuts = _thinned_out(profile)
+    agreed = profile.agreement_frames > 0
     shown = '' if len(cuts) == len(profile.cuts) else f', {len(cuts)} of {len(profile.cuts)} cuts'
     made = Table(
         title=f'{escape(profile.model)} on {escape(str(profile.device.get("host", "?")))}, '
         f'{profile.backend}, {profile.threads} thread(s){shown}; times in ms, sizes in kB',
-        caption='~ interpolated; ± interquartile range; smallest: codec, size, encode + decode',
+        caption='~ interpolated; ± interquartile range, interpolated: width of the 90 % interval; '
+        'smallest: codec, size, encode + decode' + (
+            f'; agree: its agreement, {profile.agreement_frames} frames' if agreed else ''
+        ),
         box=box.SIMPLE_HEAD,
     )
     for name, width in (('cut', 3), ('kB', 5), ('head', 6), ('tail', 6), ('±', 4)):
         made.add_column(name, justify='right', no_wrap=True, min_width=width)
-    made.add_column('after', no_wrap=True, overflow='ellipsis', max_width=20)
+    if agreed:
+        made.add_column('agree', justify='right', no_wrap=True, min_width=6)
+    # 80 columns in all
+    made.add_column('after', no_wrap=True, overflow='ellipsis', max_width=12 if agreed else 20)
     made.add_column('smallest', no_wrap=True, min_width=22)
     for cut in cuts:
         mark = '' if cut.measured else '~'
-        smallest = ''
+        smallest, agreement = '', [''] if agreed else []
         if cut.codecs:
             name, cost = min(cut.codecs.items(), key=lambda item: item[1].nbytes)
             smallest = f'{name} {cost.nbytes / 1e3:.0f} {cost.encode_ms:.1f}+{cost.decode_ms:.1f}'
+            if agreed:
+                agreement = ['?' if cost.agreement is None else f'{100 * cost.agreement:.1f}%']
         made.add_row(
             str(cut.index),
             f'{cut.frontier_bytes / 1e3:.0f}',
             f'{mark}{cut.head_ms:.1f}',
             f'{mark}{cut.tail_ms:.1f}',
             f'{max(cut.head_spread_ms, cut.tail_spread_ms):.1f}',
+            *agreement,
             escape(cut.label),
             smallest,
         )
     return made
+
+
+def _thinned_out(profile: Profile) -> list[CutProfile]:
+    """At most about ``ROWS`` cuts: measured ones, and evenly spread others if those are few."""
+    measured = [cut.index for cut in profile.cuts if cut.measured]
+    last = len(profile.cuts) - 1
+    step = max(1, -(-len(measured) // ROWS))
+    shown = {0, last, *measured[::step]}
+    if len(shown) < ROWS // 2:
+        shown |= set(range(0, last, -(-last // (ROWS - len(shown)))))
+    return [cut for cut in profile.cuts if cut.index in shown]

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Number = TypeVar('Number', float, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,12 @@ class LinkState:
         """Whether anything gets through."""
         return self.uplink_bps > 0.0 and self.downlink_bps > 0.0
 
-    def uplink_ms(self, nbytes: int) -> float:
-        """Time to send ``nbytes`` up [ms]."""
-        held_bytes = max(nbytes - self.uplink_burst_bytes, 0.0)
+    def uplink_ms(self, nbytes: Number) -> Number:
+        """Time to send ``nbytes`` up [ms]; a number, or an array of sizes."""
+        over_bytes = nbytes - self.uplink_burst_bytes
+        held_bytes = 0.5 * (over_bytes + abs(over_bytes))  # 0 below, exact for arrays too
         return self.uplink_alpha_ms + 8e3 * held_bytes / self.uplink_bps
 
-    def downlink_ms(self, nbytes: int) -> float:
-        """Time to send ``nbytes`` down [ms]."""
+    def downlink_ms(self, nbytes: Number) -> Number:
+        """Time to send ``nbytes`` down [ms]; a number, or an array of sizes."""
         return self.downlink_alpha_ms + 8e3 * nbytes / self.downlink_bps

@@ -54,6 +54,10 @@ class LiveView:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
 
+    def extend(self, seconds: float) -> None:
+        """The script gets longer: something is measured again."""
+        self._total_s += seconds
+
     def say(self, text: str) -> None:
         """One line that stays."""
         (self._live.console if self._live is not None else self._console).print(text)

@@ -183,6 +183,8 @@ class Demo:
             if not finding.slower:
                 break
             view.say('  more than 20 % apart: is it the machine? measured again, all of it counts')
+            again_s = script.AGAIN_AUTO_S + script.BASELINE_S * len(phase.baselines)
+            view.extend(again_s * self._options.time_scale)
             self._measure(phase, script.AGAIN_AUTO_S, recorder, view)
         recorder.set_parameters('partition_planner_node', strategy=AUTO)
         self._spans.append(Span(phase.name, phase.title, start_s, recorder.now_s()))

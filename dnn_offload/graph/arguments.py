@@ -23,7 +23,9 @@ TAGS: dict[str, frozenset[str]] = {
     'dtype': frozenset(
         'bool uint8 int8 int16 int32 int64 float16 float32 float64 bfloat16'.split()
     ),
-    'memory_format': frozenset('contiguous_format channels_last preserve_format'.split()),
+    'memory_format': frozenset(
+        'contiguous_format channels_last channels_last_3d preserve_format'.split()
+    ),
     'layout': frozenset(['strided']),
     'device': frozenset(['cpu']),
     'float': frozenset(['inf', '-inf', 'nan']),

@@ -4,7 +4,8 @@ A cut is a position in the order of instructions. Its *frontier* is the set of v
 before it and used after it (outputs count as used at the end). Views and cheap operators stay
 with their producer: of the positions between one costly operator and the next only the one
 with the smallest frontier is kept, the latest if several are equally small. Cut 0 is the
-picture, the last cut is "all here"; a second cut with the same frontier is left out.
+picture (or whatever the network takes), the last cut is "all here"; a second cut with the same
+frontier is left out. Sets of values that no position has are in ``placements.py``.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ class Cut:
     """One legal cut.
 
     Attributes:
-        index: Position among the cuts, 0 = the picture, last = all here.
+        index: Position among the cuts, 0 = the picture, last = all here; -1 = none of them, but
+            a placement over the graph.
         cut_id: 12 hex digits of the frontier's signature (names, dtypes, shapes).
         label: Last operator before the cut, for people.
         depth: Fewest weighted layers between the picture and any frontier tensor.
-        position: Number of instructions before the cut.
+        position: Number of instructions before the cut; -1 for a placement.
         frontier: The tensors that cross, in order of computation.
     """
 
@@ -88,11 +90,11 @@ def signature(frontier: Sequence[TensorSpec]) -> str:
 
 
 def frontiers(
-    instructions: Sequence[Instruction], input_name: str, outputs: Sequence[str]
+    instructions: Sequence[Instruction], inputs: Sequence[str], outputs: Sequence[str]
 ) -> list[tuple[str, ...]]:
     """Names of the values that cross each position 0 .. len(instructions), in order made."""
     end = len(instructions)
-    made = {input_name: 0}
+    made = dict.fromkeys(inputs, 0)
     last_use = dict.fromkeys(outputs, end + 1)
     for position, instruction in enumerate(instructions):
         for name in instruction.values():
@@ -110,9 +112,9 @@ def frontiers(
     return [tuple(names) for names in crossing]
 
 
-def depths(instructions: Sequence[Instruction], input_name: str) -> dict[str, int]:
-    """Fewest weighted layers on any way from the picture to each value."""
-    depth = {input_name: 0}
+def depths(instructions: Sequence[Instruction], inputs: Sequence[str]) -> dict[str, int]:
+    """Fewest weighted layers on any way from an input to each value."""
+    depth = dict.fromkeys(inputs, 0)
     for instruction in instructions:
         step = int(is_weighted(instruction.target) and any(True for _ in instruction.weights()))
         nearest = min((depth[name] for name in instruction.values()), default=0)
@@ -125,7 +127,7 @@ def depths(instructions: Sequence[Instruction], input_name: str) -> dict[str, in
 def find_cuts(
     instructions: Sequence[Instruction],
     specs: Mapping[str, TensorSpec],
-    input_name: str,
+    inputs: Sequence[str],
     outputs: Sequence[str],
 ) -> tuple[Cut, ...]:
     """All legal cuts of a program, by the rule at the top of this module.
@@ -133,11 +135,11 @@ def find_cuts(
     Args:
         instructions: The whole program, without dead code.
         specs: What every value looks like.
-        input_name: Name of the picture.
+        inputs: Names of what the network takes; all of them are used.
         outputs: Names of the outputs.
     """
     end = len(instructions)
-    crossing = frontiers(instructions, input_name, outputs)
+    crossing = frontiers(instructions, inputs, outputs)
     nbytes = [sum(specs[name].nbytes for name in names) for names in crossing]
     positions = [0]
     group: list[int] = []
@@ -156,7 +158,7 @@ def find_cuts(
     if positions[-1] != end:
         positions.append(end)
 
-    depth = depths(instructions, input_name)
+    depth = depths(instructions, inputs)
     cuts: list[Cut] = []
     seen = {_spec_names(crossing[end])}
     for position in positions:
@@ -169,7 +171,7 @@ def find_cuts(
             Cut(
                 index=len(cuts),
                 cut_id=signature(frontier),
-                label=_label(instructions, position),
+                label=_label(instructions, position) if position else input_label(frontier),
                 depth=min(depth[name] for name in names),
                 position=position,
                 frontier=frontier,
@@ -190,10 +192,22 @@ def _spec_names(names: Sequence[str]) -> frozenset[str]:
 
 
 def _label(instructions: Sequence[Instruction], position: int) -> str:
-    if position == 0:
-        return 'picture'
     if position == len(instructions):
         return 'all here'
-    last = instructions[position - 1]
-    operator = base_name(last.target)
-    return f'{last.module}/{operator}' if last.module else operator
+    return maker_label(instructions[position - 1])
+
+
+def maker_label(instruction: Instruction) -> str:
+    """Layer and operator, for people: ``features.3/conv2d``."""
+    operator = base_name(instruction.target)
+    return f'{instruction.module}/{operator}' if instruction.module else operator
+
+
+def input_label(inputs: Sequence[TensorSpec]) -> str:
+    """What cut 0 is called: ``picture`` where the network takes one, else ``inputs``."""
+    return 'picture' if len(inputs) == 1 and is_picture(inputs[0]) else 'inputs'
+
+
+def is_picture(spec: TensorSpec) -> bool:
+    """Whether an input is a camera picture: uint8 (1, H, W, 3), RGB."""
+    return spec.dtype == 'uint8' and len(spec.shape) == 4 and spec.shape[::3] == (1, 3)

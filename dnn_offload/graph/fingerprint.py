@@ -1,7 +1,8 @@
 """A few numbers that tell whether two machines hold the same network. No torch.
 
-Both ends run one seeded picture; the sampled outputs must agree within a tolerance that covers
-other instruction sets, thread counts and torch versions, not other weights.
+Both ends run one seeded picture, or whatever the network takes; the sampled outputs must agree
+within a tolerance that covers other instruction sets, thread counts and torch versions, not other
+weights.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
+from dnn_offload.graph.cuts import is_picture
+from dnn_offload.tensors import TensorSpec
 
 MAX_NUMBERS = 256
 TOLERANCE = 1e-2
@@ -23,6 +27,25 @@ def seeded_picture(height: int, width: int) -> np.ndarray:
     coarse = generator.integers(0, 192, (1, -(-height // 16), -(-width // 16), 3), np.uint8)
     blocks = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
     return blocks + generator.integers(0, 64, (1, height, width, 3), np.uint8)
+
+
+def seeded_inputs(inputs: Sequence[TensorSpec]) -> list[np.ndarray]:
+    """What is run: the seeded picture, or tensors of the given dtypes and shapes.
+
+    Floats are uniform in -1 .. 1. Integers and truth values are 0 or 1, since they mostly count
+    in a table of unknown length; bytes take all their values.
+    """
+    generator = np.random.Generator(np.random.PCG64(2019))
+    made = []
+    for spec in inputs:
+        if is_picture(spec):
+            made.append(seeded_picture(spec.shape[1], spec.shape[2]))
+        elif spec.dtype.startswith('float'):
+            made.append((2.0 * generator.random(spec.shape, np.float32) - 1.0).astype(spec.dtype))
+        else:
+            bound = 256 if spec.dtype == 'uint8' else 2
+            made.append(generator.integers(0, bound, spec.shape, np.uint8).astype(spec.dtype))
+    return made
 
 
 def sample(outputs: Sequence[np.ndarray]) -> tuple[float, ...]:

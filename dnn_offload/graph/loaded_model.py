@@ -21,25 +21,45 @@ class LoadedModel:
 
     Attributes:
         source: The source string.
-        module: Takes a normalised float picture (1, 3, H, W); in eval mode, on the CPU.
-        height, width: Input size in pixels.
+        module: Takes a normalised float picture (1, 3, H, W), or a clip (1, 3, T, H, W), and
+            then ``examples``; in eval mode, on the CPU.
+        height, width: Input size in pixels; 0 = the network takes no picture.
         mean, std: Normalisation of RGB in 0..1.
         preprocess: Keyword arguments of ``vision.preprocess.PreprocessSpec``.
-        task: ``classification`` or ``detection``.
+        task: ``classification``, ``detection``, ``segmentation``, or ``tensor`` for outputs
+            that nobody here decodes.
         class_names: Index to name; may be empty.
         stamp: '' or what a viewer must know, e.g. ``random weights``.
+        frames: Pictures of a clip, for networks that take several at once; 0 = one picture.
+        examples: The other inputs, with batch size, by their dtypes and shapes; their numbers
+            do not matter. They are taken as they are, without normalisation.
     """
 
     source: str
     module: torch.nn.Module
-    height: int
-    width: int
+    height: int = 0
+    width: int = 0
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     preprocess: dict[str, Any] = field(default_factory=dict)
     task: str = 'classification'
     class_names: tuple[str, ...] = ()
     stamp: str = ''
+    frames: int = 0
+    examples: tuple[torch.Tensor, ...] = ()
+
+    @property
+    def takes_picture(self) -> bool:
+        """Whether the first input is a picture or a clip."""
+        return self.height > 0
+
+    def inputs(self) -> tuple[torch.Tensor, ...]:
+        """What the exported network takes: uint8 (1, H, W, 3) or (1, T, H, W, 3), examples."""
+        if not self.takes_picture:
+            return self.examples
+        clip = (self.frames,) if self.frames else ()
+        picture = torch.zeros(1, *clip, self.height, self.width, 3, dtype=torch.uint8)
+        return (picture, *self.examples)
 
 
 def is_file(weights: str) -> bool:

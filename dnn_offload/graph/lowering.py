@@ -14,6 +14,7 @@ from torch.fx import Node
 
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.arguments import Argument
+from dnn_offload.graph.export_errors import layer_of, refused_operator, refused_shape
 from dnn_offload.graph.operators import ALLOWED, CREATION
 from dnn_offload.graph.program import Instruction
 
@@ -23,13 +24,13 @@ class Draft:
     """A program in the making.
 
     Attributes:
-        input: Name of the picture.
+        inputs: Names of what the network takes: the picture, or several tensors.
         instructions: Operators in order.
         outputs: Names of the values that the network returns.
         weights: Weights by name.
     """
 
-    input: str
+    inputs: list[str]
     instructions: list[Instruction]
     outputs: list[str]
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -43,8 +44,12 @@ class Draft:
         return count
 
 
-def lower(exported: ExportedProgram) -> Draft:
+def lower(exported: ExportedProgram, wrapper: str = 'module') -> Draft:
     """Translate a functional exported graph.
+
+    Args:
+        exported: What ``torch.export`` made.
+        wrapper: Path of the model within what was exported; left out of all names.
 
     Raises:
         ModelError: It holds what a program cannot express (control flow, changing state,
@@ -58,28 +63,41 @@ def lower(exported: ExportedProgram) -> Draft:
             or ', '.join(signature.user_inputs_to_mutate.values()),
             hint='call eval() in the factory, or remove the running statistics',
         )
-    weights = _weights(exported)
+    weights = _weights(exported, wrapper)
     names: dict[str, Argument] = {}
     instructions: list[Instruction] = []
-    picture = ''
+    inputs: list[str] = []
     outputs: list[str] = []
     for node in exported.graph.nodes:
         if node.op == 'placeholder':
             if node.name in weights:
                 names[node.name] = {'w': weights[node.name][0]}
             else:
-                picture = node.name
+                inputs.append(node.name)
                 names[node.name] = {'v': node.name}
         elif node.op == 'output':
             outputs = _outputs(node, names, instructions)
         elif node.op == 'call_function':
-            _lower_call(node, names, instructions)
-        else:
-            raise ModelError('exported graph holds a node that is not understood', given=node.op)
-    return Draft(picture, instructions, outputs, dict(weights.values()))
+            _lower_call(node, names, instructions, wrapper)
+        # What remains is get_attr: the branch of a control flow operator, which is refused.
+    _check_all_used(inputs, instructions, outputs)
+    return Draft(inputs, instructions, outputs, dict(weights.values()))
 
 
-def _weights(exported: ExportedProgram) -> dict[str, tuple[str, torch.Tensor]]:
+def _check_all_used(
+    inputs: list[str], instructions: list[Instruction], outputs: list[str]
+) -> None:
+    used = {name for instruction in instructions for name in instruction.values()}
+    for name in inputs:
+        if name not in used and name not in outputs:
+            raise ModelError(
+                'the model does not use one of its inputs',
+                given=name,
+                hint='leave it out of the forward function and of the example inputs',
+            )
+
+
+def _weights(exported: ExportedProgram, wrapper: str) -> dict[str, tuple[str, torch.Tensor]]:
     """Place holder -> (name of the weight, tensor), for parameters, buffers and constants."""
     signature = exported.graph_signature
     found: dict[str, tuple[str, torch.Tensor]] = {}
@@ -93,11 +111,13 @@ def _weights(exported: ExportedProgram) -> dict[str, tuple[str, torch.Tensor]]:
             tensor = exported.state_dict.get(full_name)
             if tensor is None:
                 tensor = exported.constants[full_name]
-            found[placeholder] = (full_name.removeprefix('module.'), tensor.detach())
+            found[placeholder] = (full_name.removeprefix(f'{wrapper}.'), tensor.detach())
     return found
 
 
-def _lower_call(node: Node, names: dict[str, Argument], instructions: list[Instruction]) -> None:
+def _lower_call(
+    node: Node, names: dict[str, Argument], instructions: list[Instruction], wrapper: str
+) -> None:
     if node.target is operator.getitem:
         # The result of an operator with several results: its name was given there.
         return
@@ -105,29 +125,33 @@ def _lower_call(node: Node, names: dict[str, Argument], instructions: list[Instr
     short = target.split('.')[1] if target.startswith('aten.') else target
     if short.startswith(('_assert', 'sym_constrain')) and not node.users:
         return
+    layer = layer_of(node).removeprefix(wrapper).removeprefix('.')
     if not isinstance(node.target, torch._ops.OpOverload) or short not in ALLOWED | CREATION:
-        raise ModelError(
-            'the model holds an operator that a program cannot express',
-            given=f'{target} in {_module_path(node) or "the model"}',
-            hint='only deterministic, functional ATen inference operators are supported',
-        )
+        raise refused_operator(node, layer)
     args = [_argument(item, names) for item in node.args]
     kwargs = {key: _argument(item, names) for key, item in node.kwargs.items()}
     if any(_holds_value(tree) for tree in kwargs.values()):
         args, kwargs = _positional(node.target, args, kwargs)
     instructions.append(
-        Instruction(target, tuple(args), kwargs, _name_results(node, names), _module_path(node))
+        Instruction(target, tuple(args), kwargs, _name_results(node, names, layer), layer)
     )
 
 
-def _name_results(node: Node, names: dict[str, Argument]) -> tuple[str, ...]:
-    if isinstance(node.meta.get('val'), torch.Tensor):
+def _name_results(node: Node, names: dict[str, Argument], layer: str) -> tuple[str, ...]:
+    made = node.meta['val']
+    for tensor in made if isinstance(made, (list, tuple)) else [made]:
+        if any(not isinstance(extent, int) for extent in tensor.shape):
+            raise refused_shape(node, layer)
+    if isinstance(made, torch.Tensor):
         names[node.name] = {'v': node.name}
         return (node.name,)
-    results = [''] * len(node.meta['val'])
+    results = [''] * len(made)
     for user in node.users:
         if user.target is not operator.getitem:
-            raise ModelError('a list of tensors is used as a whole', given=str(user.target))
+            raise ModelError(
+                'a list of tensors is used as a whole',
+                given=f'{user.target} after {node.target} in {layer or "the model"}',
+            )
         index = user.args[1]
         assert isinstance(index, int)
         results[index] = results[index] or user.name
@@ -189,16 +213,9 @@ def _outputs(
         tree = names[item.name] if isinstance(item, Node) else item
         if not isinstance(tree, dict) or 'v' not in tree:
             raise ModelError(
-                'an output of the model does not depend on the picture', given=str(item)
+                'an output of the model does not depend on its inputs', given=str(item)
             )
         outputs.append(tree['v'])
     if not outputs:
         raise ModelError('the model returns no tensor')
     return list(dict.fromkeys(outputs))
-
-
-def _module_path(node: Node) -> str:
-    """Path of the layer that made this node, e.g. ``features.3.squeeze``."""
-    stack = node.meta.get('nn_module_stack') or {}
-    path = next(reversed(stack.values()))[0] if stack else ''
-    return str(path).removeprefix("L['self'].").removeprefix('module').removeprefix('.')

@@ -16,43 +16,50 @@ _TARGET = re.compile(r'aten\.([a-z0-9_]{1,64})\.([A-Za-z0-9_]{1,32})\Z')
 # Result shares the memory of the input.
 VIEWS = frozenset(
     """
-    alias chunk detach diagonal expand flatten lift_fresh_copy movedim narrow permute select
-    slice split split_with_sizes squeeze swapaxes t transpose unbind unflatten unsqueeze view
-    reshape _unsafe_view
+    alias chunk detach diagonal expand flatten lift_fresh_copy meshgrid movedim narrow permute
+    reshape select slice split split_with_sizes squeeze swapaxes t transpose unbind unflatten
+    unsqueeze view _unsafe_view
     """.split()
 )
 
 # One cheap pass over the elements: activations, arithmetic, moving elements about.
 ELEMENTWISE = frozenset(
     """
-    _to_copy abs add addcmul bitwise_and bitwise_not bitwise_or cat celu ceil clamp clamp_max
-    clamp_min clone constant_pad_nd contiguous cos div dropout elu eq erf exp flip floor
-    floor_divide fmod gather ge gelu glu gt hardsigmoid hardswish hardtanh index index_select
-    le leaky_relu lerp log log1p log_sigmoid logical_and logical_not logical_or lt masked_fill
-    maximum minimum mish mul ne neg pad pixel_shuffle pixel_unshuffle pow prelu reciprocal
-    relu relu6 remainder repeat repeat_interleave roll round rsqrt rsub selu sgn sigmoid sign
-    silu sin slice_scatter softplus sqrt square stack sub tanh to trunc upsample_nearest2d
-    _upsample_nearest_exact2d where
+    _to_copy abs acos add addcdiv addcmul asin atan atan2 bitwise_and bitwise_not bitwise_or
+    bitwise_xor cat celu ceil clamp clamp_max clamp_min clone constant_pad_nd contiguous cos cosh
+    diff div dropout elu eq erf erfc exp exp2 expm1 flip floor floor_divide fmod gather ge gelu glu
+    gt hardshrink hardsigmoid hardswish hardtanh index index_select isfinite isinf isnan le
+    leaky_relu lerp log log10 log1p log2 log_sigmoid logical_and logical_not logical_or
+    logical_xor lt masked_fill maximum minimum mish mul nan_to_num ne neg pad pixel_shuffle
+    pixel_unshuffle pow prelu reciprocal relu relu6 remainder repeat repeat_interleave roll round
+    rsqrt rsub select_scatter selu sgn sigmoid sign silu sin sinh slice_scatter softplus
+    softshrink sqrt square stack sub tan tanh threshold to tril triu trunc
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d where
     """.split()
 )
 
 # Operators that carry weights: the layers that ``depth`` counts.
 WEIGHTED = frozenset(
     """
-    addmm baddbmm bilinear bmm conv1d conv2d conv3d conv_transpose1d conv_transpose2d
-    conv_transpose3d convolution einsum linear matmul mm
+    addbmm addmm addmv baddbmm bilinear bmm conv1d conv2d conv3d conv_transpose1d conv_transpose2d
+    conv_transpose3d convolution einsum gru gru_cell linear lstm lstm_cell matmul mm mv
+    rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell
     """.split()
 )
 
 _OTHER = frozenset(
     """
-    _native_batch_norm_legit_no_training _softmax _log_softmax adaptive_avg_pool1d
-    adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d all amax amin any argmax
-    argmin argsort avg_pool1d avg_pool2d batch_norm channel_shuffle cosine_similarity cumsum
-    embedding grid_sampler group_norm instance_norm layer_norm linalg_vector_norm log_softmax
-    logsumexp max max_pool1d max_pool2d max_pool2d_with_indices mean min native_group_norm
-    native_layer_norm prod rms_norm scaled_dot_product_attention softmax sort std sum topk
-    unfold im2col upsample_bilinear2d upsample_bicubic2d var var_mean
+    _adaptive_avg_pool2d _adaptive_avg_pool3d _log_softmax _native_batch_norm_legit_no_training
+    _softmax _upsample_bilinear2d_aa adaptive_avg_pool1d adaptive_avg_pool2d
+    adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d all amax
+    amin aminmax any argmax argmin argsort avg_pool1d avg_pool2d avg_pool3d batch_norm cdist
+    channel_shuffle col2im cosine_similarity count_nonzero cummax cummin cumprod cumsum dot
+    embedding grid_sampler group_norm im2col instance_norm layer_norm linalg_norm
+    linalg_vector_norm log_softmax logsumexp max max_pool1d max_pool1d_with_indices max_pool2d
+    max_pool2d_with_indices max_pool3d max_pool3d_with_indices mean median min
+    native_group_norm native_layer_norm prod rms_norm scaled_dot_product_attention softmax sort
+    std sum topk unfold upsample_bicubic2d upsample_bilinear2d upsample_linear1d
+    upsample_trilinear3d var var_mean
     """.split()
 )
 
@@ -61,9 +68,15 @@ ALLOWED = VIEWS | ELEMENTWISE | WEIGHTED | _OTHER
 # Results that depend on nothing but static shapes: evaluated at export, never in a program.
 CREATION = frozenset(
     """
-    arange empty_like eye fill full full_like linspace meshgrid new_full new_ones new_zeros
-    ones ones_like scalar_tensor tril triu zeros zeros_like
+    arange empty_like eye fill full full_like linspace new_empty new_full new_ones new_zeros
+    ones ones_like scalar_tensor tril_indices triu_indices zero zeros zeros_like
     """.split()
+)
+
+# Of those: they look at the shape and type of their first argument, never at its numbers.
+LIKE = frozenset(
+    'empty_like fill full_like new_empty new_full new_ones new_zeros ones_like zero '
+    'zeros_like'.split()
 )
 
 

@@ -7,94 +7,58 @@ no torch, so that a process without torch can read what there is to plan with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from dnn_offload.errors import CutError, ModelError
-from dnn_offload.graph.arguments import Argument, check_argument, NAME, names_in, TAGS
-from dnn_offload.graph.cuts import Cut
+from dnn_offload.graph.cuts import Cut, is_picture
+from dnn_offload.graph.instruction import Instruction as Instruction  # re-exported
+from dnn_offload.graph.instruction import read_instruction, read_weight
+from dnn_offload.graph.instruction import WeightSpec as WeightSpec
 from dnn_offload.graph.operators import check_allowed
 from dnn_offload.tensors import TensorSpec
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PROGRAM_FILE = 'program.json'
 MAX_JSON_BYTES = 16 << 20
 MAX_INSTRUCTIONS = 20_000
 MAX_WEIGHTS = 20_000
+MAX_INPUTS = 64
 MAX_FINGERPRINT = 256
 MAX_CLASSES = 100_000
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One operator call.
-
-    Attributes:
-        target: ATen overload, e.g. ``aten.conv2d.default``.
-        args, kwargs: JSON trees; ``{'v': name}`` is a value, ``{'w': name}`` a weight.
-        outputs: Names given to the results; '' for a result that nobody uses.
-        module: Path of the layer in the original model, for people.
-        in_place: Whether the result lies in memory as the first argument does, so that it may
-            overwrite it where that is dead. With other strides it may not: they decide how the
-            next kernel rounds, and must not depend on where the program is cut.
-    """
-
-    target: str
-    args: tuple[Argument, ...]
-    kwargs: Mapping[str, Argument]
-    outputs: tuple[str, ...]
-    module: str = ''
-    in_place: bool = False
-
-    def values(self) -> Iterator[str]:
-        """Names of the values that are read, with repetitions."""
-        return self._references('v')
-
-    def weights(self) -> Iterator[str]:
-        """Names of the weights that are read, with repetitions."""
-        return self._references('w')
-
-    def _references(self, tag: str) -> Iterator[str]:
-        for tree in (*self.args, *self.kwargs.values()):
-            yield from names_in(tree, tag)
-
-
-@dataclass(frozen=True)
-class WeightSpec:
-    """One weight: how it lies in memory; 4-D convolution weights are channels_last."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    channels_last: bool = False
+TASKS = ('classification', 'detection', 'segmentation', 'tensor')
 
 
 @dataclass(frozen=True)
 class Program:
-    """A whole network, picture in, outputs out, with all its cuts.
+    """A whole network, picture (or other inputs) in, outputs out, with all its cuts.
 
     Attributes:
         source: Where the model came from, e.g. ``torchvision:alexnet``.
         identity: Hex digest of the weights as loaded and of the input specification.
-        input: The picture: uint8 (1, H, W, 3), RGB.
+        inputs: What the network takes: for a robot's camera one picture, uint8 (1, H, W, 3),
+            RGB; other networks take tensors of any dtype and shape, one or several.
+        values: Everything that is ever computed, the inputs first, then in order.
         outputs: What the network returns.
         instructions: Operators in order.
         cuts: Legal cuts, index 0 (the picture) .. N (all here).
         weights: All weights that the instructions name.
         preprocess: Keyword arguments of ``vision.preprocess.PreprocessSpec``.
-        task: ``classification`` or ``detection``.
+        task: One of ``TASKS``; ``tensor`` = raw outputs that nothing here decodes.
         class_names: Index to name; may be empty.
         stamp: '' or what a viewer must know, e.g. ``random weights``.
-        fingerprint: Sampled outputs for the seeded picture (``graph/fingerprint.py``).
+        fingerprint: Sampled outputs for the seeded inputs (``graph/fingerprint.py``).
     """
 
     source: str
     identity: str
-    input: TensorSpec
+    inputs: tuple[TensorSpec, ...]
+    values: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     instructions: tuple[Instruction, ...]
     cuts: tuple[Cut, ...]
@@ -104,6 +68,31 @@ class Program:
     class_names: tuple[str, ...]
     stamp: str
     fingerprint: tuple[float, ...]
+
+    @property
+    def input(self) -> TensorSpec:
+        """The first input: the picture, where the network takes one."""
+        return self.inputs[0]
+
+    @property
+    def takes_picture(self) -> bool:
+        """Whether one camera picture is all that the network takes: the nodes run only those."""
+        return len(self.inputs) == 1 and is_picture(self.inputs[0])
+
+    @cached_property
+    def specs(self) -> Mapping[str, TensorSpec]:
+        """What each value looks like, by its name."""
+        return {spec.name: spec for spec in self.values}
+
+    @cached_property
+    def makers(self) -> Mapping[str, int]:
+        """Value that is computed -> index of the instruction that makes it."""
+        return {
+            name: index
+            for index, instruction in enumerate(self.instructions)
+            for name in instruction.outputs
+            if name
+        }
 
     def cut(self, cut_id: str) -> Cut:
         """The cut of that identity.
@@ -149,7 +138,8 @@ class Program:
             'schema_version': SCHEMA_VERSION,
             'source': self.source,
             'identity': self.identity,
-            'input': self.input.to_json(),
+            'inputs': len(self.inputs),
+            'values': [spec.to_json() for spec in self.values],
             'outputs': [spec.to_json() for spec in self.outputs],
             'weights': [
                 [w.name, w.dtype, list(w.shape), int(w.channels_last)] for w in self.weights
@@ -183,14 +173,16 @@ class Program:
                     allowed=str(SCHEMA_VERSION),
                     hint='export again with this version of dnn_offload',
                 )
+            values = tuple(TensorSpec.from_json(spec) for spec in data['values'])
             program = cls(
                 source=str(data['source']),
                 identity=str(data['identity']),
-                input=TensorSpec.from_json(data['input']),
+                inputs=values[: int(data['inputs'])],
+                values=values,
                 outputs=tuple(TensorSpec.from_json(spec) for spec in data['outputs']),
-                instructions=tuple(_read_instruction(item) for item in data['instructions']),
+                instructions=tuple(read_instruction(item) for item in data['instructions']),
                 cuts=tuple(Cut.from_json(item) for item in data['cuts']),
-                weights=tuple(_read_weight(item) for item in data['weights']),
+                weights=tuple(read_weight(item) for item in data['weights']),
                 preprocess=dict(data['preprocess']),
                 task=str(data['task']),
                 class_names=tuple(str(name) for name in data['class_names']),
@@ -213,6 +205,7 @@ class Program:
         bounds = (
             ('instructions', len(self.instructions), 1, MAX_INSTRUCTIONS),
             ('weights', len(self.weights), 0, MAX_WEIGHTS),
+            ('inputs', len(self.inputs), 1, MAX_INPUTS),
             ('outputs', len(self.outputs), 1, 64),
             ('cuts', len(self.cuts), 2, len(self.instructions) + 2),
             ('class names', len(self.class_names), 0, MAX_CLASSES),
@@ -225,8 +218,10 @@ class Program:
                     given=count,
                     allowed=f'{least}..{most}',
                 )
+        if self.task not in TASKS:
+            raise ModelError('program has no such task', given=self.task, allowed=', '.join(TASKS))
         weights = {weight.name for weight in self.weights}
-        defined_at = {self.input.name: 0}
+        defined_at = {spec.name: 0 for spec in self.inputs}
         for position, instruction in enumerate(self.instructions, start=1):
             check_allowed(instruction.target)
             for name in instruction.values():
@@ -243,6 +238,8 @@ class Program:
         for spec in self.outputs:
             if spec.name not in defined_at:
                 raise ModelError('program returns a value that does not exist', given=spec.name)
+        if [spec.name for spec in self.values] != list(defined_at):
+            raise ModelError('program describes other values than it computes')
         self._check_cuts(defined_at)
 
     def _check_cuts(self, defined_at: Mapping[str, int]) -> None:
@@ -261,24 +258,9 @@ class Program:
                     raise ModelError(
                         f'cut {cut.index} sends a value that does not exist yet', given=spec.name
                     )
-
-
-def _read_instruction(item: Any) -> Instruction:
-    target, args, kwargs, outputs, module, in_place = item
-    check_allowed(str(target))
-    if not isinstance(args, list) or len(args) > 64 or len(kwargs) > 16 or len(outputs) > 512:
-        raise ValueError('instruction is out of bounds')
-    for tree in (*args, *kwargs.values()):
-        check_argument(tree)
-    if not all(name == '' or NAME.match(name) for name in outputs):
-        raise ValueError('a value has an impossible name')
-    return Instruction(
-        str(target), tuple(args), dict(kwargs), tuple(outputs), str(module)[:200], bool(in_place)
-    )
-
-
-def _read_weight(item: Any) -> WeightSpec:
-    name, dtype, shape, channels_last = item
-    if not NAME.match(name) or dtype not in TAGS['dtype'] or len(shape) > 8:
-        raise ValueError(f'weight is not understood: {str(item)[:100]}')
-    return WeightSpec(name, dtype, tuple(int(extent) for extent in shape), bool(channels_last))
+                if self.specs[spec.name] != spec:
+                    raise ModelError(
+                        f'cut {cut.index} describes a value in another way', given=spec.name
+                    )
+        if self.cuts[0].frontier != self.inputs or self.cuts[-1].frontier != self.outputs:
+            raise ModelError('the first cut must send the inputs, the last one the outputs')

@@ -8,14 +8,16 @@ two: exact enough for the scale, and too coarse for the rounding of another mach
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 import math
 import zlib
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dnn_offload.errors import ModelError
-from dnn_offload.graph.fingerprint import seeded_picture
 
 STAMP = 'random weights'
 
@@ -24,14 +26,20 @@ def fill(module: torch.nn.Module, *, seed: int = 0) -> None:
     """Replace all parameters and the statistics of batch norms; other buffers stay.
 
     Parameters may lie on the meta device: they come to the CPU. Each tensor has its own stream,
-    named by its path, so that the order of the layers does not matter.
+    named by its path, so that the order of the layers does not matter; what layers share stays
+    shared and has the values of its first path.
     """
+    count = Counter(id(p) for _, p in module.named_parameters(remove_duplicate=False))
+    shared: dict[torch.nn.Parameter, torch.nn.Parameter] = {}
     for path, layer in module.named_modules():
         for name, parameter in list(layer.named_parameters(recurse=False)):
-            values = _values(f'{path}.{name}', tuple(parameter.shape), name, seed)
-            layer._parameters[name] = torch.nn.Parameter(
-                values.to(parameter.dtype), requires_grad=False
-            )
+            made = shared.get(parameter)
+            if made is None:
+                values = _values(f'{path}.{name}', tuple(parameter.shape), name, seed)
+                made = torch.nn.Parameter(values.to(parameter.dtype), requires_grad=False)
+                if count[id(parameter)] > 1:
+                    shared[parameter] = made
+            setattr(layer, name, made)  # recurrent layers keep a list of their own up to date
         for name, buffer in list(layer.named_buffers(recurse=False)):
             if name == 'num_batches_tracked':
                 layer._buffers[name] = torch.zeros((), dtype=torch.int64)
@@ -40,18 +48,18 @@ def fill(module: torch.nn.Module, *, seed: int = 0) -> None:
                 layer._buffers[name] = values.to(buffer.dtype)
 
 
-def calibrate(module: torch.nn.Module, height: int, width: int) -> None:
+def calibrate(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> None:
     """Set the variances of batch norms from one picture, so that residual sums stay in scale.
 
     Args:
-        module: In eval mode, filled by ``fill``; takes (1, 3, height, width) float32.
-        height: Input height in pixels.
-        width: Input width in pixels.
+        module: In eval mode, filled by ``fill``.
+        inputs: What it takes; uint8 pictures (1, H, W, 3) and clips (1, T, H, W, 3) stand for
+            float32 with the channels in second place.
 
     Raises:
-        ModelError: The model cannot run on a picture of this size.
+        ModelError: The model cannot run on inputs of this size.
     """
-    norms = [layer for layer in module.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
     if not norms:
         return
     seen: set[torch.nn.Module] = set()
@@ -66,17 +74,21 @@ def calibrate(module: torch.nn.Module, height: int, width: int) -> None:
         statistics.mul_(2.0 ** round(math.log2(variance)))
 
     hooks = [layer.register_forward_pre_hook(measure) for layer in norms]
-    picture = torch.from_numpy(seeded_picture(height, width)).permute(0, 3, 1, 2)
     try:
         with torch.no_grad():
-            module((picture.float() - 127.5) / 64.0)
+            module(*(_as_float(tensor) for tensor in inputs))
     except (RuntimeError, ValueError) as error:
-        raise ModelError(
-            f'the model does not run on a picture of {height}x{width}: {error}'
-        ) from error
+        sizes = ', '.join('x'.join(map(str, tensor.shape)) for tensor in inputs)
+        raise ModelError(f'the model does not run on inputs of {sizes}: {error}') from error
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _as_float(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.dtype != torch.uint8 or tensor.ndim not in (4, 5):
+        return tensor
+    return (tensor.movedim(-1, 1).float() - 127.5) / 64.0
 
 
 def _values(path: str, shape: tuple[int, ...], name: str, seed: int) -> torch.Tensor:

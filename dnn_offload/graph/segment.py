@@ -1,4 +1,4 @@
-"""A piece of a program between two cuts, run operator by operator on torch tensors.
+"""A piece of a program, run operator by operator on torch tensors.
 
 Building a segment resolves names and counts uses: no weight is copied, so that a new plan costs
 microseconds per operator and all segments share one set of weights. Running it frees every
@@ -10,7 +10,7 @@ program cannot name anything else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 import time
@@ -21,6 +21,7 @@ import torch
 from dnn_offload.errors import CutError, ModelError
 from dnn_offload.graph.arguments import Argument
 from dnn_offload.graph.operators import check_allowed
+from dnn_offload.graph.placements import between, Piece
 from dnn_offload.graph.program import Program
 from dnn_offload.tensors import TensorSpec
 
@@ -124,7 +125,7 @@ class _Step:
 
 
 class Segment:
-    """The instructions between two cuts of a program.
+    """A piece of a program, ready to run: between two cuts, or between two sets of values.
 
     Args:
         program: The whole program.
@@ -132,8 +133,7 @@ class Segment:
         start, end: Indices of the cuts, 0 <= start < end <= N.
 
     Attributes:
-        input_specs, output_specs: The frontiers of the two cuts.
-        start_cut, end_cut: The cuts.
+        input_specs, output_specs: What it takes and gives.
         positions: Instruction of each step, as index into ``program.instructions``.
 
     Raises:
@@ -144,17 +144,22 @@ class Segment:
     def __init__(
         self, program: Program, weights: Mapping[str, torch.Tensor], start: int, end: int
     ) -> None:
-        if not 0 <= start < end < len(program.cuts):
-            raise CutError(
-                'no such piece of the model',
-                given=f'cuts {start}..{end}',
-                allowed=f'0 <= start < end <= {len(program.cuts) - 1}',
-            )
-        self.start_cut = program.cuts[start]
-        self.end_cut = program.cuts[end]
-        self.input_specs: tuple[TensorSpec, ...] = self.start_cut.frontier
-        self.output_specs: tuple[TensorSpec, ...] = self.end_cut.frontier
-        self.positions = range(self.start_cut.position, self.end_cut.position)
+        self._prepare(program, weights, between(program, start, end))
+
+    @classmethod
+    def of(cls, program: Program, weights: Mapping[str, torch.Tensor], piece: Piece) -> Segment:
+        """A piece that is not one between two cuts (``graph/placements.py``)."""
+        made = cls.__new__(cls)
+        made._prepare(program, weights, piece)
+        return made
+
+    def _prepare(
+        self, program: Program, weights: Mapping[str, torch.Tensor], piece: Piece
+    ) -> None:
+        self.input_specs: tuple[TensorSpec, ...] = piece.inputs
+        self.output_specs: tuple[TensorSpec, ...] = piece.outputs
+        self.positions = piece.positions
+        self._origin = piece.origin
         self._slots: dict[str, int] = {}
         for spec in self.input_specs:
             self._slot(spec.name)
@@ -208,10 +213,32 @@ class Segment:
                 before = after
         return [slots[slot] for slot in self._outputs], durations
 
+    def describe(
+        self, inputs: Sequence[torch.Tensor]
+    ) -> dict[str, tuple[str, tuple[int, ...], int]]:
+        """Run the segment; dtype, shape and bytes of every value that it takes or makes."""
+        slots = self._enter(inputs)
+        names = {slot: name for name, slot in self._slots.items()}
+        found: dict[str, tuple[str, tuple[int, ...], int]] = {}
+
+        def look(made: Iterable[int]) -> None:
+            for slot in made:
+                value = slots[slot]
+                if value is not None:
+                    dtype = str(value.dtype).removeprefix('torch.')
+                    found[names[slot]] = (dtype, tuple(value.shape), value.nbytes)
+
+        look(range(len(inputs)))
+        with torch.inference_mode():
+            for step in self._steps:
+                step.call(slots)
+                look([step.single] if step.single >= 0 else [slot for _, slot in step.outputs])
+        return found
+
     def _enter(self, inputs: Sequence[torch.Tensor]) -> list[Any]:
         if len(inputs) != len(self._expected):
             raise CutError(
-                f'cut {self.start_cut.index} takes another number of tensors',
+                f'{self._origin} has another number of tensors',
                 given=len(inputs),
                 allowed=str(len(self._expected)),
             )
@@ -220,8 +247,7 @@ class Segment:
             dtype, shape, strides = self._expected[index]
             if tensor.dtype != dtype or tensor.shape != shape:
                 raise CutError(
-                    f'tensor {self.input_specs[index].name!r} is not the one of cut '
-                    f'{self.start_cut.index}',
+                    f'tensor {self.input_specs[index].name!r} is not the one of {self._origin}',
                     given=f'{tensor.dtype} {tuple(tensor.shape)}',
                     allowed=f'{dtype} {shape}',
                 )
@@ -301,4 +327,9 @@ class Segment:
 
 def _restride(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
     with torch.inference_mode():
-        return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
+        once = tensor
+        for axis, stride in enumerate(strides):
+            if stride == 0 and tensor.shape[axis] > 1:  # an expanded axis repeats one element
+                once = once.narrow(axis, 0, 1)
+        made = torch.empty_strided(once.shape, strides, dtype=tensor.dtype).copy_(once)
+        return made.expand(tensor.shape)

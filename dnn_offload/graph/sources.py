@@ -1,6 +1,6 @@
 """Where a model comes from: a source string becomes a torch module and what belongs to it.
 
-``torchvision:NAME``        a classification network of torchvision
+``torchvision:NAME``        a network of torchvision (classification, segmentation, video, SSD)
 ``demo:detector``           the small detector of this package
 ``python:pkg.mod:factory``  calls ``factory()``: executes code, needs ``allow_code``
 ``file:model.pt2``          ``torch.export.load``: may execute code, needs ``allow_code``
@@ -17,8 +17,10 @@ import torch
 
 from dnn_offload.errors import ModelError
 from dnn_offload.graph import random_weights
+from dnn_offload.graph.fingerprint import seeded_inputs
 from dnn_offload.graph.loaded_model import assign, is_file, LoadedModel, read_state
 from dnn_offload.graph.torchvision_source import load_torchvision
+from dnn_offload.graph.trace import spec_of
 
 MIN_SIZE, MAX_SIZE = 16, 4096
 FORMS = 'torchvision:NAME, demo:detector, python:pkg.mod:factory, file:model.pt2'
@@ -59,22 +61,40 @@ def resolve(
         loaded = loader(name, weights, input_size)
         if kind != 'torchvision':
             loaded = _other_weights(loaded, weights)
-    height, width = input_size or (loaded.height, loaded.width)
-    _check_size((height, width))
-    _check_normalisation(loaded)
+    loaded = replace(loaded, source=source)
+    if loaded.takes_picture:
+        loaded = _with_picture(loaded, input_size)
+    else:
+        _check_examples(loaded, input_size)
     for parameter in loaded.module.parameters():
         parameter.requires_grad_(False)
     loaded.module.eval()
     if loaded.stamp == random_weights.STAMP:
-        random_weights.calibrate(loaded.module, height, width)
+        specs = [spec_of(f'input {i}', tensor) for i, tensor in enumerate(loaded.inputs())]
+        samples = [torch.from_numpy(array) for array in seeded_inputs(specs)]
+        random_weights.calibrate(loaded.module, samples)
+    return loaded
+
+
+def _with_picture(loaded: LoadedModel, input_size: tuple[int, int] | None) -> LoadedModel:
+    """The model with the size of its picture and what must be done to a camera's picture."""
+    height, width = input_size or (loaded.height, loaded.width)
+    _check_size((height, width))
+    _check_normalisation(loaded)
     mode = 'letterbox' if loaded.task == 'detection' else 'center_crop'
-    return replace(
-        loaded,
-        source=source,
-        height=height,
-        width=width,
-        preprocess={'height': height, 'width': width, 'mode': mode, **loaded.preprocess},
-    )
+    preprocess = {'height': height, 'width': width, 'mode': mode, **loaded.preprocess}
+    return replace(loaded, height=height, width=width, preprocess=preprocess)
+
+
+def _check_examples(loaded: LoadedModel, input_size: tuple[int, int] | None) -> None:
+    if not loaded.examples or not all(isinstance(t, torch.Tensor) for t in loaded.examples):
+        raise ModelError(
+            'a model without a picture needs example inputs',
+            given=loaded.source,
+            hint='LoadedModel(source="", module=net, examples=(torch.zeros(1, 16),))',
+        )
+    if input_size is not None:
+        raise ModelError('this model takes no picture, so it has no input size', given=input_size)
 
 
 def _check_size(size: tuple[int, int]) -> None:
@@ -151,25 +171,29 @@ def _load_file(name: str, weights: str, input_size: tuple[int, int] | None) -> L
         module = exported.module()
         # An exported graph has one mode for ever and refuses eval(); being asked is harmless.
         module.train = module.eval = lambda mode=False: module
-        (example,) = exported.graph_signature.user_inputs
-        node = next(n for n in exported.graph.nodes if n.name == example)
-        batch, channels, height, width = node.meta['val'].shape
+        examples = tuple(
+            torch.zeros(tuple(node.meta['val'].shape), dtype=node.meta['val'].dtype)
+            for node in exported.graph.nodes
+            if node.name in exported.graph_signature.user_inputs
+        )
     except Exception as error:  # whatever torch, zip or the file's own code raises
         raise ModelError(
             f'{name} cannot be loaded: {error}',
-            hint='save it by torch.export.save, with one input (1, 3, H, W)',
+            hint='save it by torch.export.save, with inputs of fixed shapes',
         ) from error
-    if (batch, channels) != (1, 3):
-        raise ModelError(
-            f'{name} takes another input', given=str((batch, channels)), allowed='(1, 3, H, W)'
-        )
+    first = examples[0] if examples else torch.zeros(0)
+    if first.dtype != torch.float32 or first.ndim != 4 or first.shape[:2] != (1, 3):
+        return LoadedModel(source='', module=module, examples=examples, task='tensor')
+    height, width = first.shape[2:]
     if input_size is not None and tuple(input_size) != (height, width):
         raise ModelError(
             f'the input size of {name} is fixed',
             given=f'{input_size[0]}x{input_size[1]}',
             allowed=f'{height}x{width}',
         )
-    return LoadedModel(source='', module=module, height=int(height), width=int(width))
+    return LoadedModel(
+        source='', module=module, height=int(height), width=int(width), examples=examples[1:]
+    )
 
 
 _LOADERS: dict[str, Callable[[str, str, tuple[int, int] | None], LoadedModel]] = {

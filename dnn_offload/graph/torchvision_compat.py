@@ -38,7 +38,9 @@ def import_torchvision() -> ModuleType:
             hint='install it: pip install torchvision (python3-torchvision with rosdep)',
         ) from error
     _define_operators()
-    return _import()
+    torchvision = _import()
+    torchvision.extension._has_ops = lambda: True  # the one that is there now may be called
+    return torchvision
 
 
 def _import() -> ModuleType:

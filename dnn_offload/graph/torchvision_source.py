@@ -1,4 +1,8 @@
-"""Classification networks of torchvision, without training heads; weights by enum or file."""
+"""Networks of torchvision, without training heads; weights by enum or file.
+
+Classification, semantic segmentation, clips of video, and the one-stage detectors of
+``torchvision_detection.py``.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,26 @@ from typing import Any
 import torch
 
 from dnn_offload.errors import ModelError
-from dnn_offload.graph import random_weights
-from dnn_offload.graph.loaded_model import (
-    assign,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    is_file,
-    LoadedModel,
-    read_state,
-)
+from dnn_offload.graph import torchvision_detection
+from dnn_offload.graph.loaded_model import IMAGENET_MEAN, IMAGENET_STD, LoadedModel
 from dnn_offload.graph.torchvision_compat import import_torchvision
+from dnn_offload.graph.torchvision_weights import give_weights
 
 _NORM_BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
+# Kinds of networks, by the sub-package of torchvision.models that they are in.
+_TASKS = {'': 'classification', 'segmentation': 'segmentation', 'video': 'classification'}
+_CLIP_FRAMES = 16
+_SEGMENTATION_SIZE = 520
+_TWO_STAGE = (
+    'let a factory return the backbone or a one-stage detector: python:pkg.mod:factory; '
+    'ssd300_vgg16 and ssdlite320_mobilenet_v3_large are ready'
+)
+
+
 def load_torchvision(name: str, weights: str, input_size: tuple[int, int] | None) -> LoadedModel:
-    """Load a classification network of torchvision; see ``sources.resolve``."""
+    """Load a network of torchvision; see ``sources.resolve``."""
     models = import_torchvision().models
     try:
         builder = models.get_model_builder(name)
@@ -33,50 +41,94 @@ def load_torchvision(name: str, weights: str, input_size: tuple[int, int] | None
             given=name,
             allowed=', '.join(models.list_models(module=models)[:100]),
         ) from error
-    if name not in models.list_models(module=models):
-        raise ModelError(
-            'this torchvision model is not a classification network',
-            given=name,
-            hint='wrap it in a factory that returns plain tensors: python:pkg.mod:factory',
-        )
+    if name in torchvision_detection.NAMES:
+        return torchvision_detection.load(name, builder, weights, input_size)
+    family = _family(models, name)
     options: dict[str, Any] = {}
     if name in ('inception_v3', 'googlenet'):
         # Their own input transform only undoes ImageNet's normalisation; ours does without.
         options = {'aux_logits': False, 'transform_input': False, 'init_weights': False}
+    elif family == 'segmentation':
+        options = {'weights_backbone': None}
+    if name.startswith('mvit') and input_size is not None:
+        options['spatial_size'] = tuple(input_size)  # its positions are learnt for one size
     module = _build(lambda: builder(weights=None, **options))
     enum = models.get_model_weights(builder)
-    stamp = ''
-    if weights == 'random':
-        random_weights.fill(module)
-        stamp = random_weights.STAMP
-    elif is_file(weights):
-        assign(module, read_state(weights), weights)
-    else:
-        assign(module, _download(enum, weights, name), f'torchvision weights {weights}')
-    meta = next(iter(enum)).meta if len(enum) else {}
-    size = _own_size(enum, weights)
-    halved = bool(options)
+    stamp = give_weights(module, enum, weights, name)
+    member = _member(enum, weights)
+    size, mean, std = _transform(member, family)
+    if 'transform_input' in options:
+        mean = std = (0.5, 0.5, 0.5)
     return LoadedModel(
         source='',
-        module=module,
-        height=size,
-        width=size,
-        mean=(0.5, 0.5, 0.5) if halved else IMAGENET_MEAN,
-        std=(0.5, 0.5, 0.5) if halved else IMAGENET_STD,
-        class_names=tuple(meta.get('categories', ())),
+        module=_Only(module, 'out') if family == 'segmentation' else module,
+        height=size[0],
+        width=size[1],
+        mean=mean,
+        std=std,
+        preprocess={'mode': 'stretch'} if family == 'segmentation' else {},
+        task=_TASKS[family],
+        class_names=tuple(member.meta.get('categories', ())) if member is not None else (),
         stamp=stamp,
+        frames=_CLIP_FRAMES if family == 'video' else 0,
     )
 
 
-def _own_size(enum: Any, weights: str) -> int:
-    """Crop size of the weights' own transform; of the first weights where none are named."""
+def _family(models: Any, name: str) -> str:
+    """Sub-package that the network is in; raises ModelError for those that cannot be run."""
+    for family in _TASKS:
+        if name in models.list_models(module=getattr(models, family) if family else models):
+            return family
+    if name in models.list_models(module=models.detection):
+        raise ModelError(
+            'this detector cannot be exported: torchvision.nms, or a choice of boxes whose number '
+            'depends on the picture, is in the middle of it',
+            given=name,
+            hint=_TWO_STAGE,
+        )
+    raise ModelError(
+        'this torchvision model is not a network for pictures or clips',
+        given=name,
+        hint='wrap it in a factory that returns plain tensors: python:pkg.mod:factory',
+    )
+
+
+class _Only(torch.nn.Module):
+    """One entry of what a network returns as a dictionary."""
+
+    def __init__(self, module: torch.nn.Module, key: str) -> None:
+        super().__init__()
+        self.module = module
+        self.key = key
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Run the network (1, 3, H, W); gives (1, classes, H, W)."""
+        result: torch.Tensor = self.module(image)[self.key]
+        return result
+
+
+def _member(enum: Any, weights: str) -> Any:
+    """The weights that are meant, the first ones for their facts, None if there are none."""
     members = list(enum)
-    member = next((m for m in members if m.name == weights), members[0] if members else None)
     if weights == 'DEFAULT' and members:
-        member = enum.DEFAULT
+        return enum.DEFAULT
+    return next((m for m in members if m.name == weights), members[0] if members else None)
+
+
+def _transform(
+    member: Any, family: str
+) -> tuple[tuple[int, int], tuple[float, ...], tuple[float, ...]]:
+    """Input size, mean and spread of the weights' own transform."""
+    if family == 'segmentation':
+        return (_SEGMENTATION_SIZE, _SEGMENTATION_SIZE), IMAGENET_MEAN, IMAGENET_STD
     if member is None:
-        return 224
-    return int(member.transforms().crop_size[0])
+        return (224, 224), IMAGENET_MEAN, IMAGENET_STD
+    made = member.transforms()
+    size = tuple(int(extent) for extent in made.crop_size)
+    height, width = size if len(size) == 2 else size * 2
+    if family == 'video':
+        return (height, width), tuple(made.mean), tuple(made.std)
+    return (height, width), IMAGENET_MEAN, IMAGENET_STD
 
 
 def _build(factory: Callable[[], torch.nn.Module]) -> torch.nn.Module:
@@ -91,26 +143,3 @@ def _build(factory: Callable[[], torch.nn.Module]) -> torch.nn.Module:
         return factory()
     names = {name.rsplit('.', 1)[-1] for name, _ in module.named_buffers()}
     return module if names <= set(_NORM_BUFFERS) else factory()
-
-
-def _download(enum: Any, weights: str, name: str) -> dict[str, torch.Tensor]:
-    names = [member.name for member in enum]
-    if weights != 'DEFAULT' and weights not in names:
-        raise ModelError(
-            f'torchvision has no such weights for {name}',
-            given=weights,
-            allowed=', '.join(['DEFAULT', *names, 'random', 'a path of a .safetensors file']),
-        )
-    member = enum.DEFAULT if weights == 'DEFAULT' else enum[weights]
-    try:
-        state: dict[str, torch.Tensor] = member.get_state_dict(
-            progress=False, check_hash=True, weights_only=True, map_location='cpu'
-        )
-    except (OSError, RuntimeError, EOFError) as error:
-        raise ModelError(
-            f'the weights of {name} cannot be downloaded from {member.url} ({error})',
-            hint='connect to the internet once, or give a .safetensors file as weights, or '
-            "weights 'random' to try the rest",
-        ) from error
-    # The heads that only training uses are not built.
-    return {k: v for k, v in state.items() if not k.startswith(('AuxLogits.', 'aux1.', 'aux2.'))}

@@ -218,7 +218,9 @@ class LocalInferenceNode(OffloadNode):
         if self._engine is not None:
             self._engine.set_scout_period(self._scout_period_s)
         wanted = PlanRequest(
-            message.plan_id, message.cut, message.codec, message.server, message.private_layers
+            message.plan_id, message.cut, message.codec, message.server, message.private_layers,
+            message.return_cut, message.return_codec, tuple(message.frontier), message.threads,
+            message.cut_index, message.label,
         )
         if wanted == self._wanted:
             return  # the planner says it every second

@@ -190,6 +190,7 @@ def frame_report(record: FrameRecord, setting: Callable[[str], Any]) -> FrameRep
         message.plan_id = plan.plan_id
         message.cut_index = plan.cut_index
         message.cut = plan.cut_id
+        message.return_cut = plan.return_id
         message.label = plan.label[:128]
         message.codec = plan.codec
         message.server = plan.server

@@ -9,31 +9,34 @@ from rclpy.timer import Timer
 from std_msgs.msg import String
 from visualization_msgs.msg import Marker
 
-from dnn_offload.cost.link import LinkDefaults, LinkEvidence
+from dnn_offload.cost.link import LinkEvidence
 from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ProfileError
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, PlanCost, ServerStatus
 from dnn_offload.nodes import base, planner_parameters
+from dnn_offload.nodes.planner_settings import check_planner_settings, planner_settings
 from dnn_offload.nodes.process import run
 from dnn_offload.planning.plan import Candidate
 from dnn_offload.planning.server_book import MAX_SERVERS, ServerReport
 from dnn_offload.planning.session import (
     FrameEvidence,
     PlannerSession,
-    PlannerSettings,
     PlanningOutcome,
 )
+from dnn_offload.planning.switch import plan_name
 from dnn_offload.transport import names, qos
 
 REFRESH_S = 1.0             # the table is published again at least so often
 ALTERNATIVES = 3            # shown in diagnostics
 LABEL_CHARS = 128           # bounds of the message fields
 REASON_CHARS = 512
+NO_CUT = 65535              # return_index without a second cut
+MARKER_CHARS = 100          # of the reason; the marker has two lines
 # Stages of a frame that plans have a price for; the rest is overhead.
 PRICED_STAGES = (
     'head_ms', 'encode_ms', 'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms',
-    'finish_ms',
+    'rest_ms', 'finish_ms',
 )
 UNANSWERED = (FrameReport.DROP_NO_ANSWER, FrameReport.DROP_CANNOT_RESCUE)
 
@@ -53,7 +56,7 @@ class PartitionPlannerNode(base.OffloadNode):
     def configure(self) -> None:
         """Make the session and the publishers."""
         self._rendezvous = names.check_rendezvous(self.setting('rendezvous_namespace'))
-        self._session = PlannerSession(self._settings())
+        self._session = PlannerSession(planner_settings(self.setting))
         self._outcome: PlanningOutcome | None = None
         self._published_at_s = 0.0
         self._profile_problem = ''
@@ -79,34 +82,18 @@ class PartitionPlannerNode(base.OffloadNode):
         self._profile_topics.clear()
         self._timer = self._watchdog = None
 
+    def check_settings(self, changed: dict[str, Any]) -> None:
+        """See ``OffloadNode``: an objective with energy in it needs a board with known power."""
+        check_planner_settings(lambda name: changed.get(name, self.setting(name)))
+
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Everything is live; what changes the plan is planned at once."""
-        self._session.set_settings(self._settings())
+        self._session.set_settings(planner_settings(self.setting))
         if not self.is_active:
             return
         if 'rate_hz' in changed or 'server_timeout_s' in changed:
             self._start_timers()
         self._tick()
-
-    def _settings(self) -> PlannerSettings:
-        alpha_ms = self.setting('default_alpha_ms')
-        return PlannerSettings(
-            strategy=self.setting('strategy'),
-            load_source=self.setting('load_source'),
-            private_layers=self.setting('private_layers'),
-            codecs=self.setting('codecs'),
-            servers=self.setting('servers'),
-            min_gain_ms=self.setting('min_gain_ms'),
-            min_gain_ratio=self.setting('min_gain_percent') / 100.0,
-            hold_ticks=self.setting('hold_ticks'),
-            server_timeout_s=self.setting('server_timeout_s'),
-            link_defaults=LinkDefaults(
-                uplink_alpha_ms=alpha_ms,
-                uplink_bps=self.setting('default_uplink_bps'),
-                downlink_alpha_ms=alpha_ms,
-                downlink_bps=self.setting('default_downlink_bps'),
-            ),
-        )
 
     def _start_timers(self) -> None:
         for timer in (self._timer, self._watchdog):
@@ -262,6 +249,13 @@ class PartitionPlannerNode(base.OffloadNode):
             label=chosen.label[:LABEL_CHARS],
             codec=chosen.codec,
             server=chosen.server,
+            return_index=_return_index(chosen),
+            return_cut=chosen.return_id,
+            return_codec=chosen.return_codec,
+            frontier=list(chosen.frontier),
+            threads=chosen.threads,
+            objective=outcome.objective.name,
+            objective_value=chosen.cost,
             predicted_ms=chosen.latency_ms,
             previous_ms=outcome.previous_ms,
             reason=outcome.switch_reason[:REASON_CHARS],
@@ -276,7 +270,10 @@ class PartitionPlannerNode(base.OffloadNode):
             downlink_bps=link.downlink_bps if link is not None else 0.0,
             link_confidence=link.confidence if link is not None else 0.0,
             planning_ms=outcome.planning_ms,
-            table=[_plan_cost(c) for c in outcome.table(self.setting('table_size'))],
+            table=[
+                _plan_cost(c, c.key in outcome.front)
+                for c in outcome.table(self.setting('table_size'))
+            ],
         )
         message.header.stamp = self.now_msg()
         return message
@@ -294,7 +291,8 @@ class PartitionPlannerNode(base.OffloadNode):
         marker.text = (
             f'{_describe(outcome.decision.candidate)}{measured}\n'
             f'load {outcome.edge_load.factor:.2f} ({outcome.edge_load.source}), '
-            f'{self.setting("strategy")}'
+            f'{self.setting("strategy")}, {outcome.objective.name}: '
+            f'{outcome.switch_reason[:MARKER_CHARS]}'
         )
         return marker
 
@@ -309,7 +307,11 @@ class PartitionPlannerNode(base.OffloadNode):
         values: dict[str, object] = {
             'plan_id': outcome.plan_id,
             'strategy': self.setting('strategy'),
+            'objective': outcome.objective.name,
+            'objective_value': chosen.cost,
             'predicted_ms': chosen.latency_ms,
+            'predicted_energy_j': chosen.energy_j,
+            'pareto_plans': len(outcome.front),
             'measured_ms': self._session.measured_ms,
             'reason': outcome.switch_reason,
             'now': outcome.decision.reason,
@@ -339,21 +341,23 @@ class PartitionPlannerNode(base.OffloadNode):
             message = f'server {mismatched[0]} {outcome.unusable[mismatched[0]]}'
         elif self._session.uptake_problem:
             level, message = base.WARN, self._session.uptake_problem
+        elif outcome.problem:
+            level, message = base.WARN, outcome.problem
         elif outcome.edge_load.source == 'assumed':
             level, message = base.WARN, f'{message}; no load message, load 1 is assumed'
         return level, message, values
 
 
 def _describe(candidate: Candidate) -> str:
-    if candidate.is_local:
-        return f'all on the robot: {candidate.latency_ms:.1f} ms'
-    return (
-        f'cut {candidate.cut_index} ({candidate.label}) as {candidate.codec} on '
-        f'{candidate.server}: {candidate.latency_ms:.1f} ms'
-    )
+    energy = f', {candidate.energy_j:.2f} J' if candidate.energy_j >= 0.0 else ''
+    return f'{plan_name(candidate)}: {candidate.latency_ms:.1f} ms{energy}'
 
 
-def _plan_cost(candidate: Candidate) -> PlanCost:
+def _return_index(candidate: Candidate) -> int:
+    return candidate.return_index if candidate.return_id else NO_CUT
+
+
+def _plan_cost(candidate: Candidate, pareto: bool) -> PlanCost:
     return PlanCost(
         cut_index=candidate.cut_index,
         cut=candidate.cut_id,
@@ -371,8 +375,17 @@ def _plan_cost(candidate: Candidate) -> PlanCost:
         finish_ms=candidate.finish_ms,
         late_ms=candidate.late_ms,
         overhead_ms=candidate.overhead_ms,
+        rest_ms=candidate.rest_ms,
         latency_ms=candidate.latency_ms,
         period_ms=candidate.period_ms,
+        energy_j=candidate.energy_j,
+        objective_value=candidate.cost,
+        pareto=pareto,
+        downlink_bytes=candidate.downlink_bytes,
+        return_index=_return_index(candidate),
+        return_cut=candidate.return_id,
+        return_codec=candidate.return_codec,
+        threads=candidate.threads,
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dnn_offload.cost.energy import AUTO, board_names
 from dnn_offload.cost.load import LOAD_SOURCES
 from dnn_offload.nodes.local_parameters import PARAMETERS as LOCAL_PARAMETERS
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
 from dnn_offload.nodes.parameters import by_name, ParameterSpec
+from dnn_offload.planning import placement, two_cuts
+from dnn_offload.planning.objective import LATENCY, OBJECTIVES
 from dnn_offload.planning.search import DEFAULT_STRATEGY, STRATEGIES
 
 NODE = 'partition_planner_node'
@@ -14,6 +17,14 @@ SUMMARY = (
     'rest, from profiles, measured link, and load; publishes `plan` and `plan_marker`.'
 )
 CODECS = ('raw', 'fp16', 'int8', 'int8_zstd', 'zstd', 'jpeg')
+MAX_MEMORY_MB = 1e6
+
+
+def _board_problem(value: str) -> str:
+    if value in ('', AUTO, *board_names()) or value.endswith('.json'):
+        return ''
+    return f'empty, {AUTO}, {", ".join(board_names())}, or FILE.json'
+
 
 PARAMETERS: tuple[ParameterSpec, ...] = (
     by_name(MODEL_PARAMETERS)['rendezvous_namespace'],
@@ -22,8 +33,84 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         DEFAULT_STRATEGY,
         'How the plan is found. auto: exact over all cuts, codecs and servers. local, remote: '
         'everything here, or the picture as JPEG to the server. neurosurgeon, dey2019: as '
-        'published (raw tensors; blind to this robot\'s load, or scaled by its load average).',
+        'published (raw tensors; blind to this robot\'s load, or scaled by its load average). '
+        'roadrunner: two cuts as published.',
         choices=tuple(STRATEGIES),
+    ),
+    ParameterSpec(
+        'objective',
+        LATENCY,
+        'What is minimised. latency: from acquisition to result. throughput: the period of a '
+        'stream, frames overlapping. energy: joules of the robot per frame. weighted: latency '
+        'and energy, each relative to running all on the robot. The last two need board.',
+        choices=OBJECTIVES,
+    ),
+    ParameterSpec(
+        'plan_shapes',
+        (two_cuts.SHAPE, placement.SHAPE),
+        'Plans beside one cut that auto (and roadrunner) may make. two_cuts: the server computes '
+        'the middle of the network, the robot its beginning and end. dag: the cut goes through '
+        'branches, one of them here and its sister there. Empty: one cut only.',
+        choices=(two_cuts.SHAPE, placement.SHAPE),
+    ),
+    ParameterSpec(
+        'latency_weight',
+        0.5,
+        'Weight of the latency in objective weighted; the energy has the rest.',
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    ParameterSpec(
+        'board',
+        '',
+        'Whose power the energy of plans is reckoned from: '
+        f'{", ".join(board_names())}; auto: the one that this machine says it is; or a file that '
+        'dnn-offload power --measure wrote. Empty: plans have no energy.',
+        check=_board_problem,
+    ),
+    ParameterSpec(
+        'count_idle_power',
+        True,
+        'Whether the power of the waiting board counts while a frame waits. Set to false for '
+        'what frames cost on top of a robot that is on anyway.',
+    ),
+    # The period of a stream depends on how many frames may be in work.
+    by_name(LOCAL_PARAMETERS)['window'],
+    ParameterSpec(
+        'min_agreement',
+        0.0,
+        'Least share of frames on which the network must answer as without the codec; a codec '
+        'whose agreement was not measured passes no floor, a lossless one passes any. 0 = no '
+        'floor.',
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    ParameterSpec(
+        'max_edge_memory_mb',
+        0.0,
+        'Most memory of the network on this robot: the head, or the whole network where that '
+        'must be kept (all-local, or while there is a deadline). What was not measured passes '
+        'no limit. 0 = no limit.',
+        unit='MB',
+        minimum=0.0,
+        maximum=MAX_MEMORY_MB,
+    ),
+    ParameterSpec(
+        'max_server_memory_mb',
+        0.0,
+        'Most memory of the piece on a server. 0 = no limit.',
+        unit='MB',
+        minimum=0.0,
+        maximum=MAX_MEMORY_MB,
+    ),
+    ParameterSpec(
+        'thread_counts',
+        (),
+        'Compute threads on this robot that may be used, of those that were profiled; the best '
+        'is taken by load. Empty = as they are set.',
+        minimum=1,
+        maximum=64,
+        item_type=int,
     ),
     ParameterSpec(
         'load_source',
@@ -55,7 +142,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'min_gain_ms',
         2.0,
-        'Least predicted gain worth a change of plan.',
+        'Least predicted gain worth a change of plan, for objectives in ms.',
         unit='ms',
         minimum=0.0,
         maximum=10000.0,
@@ -63,7 +150,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'min_gain_percent',
         12.0,
-        'Least predicted gain worth a change of plan, as a share of the latency now.',
+        'Least predicted gain worth a change of plan, as a share of what the plan costs now.',
         unit='%',
         minimum=0.0,
         maximum=90.0,

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import math
 from typing import TypeAlias
 
+from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.link_state import LinkState as LinkState  # re-exported
 from dnn_offload.cost.profile import Profile
+from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
 
 Key: TypeAlias = tuple[str, str, str, str, str, int]
 
@@ -35,6 +37,7 @@ class Conditions:
         servers: Servers that are ready and whose model matches; may be empty.
         result_codec: Codec of the answers.
         edge_overhead_ms: What frames that run here take beside the priced stages.
+        power: Power of the robot in each state; None = not known, plans have no energy then.
     """
 
     edge_profile: Profile
@@ -43,11 +46,12 @@ class Conditions:
     servers: tuple[ServerState, ...] = ()
     result_codec: str = 'raw'
     edge_overhead_ms: float = 0.0
+    power: PowerModel | None = None
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """What the user demands.
+    """What the user demands, and what is wanted of the answer.
 
     Attributes:
         private_layers: Weighted layers that must run on the robot before anything may leave
@@ -55,12 +59,30 @@ class Constraints:
         codecs: Codecs that may be used; empty = all that were profiled.
         servers: Servers that may be used; empty = all.
         deadline_ms: A frame is finished on the robot in time for it; 0 = none.
+        shapes: Plans beside one cut that may be used: ``two_cuts``, ``dag``.
+        min_agreement: Least share of frames on which the network must answer as without the
+            codec, 0 .. 1; a codec whose agreement was not measured has none. 0 = no floor.
+        max_edge_memory_mb, max_server_memory_mb: Most memory of the network's pieces on the
+            robot and on a server [MB]; 0 = no limit (``limits.py`` tells what is counted).
+        threads: Compute threads on the robot that may be used; empty = as they are set.
+        objective: What to minimise.
+        most: Plans wanted of each server and thread count, the best ones; 0 = all. Those of
+            the front of latency and energy, and those of ``keep``, come on top.
+        keep: Plans that are wanted whatever they cost.
     """
 
     private_layers: int = 0
     codecs: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
     deadline_ms: float = 0.0
+    shapes: tuple[str, ...] = ()
+    min_agreement: float = 0.0
+    max_edge_memory_mb: float = 0.0
+    max_server_memory_mb: float = 0.0
+    threads: tuple[int, ...] = ()
+    objective: Objective = LATENCY_OBJECTIVE
+    most: int = 0
+    keep: frozenset[Key] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -78,7 +100,9 @@ class Candidate:
 
     ``frontier`` names the values that are sent where the cut is none of the profile's (a
     placement over the graph); empty = the cut is one of the profile's. ``threads`` are the
-    compute threads on the robot, 0 = as they are set.
+    compute threads on the robot, 0 = as they are set. ``energy_j`` is the robot's energy per
+    frame, NaN where its power is not known; ``value`` what the plan is judged by where that is
+    not the latency (``search.plan`` sets it).
     """
 
     cut_index: int
@@ -105,6 +129,12 @@ class Candidate:
     threads: int = 0
     frontier: tuple[str, ...] = ()
     energy_j: float = math.nan
+    value: float = math.nan
+
+    @property
+    def cost(self) -> float:
+        """What the plan is judged by: the value of the objective, else the latency [ms]."""
+        return self.latency_ms if math.isnan(self.value) else self.value
 
     @property
     def is_local(self) -> bool:

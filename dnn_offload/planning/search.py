@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+import math
 
+from dnn_offload.cost.energy import UNKNOWN_HINT
 from dnn_offload.errors import ConfigurationError, PlanningError
+from dnn_offload.planning import placement, two_cuts
+from dnn_offload.planning.costs import (
+    local_candidate,
+    local_candidates,
+    with_energy,
+    with_value,
+)
+from dnn_offload.planning.limits import forbidden_ends, MAX_FRONTIER, why_not
+from dnn_offload.planning.objective import LATENCY
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
-from dnn_offload.planning.strategies import auto, dey2019, local, neurosurgeon, remote
+from dnn_offload.planning.strategies import (
+    auto,
+    dey2019,
+    local,
+    neurosurgeon,
+    remote,
+    roadrunner,
+)
 
 Strategy = Callable[[Conditions, Constraints], list[Candidate]]
 
@@ -16,14 +35,17 @@ STRATEGIES: dict[str, Strategy] = {
     'remote': remote.candidates,
     'neurosurgeon': neurosurgeon.candidates,
     'dey2019': dey2019.candidates,
+    'roadrunner': roadrunner.candidates,
 }
 DEFAULT_STRATEGY = 'auto'
+ALL_SHAPES = (two_cuts.SHAPE, placement.SHAPE)  # plans beside single cuts
 NO_CONSTRAINTS = Constraints()
 
 
-def rank_key(candidate: Candidate) -> tuple[float, int, int, str, str]:
-    """Order of candidates: fastest first; of equals, what sends less, then by name."""
+def rank_key(candidate: Candidate) -> tuple[float, float, int, int, str, str]:
+    """Order of candidates: best first; of equals, the fastest, what sends less, then by name."""
     return (
+        candidate.cost,
         candidate.latency_ms,
         candidate.uplink_bytes,
         candidate.cut_index,
@@ -40,21 +62,98 @@ def plan(
     Raises:
         ConfigurationError: No strategy of that name.
         PlanningError: No plan of this strategy is possible now (e.g. ``remote`` without a
-            server); run ``costs.local_candidate`` meanwhile.
+            server), or the objective needs the robot's power and that is not known; run
+            ``costs.local_candidate`` meanwhile.
     """
     consider = STRATEGIES.get(strategy)
     if consider is None:
         raise ConfigurationError(
             'unknown strategy', given=strategy, allowed=', '.join(sorted(STRATEGIES))
         )
-    found = consider(conditions, constraints)
+    check_objective(conditions, constraints)
+    if strategy == DEFAULT_STRATEGY:
+        found = _with_threads(consider(conditions, constraints), conditions, constraints)
+    else:
+        # The published strategies know nothing of threads: they run as they are set.
+        found = consider(conditions, replace(constraints, threads=()))
+    found = _within_limits(found, conditions, constraints)
     if not found:
         raise PlanningError(
             f'strategy {strategy} has no plan now',
             given=f'{len(conditions.servers)} servers ready, '
-            f'private_layers={constraints.private_layers}, codecs={constraints.codecs}',
+            f'private_layers={constraints.private_layers}, codecs={constraints.codecs}'
+            + ''.join(f', {why}' for why in forbidden_ends(conditions, constraints)),
             allowed='a ready server with a live link and a legal cut and codec',
-            hint='use strategy auto, which always has the all-local plan',
+            hint='use strategy auto and wider limits: it then has the all-local plan',
         )
+    found = _judged(found, conditions, constraints)
     found.sort(key=rank_key)
     return found
+
+
+def fallback(conditions: Conditions, constraints: Constraints = NO_CONSTRAINTS) -> Candidate:
+    """All on the robot as it is set, judged like the others; for when no plan is possible."""
+    return _judged([local_candidate(conditions)], conditions, constraints)[0]
+
+
+def check_objective(conditions: Conditions, constraints: Constraints) -> None:
+    """Refuse an objective that cannot be reckoned.
+
+    Raises:
+        PlanningError: It needs the robot's power, which is not known.
+    """
+    objective = constraints.objective
+    if objective.needs_energy and conditions.power is None:
+        raise PlanningError(
+            f'objective {objective.name} needs the power of the robot, which is not known',
+            allowed='a board whose power is known',
+            hint=UNKNOWN_HINT,
+        )
+
+
+def _with_threads(
+    found: list[Candidate], conditions: Conditions, constraints: Constraints
+) -> list[Candidate]:
+    """All-local with each allowed thread count instead of as it is set."""
+    if not constraints.threads:
+        return found
+    remote = [candidate for candidate in found if not candidate.is_local]
+    return [*local_candidates(conditions, constraints), *remote]
+
+
+def _within_limits(
+    found: list[Candidate], conditions: Conditions, constraints: Constraints
+) -> list[Candidate]:
+    """What breaks no limit on agreement or memory; plans of one cut were looked at before."""
+    found = [candidate for candidate in found if len(candidate.frontier) <= MAX_FRONTIER]
+    if not (
+        constraints.min_agreement
+        or constraints.max_edge_memory_mb
+        or constraints.max_server_memory_mb
+    ):
+        return found
+    return [
+        candidate
+        for candidate in found
+        if not (candidate.is_local or candidate.return_id or candidate.frontier)
+        or not why_not(candidate, conditions, constraints)
+    ]
+
+
+def _judged(
+    found: list[Candidate], conditions: Conditions, constraints: Constraints
+) -> list[Candidate]:
+    """All with their energy, and with the value of the objective where that is not latency."""
+    if conditions.power is not None:
+        found = [
+            with_energy(candidate, conditions) if math.isnan(candidate.energy_j) else candidate
+            for candidate in found
+        ]
+    if constraints.objective.name == LATENCY:
+        return found
+    own = (candidate for candidate in found if candidate.is_local and not candidate.threads)
+    local = next(own, None) or local_candidate(conditions)
+    return [
+        with_value(candidate, constraints, local) if math.isnan(candidate.value) else candidate
+        for candidate in found
+    ]

@@ -7,134 +7,50 @@ its ``PlanningOutcome`` into a message; everything that is decided is decided he
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 import math
 import statistics
 import time
 
-from dnn_offload.cost.link import LinkDefaults, LinkEvidence
-from dnn_offload.cost.load import AUTO, LoadReadings
+from dnn_offload.cost.energy import PowerModel, UNKNOWN_HINT
+from dnn_offload.cost.link import LinkEvidence
+from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning import costs, search
-from dnn_offload.planning.edge_load import EdgeLoad, EdgeLoadEstimate
+from dnn_offload.planning.edge_load import EdgeLoad
+from dnn_offload.planning.limits import forbidden_ends, why_not
+from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.overheads import ON_ROBOT, Overheads
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState
+from dnn_offload.planning.pareto import pareto_set
+from dnn_offload.planning.plan import (
+    Candidate,
+    Conditions,
+    Constraints,
+    ServerState,
+)
+from dnn_offload.planning.price_table import thread_variants
 from dnn_offload.planning.scouting import scout_period_s
 from dnn_offload.planning.server_book import ServerBook, ServerReport
-from dnn_offload.planning.switch import Decision, SwitchPolicy
+from dnn_offload.planning.session_data import (
+    FrameEvidence as FrameEvidence,  # re-exported
+)
+from dnn_offload.planning.session_data import (
+    PlannerSettings as PlannerSettings,
+)
+from dnn_offload.planning.session_data import (
+    PlanningOutcome as PlanningOutcome,
+)
+from dnn_offload.planning.switch import SwitchPolicy
 from dnn_offload.planning.uptake import Uptake
 
 MEASURED_FRAMES = 30       # frames behind `measured_ms`
 MAX_UNANSWERED = 5         # frames in a row without an answer: the server is left
-
-
-@dataclass(frozen=True)
-class PlannerSettings:
-    """What the user sets; see ``nodes/planner_parameters.py``."""
-
-    strategy: str = search.DEFAULT_STRATEGY
-    load_source: str = AUTO
-    private_layers: int = 0
-    codecs: tuple[str, ...] = ()
-    servers: tuple[str, ...] = ()
-    min_gain_ms: float = 2.0
-    min_gain_ratio: float = 0.12
-    hold_ticks: int = 3
-    server_timeout_s: float = 2.0
-    link_defaults: LinkDefaults = field(default_factory=LinkDefaults)
-
-
-@dataclass(frozen=True)
-class FrameEvidence:
-    """A ``FrameReport`` message, as far as planning needs it; times [ms].
-
-    Attributes:
-        plan_id: Plan that it ran under.
-        cut: Identity of the cut that was run.
-        server: Server of that plan; empty = the whole network ran here.
-        finished: Whether there is a result.
-        answered: Whether the result is the server's.
-        unanswered: Whether the server's answer was waited for in vain.
-        head_ms: Head, or the whole network, on the robot, wall time.
-        head_cpu_ms: CPU time in it.
-        latency_ms: Acquisition to publication.
-        deadline_ms: Deadline in force at the robot; 0 = none.
-        stages_ms: Sum of the stages that a plan prices, as measured; NaN = unknown.
-        max_uplink_bps: Limit of the robot's uplink; 0 = none, NaN = unknown.
-        result_codec: Codec in which the robot wants its answers; empty = not said.
-    """
-
-    plan_id: int
-    cut: str
-    server: str
-    finished: bool
-    answered: bool
-    unanswered: bool
-    head_ms: float
-    head_cpu_ms: float
-    latency_ms: float
-    deadline_ms: float = 0.0
-    stages_ms: float = math.nan
-    max_uplink_bps: float = math.nan
-    result_codec: str = ''
-
-
-@dataclass(frozen=True)
-class PlanningOutcome:
-    """What one tick came to.
-
-    Attributes:
-        plan_id: Counts plans, from 1; changes only when the plan does.
-        decision: What to run and why.
-        conditions: What the costs were made from.
-        edge_load: The robot's load and its source.
-        ranked: All candidates, best first.
-        planning_ms: Time the tick took.
-        switch_reason, switch_urgent, previous_ms: Of the last switch.
-        unusable: Servers that were not considered, and why.
-        private_layers: Layers with weights that must run on the robot under this plan.
-        scout_period_s: So often a frame is to run all on the robot; 0 = never.
-    """
-
-    plan_id: int
-    decision: Decision
-    conditions: Conditions
-    edge_load: EdgeLoadEstimate
-    ranked: tuple[Candidate, ...]
-    planning_ms: float
-    switch_reason: str
-    switch_urgent: bool
-    previous_ms: float
-    unusable: dict[str, str]
-    private_layers: int = 0
-    scout_period_s: float = 0.0
-
-    @property
-    def link(self) -> LinkState | None:
-        """Link to the chosen server, else to the first one; None without servers."""
-        links = {server.name: server.link for server in self.conditions.servers}
-        chosen = links.get(self.decision.candidate.server)
-        return chosen or next(iter(links.values()), None)
-
-    @property
-    def server_load(self) -> float:
-        """Load of the chosen server, else of the first one; NaN without servers."""
-        loads = {server.name: server.load_factor for server in self.conditions.servers}
-        chosen = loads.get(self.decision.candidate.server)
-        return chosen if chosen is not None else next(iter(loads.values()), math.nan)
-
-    def table(self, size: int) -> list[Candidate]:
-        """The best ``size`` candidates; the chosen one and all-local are always among them."""
-        chosen = self.decision.candidate
-        head = list(self.ranked[:size])
-        for wanted in (
-            next((c for c in self.ranked if c.is_local), None),
-            next((c for c in self.ranked if c.key == chosen.key), None),
-        ):
-            if wanted is not None and wanted not in head:
-                head = [*head[: size - 1], wanted] if len(head) >= size else [*head, wanted]
-        return sorted(head, key=search.rank_key)
+# A change of one of these plans afresh.
+DEMANDS = (
+    'strategy', 'objective', 'load_source', 'private_layers', 'codecs', 'servers',
+    'min_agreement', 'max_edge_memory_mb', 'max_server_memory_mb', 'threads', 'shapes', 'power',
+)
 
 
 class PlannerSession:
@@ -161,11 +77,21 @@ class PlannerSession:
         self._unanswered = 0
         self._result_codec = 'raw'
         self._outlawed = False  # the plan that runs breaks what the user demands since
+        self._last_servers: tuple[ServerState, ...] = ()
         self._uptake = Uptake()
 
     def _make_policy(self) -> SwitchPolicy:
         settings = self._settings
-        return SwitchPolicy(settings.min_gain_ms, settings.min_gain_ratio, settings.hold_ticks)
+        policy = SwitchPolicy(settings.min_gain_ms, settings.min_gain_ratio, settings.hold_ticks)
+        policy.objective = self._objective
+        return policy
+
+    @property
+    def _objective(self) -> Objective:
+        """What can be minimised: latency where the power that another needs is not known."""
+        wanted = self._settings.objective
+        known = self._settings.power is not None
+        return wanted if known or not wanted.needs_energy else LATENCY_OBJECTIVE
 
     @property
     def edge_profile(self) -> Profile | None:
@@ -189,6 +115,17 @@ class PlannerSession:
         return statistics.median(self._latencies_ms) if self._latencies_ms else math.nan
 
     @property
+    def objective_problem(self) -> str:
+        """Why latency is minimised instead of what the user set; empty while it is not."""
+        wanted = self._settings.objective
+        if self._objective == wanted:
+            return ''
+        return (
+            f'objective {wanted.name} is refused, latency is minimised: the power of the robot '
+            f'is not known; {UNKNOWN_HINT}'
+        )
+
+    @property
     def uptake_problem(self) -> str:
         """Why the plan that was published is not what runs; empty while it is."""
         return self._uptake.problem
@@ -202,23 +139,33 @@ class PlannerSession:
         policy.min_gain_ms = settings.min_gain_ms
         policy.min_gain_ratio = settings.min_gain_ratio
         policy.hold_ticks = settings.hold_ticks
+        # Costs in another unit have nothing to do with what was learnt of prices before.
+        same_unit = policy.objective.name == self._objective.name
+        policy.objective = self._objective
         self._servers.set_link_defaults(settings.link_defaults)
         changes = [
             f'{name} = {_show(getattr(settings, name))}'
-            for name in ('strategy', 'load_source', 'private_layers', 'codecs', 'servers')
+            for name in DEMANDS
             if getattr(settings, name) != getattr(old, name)
         ]
         if changes:
             self._cause = ', '.join(changes)
             self._outlawed = self._outlawed or not self._is_legal(policy.current)
             self._uptake.reset()
-            policy.reset(keep_promises=True)
+            policy.reset(keep_promises=same_unit)
 
     def _is_legal(self, plan: Candidate | None) -> bool:
         """Whether a plan breaks none of the user's demands."""
-        if plan is None or plan.is_local:
+        profile, settings = self._edge_profile, self._settings
+        if plan is None or profile is None:
             return True
-        settings = self._settings
+        limits, at = self._constraints(), Conditions(profile, servers=self._last_servers)
+        if settings.threads and plan.threads not in costs.thread_counts(profile, limits):
+            return False
+        if why_not(plan, at, limits):
+            return False
+        if plan.is_local:
+            return True
         cut = self._cuts.get(plan.cut_id)
         return (
             cut is not None
@@ -284,11 +231,7 @@ class PlannerSession:
         as_planned = frame.plan_id == self._plan_id and frame.server == self.current_server
         if as_planned and self._plan_id:
             self._latencies_ms.append(frame.latency_ms)
-        if not frame.server:
-            profiled_ms = profile.whole_ms
-        else:
-            cut = self._cuts.get(frame.cut)
-            profiled_ms = cut.head_ms if cut is not None and cut.index > 0 else 0.0
+        profiled_ms = self._profiled_ms(frame, profile)
         self._edge_load.add_frame(
             profiled_ms,
             frame.head_ms,
@@ -298,6 +241,18 @@ class PlannerSession:
             whole=not frame.server,
         )
         return gone
+
+    def _profiled_ms(self, frame: FrameEvidence, profile: Profile) -> float:
+        """What the frame's piece on the robot took when it was profiled; 0 = nothing ran [ms]."""
+        current = self._policy.current
+        threads = current.threads if current and frame.plan_id == self._plan_id else 0
+        variant = thread_variants(profile).get(threads)
+        if not frame.server:
+            return profile.whole_ms if variant is None else variant.head_ms[-1]
+        cut = self._cuts.get(frame.cut)
+        if cut is None or cut.index == 0:
+            return 0.0
+        return cut.head_ms if variant is None else variant.head_ms[cut.index]
 
     def _count_unanswered(self, frame: FrameEvidence, now_s: float) -> bool:
         """A server that speaks but does not answer (e.g. refuses us) is as good as lost."""
@@ -336,22 +291,24 @@ class PlannerSession:
             ),
             edge_overhead_ms=self._overheads.of(ON_ROBOT),
             result_codec=self._result_codec,
+            power=settings.power,
         )
-        constraints = Constraints(
-            settings.private_layers, settings.codecs, settings.servers, self._deadline_ms
-        )
+        self._last_servers = conditions.servers
+        constraints = self._constraints()
         note = ''
         try:
             ranked = search.plan(settings.strategy, conditions, constraints)
         except PlanningError as error:
             ranked, note = [], str(error)
-        fallback = costs.local_candidate(conditions)
+        fallback = search.fallback(conditions, constraints)
         if self._uptake.must_be_local(now_s):
             ranked, note = [], self._uptake.problem
         sure = (ON_ROBOT,) if edge_load.sure else ()
         decision = self._policy.decide(ranked, now_s, survey.lost, fallback=fallback, sure=sure)
         if decision.switched:
-            reason = '; '.join(part for part in (self._cause, decision.reason, note) if part)
+            ends = forbidden_ends(conditions, constraints)
+            parts = (self._cause, decision.reason, note, *ends, self.objective_problem)
+            reason = '; '.join(part for part in parts if part)
             self._switch = (reason, decision.urgent or self._outlawed, decision.previous_ms)
             self._cause, self._outlawed = '', False
             self._number(decision.candidate)
@@ -371,6 +328,26 @@ class PlannerSession:
             unusable={**survey.unusable, **self._waiting(now_s, survey.unusable)},
             private_layers=settings.private_layers,
             scout_period_s=self._scout_period_s(decision.candidate, fallback),
+            objective=constraints.objective,
+            front=frozenset(plan.key for plan in pareto_set(ranked)),
+            problem=self.objective_problem,
+        )
+
+    def _constraints(self) -> Constraints:
+        settings = self._settings
+        return Constraints(
+            private_layers=settings.private_layers,
+            codecs=settings.codecs,
+            servers=settings.servers,
+            deadline_ms=self._deadline_ms,
+            shapes=settings.shapes,
+            min_agreement=settings.min_agreement,
+            max_edge_memory_mb=settings.max_edge_memory_mb,
+            max_server_memory_mb=settings.max_server_memory_mb,
+            threads=settings.threads,
+            objective=self._objective,
+            most=settings.most,
+            keep=self._policy.wanted,
         )
 
     def _scout_period_s(self, chosen: Candidate, local: Candidate) -> float:
@@ -395,6 +372,10 @@ class PlannerSession:
 
 
 def _show(value: object) -> str:
+    if isinstance(value, (Objective, PowerModel)):
+        return value.name
+    if value is None:
+        return 'not known'
     if isinstance(value, tuple):
         return ', '.join(str(item) for item in value) or 'any'
     return str(value)

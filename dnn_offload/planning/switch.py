@@ -1,7 +1,8 @@
 """When to change the plan: at once where it must be, otherwise only for a lasting gain.
 
 The policy is fed at every planner tick with the ranked candidates *under the conditions of
-now* and answers with the plan to run. It guards against the three ways in which a planner
+now* and answers with the plan to run. Plans are compared by ``Candidate.cost``: the latency, or
+the value of another objective. It guards against the three ways in which a planner
 oscillates under constant conditions:
 
 - noise: a gain counts only above what is demanded (``min_gain_ms``, ``min_gain_ratio``), and
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 import math
 
 from dnn_offload.errors import ConfigurationError, PlanningError
+from dnn_offload.planning.objective import LATENCY, LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.plan import Candidate, Key
 from dnn_offload.planning.promises import Promises
 
@@ -83,8 +85,8 @@ class SwitchPolicy:
     """Decides tick by tick; one per planner. Not thread-safe.
 
     Args:
-        min_gain_ms: Least predicted gain worth a switch [ms].
-        min_gain_ratio: The same as a share of the current plan's latency.
+        min_gain_ms: Least predicted gain worth a switch [ms]; for objectives in ms.
+        min_gain_ratio: The same as a share of the current plan's cost.
         hold_ticks: Ticks for which 1.5 times the least gain must last; a gain of 1.25 times the
             least must last twice as long, one of 1.1 times five times as long.
         first_backoff_s: Wait after a server's second death, once it is ready again [s]; it
@@ -116,6 +118,7 @@ class SwitchPolicy:
             raise ConfigurationError(
                 'first_backoff_s', given=first_backoff_s, allowed='0..max_backoff_s'
             )
+        self.objective: Objective = LATENCY_OBJECTIVE
         self.min_gain_ms = min_gain_ms
         self.min_gain_ratio = min_gain_ratio
         self.hold_ticks = hold_ticks
@@ -129,6 +132,14 @@ class SwitchPolicy:
     def current(self) -> Candidate | None:
         """The plan of the last decision, priced at that time."""
         return self._memory.current
+
+    @property
+    def wanted(self) -> frozenset[Key]:
+        """Plans that must be among the candidates of a tick wherever they rank."""
+        memory = self._memory
+        known = [plan.key for plan in (memory.current, memory.before) if plan is not None]
+        watched = memory.promises.watched
+        return frozenset(known if watched is None else [*known, watched])
 
     def reset(self, *, keep_promises: bool = False) -> None:
         """Forget the current plan, so that the next decision takes the best at once.
@@ -196,20 +207,20 @@ class SwitchPolicy:
         if old is None:
             best = self._first(usable, now_s)
             return self._switch(
-                best, now_s, f'first plan: {_name(best)}, {best.latency_ms:.1f} ms'
+                best, now_s, f'first plan: {plan_name(best)}, {self._text(best.cost)}'
             )
         now_priced = next((c for c in usable if c.key == old.key), None)
         if now_priced is None:
             why = (
                 f'server {old.server} lost'
                 if old.server in lost
-                else f'{_name(old)} is no longer possible'
+                else f'{plan_name(old)} is no longer possible'
             )
             return self._switch(
-                best, now_s, f'{why}: {_name(best)}, {best.latency_ms:.1f} ms', urgent=True
+                best, now_s, f'{why}: {plan_name(best)}, {self._text(best.cost)}', urgent=True
             )
         watched = self._memory.promises.watched
-        price = next((c.latency_ms for c in usable if c.key == watched), None)
+        price = next((c.cost for c in usable if c.key == watched), None)
         self._memory.promises.observe(price, now_s)
         return self._weigh(now_priced, usable, now_s)
 
@@ -224,28 +235,29 @@ class SwitchPolicy:
         best, _ = self._best_as_corrected(running, usable, now_s)
         if running not in usable and best is running:
             best = usable[0]
-        promises.leave(running.key, running.latency_ms, best.server, now_s)
+        promises.leave(running.key, running.cost, best.server, now_s)
         return best
 
     def _weigh(self, old: Candidate, usable: Sequence[Candidate], now_s: float) -> Decision:
         """Switch to the best if its gain is large enough and has lasted."""
         memory = self._memory
         memory.current = old
-        best, best_ms = self._best_as_corrected(old, usable, now_s)
-        gain_ms = old.latency_ms - best_ms
+        best, best_cost = self._best_as_corrected(old, usable, now_s)
+        gain = old.cost - best_cost
         caution = self._caution(now_s)
-        least_ms = max(self.min_gain_ms, self.min_gain_ratio * old.latency_ms, 1e-3)
-        needed_ms = least_ms * caution
+        in_ms = self.objective.unit == 'ms'
+        floor, least_of_all = (self.min_gain_ms, 1e-3) if in_ms else (0.0, 1e-9)
+        least = max(floor, self.min_gain_ratio * old.cost, least_of_all)
         # Caution must not demand the impossible.
-        needed_ms = min(needed_ms, max(MAX_NEEDED * old.latency_ms, self.min_gain_ms))
+        needed = min(least * caution, max(MAX_NEEDED * old.cost, floor))
         numbers = (
-            f'{_name(old)} {old.latency_ms:.1f} ms, {_name(best)} {best_ms:.1f} ms '
-            f'(gain {gain_ms:.1f} ms, needed {needed_ms:.1f} ms'
+            f'{plan_name(old)} {self._text(old.cost)}, {plan_name(best)} {self._text(best_cost)} '
+            f'(gain {self._text(gain)}, needed {self._text(needed)}'
         )
-        if best.key == old.key or gain_ms <= 0.0:
+        if best.key == old.key or gain <= 0.0:
             memory.better_ticks, memory.excess = 0, 0.0
         else:
-            step = min(FULL_STEP * (gain_ms / needed_ms - 1.0), 1.0)
+            step = min(FULL_STEP * (gain / needed - 1.0), 1.0)
             memory.excess = max(memory.excess + step, 0.0)
             memory.better_ticks = memory.better_ticks + 1 if memory.excess > 0.0 else 0
         if memory.excess < self.hold_ticks - 1e-9:
@@ -256,20 +268,20 @@ class SwitchPolicy:
                 f'kept: {numbers}, sure to {waited:.0f} %)'[:REASON_CHARS],
                 previous_ms=old.latency_ms,
             )
-        self._count_return(best.key, now_s, min(CLEAR_GAIN * least_ms / gain_ms, 1.0))
-        memory.promises.leave(old.key, old.latency_ms, best.server, now_s)
+        self._count_return(best.key, now_s, min(CLEAR_GAIN * least / gain, 1.0))
+        memory.promises.leave(old.key, old.cost, best.server, now_s)
         return self._switch(
             best,
             now_s,
-            f'faster: {numbers}, for {memory.better_ticks} ticks)',
+            f'{self._better}: {numbers}, for {memory.better_ticks} ticks)',
             previous_ms=old.latency_ms,
         )
 
     def _best_as_corrected(
         self, old: Candidate, usable: Sequence[Candidate], now_s: float
     ) -> tuple[Candidate, float]:
-        """The best plan and its price [ms], what-if prices corrected by what was learned."""
-        best, best_ms = old, old.latency_ms
+        """The best plan and its cost, what-if prices corrected by what was learned."""
+        best, best_cost = old, old.cost
         seen: set[str] = set()
         for candidate in usable:  # best first, so the first of each place is its best
             place = candidate.server
@@ -279,9 +291,16 @@ class SwitchPolicy:
             factor = 1.0
             if place not in self._memory.sure:
                 factor = self._memory.promises.correction(place, old.server, now_s)
-            if candidate.latency_ms * factor < best_ms:
-                best, best_ms = candidate, candidate.latency_ms * factor
-        return best, best_ms
+            if candidate.cost * factor < best_cost:
+                best, best_cost = candidate, candidate.cost * factor
+        return best, best_cost
+
+    def _text(self, cost: float) -> str:
+        return self.objective.text(cost)
+
+    @property
+    def _better(self) -> str:
+        return 'faster' if self.objective.name == LATENCY else f'better {self.objective.name}'
 
     def _switch(
         self,
@@ -342,11 +361,13 @@ class SwitchPolicy:
                 record.blocked_until_s = now_s + min(wait_s, self.max_backoff_s)
 
 
-def _name(candidate: Candidate) -> str:
+def plan_name(candidate: Candidate) -> str:
     """A plan in a few words."""
+    threads = f' with {candidate.threads} threads' if candidate.threads else ''
     if candidate.is_local:
-        return 'all on the robot'
+        return f'all on the robot{threads}'
+    back = f', back at cut {candidate.return_index}' if candidate.return_id else ''
     return (
         f'cut {candidate.cut_index} ({candidate.label}) as {candidate.codec} '
-        f'on {candidate.server}'
+        f'on {candidate.server}{back}{threads}'
     )

@@ -52,6 +52,7 @@ class FrameRow:
     decode_ms: float
     tail_ms: float
     downlink_ms: float
+    rest_ms: float
     finish_ms: float
     latency_ms: float
     deadline_met: bool

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from dnn_offload.codec.bundle import encode_bound
 from dnn_offload.codec.registry import names_for_cut
-from dnn_offload.errors import RefusedError
+from dnn_offload.errors import CutError, RefusedError
 from dnn_offload.runtime.backends.base import LoadedModel
+from dnn_offload.runtime.server_part import server_part
 from dnn_offload.tensors import TensorSpec
 
 
@@ -19,12 +20,16 @@ class Admission:
     """
 
     def __init__(self, model: LoadedModel) -> None:
-        # The last cut has nothing left to compute.
-        self._cuts = {cut.cut_id: cut for cut in model.cuts[:-1]}
+        self._model = model
         self._result_codecs = names_for_cut(is_picture=False)
 
     def admit(
-        self, cut_id: str, specs: Sequence[TensorSpec], codec: str, result_codec: str
+        self,
+        cut_id: str,
+        specs: Sequence[TensorSpec],
+        codec: str,
+        result_codec: str,
+        return_id: str = '',
     ) -> int:
         """Check what a frame says about itself.
 
@@ -34,13 +39,15 @@ class Admission:
         Raises:
             RefusedError: It cannot be of this model.
         """
-        cut = self._cuts.get(cut_id)
-        if cut is None:
+        try:
+            part = server_part(self._model, cut_id, return_id, [spec.name for spec in specs])
+        except CutError as error:
             raise RefusedError(
-                'the model has no such cut', given=cut_id, allowed=f'{len(self._cuts)} cuts',
+                'the model has no such cut', given=f'{cut_id} {return_id}: {error}',
+                allowed=f'{len(self._model.cuts) - 1} cuts',
                 hint='run the same model and version on both sides',
-            )
-        codecs = names_for_cut(is_picture=cut.index == 0)
+            ) from error
+        codecs = names_for_cut(part.is_picture)
         if codec not in codecs:
             raise RefusedError(
                 'codec is not offered at this cut', given=codec, allowed=', '.join(codecs)
@@ -50,16 +57,16 @@ class Admission:
                 'codec is not offered for answers', given=result_codec,
                 allowed=', '.join(self._result_codecs),
             )
-        if len(specs) != len(cut.frontier):
+        if len(specs) != len(part.inputs):
             raise RefusedError(
                 'frame has another number of tensors than its cut', given=len(specs),
-                allowed=str(len(cut.frontier)),
+                allowed=str(len(part.inputs)),
             )
-        for given, wanted in zip(specs, cut.frontier, strict=True):
+        for given, wanted in zip(specs, part.inputs, strict=True):
             if given != wanted:
                 raise RefusedError(
                     'tensor is not the one of its cut',
                     given=f'{given.name[:40]}: {given.dtype} {given.shape} / {given.strides}',
                     allowed=f'{wanted.name}: {wanted.dtype} {wanted.shape} / {wanted.strides}',
                 )
-        return encode_bound(cut.frontier, codec)
+        return encode_bound(part.inputs, codec)

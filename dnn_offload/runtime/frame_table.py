@@ -17,6 +17,8 @@ from collections import Counter, deque
 import threading
 from typing import Any
 
+import numpy as np
+
 from dnn_offload.runtime.frames import Counters, EndedFrame, Frame, PictureSource, Stage
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 
@@ -150,15 +152,41 @@ class FrameTable:
     def answered(self, seq: int) -> Frame | None:
         """SENT or RESCUING to FINISHING: the server's answer has arrived.
 
+        An answer with a rest to run overtakes no rescue: the worker is at that already.
+
         Returns None, and counts a late answer, when the frame has ended or has its outputs.
         """
         with self._lock:
-            frame = self._move(seq, (Stage.SENT, Stage.RESCUING), Stage.FINISHING)
+            known = self._open.get(seq)
+            has_rest = known is not None and known.plan is not None and known.plan.rest is not None
+            stages = (Stage.SENT,) if has_rest else (Stage.SENT, Stage.RESCUING)
+            frame = self._move(seq, stages, Stage.FINISHING)
             if frame is not None:
                 frame.answered = True
             elif 1 <= seq <= self._entered:
                 self._late_answers += 1
             return frame
+
+    def returned(self, seq: int, arrays: list[np.ndarray]) -> bool:
+        """FINISHING by an answer to RETURNED: it is there and readable, the rest must run."""
+        with self._lock:
+            frame = self._move(seq, (Stage.FINISHING,), Stage.RETURNED)
+            if frame is not None:
+                frame.returned = arrays
+            return frame is not None
+
+    def to_complete(self) -> Frame | None:
+        """The oldest frame whose rest must run: all of them can be published, in order."""
+        with self._lock:
+            for frame in self._open.values():
+                if frame.stage is Stage.RETURNED:
+                    return frame
+            return None
+
+    def begin_rest(self, seq: int) -> Frame | None:
+        """RETURNED to FINISHING: the worker runs the rest."""
+        with self._lock:
+            return self._move(seq, (Stage.RETURNED,), Stage.FINISHING)
 
     def publishable(self, seq: int) -> bool:
         """Whether the result of this frame may be published now."""
@@ -229,7 +257,7 @@ class FrameTable:
             for frame in reversed(self._open.values()):
                 if frame.stage is Stage.SENT:
                     return frame
-                if frame.stage in (Stage.RESCUING, Stage.FINISHING):
+                if frame.stage in (Stage.RESCUING, Stage.FINISHING, Stage.RETURNED):
                     return None
             return None
 
@@ -283,4 +311,5 @@ class FrameTable:
         # Pictures and tensors are large; whoever still computes on them holds his own reference.
         frame.source = None
         frame.kept = None
+        frame.returned = None
         self._ended.append(EndedFrame(frame, outcome, reason, self.counters()))

@@ -9,7 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from dnn_offload.graph.routes import Ends, Route
 from dnn_offload.runtime.outcomes import DropReason, Outcome
+
+# A piece of the network: between two cuts of the list by their indices, or by values.
+Span = tuple[int, int] | Ends
 
 # What the node gives with a frame: called on the worker thread, returns the network's input
 # (uint8, (1, H, W, 3), RGB) and whatever is needed to map results back to the image.
@@ -23,6 +27,7 @@ class Stage(Enum):
     RUNNING = 'running'  # the worker preprocesses it and runs its head or the whole network
     SENT = 'sent'  # handed to the uplink, no answer yet
     RESCUING = 'rescuing'  # the worker runs its tail from the kept cut tensors
+    RETURNED = 'returned'  # the server's part has come back; the worker runs the rest
     FINISHING = 'finishing'  # outputs are there; the responder decodes and publishes them
 
 
@@ -42,13 +47,24 @@ class StageTimes:
     decode_ms: float = 0.0
     tail_ms: float = 0.0
     downlink_ms: float = 0.0
+    rest_ms: float = 0.0
     finish_ms: float = 0.0
     latency_ms: float = 0.0
 
 
 @dataclass(frozen=True)
 class FramePlan:
-    """The plan that one frame runs under; ``server == ''`` means all on the robot."""
+    """The plan that one frame runs under; ``server == ''`` means all on the robot.
+
+    Attributes:
+        head: Runs before the tensors are sent; all there is where the plan is local.
+        tail: Runs where no answer comes.
+        depth: Weighted layers before anything that is sent.
+        route: What runs where, for plans that are more than one cut of the list.
+        return_id, return_index, return_codec: The second cut and the codec of what comes back
+            there; empty: the server runs to the end.
+        threads: Compute threads of the worker; 0 = as set.
+    """
 
     plan_id: int
     epoch: int
@@ -57,11 +73,24 @@ class FramePlan:
     label: str
     codec: str
     server: str
+    head: Span
+    tail: Span
+    depth: int = 0
+    route: Route | None = None
+    return_id: str = ''
+    return_index: int = -1
+    return_codec: str = ''
+    threads: int = 0
 
     @property
     def is_local(self) -> bool:
         """Whether everything runs on the robot."""
         return self.server == ''
+
+    @property
+    def rest(self) -> Ends | None:
+        """What runs on the robot after the answer; None = the answer is the network's."""
+        return self.route.rest if self.route is not None else None
 
 
 @dataclass(slots=True)
@@ -81,6 +110,7 @@ class Frame:
         answered: Whether its outputs came (or come) from an answer.
         deadline_s: When its result should be out, steady clock; ``inf`` without a deadline.
         kept: The cut tensors, kept until the frame ends.
+        returned: What the server has sent back for the rest of the network.
     """
 
     seq: int
@@ -98,6 +128,7 @@ class Frame:
     deadline_s: float = float('inf')
     mapping: Any = None
     kept: list[np.ndarray] | None = None
+    returned: list[np.ndarray] | None = None
     uplink_bytes: int = 0
     times: StageTimes = field(default_factory=StageTimes)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dnn_offload.runtime.frames import Frame, FramePlan
-from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL, SCOUT_LABEL, Span
+from dnn_offload.runtime.frames import Frame, FramePlan, Span
+from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL, SCOUT_LABEL
 from dnn_offload.runtime.scheduling import Situation, Unanswered
 from dnn_offload.runtime.shared import FINISH, HANDOVER, PREPROCESS, Shared
 from dnn_offload.runtime.timing import Key
@@ -21,8 +21,15 @@ def run_key(span: Span) -> Key:
 
 
 def encode_key(cut_index: int, codec: str) -> Key:
-    """Key of an encoder's run times."""
+    """Key of an encoder's run times at a cut of the list."""
     return (f'encode {codec}', cut_index, 0)
+
+
+def sending_key(plan: FramePlan) -> Key:
+    """Key of the run times of a plan's encoder: what is sent, and how."""
+    if plan.route is None:
+        return encode_key(plan.cut_index, plan.codec)
+    return (f'encode {plan.codec}', *plan.route.middle)
 
 
 def running_plan(shared: Shared, now_s: float) -> FramePlan:
@@ -72,7 +79,7 @@ def situation(shared: Shared, now_s: float) -> Situation:
     pending, lost = shared.slot.pending, table.to_rescue()
     unanswered = None
     if lost is not None and lost.plan is not None:
-        tail_ms = times.expected_ms(run_key((lost.plan.cut_index, last)), now_s)
+        tail_ms = times.expected_ms(run_key(lost.plan.tail), now_s)
         unanswered = Unanswered(
             lost.rescue_at_s, lost.rescue_fits, lost.deadline_s,
             tail_ms + times.expected_ms(FINISH, now_s),
@@ -88,6 +95,7 @@ def situation(shared: Shared, now_s: float) -> Situation:
     return Situation(
         now_s=now_s,
         unanswered=unanswered,
+        returned=table.to_complete() is not None,
         can_commit=pending is not None and not pending.to_warm,
         must_warm=span is not None,
         warm_since_s=pending.since_s if pending is not None else 0.0,
@@ -105,10 +113,10 @@ def start_ms(shared: Shared, plan: FramePlan, now_s: float, q: float) -> float:
     """Expected time for which a frame under ``plan`` holds the worker [ms]."""
     times = shared.times
     total = times.expected_ms(PREPROCESS, now_s, q)
-    if plan.cut_index > 0:
-        total += times.expected_ms(run_key((0, plan.cut_index)), now_s, q)
+    if plan.head[0] != plan.head[1]:
+        total += times.expected_ms(run_key(plan.head), now_s, q)
     if not plan.is_local:
-        total += times.expected_ms(encode_key(plan.cut_index, plan.codec), now_s, q)
+        total += times.expected_ms(sending_key(plan), now_s, q)
     return total
 
 
@@ -127,7 +135,7 @@ def rescue_time(
     deadline = settings.deadline_ms * 1e-3
     fresh = frame.entered_s - frame.acquired_s < deadline
     frame.deadline_s = (frame.acquired_s if fresh else frame.entered_s) + deadline
-    tail = run_key((plan.cut_index, shared.slot.last_cut))
+    tail = run_key(plan.tail)
     latest_s = frame.deadline_s - 1e-3 * (
         times.expected_ms(tail, now_s, 0.95) + _after_ms(shared, now_s)
     )

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from dnn_offload.codec.registry import codec_named
 from dnn_offload.errors import CutError, PlanningError
-from dnn_offload.runtime.frames import FramePlan
+from dnn_offload.runtime.frames import FramePlan, Span
 
 if TYPE_CHECKING:
     from dnn_offload.graph.cuts import Cut
+    from dnn_offload.runtime.backends.base import LoadedModel
+    from dnn_offload.tensors import TensorSpec
 
 FALLBACK_LABEL = 'fallback'
 PRIVATE_LABEL = 'private'
 SCOUT_LABEL = 'scout'
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class PlanRequest:
         server: Name of the server.
         private_layers: Weighted layers that must run here before anything may leave: in force
             from the request on, whatever becomes of the plan.
+        return_id, return_codec: Second cut, from which on all runs here again, and the codec of
+            what comes back (empty = that of answers); no cut = the server runs to the end.
+        frontier: Names of the values that cross, where the cut is none of the list.
+        cut_index, label: Where about such a cut is, for people.
+        threads: Compute threads of the worker; 0 = as set.
     """
 
     plan_id: int
@@ -36,6 +42,12 @@ class PlanRequest:
     codec: str
     server: str
     private_layers: int = 0
+    return_id: str = ''
+    return_codec: str = ''
+    frontier: tuple[str, ...] = ()
+    threads: int = 0
+    cut_index: int = 0
+    label: str = ''
 
 
 @dataclass
@@ -49,12 +61,13 @@ class PlanSlot:
     """Active and pending plan. Not thread-safe: the engine's lock guards it.
 
     Args:
-        cuts: All cuts of the model.
+        model: The model; asked for routes only.
     """
 
-    def __init__(self, cuts: tuple[Cut, ...]) -> None:
-        self._cuts = cuts
-        self._by_id = {cut.cut_id: cut for cut in cuts}
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._cuts = model.cuts
+        self._by_id = {cut.cut_id: cut for cut in model.cuts}
         self.active = self._local_plan(0, 0)
         self.pending: _Pending | None = None
         self._warm: set[Span] = set()
@@ -66,9 +79,12 @@ class PlanSlot:
         """Index of the cut that means all local."""
         return len(self._cuts) - 1
 
-    def _local_plan(self, plan_id: int, epoch: int) -> FramePlan:
+    def _local_plan(self, plan_id: int, epoch: int, threads: int = 0) -> FramePlan:
         cut = self._cuts[-1]
-        return FramePlan(plan_id, epoch, cut.index, '', cut.label, '', '')
+        return FramePlan(
+            plan_id, epoch, cut.index, '', cut.label, '', '', (0, cut.index),
+            (cut.index, cut.index), threads=threads,
+        )
 
     def cut(self, index: int) -> Cut:
         """A cut by its index."""
@@ -89,27 +105,15 @@ class PlanSlot:
         if self.pending is not None and not self.allows(self.pending.plan):
             self.pending = None
         if wanted.server == '':
-            plan = self._local_plan(wanted.plan_id, 0)
+            plan = self._local_plan(wanted.plan_id, 0, wanted.threads)
         else:
-            codec_named(wanted.codec)
-            cut = self._by_id.get(wanted.cut_id)
-            if cut is None or cut.index == self.last_cut:
-                raise CutError(
-                    'plan names a cut that this model does not have',
-                    given=wanted.cut_id,
-                    allowed=f'the {self.last_cut} cuts of the loaded model',
-                    hint='robot and planner have different models or versions; the old plan '
-                    'goes on',
-                )
-            plan = FramePlan(
-                wanted.plan_id, 0, cut.index, cut.cut_id, cut.label, wanted.codec, wanted.server
-            )
-            if cut.depth < wanted.private_layers:
+            plan = self._remote_plan(wanted)
+            if plan.depth < wanted.private_layers:
                 self._nothing_leaves = True
                 self.pending = None
                 raise PlanningError(
                     'plan sends what it says must stay on the robot; all runs here',
-                    given=f'cut after {cut.depth} weighted layers',
+                    given=f'cut after {plan.depth} weighted layers',
                     allowed=f'{wanted.private_layers} or more',
                     hint='planner and robot have different models or versions',
                 )
@@ -120,14 +124,56 @@ class PlanSlot:
         """Whether what ``plan`` sends may leave the robot, by the newest request."""
         if plan.is_local:
             return True
-        return not self._nothing_leaves and self.cut(plan.cut_index).depth >= self._private_layers
+        return not self._nothing_leaves and plan.depth >= self._private_layers
+
+    def _remote_plan(self, wanted: PlanRequest) -> FramePlan:
+        """The plan of a request that names a server."""
+        codec_named(wanted.codec)
+        cut, back = self._by_id.get(wanted.cut_id), self._by_id.get(wanted.return_id)
+        listed = cut is not None and cut.index != self.last_cut
+        if not (listed or wanted.frontier) or (wanted.return_id and back is None):
+            raise CutError(
+                'plan names a cut that this model does not have',
+                given=wanted.return_id if listed else wanted.cut_id,
+                allowed=f'the {self.last_cut} cuts of the loaded model',
+                hint='robot and planner have different models or versions; the old plan '
+                'goes on',
+            )
+        if cut is not None and not wanted.return_id:
+            return FramePlan(
+                wanted.plan_id, 0, cut.index, cut.cut_id, cut.label, wanted.codec, wanted.server,
+                (0, cut.index), (cut.index, self.last_cut), cut.depth, threads=wanted.threads,
+            )
+        if wanted.return_codec:
+            codec_named(wanted.return_codec)
+        route = self._model.route(wanted.cut_id, wanted.return_id, wanted.frontier)
+        return FramePlan(
+            wanted.plan_id, 0,
+            cut.index if cut is not None else wanted.cut_index,
+            wanted.cut_id,
+            cut.label if cut is not None else wanted.label,
+            wanted.codec, wanted.server,
+            (0, cut.index) if cut is not None else route.head,
+            (cut.index, self.last_cut) if cut is not None else route.tail,
+            route.depth, route, wanted.return_id, back.index if back is not None else -1,
+            wanted.return_codec, wanted.threads,
+        )
 
     def spans(self, plan: FramePlan) -> list[Span]:
-        """The slices that a plan needs here: head, and tail for the rescue."""
-        last = self.last_cut
-        if plan.is_local or plan.cut_index == 0:
-            return [(0, last)]
-        return [(0, plan.cut_index), (plan.cut_index, last)]
+        """The slices that a plan needs here: head, tail for the rescue, rest after the answer."""
+        wanted = [plan.head, plan.tail] + ([plan.rest] if plan.rest is not None else [])
+        return [span for span in wanted if span[0] != span[1]]
+
+    def specs_before(self, span: Span) -> tuple[TensorSpec, ...]:
+        """What a slice takes."""
+        if isinstance(span[0], int):
+            return self.cut(span[0]).frontier
+        known = [spec for cut in self._cuts for spec in cut.frontier]
+        for plan in (self.active, *([self.pending.plan] if self.pending else [])):
+            if plan.route is not None:
+                known += [*plan.route.kept, *plan.route.returned]
+        by_name = {spec.name: spec for spec in known}
+        return tuple(by_name[name] for name in span[0])
 
     def next_to_warm(self) -> Span | None:
         """A slice that must be warmed before the pending plan can run."""

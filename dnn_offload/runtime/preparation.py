@@ -13,6 +13,7 @@ from typing import IO
 
 from dnn_offload.errors import ModelError
 from dnn_offload.runtime.model_cache import ModelRequest
+from dnn_offload.runtime.profile_wishes import ProfileWishes
 
 NICENESS = 10
 MAX_LINE_BYTES = 1 << 16
@@ -24,7 +25,8 @@ class Progress:
     """How far it is.
 
     Attributes:
-        stage: ``idle``, ``starting``, ``cache``, ``export``, ``profile``, ``done``, ``failed``.
+        stage: ``idle``, ``starting``, ``cache``, ``export``, ``profile``, ``agreement``, ``done``,
+            ``failed``.
         fraction: 0..1.
         message: For people; of ``failed`` the whole reason.
         folder: Where the model is, as soon as it can be loaded (before it is profiled).
@@ -53,6 +55,7 @@ class Preparation:
         profile: Whether to measure.
         profile_again: Measure even if a profile is cached.
         nice: Added to the child's niceness: the stream goes on meanwhile.
+        wishes: What the profile shall hold.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Preparation:
         profile: bool = True,
         profile_again: bool = False,
         nice: int = NICENESS,
+        wishes: ProfileWishes = ProfileWishes(),  # noqa: B008 (frozen)
     ) -> None:
         self._command = [
             sys.executable, '-m', 'dnn_offload.runtime.prepare',
@@ -71,6 +75,7 @@ class Preparation:
             '--input-size', request.input_size, '--role', request.role,
             '--threads', str(request.threads), '--cache', str(Path(cache_dir).expanduser()),
             '--profile-budget-s', str(profile_budget_s), '--nice', str(nice), '--watch-stdin',
+            *wishes.arguments(),
         ]
         if request.allow_code:
             self._command.append('--allow-code')

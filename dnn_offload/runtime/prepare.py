@@ -4,8 +4,8 @@
 
 It is a process of its own because exporting holds the interpreter lock for half a second and
 takes 200 MiB. Progress goes to stdout, a JSON object per line: ``stage`` (``cache``, ``export``,
-``profile``, ``done``, ``failed``), ``fraction``, ``message``; ``folder`` from the moment the
-model can be loaded, ``profile`` with ``done``. Exit status 1 after ``failed``.
+``profile``, ``agreement``, ``done``, ``failed``), ``fraction``, ``message``; ``folder`` from the
+moment the model can be loaded, ``profile`` with ``done``. Exit status 1 after ``failed``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import sys
 import threading
 from typing import Protocol, TextIO
 
+from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.graph.program import Program
 from dnn_offload.runtime.model_cache import (
@@ -30,6 +31,7 @@ from dnn_offload.runtime.model_cache import (
     ModelRequest,
     ROLES,
 )
+from dnn_offload.runtime.profile_wishes import ProfileWishes, read_thread_counts
 
 
 class Reporter:
@@ -59,6 +61,7 @@ def prepare(
     profile: bool,
     report: Report,
     again: bool = False,
+    wishes: ProfileWishes = ProfileWishes(),  # noqa: B008 (frozen)
 ) -> None:
     """Do what is not in the cache yet.
 
@@ -69,6 +72,7 @@ def prepare(
         profile: Whether to measure at all.
         report: Gets the progress.
         again: Measure even if there is a profile.
+        wishes: What the profile shall hold.
 
     Raises:
         OffloadError: Model or configuration is not acceptable.
@@ -83,22 +87,66 @@ def prepare(
             program = _export(request, folder, report)
     report('profile', 0.5, 'model is ready to be loaded', folder=str(folder))
     path = folder / request.profile_name
-    if profile and (again or cached_profile(path, program.identity) is None):
-        from dnn_offload.runtime.backends.torch_backend import TorchBackend
-        from dnn_offload.runtime.profiler import measure_profile
-
-        made = measure_profile(
-            TorchBackend().load(folder),
-            request.threads,
-            budget_s,
-            lambda fraction, message: report('profile', 0.5 + 0.5 * fraction, message),
-        )
-        temporary = path.with_suffix(f'.{os.getpid()}.part')
-        temporary.write_text(made.to_json(), encoding='utf-8')
-        os.replace(temporary, path)
+    if profile:
+        _profile(request, folder, program, budget_s, report, again, wishes)
     report(
         'done', 1.0, 'ready', folder=str(folder), **({'profile': str(path)} if profile else {})
     )
+
+
+def _profile(
+    request: ModelRequest,
+    folder: Path,
+    program: Program,
+    budget_s: float,
+    report: Report,
+    again: bool,
+    wishes: ProfileWishes,
+) -> None:
+    """Measure times and agreement, each if it is wanted and not in the folder yet."""
+    path = folder / request.profile_name
+    made = None if again else cached_profile(path, program.identity)
+    agree = wishes.agreement and (
+        wishes.agreement_again or made is None or made.agreement_frames == 0
+    )
+    if made is not None and not agree:
+        return
+    from dnn_offload.runtime.backends.torch_backend import TorchBackend
+    from dnn_offload.runtime.frame_files import Frames
+    from dnn_offload.runtime.profile_agreement import measure_agreement, with_agreement_of
+    from dnn_offload.runtime.profiler import measure_profile
+
+    # Before minutes of measuring: are there any?
+    frames = Frames(wishes.frames, wishes.frame_count) if agree else None
+    model = TorchBackend().load(folder)
+    end = 0.6 if agree else 1.0
+    if made is None:
+        made = measure_profile(
+            model, request.threads, budget_s,
+            lambda fraction, message: report('profile', 0.5 + (end - 0.5) * fraction, message),
+            fraction=wishes.fraction, other_threads=wishes.thread_counts,
+        )
+        made = with_agreement_of(made, _profiles(folder, program.identity))
+        _save(path, made)
+    if frames is not None:
+        made = measure_agreement(
+            model, made, frames, wishes.agreement_budget_s,
+            lambda fraction, message: report('agreement', end + (1.0 - end) * fraction, message),
+        )
+        _save(path, made)
+
+
+def _profiles(folder: Path, identity: str) -> list[Profile]:
+    """All sound profiles of a folder, of any role and thread count."""
+    found = (cached_profile(path, identity) for path in sorted(folder.glob('profile_*.json')))
+    return [profile for profile in found if profile is not None]
+
+
+def _save(path: Path, profile: Profile) -> None:
+    """Write a profile; a reader never sees half a file."""
+    temporary = path.with_suffix(f'.{os.getpid()}.part')
+    temporary.write_text(profile.to_json(), encoding='utf-8')
+    os.replace(temporary, path)
 
 
 def _export(request: ModelRequest, folder: Path, report: Report) -> Program:
@@ -153,6 +201,20 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--profile-budget-s', type=float, default=8.0, help='time to measure [s]')
     parser.add_argument('--no-profile', action='store_true', help='only export')
     parser.add_argument('--again', action='store_true', help='measure even if cached')
+    wishes = ProfileWishes()
+    parser.add_argument(
+        '--fraction', type=float, default=wishes.fraction, help='of the cuts that are measured'
+    )
+    parser.add_argument('--threads-list', default='', help='other thread counts, e.g. 1,2,4')
+    parser.add_argument('--agreement', action='store_true', help="codecs' effect on answers")
+    parser.add_argument('--agreement-again', action='store_true', help='even if it is known')
+    parser.add_argument(
+        '--agreement-budget-s', type=float, default=wishes.agreement_budget_s, help='time [s]'
+    )
+    parser.add_argument('--frames', type=Path, help='folder of pictures, or video')
+    parser.add_argument(
+        '--frame-count', type=int, default=wishes.frame_count, help='most frames'
+    )
     parser.add_argument('--nice', type=int, default=0, help='added to the niceness')
     parser.add_argument('--watch-stdin', action='store_true', help='end when stdin closes')
     return parser
@@ -175,9 +237,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 args.source, args.weights, args.allow_code, args.input_size, args.role,
                 args.threads,
             )
+            wishes = ProfileWishes(
+                args.fraction, read_thread_counts(args.threads_list), args.agreement,
+                args.agreement_again, args.agreement_budget_s, args.frames, args.frame_count,
+            )
             prepare(
                 request, args.cache.expanduser(), args.profile_budget_s, not args.no_profile,
-                report, args.again,
+                report, args.again, wishes,
             )
         except (OffloadError, OSError, ImportError) as error:
             report('failed', 1.0, str(error))

@@ -10,9 +10,11 @@ import time
 import numpy as np
 
 from dnn_offload.codec import bundle
-from dnn_offload.codec.registry import CODECS, names_for_cut
+from dnn_offload.codec.registry import codec_named, CODECS, names_for_cut
 from dnn_offload.cost.profile import CodecCost
 from dnn_offload.runtime.backends.base import LoadedModel
+from dnn_offload.runtime.profile_layers import TIME_DIGITS
+from dnn_offload.runtime.profile_meter import is_picture, without_wait
 from dnn_offload.runtime.profile_model import nearest
 from dnn_offload.runtime.shared import ThreadClock
 
@@ -35,15 +37,23 @@ class CodecMeter:
         self._measured: dict[tuple[int, str], list[CodecCost]] = {}
 
     def names(self, cut: int) -> tuple[str, ...]:
-        """Candidate codecs at a cut."""
-        return names_for_cut(cut == 0)
+        """Candidate codecs at a cut: of inputs that are no picture those that take them."""
+        return tuple(
+            name for name in names_for_cut(cut == 0)
+            if cut > 0 or all(
+                codec_named(name).kinds(spec.dtype) and (name != 'jpeg' or is_picture(spec))
+                for spec in self._model.cuts[0].frontier
+            )
+        )
 
-    def walk(self, picture: np.ndarray, cuts: Sequence[int], end_s: float) -> list[int]:
-        """Run a picture through the network once, measuring all codecs at ``cuts`` on the way.
+    def walk(
+        self, inputs: Sequence[np.ndarray], cuts: Sequence[int], end_s: float
+    ) -> list[int]:
+        """Run inputs through the network once, measuring all codecs at ``cuts`` on the way.
 
         Stops at ``end_s`` (perf_counter); returns the cuts that were measured.
         """
-        arrays, at = [picture], 0
+        arrays, at = list(inputs), 0
         done: list[int] = []
         for cut in sorted(cuts):
             if done and time.perf_counter() > end_s:
@@ -67,17 +77,19 @@ class CodecMeter:
 
         for _ in range(1 + REPEATS):
             payload, spent = self._clock.measure(encode)
-            encode_ms.append(spent.wall_ms - spent.wait_ms)
+            encode_ms.append(without_wait(spent))
             _, spent = self._clock.measure(
                 functools.partial(bundle.decode, payload, specs, max_bytes=4 * limit)
             )
-            decode_ms.append(spent.wall_ms - spent.wait_ms)
-        fastest = [max(0.0, min(times[1:])) for times in (encode_ms, decode_ms)]
+            decode_ms.append(without_wait(spent))
+        fastest = [min(times[1:]) for times in (encode_ms, decode_ms)]
         cost = CodecCost(len(payload), *fastest)
         self._measured.setdefault((cut, name), []).append(cost)
 
     def costs(self, cut: int, factor: float = 1.0) -> dict[str, CodecCost]:
         """Cost of every candidate codec at a cut: measured, or scaled from the nearest one.
+
+        What a lossless codec brings back is what went in, and the answer the same.
 
         Args:
             cut: Index of the cut.
@@ -86,7 +98,12 @@ class CodecMeter:
         made = {}
         for name in self.names(cut):
             cost = self._cost(cut, name)
-            made[name] = CodecCost(cost.nbytes, cost.encode_ms * factor, cost.decode_ms * factor)
+            made[name] = CodecCost(
+                cost.nbytes,
+                round(cost.encode_ms * factor, TIME_DIGITS),
+                round(cost.decode_ms * factor, TIME_DIGITS),
+                1.0 if codec_named(name).lossless else None,
+            )
         return made
 
     def _cost(self, cut: int, name: str) -> CodecCost:

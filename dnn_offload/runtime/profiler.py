@@ -1,8 +1,9 @@
-"""Measures a model on this machine, within a time budget: heads, tails, codecs, load.
+"""Measures a model on this machine, within a time budget: heads, tails, codecs, threads, load.
 
-Where the time goes: a tenth for warming and stamps, half for heads and tails as units, in
-rounds over the chosen cuts (so that one segment's weights push another's out of the cache, as
-they do when plans change), the rest for codecs on pictures with natural statistics.
+Where the time goes: a tenth for warming and first stamps; at most half for heads and tails as
+units, in rounds over the chosen cuts (so that one segment's weights push another's out of the
+cache, as they do when plans change) with stamps in between; then codecs on pictures with
+natural statistics; a sixth at the end, and all that is left, for other numbers of threads.
 """
 
 from __future__ import annotations
@@ -10,67 +11,47 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 import statistics
 import time
-from typing import Any
 
 import numpy as np
 
 from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.runtime.backends.torch_backend import TorchModel
-from dnn_offload.runtime.pictures import COUNT, natural_picture
+from dnn_offload.runtime.pictures import COUNT
 from dnn_offload.runtime.profile_codecs import CodecMeter, output_sizes
-from dnn_offload.runtime.profile_machine import describe_device, LoadWatch
-from dnn_offload.runtime.profile_model import fill, monotone, nearest, promising_cuts
-from dnn_offload.runtime.shared import Spent, ThreadClock
+from dnn_offload.runtime.profile_layers import layer_profiles, memory, TIME_DIGITS, Value
+from dnn_offload.runtime.profile_machine import describe_device
+from dnn_offload.runtime.profile_meter import made_up_inputs, Meter
+from dnn_offload.runtime.profile_model import (
+    FLOOR,
+    half_widths,
+    how_many,
+    interquartile,
+    OTHER_RUNS,
+    promising_cuts,
+    times,
+)
+from dnn_offload.runtime.profile_variants import ThreadVariants, usual_thread_counts
 from dnn_offload.vision.decode import decode_classes, decode_detections
 from dnn_offload.vision.preprocess import Mapping
 
+BACKEND = 'torch'
+FRACTION = 0.3  # of the cuts that are measured as units
 STAMP_RUNS = 5
+FIRST_STAMPS = 2  # of these before units are chosen, the others between their rounds
 UNIT_RUNS = 10  # rounds that are aimed at
 LEAST_ROUNDS = 3
-UNITS_SHARE = 0.5  # of the budget, to heads and tails
+LATE = 0.25  # of the time for units: later than this, one round has to do
+# Rounds that the number of cuts is reckoned for when time is short, and how many cuts it takes
+# to rather have fewer rounds: between too few of them nothing can be interpolated.
+SHORT_RUNS, FEW_CUTS = 5, 8
 FINISH_RUNS = 10
+# Shares of the budget that have passed when a stage ends at the latest.
+FIRST_STAMPS_END = 0.12
+UNITS_SHARE = 0.5
+CODECS_END = 0.82
+VARIANTS_END = 0.97
 
 Report = Callable[[float, str], None]
-
-
-class _Meter:
-    """Runs segments and keeps their times."""
-
-    def __init__(self, model: TorchModel, picture: np.ndarray) -> None:
-        self.model = model
-        self.picture = picture
-        self.clock = ThreadClock()
-        self.load = LoadWatch()
-        self.total = Spent(0.0, 0.0, 0.0)
-        self.heads: dict[int, list[float]] = {}
-        self.tails: dict[int, list[float]] = {}
-
-    def run(self, start: int, end: int, arrays: list[np.ndarray]) -> tuple[list[Any], float]:
-        """Outputs, and wall time without run-queue wait [ms]."""
-        segment = self.model.segment(start, end)
-        outputs, spent = self.clock.measure(lambda: self.model.run(segment, arrays))
-        self.total = Spent(
-            self.total.wall_ms + spent.wall_ms,
-            self.total.cpu_ms + spent.cpu_ms,
-            self.total.wait_ms + spent.wait_ms,
-        )
-        return outputs, max(spent.wall_ms - spent.wait_ms, 0.0)
-
-    def unit(self, cut: int) -> None:
-        """One run of a cut's head and of its tail; the whole network is head N and tail 0."""
-        last = len(self.model.cuts) - 1
-        arrays, head_ms = self.run(0, cut, [self.picture])
-        self.heads.setdefault(cut, []).append(head_ms)
-        if cut < last:
-            _, tail_ms = self.run(cut, last, arrays)
-            self.tails.setdefault(cut, []).append(tail_ms)
-        else:
-            self.tails.setdefault(0, []).append(head_ms)
-
-    @property
-    def wait_ratio(self) -> float:
-        """1 + run-queue wait over the rest of the wall time, over all that was measured."""
-        return 1.0 + self.total.wait_ms / max(self.total.wall_ms - self.total.wait_ms, 1e-6)
 
 
 def measure_profile(
@@ -78,6 +59,9 @@ def measure_profile(
     threads: int,
     budget_s: float = 8.0,
     report: Report = lambda fraction, message: None,
+    *,
+    fraction: float = FRACTION,
+    other_threads: Sequence[int] | None = None,
 ) -> Profile:
     """Measure a profile.
 
@@ -91,41 +75,58 @@ def measure_profile(
         threads: Compute threads, set for the calling thread.
         budget_s: Time that it may take, kept to within a run or two.
         report: Gets fraction and message.
+        fraction: Share of the cuts that are measured as units, 0..1; fewer where the budget
+            ends before. The others are interpolated, with an interval.
+        other_threads: Further thread counts; None = ``usual_thread_counts``.
     """
     started_s = time.perf_counter()
     model.set_threads(threads)
-    shape = model.program.input.shape
-    pictures = [natural_picture(shape[1], shape[2], seed) for seed in range(COUNT)]
-    last = len(model.cuts) - 1
-    meter = _Meter(model, pictures[0])
+    inputs = [made_up_inputs(model.cuts[0].frontier, seed) for seed in range(COUNT)]
+    meter = Meter(model, inputs[0])
+    last = meter.last
 
     report(0.0, 'warming up')
-    in_situ = _stamps(meter, started_s + 0.15 * budget_s)
-    in_situ_tail = [in_situ[last] - head for head in in_situ]
+    shown = model.describe(model.segment(0, last), inputs[0])
+    values = {name: Value(*seen) for name, seen in shown.items()}
+    run_ms = _first_stamps(meter, started_s + FIRST_STAMPS_END * budget_s)
+    in_situ = meter.in_situ()
     order = promising_cuts(
         in_situ, [cut.nbytes for cut in model.cuts], [cut.depth for cut in model.cuts]
     )
-    units_end_s = time.perf_counter() + UNITS_SHARE * budget_s
-    _units(meter, order, in_situ[last], units_end_s, report)
+    _units(meter, order[:how_many(last, fraction)], run_ms,
+           time.perf_counter() + UNITS_SHARE * budget_s, report)
 
     report(0.6, 'measuring codecs')
-    codecs = _codecs(meter, pictures, order, started_s + 0.97 * budget_s)
-    outputs, _ = meter.run(0, last, [pictures[0]])
+    codecs = _codecs(meter, inputs, order, started_s + CODECS_END * budget_s, report)
+    report(0.9, 'measuring other numbers of threads')
+    others = usual_thread_counts(threads) if other_threads is None else other_threads
+    variants = ThreadVariants(meter, threads, others)
+    variants.measure(run_ms, started_s + VARIANTS_END * budget_s)
+    outputs, _ = meter.run(0, last, inputs[0])
     finish_ms = _finish_ms(model, outputs)
+
     wait = meter.wait_ratio
-    heads = _times(in_situ, meter.heads, wait)
-    tails = _times(in_situ_tail, meter.tails, wait)
+    in_situ = meter.in_situ()
+    in_situ_tail = [in_situ[last] - head for head in in_situ]
+    heads, tails = _medians(meter.heads), _medians(meter.tails)
+    head_ms = [round(time_ms * wait, TIME_DIGITS) for time_ms in times(in_situ, heads)]
+    tail_ms = [round(time_ms * wait, TIME_DIGITS) for time_ms in times(in_situ_tail, tails)]
+    head_width, tail_width = half_widths((in_situ, meter.heads), (in_situ_tail, meter.tails))
+    whole_ms = head_ms[last]
+    # Stamps cost time as well: together the operators take what the whole network does.
+    stamps_ms = np.asarray(meter.stamps_ms) * whole_ms / max(in_situ[last], 1e-6)
+    memories = memory(model.program, values)
     report(1.0, 'profile is ready')
     return Profile(
         model=model.program.source,
         model_identity=model.identity,
         device=describe_device(),
-        backend='torch',
+        backend=BACKEND,
         threads=threads,
         load_ratios=meter.load.ratios(wait),
-        finish_ms=finish_ms * wait,
+        finish_ms=round(finish_ms * wait, TIME_DIGITS),
         output_bytes=output_sizes(model, outputs),
-        seconds_spent=time.perf_counter() - started_s,
+        seconds_spent=round(time.perf_counter() - started_s, 3),
         cuts=tuple(
             CutProfile(
                 cut_id=cut.cut_id,
@@ -133,109 +134,126 @@ def measure_profile(
                 label=cut.label,
                 depth=cut.depth,
                 frontier_bytes=cut.nbytes,
-                head_ms=heads[cut.index],
-                tail_ms=tails[cut.index],
-                head_spread_ms=wait * _spread(meter.heads, cut.index, heads),
-                tail_spread_ms=wait * _spread(meter.tails, cut.index, tails),
+                head_ms=head_ms[cut.index],
+                tail_ms=tail_ms[cut.index],
+                head_spread_ms=_spread(meter.heads, cut.index, head_ms, head_width, wait),
+                tail_spread_ms=_spread(meter.tails, cut.index, tail_ms, tail_width, wait),
                 measured=(cut.index in meter.heads or cut.index == 0)
                 and (cut.index in meter.tails or cut.index == last),
                 codecs=codecs.costs(cut.index, wait) if cut.index < last else {},
+                head_bytes=memories[cut.index][0],
+                tail_bytes=memories[cut.index][1],
+                frontier=tuple(spec.name for spec in cut.frontier),
             )
             for cut in model.cuts
         ),
+        layers=layer_profiles(model.program, values, stamps_ms),
+        input_name=model.program.input.name,
+        input_bytes=model.program.input.nbytes,
+        outputs=tuple(spec.name for spec in model.outputs),
+        variants=variants.variants(head_ms, tail_ms, BACKEND),
     )
 
 
-def _stamps(meter: _Meter, end_s: float) -> list[float]:
-    """Time up to each cut within a run of the whole network [ms]."""
-    model = meter.model
-    last = len(model.cuts) - 1
-    segment = model.segment(0, last)
-    meter.model.run(segment, [meter.picture])  # first run pays for kernels and page faults
-    runs: list[list[float]] = []
-    while len(runs) < STAMP_RUNS and (not runs or time.perf_counter() < end_s):
-        runs.append(model.stamps(segment, [meter.picture]))
-    per_operator_ms = np.median(np.array(runs), axis=0)  # (operators,)
-    upto = np.concatenate([[0.0], np.cumsum(per_operator_ms)])
-    return [float(upto[cut.position]) for cut in model.cuts]
+def _first_stamps(meter: Meter, end_s: float) -> float:
+    """Stamps of a first few runs; the model has run once. Time of a run, waiting included [ms]."""
+    begin_s = time.perf_counter()
+    while len(meter.stamps_ms) < FIRST_STAMPS and (
+        not meter.stamps_ms or time.perf_counter() < end_s
+    ):
+        meter.stamps_ms.append(meter.stamp())
+    return (time.perf_counter() - begin_s) * 1e3 / len(meter.stamps_ms)
 
 
 def _units(
-    meter: _Meter, order: Sequence[int], whole_ms: float, end_s: float, report: Report
+    meter: Meter, wanted: Sequence[int], run_ms: float, end_s: float, report: Report
 ) -> None:
-    """Rounds over the whole network and as many of ``order`` as the time allows."""
-    last = len(meter.model.cuts) - 1
+    """Rounds over the whole network and as many of ``wanted`` as the time allows."""
     begin_s = time.perf_counter()
-    affordable = int((end_s - begin_s) * 1e3 / (UNIT_RUNS * max(whole_ms, 0.01)))
-    chosen = sorted([last, *order[: max(0, affordable - 1)]])
+    late_s = end_s + LATE * (end_s - begin_s)
+    runs = (end_s - begin_s) * 1e3 / max(run_ms, 0.01)
+    affordable = int(runs / SHORT_RUNS - OTHER_RUNS)
+    if affordable < FEW_CUTS:
+        affordable = min(FEW_CUTS, int(runs / LEAST_ROUNDS - OTHER_RUNS))
+    chosen = sorted([meter.last, *wanted[: max(0, affordable)]])
     for number in range(UNIT_RUNS):
+        if number % 2 == 0 and len(meter.stamps_ms) < STAMP_RUNS:
+            meter.stamps_ms.append(meter.stamp())
         for cut in chosen:
             meter.unit(cut)
             meter.load.sample()
         meter.load.probe()
         now_s = time.perf_counter()
-        report(
-            0.1 + 0.5 * min(1.0, (now_s - begin_s) / max(end_s - begin_s, 1e-3)),
-            f'measuring {len(chosen)} of {last} cuts, round {number + 1}',
-        )
         round_s = (now_s - begin_s) / (number + 1)
-        if number + 1 >= LEAST_ROUNDS and now_s + round_s > end_s:
+        left_s = min(end_s - now_s, (UNIT_RUNS - number - 1) * round_s)
+        report(
+            0.1 + 0.5 * (number + 1) / UNIT_RUNS,
+            f'measuring {len(chosen) - 1} of {meter.last - 1} cuts, round {number + 1} of '
+            f'{UNIT_RUNS}, {max(0.0, left_s):.0f} s left',
+        )
+        least = LEAST_ROUNDS if now_s < late_s else 1
+        if number + 1 >= least and now_s + round_s > end_s:
             return
 
 
 def _codecs(
-    units: _Meter, pictures: Sequence[np.ndarray], order: Sequence[int], end_s: float
+    units: Meter,
+    inputs: Sequence[list[np.ndarray]],
+    order: Sequence[int],
+    end_s: float,
+    report: Report,
 ) -> CodecMeter:
     """The likely cuts with all pictures first, then ever more of the others."""
     meter = CodecMeter(units.model, units.clock)
     likely = [0, *order[:8]]
-    meter.walk(pictures[0], likely, end_s=time.perf_counter())  # cut 0 at the least
-    meter.walk(pictures[0], [order[0]] if order else [], end_s)
+    meter.walk(inputs[0], likely, end_s=time.perf_counter())  # cut 0 at the least
+    meter.walk(inputs[0], [order[0]] if order else [], end_s)
     rest = list(order[8:])
-    for picture, cuts in ((pictures[0], likely), (pictures[1], likely), (pictures[0], rest),
-                          (pictures[2], likely), (pictures[1], rest), (pictures[2], rest)):
-        if cuts and time.perf_counter() < end_s:
+    turns = ((inputs[0], likely), (inputs[1], likely), (inputs[0], rest),
+             (inputs[2], likely), (inputs[1], rest), (inputs[2], rest))
+    for number, (arrays, cuts) in enumerate(turns):
+        left_s = end_s - time.perf_counter()
+        if cuts and left_s > 0.0:
+            report(0.6 + 0.3 * number / len(turns), f'measuring codecs, up to {left_s:.0f} s left')
             # Sparse first: a walk that runs out of time still leaves neighbours everywhere.
             for part in (cuts[0::4], cuts[2::4], cuts[1::2]):
                 if part and time.perf_counter() < end_s:
-                    meter.walk(picture, part, end_s)
+                    meter.walk(arrays, part, end_s)
     return meter
 
 
-def _times(
-    in_situ: Sequence[float], samples: dict[int, list[float]], wait_ratio: float
-) -> list[float]:
-    measured = {cut: statistics.median(values) for cut, values in samples.items()}
-    filled = fill(in_situ, measured)
-    weights = [10.0 if index in measured else 1.0 for index in range(len(filled))]
-    if in_situ[-1] < in_situ[0]:  # tails get shorter
-        ordered = monotone(filled[::-1], weights[::-1])[::-1]
-    else:
-        ordered = monotone(filled, weights)
-    return [max(0.0, time_ms) * wait_ratio for time_ms in ordered]
+def _medians(samples: dict[int, list[float]]) -> dict[int, float]:
+    return {cut: statistics.median(values) for cut, values in samples.items()}
 
 
-def _spread(samples: dict[int, list[float]], index: int, times_ms: Sequence[float]) -> float:
-    """Interquartile range; of a cut that was not measured, in proportion to the nearest one."""
-    if times_ms[index] == 0.0 or not samples:
+def _spread(
+    samples: dict[int, list[float]],
+    index: int,
+    times_ms: Sequence[float],
+    width: float,
+    wait_ratio: float,
+) -> float:
+    """Interquartile range of a measured unit; width of the interval of another."""
+    if times_ms[index] == 0.0:
         return 0.0
-    source = nearest(sorted(samples), index)
-    values = sorted(samples[source])
-    iqr = values[(3 * len(values)) // 4] - values[len(values) // 4]
-    return iqr * times_ms[index] / max(times_ms[source], 1e-6)
+    if index in samples:
+        return round(interquartile(samples[index]) * wait_ratio, TIME_DIGITS)
+    return round(2.0 * width * max(times_ms[index], FLOOR * max(times_ms)), TIME_DIGITS)
 
 
 def _finish_ms(model: TorchModel, outputs: list[np.ndarray]) -> float:
-    """Time of decoding the outputs [ms]."""
+    """Time of decoding the outputs [ms]; 0 where nothing here decodes them."""
     program = model.program
+    if program.task not in ('classification', 'detection'):
+        return 0.0
     height, width = program.input.shape[1:3]
     mapping = Mapping(1.0, 1.0, 0.0, 0.0, width, height)
-    times = []
+    spent_ms = []
     for _ in range(FINISH_RUNS):
         started_s = time.perf_counter()
         if program.task == 'detection':
             decode_detections(outputs, mapping, program.class_names)
         else:
             decode_classes(outputs, program.class_names)
-        times.append((time.perf_counter() - started_s) * 1e3)
-    return min(times)
+        spent_ms.append((time.perf_counter() - started_s) * 1e3)
+    return min(spent_ms)

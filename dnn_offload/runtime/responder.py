@@ -51,7 +51,6 @@ class Responder:
             queue.SimpleQueue()
         )
         self._thread = threading.Thread(target=self._loop, name='responder', daemon=True)
-        self._max_output_bytes = sum(spec.nbytes for spec in shared.model.outputs)
 
     def start(self) -> None:
         """Start the thread."""
@@ -139,14 +138,19 @@ class Responder:
         times.downlink_ms = answer.downlink_ms
         started_s = time.monotonic()
         try:
-            outputs = bundle.decode(
-                answer.payload, self._shared.model.outputs, max_bytes=4 * self._max_output_bytes
-            )
+            route = frame.plan.route if frame.plan is not None else None
+            specs = self._shared.model.outputs if route is None else route.returned
+            nbytes = sum(spec.nbytes for spec in specs)
+            outputs = bundle.decode(answer.payload, specs, max_bytes=4 * nbytes)
         except Exception as error:  # unreadable: finish the frame here, the tensors are kept
             why = f'answer is unreadable: {describe_error(error)}'
             self._log(why, frame.seq)
             self._shared.table.answer_unreadable(frame.seq, time.monotonic(), why)
             self._shared.wake()
+            return
+        if frame.plan is not None and frame.plan.rest is not None:
+            if self._shared.table.returned(frame.seq, outputs):
+                self._shared.wake()
             return
         self._finish(frame, outputs, Outcome.REMOTE, posted_s, decode_ms=_ms_since(started_s))
 

@@ -1,8 +1,9 @@
 """What the worker does next: one pure decision over what is open, due and expected.
 
-Order of importance: a rescue that is due; then a plan switch that is ready (it costs
-nothing); then warming a slice for the next plan; then the newest waiting frame. Nothing that
-would still run when a rescue falls due is started, so that the worker is free when it counts.
+Order of importance: the rest of a frame whose answer has come back; a rescue that is due; then
+a plan switch that is ready (it costs nothing); then warming a slice for the next plan; then the
+newest waiting frame. Nothing that would still run when a rescue falls due is started, so that
+the worker is free when it counts.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ class Job(Enum):
 
     WAIT = 'wait'  # until `until_s`, or until something happens
     RESCUE = 'rescue'  # run the local tail of the newest unanswered frame
+    REST = 'rest'  # run what is left of a frame whose answer has come back
     GIVE_UP = 'give up'  # drop it: its tail does not fit, and there is newer work
     COMMIT = 'commit'  # switch to the pending plan
     WARM = 'warm'  # run a slice of the pending plan once
@@ -42,6 +44,7 @@ class Situation:
     Attributes:
         now_s: Steady clock.
         unanswered: The frame that would be rescued.
+        returned: A frame's answer has come back and its rest must run here.
         can_commit: A pending plan is warm.
         must_warm: A pending plan is not warm yet.
         warm_since_s: Since when it is pending.
@@ -56,6 +59,7 @@ class Situation:
 
     now_s: float
     unanswered: Unanswered | None = None
+    returned: bool = False
     can_commit: bool = False
     must_warm: bool = False
     warm_since_s: float = 0.0
@@ -80,6 +84,8 @@ def decide(situation: Situation) -> Decision:
     """Choose the worker's next job."""
     now_s = situation.now_s
     lost = situation.unanswered
+    if situation.returned:  # its deadline is the nearest, and it is short
+        return Decision(Job.REST)
     if lost is not None and lost.rescue_at_s <= now_s:
         too_late = now_s + lost.tail_ms * 1e-3 > lost.deadline_s
         if too_late and situation.waiting:

@@ -39,7 +39,7 @@ class Shared:
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.table = FrameTable(self.lock)
-        self.slot = PlanSlot(model.cuts)
+        self.slot = PlanSlot(model)
         self.misses = Misses()
         self.times = RunTimes()
         self.model = model

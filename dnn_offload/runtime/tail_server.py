@@ -18,10 +18,10 @@ import numpy as np
 
 from dnn_offload.codec import bundle
 from dnn_offload.cost.profile import Profile
-from dnn_offload.errors import CodecError, OffloadError
+from dnn_offload.errors import OffloadError
 from dnn_offload.exchange import TailJob, TailResult, Verdict
-from dnn_offload.graph.cuts import Cut
-from dnn_offload.runtime.backends.base import LoadedModel
+from dnn_offload.runtime.backends.base import LoadedModel, segment_of
+from dnn_offload.runtime.server_part import server_part
 
 MEMORY_S = 3.0          # how long a frame says something about queue and load
 _ENOUGH_FRAMES = 3
@@ -122,7 +122,6 @@ class TailServer:
         self._threads = threads
         self._max_bytes = max_bytes
         self._tail_ms = {cut.cut_id: cut.tail_ms for cut in profile.cuts} if profile else {}
-        self._cuts: dict[str, Cut] = {cut.cut_id: cut for cut in model.cuts}
         self._changed = threading.Condition()
         self._queue = TailQueue()
         self._running = False
@@ -224,15 +223,12 @@ class TailServer:
 
     def _compute(self, job: TailJob) -> TailResult:
         times_s = [time.monotonic()]
-        cut = self._cuts.get(job.cut_id)
-        if cut is None:
-            raise CodecError('the model has no such cut', given=job.cut_id)
-        arrays = bundle.decode(job.payload, cut.frontier, max_bytes=self._max_bytes)
+        part = server_part(self._model, job.cut_id, job.return_id, job.names)
+        arrays = bundle.decode(job.payload, part.inputs, max_bytes=self._max_bytes)
         times_s.append(time.monotonic())
-        segment = self._model.segment(cut.index, len(self._model.cuts) - 1)
-        outputs = self._model.run(segment, arrays)
+        outputs = self._model.run(segment_of(self._model, part.span), arrays)
         times_s.append(time.monotonic())
-        specs = self._model.outputs
+        specs = part.outputs
         halved = self._model.to_half(outputs) if job.result_codec == 'fp16' else outputs
         payload = bundle.encode(halved, specs, job.result_codec)
         times_s.append(time.monotonic())
@@ -240,6 +236,7 @@ class TailServer:
         with self._changed:
             self._compute_ms.append(compute_ms)
             expected_ms = self._tail_ms.get(job.cut_id, 0.0)
+            expected_ms -= self._tail_ms.get(job.return_id, 0.0)
             if expected_ms >= _SHORTEST_TAIL_MS:
                 self._loads.append((times_s[2], compute_ms / expected_ms))
         return TailResult(

@@ -9,7 +9,7 @@ baseline, or over CPU time), or that the load monitor tells.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 import threading
 
@@ -21,7 +21,7 @@ MAX_AGE_S = 10.0  # what is older than this says nothing about now
 MIN_FACTOR, MAX_FACTOR = 0.05, 50.0  # one odd run may not spoil every later rescue
 LEAST_TOLD_MS = 0.5  # shorter work is mostly noise
 
-Key = tuple[str, int, int]  # kind of work, first cut, last cut
+Key = tuple[Hashable, ...]  # kind of work, and between what
 
 
 def quantile(samples: Iterable[float], q: float) -> float:

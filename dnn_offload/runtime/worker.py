@@ -13,12 +13,14 @@ import numpy as np
 
 from dnn_offload.codec import bundle
 from dnn_offload.codec.layout import Target
-from dnn_offload.errors import ImageError
+from dnn_offload.codec.registry import names_for_cut
+from dnn_offload.errors import ImageError, OffloadError
 from dnn_offload.exchange import UplinkRequest
-from dnn_offload.runtime.frames import Frame, FramePlan
+from dnn_offload.runtime.backends.base import segment_of
+from dnn_offload.runtime.frames import Frame, FramePlan, Span
 from dnn_offload.runtime.outcomes import DropReason, Outcome
-from dnn_offload.runtime.outlook import encode_key, rescue_time, run_key, running_plan, situation
-from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL, Span
+from dnn_offload.runtime.outlook import rescue_time, run_key, running_plan, sending_key, situation
+from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL
 from dnn_offload.runtime.responder import Responder
 from dnn_offload.runtime.scheduling import decide, Decision, Job
 from dnn_offload.runtime.shared import PREPROCESS, Shared, Spent, ThreadClock
@@ -78,11 +80,12 @@ class Worker:
                 self._clock.close()
 
     def begin(self) -> None:
-        """Warm the whole network; on the worker's thread, before the first ``step``."""
+        """Warm the network and the codecs; on the worker's thread, before the first ``step``."""
         self._clock = ThreadClock()
         self._shared.compute_tid = threading.get_native_id()
         self._apply_threads()
         self._warm((0, self._shared.slot.last_cut))
+        self._warm_codecs()
 
     def step(self) -> None:
         """Decide once, and do it or wait; on the worker's thread."""
@@ -105,6 +108,8 @@ class Worker:
             self._start(frame)
         elif frame is not None and decision.job is Job.RESCUE:
             self._rescue(frame)
+        elif frame is not None and decision.job is Job.REST:
+            self._rest(frame)
 
     def _take(self, decision: Decision) -> Frame | None:
         """The part of a job that must happen under the lock."""
@@ -122,6 +127,9 @@ class Worker:
         elif decision.job is Job.RESCUE:
             frame = table.to_rescue()
             return table.begin_rescue(frame.seq) if frame is not None else None
+        elif decision.job is Job.REST:
+            frame = table.to_complete()
+            return table.begin_rest(frame.seq) if frame is not None else None
         elif decision.job is Job.START and table.waiting is not None:
             plan = running_plan(shared, now_s)
             if plan.is_local:
@@ -138,7 +146,7 @@ class Worker:
         model = self._shared.model
         if span[0] == span[1]:
             return arrays, Spent(0.0, 0.0, 0.0)
-        segment = model.segment(*span)
+        segment = segment_of(model, span)
         assert self._clock is not None
         outputs, spent = self._clock.measure(lambda: model.run(segment, arrays))
         self._shared.times.add(run_key(span), spent.wall_ms, time.monotonic(), spent.cpu_ms)
@@ -146,7 +154,8 @@ class Worker:
 
     def _apply_threads(self) -> None:
         shared = self._shared
-        wanted = shared.settings.threads
+        with shared.lock:
+            wanted = shared.slot.active.threads or shared.settings.threads
         if wanted == self._threads:
             return
         shared.model.set_threads(wanted)
@@ -163,12 +172,12 @@ class Worker:
         shared = self._shared
         assert self._clock is not None
         try:
+            segment = segment_of(shared.model, span)
             arrays = []
-            for spec in shared.slot.cut(span[0]).frontier:
+            for spec in shared.slot.specs_before(span):
                 target = Target(spec)
                 target.flat[...] = 0
                 arrays.append(target.array())
-            segment = shared.model.segment(*span)
             _, spent = self._clock.measure(lambda: shared.model.run(segment, arrays))
             if not shared.times.knows(run_key(span)):
                 shared.times.add(run_key(span), spent.wall_ms, time.monotonic())
@@ -182,6 +191,17 @@ class Worker:
             else:  # the whole network at the start, or a plan that is not wanted any more
                 self._responder.post_error(error)
 
+    def _warm_codecs(self) -> None:
+        """Run each codec once on zeros: the first use of one reads 1.5 MB of code from disk."""
+        slot = self._shared.slot
+        for cut in (slot.cut(0), slot.cut(1)):
+            arrays = [np.zeros(spec.shape, spec.dtype) for spec in cut.frontier]
+            for name in names_for_cut(cut.index == 0):
+                try:
+                    bundle.encode(arrays, cut.frontier, name)
+                except OffloadError as error:  # then plans with it fail too, and say so
+                    self._responder.post_error(error)
+
     def _start(self, frame: Frame) -> None:
         """Preprocess, run the head (or everything), encode, hand over."""
         shared, plan = self._shared, frame.plan
@@ -191,7 +211,7 @@ class Worker:
             frame.source = None
             frame.times.preprocess_ms = spent.wall_ms
             shared.times.add(PREPROCESS, spent.wall_ms, time.monotonic(), spent.cpu_ms)
-            arrays, spent = self._run((0, plan.cut_index), [picture])
+            arrays, spent = self._run(plan.head, [picture])
             frame.times.head_ms = spent.wall_ms
             frame.times.head_cpu_ms = spent.cpu_ms
             frame.times.head_wait_ms = spent.wait_ms
@@ -211,7 +231,7 @@ class Worker:
         if not plan.is_local:
             frame.uplink_bytes = 0
             frame.plan = shared.slot.here(plan, label)
-            arrays, spent = self._run((plan.cut_index, shared.slot.last_cut), arrays)
+            arrays, spent = self._run(plan.tail, arrays)
             frame.times.head_ms += spent.wall_ms
             frame.times.head_cpu_ms += spent.cpu_ms
             frame.times.head_wait_ms += spent.wait_ms
@@ -221,26 +241,33 @@ class Worker:
     def _send(self, frame: Frame, plan: FramePlan, arrays: list[np.ndarray]) -> str:
         """Encode and hand over; else the label of why the frame must be finished here."""
         shared = self._shared
-        specs = shared.slot.cut(plan.cut_index).frontier
+        route, sent = plan.route, arrays
+        if route is None:
+            specs = shared.slot.cut(plan.cut_index).frontier
+        else:  # only what the server needs
+            specs = route.sent
+            made = {spec.name: array for spec, array in zip(route.kept, arrays, strict=True)}
+            sent = [made[spec.name] for spec in specs]
         assert self._clock is not None
 
         def encode() -> bytes:
-            halved = shared.model.to_half(arrays) if plan.codec == 'fp16' else arrays
+            halved = shared.model.to_half(sent) if plan.codec == 'fp16' else sent
             return bundle.encode(halved, specs, plan.codec)
 
         if not shared.slot.allows(plan):
             return PRIVATE_LABEL
         payload, spent = self._clock.measure(encode)
         now_s = time.monotonic()
-        shared.times.add(encode_key(plan.cut_index, plan.codec), spent.wall_ms, now_s)
+        shared.times.add(sending_key(plan), spent.wall_ms, now_s)
         frame.times.encode_ms = spent.wall_ms
         frame.uplink_bytes = len(payload)
         frame.kept = arrays
         rescue_at_s, fits = rescue_time(shared, frame, plan, now_s)
         request = UplinkRequest(
             frame.seq, plan.epoch, plan.server, plan.cut_id, plan.codec,
-            shared.settings.result_codec, specs, payload,
+            plan.return_codec or shared.settings.result_codec, specs, payload,
             max(0.0, (rescue_at_s - now_s) * 1e3) if frame.deadline_s < float('inf') else 0.0,
+            plan.return_id,
         )
         with shared.lock:  # no stricter request comes in between asking and sending
             if not shared.slot.allows(plan):
@@ -271,12 +298,30 @@ class Worker:
         if kept is None:  # ended in the meantime
             return
         try:
-            outputs, spent = self._run((plan.cut_index, shared.slot.last_cut), kept)
+            outputs, spent = self._run(plan.tail, kept)
             if shared.table.computed(frame.seq):
                 frame.times.tail_ms = spent.wall_ms
                 self._responder.post_outputs(frame, outputs, Outcome.RESCUED)
         except Exception as error:
             shared.table.drop(frame.seq, DropReason.ERROR)
+            self._responder.post_error(error, frame.seq)
+
+    def _rest(self, frame: Frame) -> None:
+        """Run what comes after the server's part, from its answer and the kept tensors."""
+        plan, kept, returned = frame.plan, frame.kept, frame.returned
+        if plan is None or plan.route is None or plan.rest is None:
+            return
+        if kept is None or returned is None:  # ended in the meantime
+            return
+        route = plan.route
+        values = {spec.name: array for spec, array in zip(route.kept, kept, strict=True)}
+        values |= {spec.name: array for spec, array in zip(route.returned, returned, strict=True)}
+        try:
+            outputs, spent = self._run(plan.rest, [values[name] for name in plan.rest.inputs])
+            frame.times.rest_ms = spent.wall_ms
+            self._responder.post_outputs(frame, outputs, Outcome.REMOTE)
+        except Exception as error:
+            self._shared.table.drop(frame.seq, DropReason.ERROR)
             self._responder.post_error(error, frame.seq)
 
     def _blame(self, frame: Frame) -> None:

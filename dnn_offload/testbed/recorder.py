@@ -36,7 +36,8 @@ LATCHED = QoSProfile(
 )
 _TIMES = (
     'age_ms', 'wait_ms', 'preprocess_ms', 'head_ms', 'head_cpu_ms', 'head_wait_ms', 'encode_ms',
-    'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms', 'finish_ms', 'latency_ms',
+    'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms', 'rest_ms',
+    'finish_ms', 'latency_ms',
 )
 
 
@@ -165,12 +166,22 @@ class Recorder:
         request.transition.id = Transition.TRANSITION_DEACTIVATE
         self._await(client.call_async(request), name)
 
-    def publish_plan(self, model_identity: str, cut_id: str, codec: str, server: str) -> int:
-        """Say in the planner's place what to run (there must be none); returns the plan id."""
+    def publish_plan(
+        self, model_identity: str, cut_id: str, codec: str, server: str, **more: object
+    ) -> int:
+        """Say in the planner's place what to run (there must be none); returns the plan id.
+
+        Args:
+            model_identity: Of the model that the robot runs.
+            cut_id: Identity of the cut.
+            codec: Codec of what crosses.
+            server: Name of the server; all three empty = all on the robot.
+            more: Further fields of the message.
+        """
         self._plan_id += 1
         self._plans.publish(Plan(
             plan_id=self._plan_id, model_identity=model_identity, cut=cut_id, codec=codec,
-            server=server, strategy='by hand', reason='set by hand',
+            server=server, strategy='by hand', reason='set by hand', **more,
         ))
         return self._plan_id
 

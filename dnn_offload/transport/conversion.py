@@ -95,6 +95,7 @@ def header_of(message: TensorChunk) -> SliceHeader:
         chunk_count=message.chunk_count,
         total_bytes=message.total_bytes,
         budget_ms=message.budget_ms,
+        return_id=message.return_cut,
     )
 
 

@@ -31,6 +31,7 @@ class SliceHeader:
     chunk_count: int
     total_bytes: int
     budget_ms: float = 0.0
+    return_id: str = ''
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,10 @@ class Reassembler:
             raise RefusedError(
                 'slice is out of order', given=header.chunk_index, allowed=str(self._next_index)
             )
-        if (header.total_bytes, header.chunk_count, header.cut_id, header.codec) != (
-            first.total_bytes, first.chunk_count, first.cut_id, first.codec
+        if (
+            header.total_bytes, header.chunk_count, header.cut_id, header.codec, header.return_id
+        ) != (
+            first.total_bytes, first.chunk_count, first.cut_id, first.codec, first.return_id
         ):
             raise RefusedError(
                 'slice contradicts the first one of its frame',

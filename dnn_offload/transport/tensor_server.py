@@ -57,7 +57,8 @@ class Admit(Protocol):
     """Says how large a frame may be, or refuses it; see ``runtime/admission.py``."""
 
     def __call__(
-        self, cut_id: str, specs: tuple[TensorSpec, ...], codec: str, result_codec: str
+        self, cut_id: str, specs: tuple[TensorSpec, ...], codec: str, result_codec: str,
+        return_id: str,
     ) -> int:
         """Give the most bytes that such a frame may have; raises RefusedError."""
 
@@ -261,12 +262,15 @@ class TensorServer:
             TailJob(
                 client.name, header.frame_seq, header.plan_epoch, header.cut_id, header.codec,
                 arrival.first.result_codec, arrival.payload, now_s,
-                max(message.budget_ms, 0.0),
+                max(message.budget_ms, 0.0), header.return_id,
+                tuple(spec.name for spec in arrival.specs),
             )
         )
 
     def _admit(self, header: SliceHeader, specs: tuple[TensorSpec, ...]) -> int:
-        return self._hooks.admit(header.cut_id, specs, header.codec, header.result_codec)
+        return self._hooks.admit(
+            header.cut_id, specs, header.codec, header.result_codec, header.return_id
+        )
 
     # ---- robots come and go ----------------------------------------------------------------
 

@@ -293,6 +293,7 @@ class DdsUplink:
             message.cut = request.cut_id
             message.codec = request.codec
             message.result_codec = request.result_codec
+            message.return_cut = request.return_id
             if request.budget_ms > 0.0:
                 message.budget_ms = max(1e3 * (transfer.deadline_s - time.monotonic()), 0.1)
             if index == 0:

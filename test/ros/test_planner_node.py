@@ -194,6 +194,35 @@ def test_constraints_and_strategy_are_live(tmp_path: Path) -> None:
         assert 'jpeg' in graph.set_parameter(node, 'codecs', ['gif']).reason
 
 
+def test_objectives_are_live_and_energy_needs_a_board(tmp_path: Path) -> None:
+    node = '/robot/partition_planner_node'
+    with running_graph() as graph, World(graph) as world, planner(tmp_path / 'log'):
+        markers: list[Marker] = graph.collect(Marker, '/robot/plan_marker', LATCHED)
+        assert wait_for(lambda: world.runs_on('desk'), 20.0)
+        plan = world.plans[-1]
+        assert (plan.objective, plan.threads, plan.return_cut) == ('latency', 0, '')
+        assert plan.return_index == 65535
+        assert plan.objective_value == pytest.approx(plan.predicted_ms)
+        assert all(cost.energy_j != cost.energy_j for cost in plan.table)  # NaN: not known
+        refused = graph.set_parameter(node, 'objective', 'energy')
+        assert 'dnn-offload power' in refused.reason
+        assert graph.set_parameter(node, 'board', 'raspberry_pi_4b').successful
+        assert graph.set_parameter(node, 'objective', 'energy').successful
+        assert wait_for(lambda: world.plans[-1].objective == 'energy', 2.0)
+        plan = world.plans[-1]
+        energies = [cost.energy_j for cost in plan.table]
+        assert energies == sorted(energies)
+        assert energies[0] == pytest.approx(plan.objective_value) == pytest.approx(
+            plan.table[0].objective_value
+        )
+        assert any(cost.pareto for cost in plan.table)
+        assert 'objective = energy' in plan.reason
+        assert 'raspberry_pi_4b' in graph.set_parameter(node, 'board', 'toaster').reason
+        assert 'dnn-offload power' in graph.set_parameter(node, 'board', '').reason
+        assert wait_for(lambda: bool(markers) and 'energy' in markers[-1].text)
+        assert len(markers[-1].text.splitlines()) == 2
+
+
 def test_private_layers_do_not_wait_for_the_next_round(tmp_path: Path) -> None:
     node = '/robot/partition_planner_node'
     with running_graph() as graph, World(graph) as world, planner(tmp_path / 'log'):

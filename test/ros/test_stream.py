@@ -82,6 +82,49 @@ def test_a_jpeg_serves(session: Session) -> None:
     assert max(row.uplink_bytes for row in _remote_results(session)) < 60_000
 
 
+def test_robot_server_robot(session: Session) -> None:
+    """The server computes the middle of the network; the robot goes on from what comes back."""
+    profile = session.recorder.profile
+    assert profile is not None
+    second = profile.cuts[_middle_cut(session)]
+    first = next(cut for cut in profile.cuts if cut.depth >= 1)
+    assert first.index < second.index
+    plan_id = session.recorder.publish_plan(
+        profile.model_identity, first.cut_id, 'int8_zstd', 'edge_server',
+        return_index=second.index, return_cut=second.cut_id, return_codec='raw',
+    )
+
+    def runs() -> bool:
+        session.fleet.check()
+        return session.recorder.rows[-1].plan_id == plan_id
+
+    assert wait_until(runs, 20.0), session.recorder.rows[-1]
+    remote = _remote_results(session)
+    assert all(row.rest_ms > 0.0 and row.tail_ms > 0.0 for row in remote[-ENOUGH:])
+    assert all(row.depth >= 1 for row in remote)
+
+
+def test_a_cut_by_its_values(session: Session) -> None:
+    """A frontier that the plan names value by value; here that of a listed cut, unnamed."""
+    profile = session.recorder.profile
+    assert profile is not None
+    cut = profile.cuts[_middle_cut(session)]
+    plan_id = session.recorder.publish_plan(
+        profile.model_identity, 'dag:by hand', 'raw', 'edge_server', frontier=list(cut.frontier),
+        cut_index=cut.index, label='by hand',
+    )
+
+    def runs() -> bool:
+        session.fleet.check()
+        last = session.recorder.rows[-1]
+        return last.plan_id == plan_id and last.outcome == 'remote'
+
+    assert wait_until(runs, 20.0), session.recorder.rows[-1]
+    remote = _remote_results(session)
+    assert {row.cut_label for row in remote} == {'by hand'}
+    assert all(row.uplink_bytes >= cut.frontier_bytes for row in remote)
+
+
 def test_a_thousand_switches_lose_no_frame(session: Session) -> None:
     """Plans change far faster than any planner would; each frame runs under one of them."""
     profile = session.recorder.profile

@@ -15,6 +15,8 @@ from dnn_offload.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from dnn_offload.graph.cuts import Cut
+    from dnn_offload.graph.routes import Route
+    from dnn_offload.runtime.frames import Span
 
 
 class LoadedModel(Protocol):
@@ -35,6 +37,16 @@ class LoadedModel(Protocol):
     def segment(self, start: int, end: int) -> Any:
         """The slice between two cuts; cheap, cached, sharing the weights."""
 
+    def piece(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Any:
+        """A part by the names of the values that it takes and gives; cached like ``segment``."""
+
+    def route(self, cut_id: str, return_id: str, frontier: Sequence[str]) -> Route:
+        """What runs where under a plan with a second cut, or with a cut that is not listed.
+
+        Raises:
+            CutError: This model has no such cut.
+        """
+
     def run(self, segment: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run a slice on the tensors of its first cut; gives those of its last, strides kept."""
 
@@ -43,3 +55,10 @@ class LoadedModel(Protocol):
 
     def set_threads(self, threads: int) -> None:
         """Set the number of compute threads of the calling thread."""
+
+
+def segment_of(model: LoadedModel, span: Span) -> Any:
+    """The part of a model between two cuts of the list, or by values."""
+    if isinstance(span[0], int):
+        return model.segment(*span)
+    return model.piece(*span)

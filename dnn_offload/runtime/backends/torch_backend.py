@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
 from dnn_offload.graph.cuts import Cut
+from dnn_offload.graph.placements import piece
 from dnn_offload.graph.program import Program
+from dnn_offload.graph.routes import find_route, Route
 from dnn_offload.graph.segment import Segment
 from dnn_offload.graph.weights import load_weights, Weights
 from dnn_offload.tensors import TensorSpec
 
+# Indices of two cuts, or the names of what goes in and comes out.
+Key: TypeAlias = tuple[int, int] | tuple[tuple[str, ...], tuple[str, ...]]
+
+MAX_ROUTES = 256
 MAX_SEGMENTS = 64  # a segment is small, its operators are Python objects all the same
 
 
@@ -31,7 +38,8 @@ class TorchModel:
     def __init__(self, program: Program, weights: Weights) -> None:
         self.program = program
         self._weights = weights
-        self._segments: dict[tuple[int, int], Segment] = {}
+        self._segments: dict[Key, Segment] = {}
+        self._routes: dict[tuple[str, str, tuple[str, ...]], Route] = {}
 
     @property
     def identity(self) -> str:
@@ -50,10 +58,48 @@ class TorchModel:
 
     def segment(self, start: int, end: int) -> Segment:
         """The slice between two cuts; raises CutError if there is none."""
-        made = self._segments.pop((start, end), None)
+        return self._cached(
+            (start, end), lambda: Segment(self.program, self._weights, start, end)
+        )
+
+    def piece(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Segment:
+        """What computes some values from others, by their names (``graph/placements.py``).
+
+        Raises:
+            CutError: A name is unknown, is needed but not given, or is given but not needed.
+        """
+        return self._cached(
+            (inputs, outputs),
+            lambda: Segment.of(
+                self.program, self._weights, piece(self.program, inputs, outputs)
+            ),
+        )
+
+    def route(self, cut_id: str, return_id: str, frontier: Sequence[str]) -> Route:
+        """What runs where under a plan with a second cut, or with one that is not listed.
+
+        Args:
+            cut_id: Identity of the first cut; counts where ``frontier`` is empty.
+            return_id: Identity of the second one; empty = the server runs to the end.
+            frontier: Names of the values that cross a first cut that is not listed.
+
+        Raises:
+            CutError: There is no such cut, or nothing is left for the server.
+        """
+        key = (cut_id, return_id, tuple(frontier))
+        made = self._routes.get(key)
         if made is None:
-            made = Segment(self.program, self._weights, start, end)
-        self._segments[(start, end)] = made  # last used is last
+            first = frontier or [spec.name for spec in self.program.cut(cut_id).frontier]
+            back = self.program.cut(return_id).frontier if return_id else ()
+            made = find_route(self.program, first, [spec.name for spec in back])
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            self._routes[key] = made
+        return made
+
+    def _cached(self, key: Key, make: Callable[[], Segment]) -> Segment:
+        made = self._segments.pop(key, None) or make()
+        self._segments[key] = made  # last used is last
         if len(self._segments) > MAX_SEGMENTS:
             del self._segments[next(iter(self._segments))]
         return made
@@ -69,6 +115,12 @@ class TorchModel:
     def stamps(self, segment: Segment, arrays: Sequence[np.ndarray]) -> list[float]:
         """Run a slice and give the time of each of its operators in place [ms]."""
         return [ns * 1e-6 for ns in segment.stamps([_tensor(array) for array in arrays])[1]]
+
+    def describe(
+        self, segment: Segment, arrays: Sequence[np.ndarray]
+    ) -> dict[str, tuple[str, tuple[int, ...], int]]:
+        """Run a slice; dtype, shape and bytes of every value that it takes or makes."""
+        return segment.describe([_tensor(array) for array in arrays])
 
     def to_half(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 and float64 as float16, strides kept; ten times faster than numpy."""

@@ -1,0 +1,248 @@
+"""Arguments of ``dnn-offload plan``, and the conditions and constraints that they mean."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from dnn_offload.cost.energy import resolve_board
+from dnn_offload.cost.profile import Profile
+from dnn_offload.errors import ConfigurationError
+from dnn_offload.planning.objective import LATENCY, Objective, OBJECTIVES
+from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
+from dnn_offload.planning.search import DEFAULT_STRATEGY, STRATEGIES
+
+SHAPES = ('two_cuts', 'dag')
+_FACTORS = {'': 1.0, 'k': 1e3, 'M': 1e6, 'G': 1e9}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare them."""
+    parser.add_argument(
+        'model', nargs='?', default=None,
+        help='network that the profiles must be of, e.g. torchvision:resnet18; may be left out',
+    )
+    profiles = parser.add_argument_group('profiles')
+    profiles.add_argument(
+        '--edge', '--edge-profile', dest='edge', required=True, type=Path, metavar='P.json',
+        help="the robot's profile",
+    )
+    profiles.add_argument(
+        '--server', '--server-profile', dest='server', action='append', default=[],
+        metavar='[NAME=]Q.json', help="a server's profile; may be given several times",
+    )
+    _add_conditions(parser.add_argument_group('conditions'))
+    _add_wishes(parser.add_argument_group('what is wanted'))
+    output = parser.add_argument_group('output')
+    output.add_argument('--all', action='store_true', help='every plan, not the best of each cut')
+    output.add_argument('--json', action='store_true', help='print JSON instead of tables')
+    output.add_argument(
+        '--plot', type=Path, default=None, metavar='FILE.png',
+        help='draw partition curve, regime map, and latency against energy',
+    )
+
+
+def _add_conditions(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--bandwidth', '--uplink-bps', dest='bandwidth', type=bits_per_second, default=20e6,
+        metavar='BPS', help='uplink [bit/s], e.g. 500k or 20M [20M]',
+    )
+    group.add_argument(
+        '--downlink', '--downlink-bps', dest='downlink', type=bits_per_second, default=None,
+        metavar='BPS', help='downlink [bit/s] [as the uplink]',
+    )
+    group.add_argument(
+        '--rtt', dest='rtt_ms', type=not_negative, default=6.0, metavar='MS',
+        help='round trip; half of it is the fixed cost of one transfer [6 ms]',
+    )
+    group.add_argument(
+        '--alpha-ms', type=not_negative, default=None, metavar='MS',
+        help='fixed cost of one transfer, instead of half of --rtt',
+    )
+    group.add_argument(
+        '--load', type=positive, default=1.0, help="the robot's slow-down against its profile [1]"
+    )
+    group.add_argument(
+        '--loadavg', type=not_negative, default=None,
+        help='raw load average per core, for dey2019 [as --load]',
+    )
+    group.add_argument(
+        '--server-load', type=positive, default=1.0, help="the servers' slow-down [1]"
+    )
+    group.add_argument(
+        '--queue-ms', type=not_negative, default=0.0, metavar='MS',
+        help="wait in the servers' queue [0 ms]",
+    )
+    group.add_argument('--result-codec', default='raw', help='codec of the answers [%(default)s]')
+    group.add_argument(
+        '--board', default='', metavar='NAME',
+        help="whose power the energy is reckoned from: a board's name (dnn-offload power lists "
+        'them), auto, or a file',
+    )
+    group.add_argument(
+        '--above-idle', action='store_true',
+        help='count what a frame costs on top of a robot that is on anyway',
+    )
+
+
+def _add_wishes(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--strategy', choices=sorted(STRATEGIES), default=DEFAULT_STRATEGY,
+        help='whose beliefs the table shows [%(default)s]',
+    )
+    group.add_argument(
+        '--objective', choices=OBJECTIVES, default=LATENCY, help='what to minimise [%(default)s]'
+    )
+    group.add_argument(
+        '--latency-weight', type=share, default=0.5, metavar='W',
+        help='weight of the latency in objective weighted, the energy has the rest [%(default)s]',
+    )
+    group.add_argument(
+        '--window', type=int, default=2,
+        help='frames in work at a time, for throughput [%(default)s]',
+    )
+    group.add_argument(
+        '--deadline', '--deadline-ms', dest='deadline_ms', type=not_negative, default=0.0,
+        metavar='MS', help='from acquisition to result; 0 = none [0]',
+    )
+    group.add_argument(
+        '--min-agreement', type=share, default=0.0, metavar='SHARE',
+        help='least share of frames that must be answered as without the codec [0]',
+    )
+    group.add_argument(
+        '--max-edge-memory-mb', type=not_negative, default=0.0, metavar='MB',
+        help='most memory of the network on the robot; 0 = no limit [0]',
+    )
+    group.add_argument(
+        '--max-server-memory-mb', type=not_negative, default=0.0, metavar='MB',
+        help='most memory of the piece on a server; 0 = no limit [0]',
+    )
+    group.add_argument(
+        '--threads', type=int, action='append', default=[], metavar='N',
+        help='allow so many compute threads on the robot; may be repeated [as profiled]',
+    )
+    group.add_argument(
+        '--private-layers', type=int, default=0, metavar='N',
+        help='weighted layers that must run on the robot; 1 = no picture leaves it [0]',
+    )
+    group.add_argument(
+        '--codec', action='append', default=[], help='allow this codec only; may be repeated'
+    )
+    group.add_argument(
+        '--shape', action='append', default=[], choices=SHAPES,
+        help='also consider plans with two cuts, or over the graph; may be repeated',
+    )
+
+
+def conditions_of(args: argparse.Namespace) -> Conditions:
+    """The conditions that the arguments mean.
+
+    Raises:
+        ConfigurationError: A file cannot be read, or the profiles are of different models.
+        ProfileError: A profile is damaged.
+    """
+    edge = read_profile(args.edge)
+    if args.model is not None and args.model != edge.model:
+        raise ConfigurationError(
+            'the profile is of another model',
+            given=f'{edge.model} in {args.edge}',
+            allowed=args.model,
+            hint=f'measure it: dnn-offload profile {args.model}',
+        )
+    alpha_ms = args.rtt_ms / 2.0 if args.alpha_ms is None else args.alpha_ms
+    link = LinkState(
+        alpha_ms, args.bandwidth, alpha_ms, args.downlink or args.bandwidth, 1.0
+    )
+    servers = []
+    for number, text in enumerate(args.server, start=1):
+        name, separator, path = text.partition('=')
+        if not separator:
+            name, path = f'server{number}' if len(args.server) > 1 else 'server', text
+        profile = read_profile(Path(path))
+        if profile.model_identity != edge.model_identity:
+            raise ConfigurationError(
+                'the profiles are of different models',
+                given=f'{profile.model} ({profile.model_identity[:12]})',
+                allowed=f'{edge.model} ({edge.model_identity[:12]})',
+                hint='profile the same model with the same weights on both sides',
+            )
+        servers.append(ServerState(name, profile, link, args.server_load, args.queue_ms))
+    loadavg = args.load if args.loadavg is None else args.loadavg
+    power = resolve_board(args.board)
+    if power is not None and args.above_idle:
+        power = power.above_idle()
+    return Conditions(
+        edge, args.load, loadavg, tuple(servers), args.result_codec, power=power
+    )
+
+
+def constraints_of(args: argparse.Namespace) -> Constraints:
+    """The constraints and the objective that the arguments mean.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+    return Constraints(
+        private_layers=args.private_layers,
+        codecs=tuple(args.codec),
+        deadline_ms=args.deadline_ms,
+        shapes=tuple(args.shape),
+        min_agreement=args.min_agreement,
+        max_edge_memory_mb=args.max_edge_memory_mb,
+        max_server_memory_mb=args.max_server_memory_mb,
+        threads=tuple(args.threads),
+        objective=Objective(args.objective, args.latency_weight, args.window),
+    )
+
+
+def read_profile(path: Path) -> Profile:
+    """A profile from a file.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+        ProfileError: It is damaged.
+    """
+    try:
+        text = path.read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            'profile cannot be read', given=f'{path}: {error}', allowed='a profile in JSON'
+        ) from error
+    return Profile.from_json(text)
+
+
+def bits_per_second(text: str) -> float:
+    """``20M``, ``500k`` or ``2e7`` [bit/s]."""
+    factor = _FACTORS.get(text[-1:], 0.0)
+    try:
+        number = float(text[:-1]) * factor if factor else float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or number <= 0.0:
+        raise argparse.ArgumentTypeError(f'{text} is no rate, e.g. 500k, 20M or 2e7 [bit/s]')
+    return number
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    number = float(text)
+    if not math.isfinite(number) or number <= 0.0:
+        raise argparse.ArgumentTypeError(f'{text} is not a positive number')
+    return number
+
+
+def not_negative(text: str) -> float:
+    """A number of 0 or more."""
+    number = float(text)
+    if not math.isfinite(number) or number < 0.0:
+        raise argparse.ArgumentTypeError(f'{text} is not a number of 0 or more')
+    return number
+
+
+def share(text: str) -> float:
+    """A number of 0 to 1."""
+    number = float(text)
+    if not 0.0 <= number <= 1.0:
+        raise argparse.ArgumentTypeError(f'{text} is not a number of 0 to 1')
+    return number

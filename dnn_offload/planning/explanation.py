@@ -1,0 +1,135 @@
+"""Why a plan wins, in sentences: by how much, and what would have to change for others to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from dnn_offload.planning.break_even import break_even, BreakEven, QUANTITIES
+from dnn_offload.planning.limits import forbidden_ends
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key
+from dnn_offload.planning.switch import plan_name
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A plan, or a kind of plan, that does not win now.
+
+    Attributes:
+        name: For people.
+        candidate: The plan, or the best of the kind, as priced now.
+        borders: Beyond which it wins, one quantity changed at a time.
+        outright: Whether it is the best of all beyond them, not only better than the winner.
+    """
+
+    name: str
+    candidate: Candidate
+    borders: tuple[BreakEven, ...]
+    outright: bool = True
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Of a ranking.
+
+    Attributes:
+        winner: The best plan.
+        rivals: The runner-up, and the best of the other place (robot or server).
+        forbidden: Why all-local or all-remote is no candidate, in words.
+    """
+
+    winner: Candidate
+    rivals: tuple[Rival, ...]
+    forbidden: tuple[str, ...]
+
+    def sentences(self, constraints: Constraints) -> list[str]:
+        """The explanation for people."""
+        text = constraints.objective.text
+        winner = self.winner
+        lines = [f'{_capital(plan_name(winner))} wins: {text(winner.cost)}.']
+        for rival in self.rivals:
+            gap = text(rival.candidate.cost - winner.cost)
+            line = f'{_capital(rival.name)} ({plan_name(rival.candidate)}): {gap} behind. '
+            borders = ' or '.join(border_text(border) for border in rival.borders)
+            if not borders:
+                line += 'No change of bandwidth or load alone puts it ahead.'
+            elif rival.outright:
+                line += f'It would win with {borders}.'
+            else:
+                line += f'It would be ahead of the choice with {borders}, but others still more.'
+            lines.append(line)
+        if not self.rivals:
+            lines.append('No other plan is possible.')
+        return [*lines, *(f'{_capital(why)}.' for why in self.forbidden)]
+
+
+def explain(
+    strategy: str,
+    conditions: Conditions,
+    constraints: Constraints,
+    ranked: Sequence[Candidate],
+) -> Explanation:
+    """Find what would have to change for others to win, by planning anew.
+
+    Args:
+        strategy: Whose plans.
+        conditions: What is known now.
+        constraints: What the user demands.
+        ranked: The plans under these conditions, best first, at least one.
+    """
+    winner = ranked[0]
+    few = replace(constraints, most=1, keep=frozenset(plan.key for plan in ranked[:2]))
+    rivals: list[Rival] = []
+
+    def borders(wins: Callable[[list[Candidate]], bool]) -> tuple[BreakEven, ...]:
+        return tuple(
+            border
+            for quantity in QUANTITIES
+            for border in break_even(strategy, conditions, few, quantity, wins)
+        )
+
+    if len(ranked) > 1:
+        runner_up = ranked[1]
+        outright = borders(lambda plans: plans[0].key == runner_up.key)
+        ahead = outright or borders(_before(runner_up.key, winner.key))
+        rivals.append(Rival('the runner-up', runner_up, ahead, bool(outright)))
+    elsewhere = next((c for c in ranked if c.is_local != winner.is_local), None)
+    told = bool(rivals) and rivals[0].outright and rivals[0].candidate is elsewhere
+    if elsewhere is not None and not told:
+        name = 'the best with a server' if winner.is_local else 'the best without a server'
+        found = borders(lambda plans: plans[0].is_local != winner.is_local)
+        rivals.append(Rival(name, elsewhere, found))
+    forbidden = forbidden_ends(conditions, constraints)
+    return Explanation(winner, tuple(rivals), tuple(forbidden))
+
+
+def border_text(border: BreakEven) -> str:
+    """A border for people, e.g. ``an uplink above 3.2 Mbit/s (now 1 Mbit/s)``."""
+    side = 'above' if border.above else 'below'
+    quantity = border.quantity
+    article = 'an' if quantity.name[0] in 'aeiou' else 'a'
+    value, now = (_amount(number, quantity.unit) for number in (border.value, border.now))
+    return f'{article} {quantity.name} {side} {value} (now {now})'
+
+
+def _amount(number: float, unit: str) -> str:
+    if unit != 'bit/s':
+        return f'{number:.2f} {unit}'.rstrip()
+    for factor, name in ((1e9, 'Gbit/s'), (1e6, 'Mbit/s'), (1e3, 'kbit/s')):
+        if number >= factor:
+            return f'{number / factor:.3g} {name}'
+    return f'{number:.3g} bit/s'
+
+
+def _before(first: Key, second: Key) -> Callable[[list[Candidate]], bool]:
+    """Whether the one plan comes before the other, or the other is not possible."""
+
+    def ahead(plans: list[Candidate]) -> bool:
+        met = next((plan.key for plan in plans if plan.key in (first, second)), None)
+        return met == first
+
+    return ahead
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

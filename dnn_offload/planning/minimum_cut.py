@@ -1,0 +1,140 @@
+"""The cheapest placement over the graph, by maximum flow. Pure.
+
+The model is in ``placement.py``, the network of flow in ``placement_graph.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+from dnn_offload.planning.placement_graph import PlacementGraph, ROBOT, SERVER
+from dnn_offload.planning.plan import Constraints
+from dnn_offload.planning.price_table import RAW
+from dnn_offload.planning.value_costs import ValueCosts
+
+# Flows are whole numbers: the best cut in linear order costs so many, and bounds all flows.
+_UNITS = 1 << 28
+_TOLERANCE = 1e-6          # gains below this share of the cost are rounding
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+class Prices:
+    """Prices of one belief: per millisecond of layers on either side, and of sending values.
+
+    Args:
+        robot, server: Of a millisecond of layers, loads included.
+        codec: Of a millisecond of encoding.
+        per_byte: Of a byte on the uplink.
+        constraints: What may be sent.
+    """
+
+    def __init__(
+        self,
+        robot: float,
+        server: float,
+        codec: float,
+        per_byte: float,
+        constraints: Constraints,
+    ) -> None:
+        self.robot, self.server = robot, server
+        self._codec, self._per_byte = codec, per_byte
+        self._private_layers, self._codecs = constraints.private_layers, constraints.codecs
+
+    def sending(self, graph: PlacementGraph, costs: ValueCosts) -> Floats:
+        """Price of each value; infinite where it must stay on the robot."""
+        price: Floats = (
+            costs.encode_ms * self._codec
+            + costs.decode_ms * self.server
+            + costs.nbytes * self._per_byte
+        )
+        price[graph.depth < self._private_layers] = np.inf
+        if self._codecs and RAW not in self._codecs:
+            price[0] = np.inf  # beside other values the picture travels raw
+        return price
+
+
+def best_placement(
+    graph: PlacementGraph, codecs: Collection[str], prices: Prices
+) -> tuple[tuple[int, ...], str] | None:
+    """Frontier and codec of the best placement, if it is better than every cut."""
+    if not codecs:
+        return None
+    sending = {name: prices.sending(graph, graph.codecs[name]) for name in codecs}
+    # The codec is one for all values. With the cheapest for each value the cost is a bound.
+    least = np.minimum.reduce(list(sending.values()))
+    linear = _best_cut(graph, prices, np.array(list(sending.values())))
+    if not np.isfinite(linear):
+        linear = float(np.where(np.isfinite(least), least, 0.0).sum())
+        linear += float(graph.edge_ms.sum()) * prices.robot
+        linear += float(graph.server_ms.sum()) * prices.server
+    bound = minimum_cut(graph, prices.robot, prices.server, least, linear)
+    best = None
+    if bound is None:
+        return None
+    # Codecs in order of what they would cost there: the first is mostly the right one.
+    mixed = list(graph.frontier(bound[1]))
+    for name in sorted(codecs, key=lambda name: float(sending[name][mixed].sum())):
+        if bound[0] >= linear * (1.0 - _TOLERANCE):
+            break
+        solved = minimum_cut(graph, prices.robot, prices.server, sending[name], linear)
+        if solved is not None and solved[0] < linear * (1.0 - _TOLERANCE):
+            linear, on_robot = solved
+            best = graph.frontier(on_robot), name
+    if best is None or frozenset(best[0]) in graph.frontiers:
+        return None
+    return best
+
+
+def _best_cut(graph: PlacementGraph, prices: Prices, sending: Floats) -> float:
+    """Cost of the best cut in linear order under the model; ``sending`` is (codecs, V)."""
+    costs = graph.before @ graph.edge_ms * prices.robot
+    costs += ~graph.before @ graph.server_ms * prices.server
+    finite = np.where(np.isfinite(sending), sending, 1e30)
+    best = float((finite @ graph.crosses.T + costs).min())
+    return best if best < 1e29 else float('inf')
+
+
+def minimum_cut(
+    graph: PlacementGraph, robot: float, server: float, sending: Floats, bound: float
+) -> tuple[float, Bools] | None:
+    """The cheapest placement: its cost, and which layers run on the robot.
+
+    Args:
+        graph: Layers and values.
+        robot: Price of a millisecond on the robot, load included.
+        server: The same on the server.
+        sending: Price of sending each value; infinite = it may not be sent; (V,).
+        bound: Cost of some placement; costs are exact to a few 1e-9 of it.
+
+    Returns:
+        None if every placement costs more than ``bound``.
+    """
+    capacity, constant = graph.capacities(robot, server, sending)
+    if bound <= 0.0 or constant > bound * (1.0 + _TOLERANCE):
+        return None
+    unit = bound / _UNITS
+    most = float(_UNITS + len(capacity))
+    whole = np.rint(np.minimum(capacity / unit, most)).astype(np.int32)[graph.edge_order]
+    shape = (graph.nodes, graph.nodes)
+    network = csr_matrix((whole, graph.edge_ends, graph.edge_starts), shape=shape)
+    flow = maximum_flow(network, ROBOT, SERVER, method='dinic')
+    if flow.flow_value > _UNITS:
+        return None
+    # Of equal placements the one with the most on the robot: on the server is only what can
+    # still reach it.
+    left = whole - flow.flow.data
+    open_ = left > 0
+    back = csr_matrix(
+        (np.ones(int(open_.sum())), (graph.edge_ends[open_], graph.edge_sources[open_])), shape
+    )
+    reached = np.zeros(graph.nodes, dtype=bool)
+    reached[breadth_first_order(back, SERVER, return_predecessors=False)] = True
+    on_robot = ~reached[graph.node_of_layer]
+    return constant + flow.flow_value * unit, on_robot

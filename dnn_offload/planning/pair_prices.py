@@ -1,0 +1,303 @@
+"""What all pairs of cuts cost on one server, as arrays: bounds, values, plans. Pure.
+
+The equations are in ``two_cuts.py``. A sum over stages (``stage_weights.py``) bounds the value of
+every pair from below; what it does not see, lateness and the slowest stage, is reckoned only for
+the pairs that are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+
+from dnn_offload.cost.energy import frame_energy_j
+from dnn_offload.planning.costs import (
+    late_cost_ms,
+    local_candidate,
+    sane_load,
+    slow_down,
+    with_energy,
+)
+from dnn_offload.planning.cut_pairs import BYTES, CutPairs, DECODE, ENCODE, IMPOSSIBLE, Way
+from dnn_offload.planning.objective import late_share, LATENCY, MOST_LATE, THROUGHPUT
+from dnn_offload.planning.pair_cache import PairCache
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
+from dnn_offload.planning.stage_weights import (
+    ALL_EQUAL,
+    stage_weights,
+    StageWeights,
+)
+
+TOO_MUCH = 1e15           # beyond any real plan, below anything with an impossible part
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_PAIRS = PairCache(CutPairs, size=4)
+
+
+class PairPrices:
+    """All pairs of cuts on one server under one belief about the loads.
+
+    Args:
+        conditions: What is known now.
+        server: Where the middle runs.
+        constraints: What the user demands.
+        edge_load: Load of the robot to believe in; None = ``conditions.edge_load``.
+        server_load: Load of the server to believe in; None = what it reports.
+        deadline_ms: Deadline that the strategy reckons with; 0 = none.
+        overheads: Whether the strategy knows learnt overheads.
+        threads: Compute threads on the robot; 0 = as they are set.
+        codecs: Codecs that the strategy considers; empty = all.
+        cuts: Positions that it considers for both cuts; empty = all.
+    """
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        server: ServerState,
+        constraints: Constraints,
+        *,
+        edge_load: float | None = None,
+        server_load: float | None = None,
+        deadline_ms: float = 0.0,
+        overheads: bool = True,
+        threads: int = 0,
+        codecs: Collection[str] = (),
+        cuts: Collection[int] = (),
+    ) -> None:
+        self.pairs = pairs = _PAIRS.get(conditions.edge_profile, server.profile)
+        self.conditions, self.server, self._constraints = conditions, server, constraints
+        self._deadline_ms, self.threads = deadline_ms, threads
+        self.load = sane_load(conditions.edge_load if edge_load is None else edge_load)
+        self._slower = slow_down(self.load, threads)
+        self._tail_load = sane_load(server.load_factor if server_load is None else server_load)
+        self._finish_ms = conditions.edge_profile.finish_ms * self.load
+        self._queue_ms = max(server.queue_ms, 0.0)
+        self._overhead_ms = server.overhead_ms if overheads else 0.0
+        head_ms, rest_ms = pairs.robot_times(threads)
+        self._head_ms, self._rest_ms = head_ms * self._slower, rest_ms * self._slower
+        self._local = local_candidate(conditions, edge_load=self.load, overheads=overheads)
+        self.weights = stage_weights(
+            constraints.objective, conditions.power, self.load, threads, self._local
+        )
+        self.codecs: Bools = np.ones(len(pairs.codecs), dtype=bool)
+        for names in (constraints.codecs, codecs):
+            if names:
+                self.codecs = self.codecs & np.array([name in names for name in pairs.codecs])
+        self.second: Bools = np.ones(len(pairs.here), dtype=bool)
+        if cuts:
+            self.second = np.array([cut.index in cuts for cut in pairs.here], dtype=bool)
+        self.first: Bools = self.second & (pairs.depth >= constraints.private_layers)
+        self.floor = constraints.min_agreement
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no pair at all."""
+        return len(self.pairs.here) < 2 or not self.codecs.any()
+
+    def bounds(self, weights: StageWeights) -> Floats:
+        """Least weighted cost of every pair, (M, M); huge where impossible."""
+        pairs = self.pairs
+        up, down = self._ways(weights)
+        base = self._base(weights)
+        best_up, best_down = up.whole().min(axis=0), down.whole().min(axis=0)
+        base += best_up[:, None]
+        base += best_down[None, :]
+        flat, count = base.reshape(-1), len(best_up)
+        for way, best, parts, share, cuts in (
+            (up, best_up, pairs.up_parts, pairs.up_share, pairs.up_parts // count),
+            (down, best_down, pairs.down_parts, pairs.down_share, pairs.down_parts % count),
+        ):
+            flat[parts] += way.cost(cuts, share.reshape(-1)[parts]).min(axis=0) - best[cuts]
+        return base
+
+    def candidate(self, i: int, j: int, up: int, down: int) -> Candidate:
+        """One plan in full, without its value."""
+        pairs, link = self.pairs, self.server.link
+        cut, back = pairs.here[i], pairs.here[j]
+        encode_ms, decode_ms, sent_bytes = (pairs.up[:, up, i] * pairs.up_share[i, j]).tolist()
+        pack_ms, unpack_ms, back_bytes = (pairs.down[:, down, j] * pairs.down_share[i, j]).tolist()
+        stages = {
+            'head_ms': float(self._head_ms[i]),
+            'encode_ms': encode_ms * self.load,
+            'uplink_ms': link.uplink_ms(sent_bytes),
+            'queue_ms': self._queue_ms,
+            'decode_ms': decode_ms * self._tail_load,
+            'tail_ms': (float(pairs.middle_ms[i, j]) + pack_ms) * self._tail_load,
+            'downlink_ms': link.downlink_ms(back_bytes),
+            'finish_ms': self._finish_ms,
+            'overhead_ms': self._overhead_ms,
+            'rest_ms': float(self._rest_ms[j]) + unpack_ms * self.load,
+        }
+        if self._deadline_ms > 0.0:
+            before_ms = stages['head_ms'] + stages['encode_ms']
+            rescue_ms = float(self._rest_ms[i]) + self._finish_ms
+            stages['late_ms'] = float(
+                late_cost_ms(sum(stages.values()), before_ms, rescue_ms, self._deadline_ms)
+            )
+        made = Candidate(
+            cut_index=cut.index,
+            cut_id=cut.cut_id,
+            label=cut.label,
+            codec=pairs.codecs[up],
+            server=self.server.name,
+            uplink_bytes=round(sent_bytes),
+            return_index=back.index,
+            return_id=back.cut_id,
+            return_codec=pairs.codecs[down],
+            downlink_bytes=round(back_bytes),
+            threads=self.threads,
+            **stages,
+        )
+        return with_energy(made, self.conditions, self.load)
+
+    # ---- inside ----------------------------------------------------------------------------
+
+    def _ways(self, weights: StageWeights) -> tuple[Way, Way]:
+        pairs, link = self.pairs, self.server.link
+        robot, server = weights.robot * self.load, weights.server * self._tail_load
+        up_codec = pairs.up[ENCODE] * robot + pairs.up[DECODE] * server
+        down_codec = pairs.down[ENCODE] * server + pairs.down[DECODE] * robot
+        for cost, allowed in ((up_codec, self.first), (down_codec, self.second)):
+            cost[~self.codecs] = IMPOSSIBLE
+            cost[:, ~allowed] = IMPOSSIBLE
+        per_byte = weights.uplink * 8e3 / link.uplink_bps
+        up = Way(up_codec, pairs.up[BYTES], per_byte, link.uplink_burst_bytes)
+        per_byte = weights.downlink * 8e3 / link.downlink_bps
+        return up, Way(down_codec, pairs.down[BYTES], per_byte, 0.0)
+
+    def _base(self, weights: StageWeights) -> Floats:
+        """What no codec changes; (M, M)."""
+        link = self.server.link
+        constant = (
+            weights.robot * self._finish_ms
+            + weights.server * (self._queue_ms + self._overhead_ms)
+            + weights.uplink * link.uplink_alpha_ms
+            + weights.downlink * link.downlink_alpha_ms
+        )
+        base: Floats = self.pairs.middle_ms * max(weights.server * self._tail_load, 1e-9)
+        base += (weights.robot * self._head_ms + constant)[:, None]
+        base += (weights.robot * self._rest_ms)[None, :]
+        return base
+
+    def agrees(self, up: int, down: int, i: Ints, j: Ints) -> Bools:
+        """Whether two codecs together pass the floor.
+
+        Where one changes the answer on a share a of frames and the other on a share b, both
+        change it on a + b at most.
+        """
+        there, back = self.pairs.agreement[up, i], self.pairs.agreement[down, j]
+        agrees: Bools = (there >= 0.0) & (back >= 0.0)
+        return agrees & (there + back - 1.0 >= self.floor - 1e-12)
+
+    def both_ways(self, places: Ints, weights: StageWeights) -> tuple[Floats, Floats]:
+        """Weighted costs of both ways for some pairs by codec; (K, len(places)) each."""
+        pairs = self.pairs
+        i, j = np.divmod(places, len(pairs.here))
+        up, down = self._ways(weights)
+        return up.cost(i, pairs.up_share[i, j]), down.cost(j, pairs.down_share[i, j])
+
+    def combined(self, up: Floats, down: Floats, places: Ints) -> Floats:
+        """Costs of all two codecs, forbidden ones huge; (K, K, len(places))."""
+        costs: Floats = up[:, None] + down[None, :]
+        if self.floor > 0.0:
+            i, j = np.divmod(places, len(self.pairs.here))
+            for k, m in np.ndindex(*costs.shape[:2]):
+                costs[k, m, ~self.agrees(k, m, i, j)] = IMPOSSIBLE
+        return costs
+
+    def valued(self, places: Ints) -> tuple[Floats, Ints]:
+        """Value of pairs with their best two codecs, and which these are (flat K x K)."""
+        pairs, objective = self.pairs, self._constraints.objective
+        i, j = np.divmod(places, len(pairs.here))
+        costs = self.combined(*self.both_ways(places, ALL_EQUAL), places)
+        latency_ms = costs + self._base(ALL_EQUAL)[i, j]
+        codecs = len(pairs.codecs)
+        if self._deadline_ms > 0.0:
+            encode_ms = pairs.up[ENCODE][:, i] * pairs.up_share[i, j] * self.load
+            latency_ms = latency_ms + late_cost_ms(
+                latency_ms,
+                np.broadcast_to((self._head_ms[i] + encode_ms)[:, None], latency_ms.shape),
+                np.broadcast_to(self._rest_ms[i] + self._finish_ms, latency_ms.shape),
+                self._deadline_ms,
+            )
+        values = latency_ms
+        if objective.name != LATENCY:
+            values = self._other_value(latency_ms, i, j)
+            values = np.where(costs >= TOO_MUCH, IMPOSSIBLE, values)
+        flat = values.reshape(codecs * codecs, len(places))
+        choice = flat.argmin(axis=0)
+        return flat[choice, np.arange(len(places))], choice
+
+    def tighter(self, bounds: Floats, places: Ints) -> Floats:
+        """Bounds on the value that see the deadline and the slowest stage."""
+        if not len(places):
+            return bounds
+        pairs, objective = self.pairs, self._constraints.objective
+        i, j = np.divmod(places, len(pairs.here))
+        latency_ms = bounds
+        if objective.name != LATENCY:
+            latency_ms = self.bounds(ALL_EQUAL).reshape(-1)[places]
+            if objective.name == THROUGHPUT:
+                robot_ms = self._head_ms[i] + self._rest_ms[j] + self._finish_ms
+                server_ms = pairs.middle_ms[i, j] * self._tail_load
+                bounds = np.maximum(bounds, np.maximum(robot_ms, server_ms))
+            share = late_share(latency_ms, self._constraints.deadline_ms)
+            return bounds / (1.0 - MOST_LATE * share)
+        if self._deadline_ms <= 0.0:
+            return bounds
+        # Lateness is linear in the chance that a rescue fits, which falls with the time before
+        # sending: of the shortest and the longest time one gives the least.
+        longest_ms = np.where(pairs.up[ENCODE] < IMPOSSIBLE, pairs.up[ENCODE], 0.0).max(axis=0)
+        rescue_ms = self._rest_ms[i] + self._finish_ms
+        late_ms = [
+            late_cost_ms(latency_ms, before_ms, rescue_ms, self._deadline_ms)
+            for before_ms in (self._head_ms[i], self._head_ms[i] + longest_ms[i] * self.load)
+        ]
+        return bounds + np.minimum(*late_ms)
+
+    def _other_value(self, latency_ms: Floats, i: Ints, j: Ints) -> Floats:
+        """Value under an objective other than latency; (K, K, pairs)."""
+        pairs, link, power = self.pairs, self.server.link, self.conditions.power
+        u, d = pairs.up_share[i, j], pairs.down_share[i, j]
+        pack_ms, unpack_ms, sent = pairs.up[:, :, i] * u
+        repack_ms, decode_ms, back = pairs.down[:, :, j] * d
+        robot_ms = (
+            (self._head_ms[i] + self._rest_ms[j] + self._finish_ms)
+            + pack_ms[:, None] * self.load
+            + decode_ms[None, :] * self.load
+        )
+        server_ms = (
+            pairs.middle_ms[i, j] + unpack_ms[:, None] + repack_ms[None, :]
+        ) * self._tail_load
+        shape = latency_ms.shape
+        up_ms = np.broadcast_to(link.uplink_ms(sent)[:, None], shape)
+        down_ms = np.broadcast_to(link.downlink_ms(back)[None, :], shape)
+        period_ms = np.maximum(np.maximum(robot_ms, up_ms), np.maximum(server_ms, down_ms))
+        energy_j = np.full(shape, np.nan)
+        if power is not None:
+            own_ms = robot_ms / max(self.load, 1.0)
+            wait_ms = latency_ms - own_ms - up_ms - down_ms
+            energy_j = frame_energy_j(
+                power, own_ms, up_ms, down_ms, wait_ms, max(self.threads, 1)
+            )
+        return self._constraints.objective.value(
+            latency_ms,
+            period_ms,
+            energy_j,
+            late_share(latency_ms, self._constraints.deadline_ms),
+            (self._local.latency_ms, self._local.energy_j),
+        )
+
+    def made(self, places: Ints, choices: Ints) -> list[Candidate]:
+        """The plans of some pairs (flat M x M) with two codecs each (flat K x K)."""
+        made = []
+        for place, choice in zip(places.tolist(), choices.tolist(), strict=True):
+            i, j = divmod(place, len(self.pairs.here))
+            up, down = divmod(choice, len(self.pairs.codecs))
+            made.append(self.candidate(i, j, up, down))
+        return made

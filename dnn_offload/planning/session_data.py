@@ -1,0 +1,138 @@
+"""What goes into a planner's session and what comes out of it. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+import math
+
+from dnn_offload.cost.energy import PowerModel
+from dnn_offload.cost.link import LinkDefaults
+from dnn_offload.cost.load import AUTO
+from dnn_offload.planning import search
+from dnn_offload.planning.edge_load import EdgeLoadEstimate
+from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
+from dnn_offload.planning.plan import Candidate, Conditions, Key, LinkState
+from dnn_offload.planning.switch import Decision
+
+
+@dataclass(frozen=True)
+class PlannerSettings:
+    """What the user sets; see ``nodes/planner_parameters.py``."""
+
+    strategy: str = search.DEFAULT_STRATEGY
+    load_source: str = AUTO
+    private_layers: int = 0
+    codecs: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+    min_gain_ms: float = 2.0
+    min_gain_ratio: float = 0.12
+    hold_ticks: int = 3
+    server_timeout_s: float = 2.0
+    link_defaults: LinkDefaults = field(default_factory=LinkDefaults)
+    objective: Objective = LATENCY_OBJECTIVE
+    min_agreement: float = 0.0
+    max_edge_memory_mb: float = 0.0
+    max_server_memory_mb: float = 0.0
+    threads: tuple[int, ...] = ()
+    shapes: tuple[str, ...] = ()
+    power: PowerModel | None = None
+    most: int = 64
+
+
+@dataclass(frozen=True)
+class FrameEvidence:
+    """A ``FrameReport`` message, as far as planning needs it; times [ms].
+
+    Attributes:
+        plan_id: Plan that it ran under.
+        cut: Identity of the cut that was run.
+        server: Server of that plan; empty = the whole network ran here.
+        finished: Whether there is a result.
+        answered: Whether the result is the server's.
+        unanswered: Whether the server's answer was waited for in vain.
+        head_ms: Head, or the whole network, on the robot, wall time.
+        head_cpu_ms: CPU time in it.
+        latency_ms: Acquisition to publication.
+        deadline_ms: Deadline in force at the robot; 0 = none.
+        stages_ms: Sum of the stages that a plan prices, as measured; NaN = unknown.
+        max_uplink_bps: Limit of the robot's uplink; 0 = none, NaN = unknown.
+        result_codec: Codec in which the robot wants its answers; empty = not said.
+    """
+
+    plan_id: int
+    cut: str
+    server: str
+    finished: bool
+    answered: bool
+    unanswered: bool
+    head_ms: float
+    head_cpu_ms: float
+    latency_ms: float
+    deadline_ms: float = 0.0
+    stages_ms: float = math.nan
+    max_uplink_bps: float = math.nan
+    result_codec: str = ''
+
+
+@dataclass(frozen=True)
+class PlanningOutcome:
+    """What one tick came to.
+
+    Attributes:
+        plan_id: Counts plans, from 1; changes only when the plan does.
+        decision: What to run and why.
+        conditions: What the costs were made from.
+        edge_load: The robot's load and its source.
+        ranked: All candidates, best first.
+        planning_ms: Time the tick took.
+        switch_reason, switch_urgent, previous_ms: Of the last switch.
+        unusable: Servers that were not considered, and why.
+        private_layers: Layers with weights that must run on the robot under this plan.
+        scout_period_s: So often a frame is to run all on the robot; 0 = never.
+        objective: What was minimised.
+        front: Plans that no other beats in both latency and energy; empty where the power of
+            the robot is not known.
+        problem: Why the objective that the user set is not the one that was minimised.
+    """
+
+    plan_id: int
+    decision: Decision
+    conditions: Conditions
+    edge_load: EdgeLoadEstimate
+    ranked: tuple[Candidate, ...]
+    planning_ms: float
+    switch_reason: str
+    switch_urgent: bool
+    previous_ms: float
+    unusable: dict[str, str]
+    private_layers: int = 0
+    scout_period_s: float = 0.0
+    objective: Objective = LATENCY_OBJECTIVE
+    front: frozenset[Key] = frozenset()
+    problem: str = ''
+
+    @property
+    def link(self) -> LinkState | None:
+        """Link to the chosen server, else to the first one; None without servers."""
+        links = {server.name: server.link for server in self.conditions.servers}
+        chosen = links.get(self.decision.candidate.server)
+        return chosen or next(iter(links.values()), None)
+
+    @property
+    def server_load(self) -> float:
+        """Load of the chosen server, else of the first one; NaN without servers."""
+        loads = {server.name: server.load_factor for server in self.conditions.servers}
+        chosen = loads.get(self.decision.candidate.server)
+        return chosen if chosen is not None else next(iter(loads.values()), math.nan)
+
+    def table(self, size: int) -> list[Candidate]:
+        """The best ``size`` candidates; the chosen one and all-local are always among them."""
+        chosen = self.decision.candidate
+        head = list(self.ranked[:size])
+        for wanted in (
+            next((c for c in self.ranked if c.is_local), None),
+            next((c for c in self.ranked if c.key == chosen.key), None),
+        ):
+            if wanted is not None and wanted not in head:
+                head = [*head[: size - 1], wanted] if len(head) >= size else [*head, wanted]
+        return sorted(head, key=search.rank_key)

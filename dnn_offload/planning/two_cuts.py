@@ -1,0 +1,190 @@
+"""Two cuts: robot, server, robot. Exact over all pairs of cuts, codecs each way and servers.
+
+The server computes the layers between cut i and cut j, the robot those before and after
+(Kakolyris et al., "RoaD-RuNNer", Algorithm 1)::
+
+    T(i, j) = head_i*L + up(i, j) + queue + max(tail_i - tail_j, 0)*s + down(i, j) + rest_j*L
+    up(i, j)   = u*encode_i*L + alpha_up + max(u*bytes_i - burst, 0)/B_up + u*decode_i*s
+    down(i, j) = d*encode_j*s + alpha_down + d*bytes_j/B_down + d*decode_j*L
+
+with L and s the load factors, head_i the robot's head, tail_i and tail_j the server's tails,
+rest_j the robot's tail. Skip connections go by value: of the frontier at i only what the layers
+between the cuts read is sent (share u of its bytes), of the frontier at j only what they made
+comes back (share d); the rest is on the robot already. Without layers in the profile both
+shares are 1.
+
+The two ways share no codec, so the best codec of each is found on its own. In a candidate,
+decoding what came back is part of ``rest_ms`` and encoding it part of ``tail_ms``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+
+from dnn_offload.errors import PlanningError
+from dnn_offload.planning.costs import _usable_servers, thread_counts
+from dnn_offload.planning.cut_pairs import BYTES, IMPOSSIBLE
+from dnn_offload.planning.pair_prices import PairPrices, TOO_MUCH
+from dnn_offload.planning.pareto import pareto_indices
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key
+from dnn_offload.planning.stage_weights import ALL_EQUAL, energy_weights
+
+SHAPE = 'two_cuts'
+KEPT = 16                  # best candidates per server and thread count
+
+_FIRST_LOOKS = 64          # pairs that are valued at first; then four times as many each time
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def candidates(
+    conditions: Conditions,
+    constraints: Constraints,
+    *,
+    edge_load: float | None = None,
+    server_load: float | None = None,
+    codecs: Collection[str] = (),
+    cuts: Collection[int] = (),
+    deadline_ms: float = 0.0,
+    overheads: bool = True,
+    keep: int = KEPT,
+) -> list[Candidate]:
+    """The best plans with two cuts under the objective, in no particular order.
+
+    Where the robot's power is known, those on the front of latency and energy come on top, and
+    those of ``constraints.keep`` always.
+
+    Args:
+        conditions: What is known now.
+        constraints: What the user demands.
+        edge_load: Load of the robot to believe in; None = ``conditions.edge_load``.
+        server_load: Load of the servers to believe in; None = what each reports.
+        codecs: Codecs that the strategy considers; empty = all.
+        cuts: Positions that the strategy considers for both cuts; empty = all.
+        deadline_ms: Deadline that the strategy reckons with; 0 = none.
+        overheads: Whether the strategy knows learnt overheads.
+        keep: Plans per server and thread count; pairs of cuts, each with its best codecs.
+    """
+    found: dict[Key, Candidate] = {}
+    wanted = [key for key in constraints.keep if key[3]]
+    for server in _usable_servers(conditions, constraints):
+        for threads in thread_counts(conditions.edge_profile, constraints):
+            prices = PairPrices(
+                conditions, server, constraints, edge_load=edge_load, server_load=server_load,
+                deadline_ms=deadline_ms, overheads=overheads, threads=threads, codecs=codecs,
+                cuts=cuts,
+            )  # fmt: skip
+            plans = [*_best(prices, keep), *_front(prices), *_kept(prices, wanted)]
+            found |= {plan.key: plan for plan in plans}
+    return list(found.values())
+
+
+def price(candidate: Candidate, conditions: Conditions) -> Candidate:
+    """Price a plan with two cuts under these conditions.
+
+    Raises:
+        PlanningError: Its server is gone, or its cuts or codecs are not in both profiles.
+    """
+    only = Constraints(servers=(candidate.server,))
+    for server in _usable_servers(conditions, only):
+        prices = PairPrices(conditions, server, only, threads=candidate.threads)
+        for found in _kept(prices, [candidate.key]):
+            return found
+    raise PlanningError(
+        'plan with two cuts cannot be priced',
+        given=f'cuts {candidate.cut_index} and {candidate.return_index} as '
+        f'{candidate.codec} and {candidate.return_codec} on {candidate.server}',
+        allowed='a ready server with a live link, and cuts and codecs in both profiles',
+    )
+
+
+def _best(prices: PairPrices, keep: int) -> list[Candidate]:
+    """The ``keep`` best plans under the objective; exact."""
+    if prices.empty:
+        return []
+    bounds: Floats = prices.bounds(prices.weights).reshape(-1)
+    looks = max(_FIRST_LOOKS, keep)
+    places = _lowest(bounds, looks)
+    places = places[bounds[places] < TOO_MUCH]
+    if not len(places):
+        return []
+    values, choices = prices.valued(places)
+    # All others that may still be among the best, in portions.
+    others = bounds < min(_nth(values, keep), TOO_MUCH)
+    others[places] = False
+    rest = np.flatnonzero(others)
+    bounds = prices.tighter(bounds[rest], rest)
+    order = np.argsort(bounds)
+    rest, bounds = rest[order], bounds[order]
+    while len(rest) and bounds[0] < _nth(values, keep):
+        looks *= 4
+        portion, rest, bounds = rest[:looks], rest[looks:], bounds[looks:]
+        value, choice = prices.valued(portion)
+        places = np.concatenate([places, portion])
+        values, choices = np.concatenate([values, value]), np.concatenate([choices, choice])
+    chosen = _lowest(values, keep)
+    chosen = chosen[values[chosen] < TOO_MUCH]
+    return prices.made(places[chosen], choices[chosen])
+
+
+def _front(prices: PairPrices) -> list[Candidate]:
+    """Plans that no pair of cuts beats in both latency and energy; none without a power.
+
+    Each pair has its fastest two codecs, so this is exact with one codec.
+    """
+    power = prices.conditions.power
+    if power is None or prices.empty:
+        return []
+    joules = energy_weights(power, prices.load, prices.threads)
+    latency, energy = (prices.bounds(w).reshape(-1) for w in (ALL_EQUAL, joules))
+    ends = latency.argmin(), energy.argmin()
+    if latency[ends[0]] >= TOO_MUCH:
+        return []
+    # The front lies between the fastest and the thriftiest.
+    places = np.flatnonzero((latency <= latency[ends[1]]) & (energy <= energy[ends[0]]))
+    places = places[pareto_indices(latency[places], energy[places])]
+    costs = prices.combined(*prices.both_ways(places, ALL_EQUAL), places)
+    costs = costs.reshape(-1, len(places))
+    legal = costs.min(axis=0) < TOO_MUCH
+    return prices.made(places[legal], costs.argmin(axis=0)[legal])
+
+
+def _kept(prices: PairPrices, keys: Collection[Key]) -> list[Candidate]:
+    """The plans among ``keys`` that are legal here, whatever they cost."""
+    made, names = [], prices.pairs.codecs
+    for cut_id, codec, server, return_id, return_codec, threads in keys:
+        pair = prices.pairs.find(cut_id, return_id)
+        if (
+            pair is None
+            or server != prices.server.name
+            or threads != prices.threads
+            or codec not in names
+            or return_codec not in names
+        ):
+            continue
+        i, j = pair
+        up, down = names.index(codec), names.index(return_codec)
+        at = np.array([i]), np.array([j])
+        if (
+            prices.first[i] and prices.second[j] and prices.codecs[up] and prices.codecs[down]
+            and max(prices.pairs.up[BYTES, up, i], prices.pairs.down[BYTES, down, j]) < IMPOSSIBLE
+            and (prices.floor <= 0.0 or prices.agrees(up, down, *at)[0])
+        ):  # fmt: skip
+            made.append(prices.candidate(i, j, up, down))
+    return made
+
+
+def _lowest(values: Floats, count: int) -> Ints:
+    """Places of the lowest values, in no order."""
+    if count >= len(values):
+        return np.arange(len(values))
+    return np.argpartition(values, count - 1)[:count]
+
+
+def _nth(values: Floats, count: int) -> float:
+    """The ``count``-th lowest value; infinite where there are fewer."""
+    return float(np.partition(values, count - 1)[count - 1]) if count <= len(values) else np.inf

@@ -1,0 +1,164 @@
+"""The regime map: which cut is best, over bandwidth and load of the robot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import matplotlib
+
+matplotlib.use('Agg')
+from matplotlib.axes import Axes  # noqa: E402  (the backend is chosen first)
+from matplotlib.colors import ListedColormap  # noqa: E402
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+from scipy.ndimage import distance_transform_edt  # noqa: E402
+
+from dnn_offload.errors import PlanningError  # noqa: E402
+from dnn_offload.planning.break_even import BANDWIDTH, with_edge_load  # noqa: E402
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints  # noqa: E402
+from dnn_offload.planning.search import plan  # noqa: E402
+from dnn_offload.report.axes import log_axes  # noqa: E402
+
+SPAN = 100.0          # of the bandwidth, each way
+LOADS = (0.5, 10.0)
+STEPS = (72, 48)      # points over bandwidth and load
+LABELLED_SHARE = 0.02  # of the area; smaller regions have no text
+NONE = -1
+LOCAL = '#F3D9A4'      # all on the robot; cuts are blue, the earlier the darker
+
+
+def regimes(
+    strategy: str,
+    conditions: Conditions,
+    constraints: Constraints,
+    bandwidths_bps: Sequence[float],
+    loads: Sequence[float],
+) -> tuple[NDArray[np.int64], list[Candidate]]:
+    """The best plan at each point.
+
+    Returns:
+        Number of the best plan at (load, bandwidth), shape (loads, bandwidths), -1 = none; and
+        one plan for each number, by position of the cut.
+    """
+    few = replace(constraints, most=1)
+    seen: dict[tuple[int, str, str, str, str, int], Candidate] = {}
+    grid: list[list[tuple[int, str, str, str, str, int] | None]] = []
+    for load in loads:
+        at_load = with_edge_load(conditions, load)
+        row: list[tuple[int, str, str, str, str, int] | None] = []
+        for bps in bandwidths_bps:
+            try:
+                best = plan(strategy, BANDWIDTH.move(at_load, bps), few)[0]
+            except PlanningError:
+                row.append(None)
+                continue
+            name = (
+                best.cut_index, best.codec, best.server, best.return_id, best.return_codec,
+                best.threads,
+            )
+            seen.setdefault(name, best)
+            row.append(name)
+        grid.append(row)
+    numbers = {name: number for number, name in enumerate(sorted(seen))}
+    cells = [[NONE if name is None else numbers[name] for name in row] for row in grid]
+    return np.array(cells, np.int64), [seen[name] for name in numbers]
+
+
+def draw_regime_map(
+    axis: Axes,
+    strategy: str,
+    conditions: Conditions,
+    constraints: Constraints,
+    *,
+    title: str,
+) -> None:
+    """Draw the map around the conditions of now, which are marked.
+
+    Args:
+        axis: Where to draw.
+        strategy: Whose plans.
+        conditions: With at least one server.
+        constraints: What the user demands.
+        title: Title.
+    """
+    now_bps, now_load = BANDWIDTH.read(conditions), conditions.edge_load
+    bandwidths = np.geomspace(now_bps / SPAN, now_bps * SPAN, STEPS[0])
+    low, high = min(LOADS[0], now_load / 2.0), max(LOADS[1], now_load * 2.0)
+    loads = np.geomspace(low, high, STEPS[1])
+    cells, plans = regimes(
+        strategy, conditions, constraints, bandwidths.tolist(), loads.tolist()
+    )
+    last = conditions.edge_profile.cuts[-1].index
+    shades = matplotlib.colormaps['YlGnBu_r'](
+        [0.08 + 0.80 * best.cut_index / max(last, 1) for best in plans]
+    )
+    colours = [
+        LOCAL if best.is_local else shade for best, shade in zip(plans, shades, strict=True)
+    ]
+    axis.pcolormesh(
+        bandwidths / 1e6, loads, np.ma.masked_equal(cells, NONE), cmap=ListedColormap(colours),
+        vmin=-0.5, vmax=len(plans) - 0.5, shading='nearest', rasterized=True,
+    )
+    for inside, name, at in _regions(cells, plans):
+        if not inside.all():
+            axis.contour(
+                bandwidths / 1e6, loads, inside.astype(float), [0.5], colors='#ffffff',
+                linewidths=1.0,
+            )
+        row, column = _middle(inside)
+        light = at is None or at / max(last, 1) > 0.45
+        axis.text(
+            bandwidths[column] / 1e6, loads[row], name, fontsize=8.5, ha='center', va='center',
+            color='#000000' if light else '#ffffff', linespacing=1.25,
+        )
+    axis.plot(
+        [now_bps / 1e6], [now_load], marker='X', markersize=11, color='#D55E00',
+        markeredgecolor='#ffffff', markeredgewidth=1.2, linestyle='none', label='now',
+    )
+    log_axes(axis)
+    axis.set_ylim(loads[0], loads[-1])
+    axis.set_xlabel('uplink [Mbit/s] (downlink changes with it)')
+    axis.set_ylabel('load of the robot\n[slow-down against its profile]')
+    axis.set_title(title, loc='left', fontsize=11, fontweight='bold')
+    axis.legend(loc='lower right', fontsize=8)
+
+
+def _regions(
+    cells: NDArray[np.int64], plans: Sequence[Candidate]
+) -> Iterator[tuple[NDArray[np.bool_], str, int | None]]:
+    """Regions worth a name: (points, name, position of its cut; None = all on the robot).
+
+    Plans with too little room for a name are taken together where they share codec and server.
+    """
+    small: dict[tuple[str, str], list[int]] = {}
+    for number, best in enumerate(plans):
+        inside = cells == number
+        if inside.mean() >= LABELLED_SHARE:
+            yield inside, _name(best), None if best.is_local else best.cut_index
+        else:
+            small.setdefault((best.codec, best.server), []).append(number)
+    for (codec, _), numbers in small.items():
+        inside = np.isin(cells, numbers)
+        cuts = [plans[number].cut_index for number in numbers]
+        if len(cuts) > 1 and inside.mean() >= LABELLED_SHARE:
+            middle = (min(cuts) + max(cuts)) // 2
+            yield inside, f'cuts {min(cuts)} to {max(cuts)}\n{codec}', middle
+
+
+def _middle(inside: NDArray[np.bool_]) -> tuple[int, int]:
+    """The point of a region that is farthest from its border and from the border of the map."""
+    depth = distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+    rows, columns = np.nonzero(depth >= 0.98 * depth.max())
+    at = int(np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2))
+    return int(rows[at]), int(columns[at])
+
+
+def _name(best: Candidate) -> str:
+    if best.is_local:
+        return 'all on the robot'
+    where = 'picture' if best.cut_index == 0 else f'cut {best.cut_index}'
+    text = f'{where}\n{best.codec}'
+    if best.return_id:
+        text += f'\nback at {best.return_index}'
+    return text

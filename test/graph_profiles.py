@@ -1,0 +1,71 @@
+"""Small random networks with branches as profiles, for hypothesis. A helper."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from dnn_offload.cost.profile import LayerProfile, Profile
+from dnn_offload.planning.plan import Conditions, LinkState, ServerState
+from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
+
+RATES = {'raw': (1.0, 0.0, 0.0), 'half': (0.5, 900.0, 400.0), 'tiny': (0.1, 4000.0, 1000.0)}
+
+_ms = st.integers(0, 400).map(lambda tenths: tenths / 10.0)
+_size = st.integers(1, 200).map(lambda kilobytes: 100 * kilobytes)
+
+
+@st.composite
+def branching_profiles(
+    draw: st.DrawFn, most: int = 7, all_cuts: bool = True
+) -> tuple[Profile, Profile]:
+    """The robot's and the server's profile of one network of up to ``most`` layers.
+
+    Layers read one to three earlier values and make one or two; what nothing reads is an
+    output. ``all_cuts``: a cut at every position, else at some.
+    """
+    count = draw(st.integers(2, most))
+    values = [PICTURE]
+    layers = []
+    for number in range(count):
+        least = {PICTURE} if number == 0 else set()
+        reads = draw(
+            st.sets(st.sampled_from(values[-5:]), min_size=1, max_size=3).map(
+                lambda names, least=least: sorted(names | least)  # type: ignore[misc]
+            )
+        )
+        names = [f'v{number}', f'w{number}'][: draw(st.integers(1, 2))]
+        layers.append(
+            LayerProfile(
+                f'layer{number}', 'conv2d', draw(_ms), 0.0, tuple(reads),
+                tuple((name, draw(_size)) for name in names),
+                weight_bytes=draw(st.sampled_from([0, 8])),
+            )
+        )
+        values += names
+    read = {name for layer in layers for name in layer.reads}
+    unread = [name for name in values if name not in read]
+    returned = tuple(unread + draw(st.lists(st.sampled_from(values[1:]), max_size=1)))
+    outputs = tuple(dict.fromkeys(returned))
+    positions = None if all_cuts else draw(st.lists(st.integers(0, count)))
+    made = {'outputs': outputs, 'rates': RATES, 'positions': positions, 'input_bytes': 9000}
+    edge = profile_of_layers(layers, **made)
+    there = [replace(layer, time_ms=draw(_ms)) for layer in layers]
+    return edge, profile_of_layers(there, **made)
+
+
+@st.composite
+def branching_conditions(
+    draw: st.DrawFn, most: int = 7, all_cuts: bool = True, bursts: bool = False
+) -> Conditions:
+    """One server that is reached over a fast or slow link."""
+    edge, server = draw(branching_profiles(most, all_cuts))
+    rate = st.sampled_from([2e5, 2e6, 1e7, 1e8])
+    burst = draw(st.sampled_from([0.0, 3000.0, 20_000.0])) if bursts else 0.0
+    link = LinkState(
+        draw(_ms), draw(rate), draw(_ms), draw(rate), 1.0, uplink_burst_bytes=burst
+    )
+    load = st.sampled_from([0.5, 1.0, 3.0])
+    state = ServerState('s', server, link, draw(load), draw(_ms), overhead_ms=draw(_ms))
+    return Conditions(edge, draw(load), 1.0, (state,), edge_overhead_ms=draw(_ms))

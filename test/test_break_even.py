@@ -1,0 +1,140 @@
+"""What would have to change for another plan to win: borders by hand, and by planning there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import pytest
+
+from dnn_offload.planning.break_even import (
+    BANDWIDTH,
+    break_even,
+    EDGE_LOAD,
+    QUANTITIES,
+    SERVER_LOAD,
+)
+from dnn_offload.planning.explanation import border_text, explain
+from dnn_offload.planning.objective import Objective
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning.search import plan
+from plan_cases import case, two_plans
+
+NOTHING = Constraints()
+
+
+def remote_wins(plans: list[Candidate]) -> bool:
+    return not plans[0].is_local
+
+
+def local_wins(plans: list[Candidate]) -> bool:
+    return plans[0].is_local
+
+
+def test_break_even_bandwidth_by_hand() -> None:
+    # Remote: 1 + 400 ms at 1 Mbyte/s, 20 ms there, 1 ms back; local: 100 ms.
+    at = two_plans(nbytes=400_000)
+    (border,) = break_even('auto', at, NOTHING, BANDWIDTH, remote_wins)
+    assert border.above
+    assert border.now == 8e6
+    # 1 + 3.2e9/B + 20 + 1 = 100
+    assert border.value == pytest.approx(3.2e9 / 78.0, rel=0.003)
+
+
+def test_break_even_loads_by_hand() -> None:
+    at = two_plans()  # remote: 1 + 50 + 20 + 1 = 72 ms
+    (load,) = break_even('auto', at, NOTHING, EDGE_LOAD, local_wins)
+    assert not load.above
+    assert load.value == pytest.approx(0.72, rel=0.003)
+    (server,) = break_even('auto', at, NOTHING, SERVER_LOAD, local_wins)
+    assert server.above
+    assert server.value == pytest.approx(48.0 / 20.0, rel=0.003)
+
+
+def test_no_border_where_it_never_wins() -> None:
+    at = two_plans(tail_ms=500.0)
+    assert break_even('auto', at, NOTHING, BANDWIDTH, remote_wins) == []
+    no_server = Conditions(at.edge_profile)
+    for quantity in (BANDWIDTH, SERVER_LOAD):
+        assert break_even('auto', no_server, NOTHING, quantity, remote_wins) == []
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from(QUANTITIES),
+    st.sampled_from(['latency', 'energy', 'throughput']),
+    st.floats(1e6, 1e8),
+    st.floats(0.5, 6.0),
+)
+def test_beyond_a_border_the_plan_changes_and_before_it_does_not(
+    quantity: object, name: str, bps: float, load: float
+) -> None:
+    assert quantity in QUANTITIES
+    at = case(cuts=6, bps=bps, load=load)
+    wanted = Constraints(objective=Objective(name))
+    here = plan('auto', at, wanted)[0].is_local
+
+    def other(plans: list[Candidate]) -> bool:
+        return plans[0].is_local != here
+
+    for border in break_even('auto', at, wanted, quantity, other):  # type: ignore[arg-type]
+        step = 1.01 if border.above else 1.0 / 1.01
+        beyond = border.quantity.move(at, border.value * step)
+        before = border.quantity.move(at, border.value / step)
+        assert other(plan('auto', beyond, wanted))
+        assert not other(plan('auto', before, wanted))
+
+
+def test_moving_a_quantity_to_what_it_is_changes_nothing() -> None:
+    at = case(load=1.7)
+    for quantity in QUANTITIES:
+        assert quantity.move(at, quantity.read(at)) == at
+
+
+def test_explanation_names_the_winner_and_its_rivals() -> None:
+    at = case(bps=2e6)
+    ranked = plan('auto', at, NOTHING)
+    found = explain('auto', at, NOTHING, ranked)
+    assert found.winner == ranked[0]
+    assert found.rivals[0].candidate == ranked[1]
+    places = {rival.candidate.is_local for rival in found.rivals}
+    assert found.winner.is_local not in places
+    text = '\n'.join(found.sentences(NOTHING))
+    assert 'wins: ' in text
+    assert 'It would win with ' in text
+    assert 'Mbit/s (now 2 Mbit/s)' in text
+
+
+def test_a_runner_up_between_neighbours_is_compared_with_the_winner_alone() -> None:
+    """Codecs of one cut: the runner-up gains where others gain more."""
+    found = [
+        explain('auto', at, NOTHING, plan('auto', at, NOTHING)).rivals[0]
+        for at in (case(bps=bps, load=load) for bps in (3e5, 5e6, 5e7) for load in (1.0, 4.0))
+    ]
+    behind = [rival for rival in found if not rival.outright]
+    assert any(rival.borders for rival in behind)
+    assert any(rival.outright and rival.borders for rival in found)
+
+
+def test_explanation_without_rivals() -> None:
+    at = Conditions(two_plans().edge_profile)
+    found = explain('auto', at, NOTHING, plan('auto', at))
+    assert found.sentences(NOTHING) == [
+        'All on the robot wins: 100.0 ms.', 'No other plan is possible.',
+    ]
+
+
+def test_explanation_tells_what_is_forbidden() -> None:
+    at = case()
+    bound = Constraints(private_layers=1)
+    sentences = explain('auto', at, bound, plan('auto', at, bound)).sentences(bound)
+    assert sentences[-1] == 'All-remote is forbidden: private_layers = 1.'
+
+
+def test_borders_in_words() -> None:
+    at = replace(two_plans(nbytes=400_000))
+    (border,) = break_even('auto', at, NOTHING, BANDWIDTH, remote_wins)
+    assert border_text(border) == 'an uplink above 41.1 Mbit/s (now 8 Mbit/s)'
+    (border,) = break_even('auto', two_plans(), NOTHING, EDGE_LOAD, local_wins)
+    assert border_text(border) == 'a load of the robot below 0.72 (now 1.00)'

@@ -1,0 +1,210 @@
+"""Networks of every kind, small: exported, cut everywhere, and equal to what torch computes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import zoo_networks
+from dnn_offload.graph import fingerprint
+from dnn_offload.graph.export import export, Normalised
+from dnn_offload.graph.loaded_model import LoadedModel
+from dnn_offload.graph.placements import round_trip
+from dnn_offload.graph.program import Program
+from dnn_offload.graph.random_weights import fill
+from dnn_offload.graph.sources import resolve
+from dnn_offload.graph.torchvision_compat import import_torchvision
+from dnn_offload.graph.weights import load_weights, save_weights, Weights
+from dnn_offload.vision.decode import decode_detections
+from dnn_offload.vision.preprocess import Mapping
+from graph_models import check_every_cut, inputs_of, run_pieces
+
+# Name: (input size, every how manieth cut is run, cuts at least).
+TORCHVISION = {
+    'lraspp_mobilenet_v3_large': ((32, 48), 10, 70),
+    'r3d_18': ((16, 16), 7, 20),
+    'mnasnet0_5': ((48, 32), 13, 50),
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def through_disk(loaded: LoadedModel, folder) -> tuple[Program, Weights]:
+    program, weights = export(loaded)
+    program.save(folder)
+    save_weights(folder, weights)
+    again = Program.load(folder)
+    assert again == program
+    return again, load_weights(folder, again)
+
+
+def eager(loaded: LoadedModel, program: Program) -> list[torch.Tensor]:
+    module = loaded.module
+    if loaded.takes_picture:
+        module = Normalised(module, loaded.mean, loaded.std, 3 if loaded.frames else 2).eval()
+    with torch.inference_mode():
+        made = module(*inputs_of(program))
+    if isinstance(made, torch.Tensor):
+        return [made]
+    return list(made.values() if isinstance(made, dict) else made)
+
+
+def check_like_eager(loaded: LoadedModel, program: Program, whole: list[torch.Tensor]) -> None:
+    expected = eager(loaded, program)
+    assert len(whole) == len(expected)
+    for ours, theirs in zip(whole, expected, strict=True):
+        scale = float(theirs.abs().max())
+        assert 0.0 < scale < float('inf')
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * scale)
+    assert fingerprint.agree(fingerprint.sample([t.numpy() for t in whole]), program.fingerprint)
+
+
+def check_three_pieces(program: Program, weights: Weights, whole: list[torch.Tensor]) -> None:
+    generator = random.Random(0)
+    for _ in range(3):
+        first, second = sorted(generator.sample(range(len(program.cuts)), 2))
+        frontiers = [[s.name for s in program.cuts[i].frontier] for i in (first, second)]
+        trip = round_trip(program, *frontiers)
+        outputs = run_pieces(
+            program, weights, inputs_of(program), (trip.head, trip.server, trip.rest)
+        )
+        for ours, theirs in zip(outputs, whole, strict=True):
+            assert torch.equal(ours, theirs), (first, second)
+
+
+@pytest.mark.parametrize('name', TORCHVISION)
+def test_networks_of_torchvision(name):
+    size, step, cuts = TORCHVISION[name]
+    loaded = resolve(f'torchvision:{name}', weights='random', input_size=size)
+    program, weights = export(loaded)
+    assert len(program.cuts) >= cuts
+    whole = check_every_cut(program, weights, step)
+    check_three_pieces(program, weights, whole)
+    check_like_eager(loaded, program, whole)
+
+
+@pytest.mark.parametrize(
+    'name',
+    'transformer encoder_decoder lstm gru rnn picture_and_state two_outputs '
+    'shared_weights'.split(),
+)
+def test_networks_of_our_own(name, tmp_path):
+    torch.manual_seed(0)
+    loaded = getattr(zoo_networks, name)()
+    program, weights = through_disk(loaded, tmp_path)
+    whole = check_every_cut(program, weights)
+    check_three_pieces(program, weights, whole)
+    check_like_eager(loaded, program, whole)
+    assert not any('dropout' in instruction.target for instruction in program.instructions)
+
+
+def test_a_vision_transformer():
+    models = import_torchvision().models
+    vit = models.VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32)
+    fill(vit)
+    loaded = LoadedModel('test', vit.eval(), 32, 32)
+    program, weights = export(loaded)
+    whole = check_every_cut(program, weights)
+    check_three_pieces(program, weights, whole)
+    check_like_eager(loaded, program, whole)
+
+
+def test_kinds_of_inputs_are_told_apart():
+    sees = export(zoo_networks.picture_and_state())[0]
+    assert [(spec.name, spec.dtype) for spec in sees.inputs] == [
+        ('picture', 'uint8'),
+        ('others_0', 'float32'),
+    ]
+    assert not sees.takes_picture
+    reads = export(zoo_networks.transformer())[0]
+    assert (reads.input.name, reads.input.dtype, reads.preprocess) == ('tokens', 'int64', {})
+    assert (reads.cuts[0].label, reads.task) == ('inputs', 'classification')
+
+
+def test_shared_weights_are_stored_once():
+    loaded = zoo_networks.shared_weights()
+    program, weights = export(loaded)
+    parameters = sum(p.numel() for p in loaded.module.parameters())
+    assert sum(tensor.numel() for tensor in weights.values()) == parameters
+    assert sum(spec.nbytes for spec in program.weights) == 4 * parameters
+
+
+def test_random_weights_keep_what_is_shared_and_reach_recurrent_layers():
+    tied = zoo_networks.Tied()
+    fill(tied)
+    assert tied.head.weight is tied.embedding.weight
+    recurrent = zoo_networks.Recurrent(nn.LSTM).eval()
+    x = torch.ones(1, 4, 12)
+    before = recurrent(x)
+    fill(recurrent)
+    assert not torch.equal(recurrent(x), before)
+
+
+def test_a_recurrent_layer_is_one_operator_with_several_results():
+    program, _ = export(zoo_networks.lstm())
+    (lstm,) = [i for i in program.instructions if i.target == 'aten.lstm.input']
+    assert lstm.module == 'memory'
+    assert [bool(name) for name in lstm.outputs] == [True, False, False]
+    assert len(list(lstm.weights())) == 16 + 2  # two levels, both ways; two states of zeros
+
+
+def test_ssdlite_ends_in_the_boxes_that_torchvision_finds():
+    name = 'ssdlite320_mobilenet_v3_large'
+    detector = import_torchvision().models.get_model_builder(name)(
+        weights=None, weights_backbone=None
+    ).eval()  # fmt: skip
+    fill(detector)
+    loaded = resolve(f'torchvision:{name}', weights='random')
+    loaded.module.backbone, loaded.module.head = detector.backbone, detector.head
+    program, weights = export(loaded)
+    assert (program.task, program.preprocess['mode']) == ('detection', 'stretch')
+    assert len(program.cuts) > 100
+    (rows,) = check_every_cut(program, weights, 30)
+    assert rows.shape == (1, 300, 6)
+
+    (picture,) = inputs_of(program)
+    with torch.inference_mode():
+        (expected,) = detector([picture[0].permute(2, 0, 1) / 255.0])
+    found = decode_detections(
+        [rows.numpy()], Mapping(1.0, 1.0, 0.0, 0.0, 320, 320), (), 0.001, 0.55
+    )
+    assert len(found) > 30
+    # torchvision drops no box for being thin, and weighs more candidates: compare the best.
+    ours = torch.tensor([[*d.box, d.score] for d in found[:20]], dtype=torch.float32)
+    theirs = torch.cat([expected['boxes'], expected['scores'][:, None]], 1)
+    for row, detection in zip(ours, found, strict=False):
+        distance = (theirs - row).abs().max(1).values
+        nearest = int(distance.argmin())
+        assert float(distance[nearest]) < 0.05, row
+        assert int(expected['labels'][nearest]) == detection.class_id
+
+
+def test_clips_are_normalised_frame_by_frame():
+    loaded = resolve('torchvision:r3d_18', weights='random', input_size=(16, 16))
+    assert (loaded.frames, len(loaded.class_names)) == (16, 400)
+    assert loaded.mean == pytest.approx((0.43216, 0.394666, 0.37645))
+    clip = torch.randint(0, 256, (1, 16, 16, 16, 3), dtype=torch.uint8)
+    wrapped = Normalised(nn.Identity(), loaded.mean, loaded.std, 3)
+    mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in (loaded.mean, loaded.std))
+    frame = (clip[0, 5].permute(2, 0, 1) / 255.0 - mean) / std
+    torch.testing.assert_close(wrapped(clip)[0, :, 5], frame, rtol=1e-5, atol=1e-5)
+
+
+def test_segmentation_gives_a_class_for_each_pixel():
+    loaded = resolve(
+        'torchvision:lraspp_mobilenet_v3_large', weights='random', input_size=(32, 48)
+    )
+    assert (loaded.task, loaded.preprocess['mode'], len(loaded.class_names)) == (
+        'segmentation', 'stretch', 21,
+    )  # fmt: skip
+    module = loaded.module(torch.zeros(1, 3, 32, 48))
+    assert module.shape == (1, 21, 32, 48)

@@ -1,0 +1,118 @@
+"""Partition curve, regime map and front: what is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from matplotlib.axes import Axes
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from dnn_offload.planning.plan import Constraints
+from dnn_offload.planning.search import plan
+from dnn_offload.report import regime_map
+from dnn_offload.report.partition_curve import best_per_cut, draw_partition_curve, STAGES
+from dnn_offload.report.plan_figure import draw_front, plot_plan
+from dnn_offload.report.regime_map import draw_regime_map, NONE, regimes
+from plan_cases import BOARD, case
+
+
+@pytest.fixture
+def axis() -> Iterator[Axes]:
+    figure, axis = plt.subplots()
+    yield axis
+    plt.close(figure)
+
+
+def test_bars_add_up_to_the_latency(axis: Axes) -> None:
+    ranked = plan('auto', case(bps=2e6), Constraints(deadline_ms=60.0))
+    draw_partition_curve(axis, ranked, title='title')
+    rows = best_per_cut(ranked)
+    assert [row.cut_index for row in rows] == list(range(13))
+    tops = {}
+    for bar in axis.patches:
+        at = round(bar.get_x() + bar.get_width() / 2)
+        tops[at] = max(tops.get(at, 0.0), bar.get_y() + bar.get_height())
+    assert [tops[at] for at in range(13)] == pytest.approx([row.latency_ms for row in rows])
+    assert axis.get_title(loc='left') == 'title'
+    assert '[ms]' in axis.get_ylabel()
+    names = {text.get_text() for text in axis.get_legend().get_texts()}
+    assert {'head (robot)', 'uplink', 'tail (server)', 'too late'} <= names
+    assert 'rest (robot)' not in names, 'what no plan has is not in the legend'
+
+
+def test_every_stage_of_a_plan_is_drawn() -> None:
+    stages = {
+        name for name in vars(plan('auto', case())[0]) if name.endswith('_ms')
+    }
+    assert {name for name, _, _ in STAGES} == stages
+
+
+def test_many_cuts_have_numbers_instead_of_names(axis: Axes) -> None:
+    draw_partition_curve(axis, plan('auto', case(cuts=40)), title='t')
+    assert len(axis.get_xticklabels()) <= 22
+    assert axis.get_xticklabels()[-1].get_text() == '40'
+
+
+def test_regimes_are_the_best_plans_at_each_point() -> None:
+    at = case(cuts=6)
+    cells, plans = regimes('auto', at, Constraints(), [1e5, 1e7, 1e9], [0.5, 8.0])
+    assert cells.shape == (2, 3)
+    assert plans[cells[0, 0]].is_local
+    assert plans[cells[1, 1]].codec == 'jpeg'
+    assert all(one.cut_index <= two.cut_index for one, two in zip(plans, plans[1:], strict=False))
+    nowhere, none = regimes('remote', at, Constraints(private_layers=1), [1e6], [1.0])
+    assert nowhere.tolist() == [[NONE]]
+    assert none == []
+
+
+def test_the_map_names_its_regions_and_marks_now(
+    axis: Axes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regime_map, 'STEPS', (24, 16))
+    at = case(cuts=6, bps=3e6, load=1.5)
+    draw_regime_map(axis, 'auto', at, Constraints(), title='map')
+    names = {text.get_text() for text in axis.texts}
+    assert {'all on the robot', 'picture\njpeg'} <= names
+    low, high = axis.get_xlim()
+    for text in axis.texts:
+        assert low < text.get_position()[0] < high
+    (now,) = axis.get_lines()
+    assert (now.get_xdata()[0], now.get_ydata()[0]) == (3.0, 1.5)
+    assert '[Mbit/s]' in axis.get_xlabel()
+
+
+def test_plans_with_little_room_are_named_together(
+    axis: Axes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regime_map, 'STEPS', (24, 16))
+    at = case(cuts=60, bps=3e6, load=1.5)
+    draw_regime_map(axis, 'auto', at, Constraints(private_layers=1), title='map')
+    assert any(text.get_text().startswith('cuts ') for text in axis.texts)
+
+
+def test_the_front_is_drawn_with_the_choice(axis: Axes) -> None:
+    ranked = plan('auto', case(bps=2e6, power=BOARD.above_idle()))
+    draw_front(axis, ranked, title='front')
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert labels[0] == f'{len(ranked)} plans'
+    choice = axis.get_lines()[-1]
+    assert choice.get_xdata()[0] == ranked[0].latency_ms
+    assert '[J]' in axis.get_ylabel()
+
+
+@pytest.mark.parametrize('with_server', [True, False])
+def test_one_picture_with_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_server: bool
+) -> None:
+    monkeypatch.setattr(regime_map, 'STEPS', (8, 6))
+    at = case(cuts=5) if with_server else case(cuts=5, power=None)
+    if not with_server:
+        at = type(at)(at.edge_profile)
+    path = tmp_path / 'plan.png'
+    plot_plan(path, 'auto', at, Constraints(), plan('auto', at), title='a plan')
+    picture = plt.imread(path)
+    assert picture.shape[0] > (1000 if with_server else 500)
+    assert np.ptp(picture) > 0.5
