@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dnn_offload.cli.plan_arguments import read_profile
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError, OffloadError
 from dnn_offload.planning.search import STRATEGIES
@@ -115,7 +116,7 @@ def _profiles(args: argparse.Namespace) -> tuple[Profile, Profile]:
             'one profile is missing', given=f'--edge {args.edge} --server {args.server}',
             allowed='both, or none for a made-up network',
         )
-    edge, server = _read(args.edge), _read(args.server)
+    edge, server = read_profile(args.edge), read_profile(args.server)
     if edge.model_identity != server.model_identity:
         raise ConfigurationError(
             'the profiles are of different models',
@@ -124,16 +125,6 @@ def _profiles(args: argparse.Namespace) -> tuple[Profile, Profile]:
             hint='profile the same model with the same weights on both sides',
         )
     return edge, server
-
-
-def _read(path: Path) -> Profile:
-    try:
-        text = path.read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            'profile cannot be read', given=f'{path}: {error}', allowed='a profile in JSON'
-        ) from error
-    return Profile.from_json(text)
 
 
 def _strategies(text: str) -> list[str]:
