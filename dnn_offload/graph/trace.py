@@ -73,7 +73,14 @@ def trace(
     specs = {name: spec_of(name, tensor) for name, tensor in values.items()}
     renamed: dict[str, Argument] = {}
     kept: list[Instruction] = []
-    for original in draft.instructions:
+    # A value goes when it has been read for the last time: all at once are gigabytes.
+    last_use = {
+        name: index
+        for index, instruction in enumerate(draft.instructions)
+        for name in instruction.values()
+    }
+    last_use |= dict.fromkeys(draft.outputs, len(draft.instructions))
+    for index, original in enumerate(draft.instructions):
         instruction = passes.rewire(original, renamed)
         results = _run(instruction, values, draft.weights)
         constant = passes.is_constant(instruction)
@@ -85,11 +92,16 @@ def trace(
                 renamed[name] = {'w': f'constant.{name}'}
             elif _same_tensor(instruction, result, values):
                 renamed[name] = instruction.args[0]
+                source = instruction.args[0]['v']
+                last_use[source] = max(last_use[source], last_use.get(name, -1))
             else:
                 values[name] = result
                 specs[name] = spec_of(name, result)
         if not constant and any(name in specs for name in instruction.outputs):
             kept.append(_mark_in_place(instruction, specs))
+        for name in {*instruction.values(), *instruction.outputs} & values.keys():
+            if last_use.get(name, -1) <= index:
+                del values[name]
     draft.instructions = kept
     draft.outputs = [passes.value_name(renamed.get(n, {'v': n})) for n in draft.outputs]
     return specs, [values[name] for name in draft.outputs]
