@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 import time
 
@@ -19,6 +20,7 @@ from dnn_offload.runtime.backends.torch_backend import MAX_SEGMENTS, TorchBacken
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.outcomes import Outcome
 from dnn_offload.runtime.plan_slot import PlanRequest
+from dnn_offload.runtime.prepared_model import load_prepared_model
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.tensors import TensorSpec
 from engine_parts import FakeModel, FakeNode, FakeUplink
@@ -179,3 +181,16 @@ def test_engine_gives_the_same_result_here_there_and_rescued_at_every_cut(
     uplink.close()
     assert {Outcome.REMOTE, Outcome.RESCUED} <= seen
     assert not node.errors
+
+
+def test_a_network_that_nodes_cannot_feed_or_decode_is_refused(
+    folder: Path, tmp_path: Path, model: TorchModel
+) -> None:
+    weights = 'weights.safetensors'
+    (tmp_path / weights).write_bytes((folder / weights).read_bytes())
+    replace(model.program, task='segmentation').save(tmp_path)
+    with pytest.raises(ModelError, match='cannot run this network'):
+        load_prepared_model(tmp_path, tmp_path / 'no profile', 1)
+    model.program.save(tmp_path)
+    with pytest.raises(ModelError, match='profile cannot be read'):
+        load_prepared_model(tmp_path, tmp_path / 'no profile', 1)

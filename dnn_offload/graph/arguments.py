@@ -18,7 +18,7 @@ MAX_INT = 1 << 40
 MAX_TEXT = 64
 END = (1 << 63) - 1  # how ATen writes "to the end" in a slice
 
-NAME = re.compile(r'[A-Za-z0-9_.]{1,200}\Z')
+NAME = re.compile(r'[A-Za-z0-9_.-]{1,200}\Z')
 TAGS: dict[str, frozenset[str]] = {
     'dtype': frozenset(
         'bool uint8 int8 int16 int32 int64 float16 float32 float64 bfloat16'.split()

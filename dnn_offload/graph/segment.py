@@ -10,7 +10,7 @@ program cannot name anything else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 import time
@@ -212,28 +212,6 @@ class Segment:
                 durations.append(after - before)
                 before = after
         return [slots[slot] for slot in self._outputs], durations
-
-    def describe(
-        self, inputs: Sequence[torch.Tensor]
-    ) -> dict[str, tuple[str, tuple[int, ...], int]]:
-        """Run the segment; dtype, shape and bytes of every value that it takes or makes."""
-        slots = self._enter(inputs)
-        names = {slot: name for name, slot in self._slots.items()}
-        found: dict[str, tuple[str, tuple[int, ...], int]] = {}
-
-        def look(made: Iterable[int]) -> None:
-            for slot in made:
-                value = slots[slot]
-                if value is not None:
-                    dtype = str(value.dtype).removeprefix('torch.')
-                    found[names[slot]] = (dtype, tuple(value.shape), value.nbytes)
-
-        look(range(len(inputs)))
-        with torch.inference_mode():
-            for step in self._steps:
-                step.call(slots)
-                look([step.single] if step.single >= 0 else [slot for _, slot in step.outputs])
-        return found
 
     def _enter(self, inputs: Sequence[torch.Tensor]) -> list[Any]:
         if len(inputs) != len(self._expected):

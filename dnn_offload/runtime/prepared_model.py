@@ -7,8 +7,10 @@ from pathlib import Path
 
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ModelError
-from dnn_offload.graph.fingerprint import agree, distance, sample, seeded_picture
+from dnn_offload.graph.fingerprint import agree, distance, sample, seeded_inputs
 from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
+
+DECODED_TASKS = ('classification', 'detection')  # what `nodes/local_outputs.py` publishes
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,16 @@ def load_prepared_model(folder: Path, profile_path: Path, threads: int) -> Prepa
     model = TorchBackend().load(folder)
     model.set_threads(threads)
     program = model.program
-    height, width = program.input.shape[1:3]
+    if not program.takes_picture or program.task not in DECODED_TASKS:
+        raise ModelError(
+            'the nodes cannot run this network',
+            given=f'{len(program.inputs)} input(s), the first {program.input.dtype} '
+            f'{program.input.shape}; task {program.task}',
+            allowed=f'one camera picture; {" or ".join(DECODED_TASKS)}',
+            hint='it can be cut, profiled and planned by dnn-offload on the command line',
+        )
     outputs = model.run(
-        model.segment(0, len(model.cuts) - 1), [seeded_picture(height, width)]
+        model.segment(0, len(model.cuts) - 1), seeded_inputs(program.inputs)
     )
     fingerprint = sample(outputs)
     if not agree(fingerprint, program.fingerprint):

@@ -1,14 +1,11 @@
 """The operator graph of a profile: what each operator takes, makes and costs, and memory.
 
-The shapes of values that cross no cut are not in a program: one run of the whole network shows
-them. Times are stamps within runs of the whole network.
+Times are stamps within runs of the whole network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-import math
 
 import numpy as np
 
@@ -18,36 +15,23 @@ from dnn_offload.cost.profile import LayerProfile
 from dnn_offload.graph.operators import base_name, VIEWS
 from dnn_offload.graph.program import Instruction, Program
 from dnn_offload.graph.segment import IN_PLACE
+from dnn_offload.tensors import TensorSpec
 
 TIME_DIGITS = 5  # of a millisecond: what a profile keeps
 
-_BITS = {'bool': 8, 'bfloat16': 16, 'complex64': 64, 'complex128': 128}
-
-
-@dataclass(frozen=True)
-class Value:
-    """What one value looks like: dtype, extents, bytes."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    nbytes: int
-
 
 def layer_profiles(
-    program: Program, values: Mapping[str, Value], times_ms: np.ndarray
+    program: Program, times_ms: np.ndarray
 ) -> tuple[LayerProfile, ...]:
     """One entry per operator.
 
     Args:
         program: The whole program.
-        values: Every value, by name.
         times_ms: Stamps [ms], (runs, operators), waiting taken out.
     """
     low, middle, high = np.percentile(times_ms, (25, 50, 75), axis=0)  # (operators,) each
-    weights = {
-        weight.name: Value(weight.dtype, weight.shape, _weight_bytes(weight.dtype, weight.shape))
-        for weight in program.weights
-    }
+    values = program.specs
+    weights = {weight.name: weight for weight in program.weights}
     made = []
     for index, instruction in enumerate(program.instructions):
         kind = base_name(instruction.target)
@@ -77,23 +61,23 @@ def layer_profiles(
     return tuple(made)
 
 
-def memory(program: Program, values: Mapping[str, Value]) -> list[tuple[int, int]]:
+def memory(program: Program) -> list[tuple[int, int]]:
     """Memory of the head and the tail of every cut [byte]."""
     readers: dict[str, int] = {}
     for instruction in program.instructions:
         for name in instruction.values():
             readers[name] = readers.get(name, 0) + 1
     return memory_of_cuts(
-        [_step(instruction, readers, values) for instruction in program.instructions],
-        {name: value.nbytes for name, value in values.items()},
-        {weight.name: _weight_bytes(weight.dtype, weight.shape) for weight in program.weights},
+        [_step(instruction, readers, program.specs) for instruction in program.instructions],
+        {spec.name: spec.nbytes for spec in program.values},
+        {weight.name: weight.nbytes for weight in program.weights},
         [spec.name for spec in program.outputs],
         [(cut.position, [spec.name for spec in cut.frontier]) for cut in program.cuts],
     )
 
 
 def _step(
-    instruction: Instruction, readers: Mapping[str, int], values: Mapping[str, Value]
+    instruction: Instruction, readers: Mapping[str, int], values: Mapping[str, TensorSpec]
 ) -> Step:
     reads = _unique(instruction.values())
     # An activation overwrites what nothing else reads (graph/segment.py).
@@ -110,8 +94,3 @@ def _step(
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
-
-
-def _weight_bytes(dtype: str, shape: tuple[int, ...]) -> int:
-    bits = _BITS.get(dtype) or int(''.join(c for c in dtype if c.isdigit()))
-    return math.prod(shape) * bits // 8

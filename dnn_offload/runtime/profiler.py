@@ -18,7 +18,7 @@ from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.pictures import COUNT
 from dnn_offload.runtime.profile_codecs import CodecMeter, output_sizes
-from dnn_offload.runtime.profile_layers import layer_profiles, memory, TIME_DIGITS, Value
+from dnn_offload.runtime.profile_layers import layer_profiles, memory, TIME_DIGITS
 from dnn_offload.runtime.profile_machine import describe_device
 from dnn_offload.runtime.profile_meter import made_up_inputs, Meter
 from dnn_offload.runtime.profile_model import (
@@ -89,8 +89,7 @@ def measure_profile(
     last = meter.last
 
     report(0.0, 'warming up')
-    shown = model.describe(model.segment(0, last), inputs[0])
-    values = {name: Value(*seen) for name, seen in shown.items()}
+    model.run(model.segment(0, last), inputs[0])
     run_ms = _first_stamps(meter, started_s + FIRST_STAMPS_END * budget_s)
     in_situ = meter.in_situ()
     order = promising_cuts(
@@ -121,7 +120,7 @@ def measure_profile(
     whole_ms = head_ms[last]
     # Stamps cost time as well: together the operators take what the whole network does.
     stamps_ms = np.asarray(meter.stamps_ms) * whole_ms / max(in_situ[last], 1e-6)
-    memories = memory(model.program, values)
+    memories = memory(model.program)
     report(1.0, 'profile is ready')
     return Profile(
         model=model.program.source,
@@ -153,7 +152,7 @@ def measure_profile(
             )
             for cut in model.cuts
         ),
-        layers=layer_profiles(model.program, values, stamps_ms),
+        layers=layer_profiles(model.program, stamps_ms),
         input_name=model.program.input.name,
         input_bytes=model.program.input.nbytes,
         outputs=tuple(spec.name for spec in model.outputs),

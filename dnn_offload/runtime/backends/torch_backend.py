@@ -116,12 +116,6 @@ class TorchModel:
         """Run a slice and give the time of each of its operators in place [ms]."""
         return [ns * 1e-6 for ns in segment.stamps([_tensor(array) for array in arrays])[1]]
 
-    def describe(
-        self, segment: Segment, arrays: Sequence[np.ndarray]
-    ) -> dict[str, tuple[str, tuple[int, ...], int]]:
-        """Run a slice; dtype, shape and bytes of every value that it takes or makes."""
-        return segment.describe([_tensor(array) for array in arrays])
-
     def to_half(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 and float64 as float16, strides kept; ten times faster than numpy."""
         with torch.inference_mode():
