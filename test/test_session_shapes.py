@@ -94,7 +94,7 @@ def test_a_placement_that_becomes_illegal_is_left_at_once(demand: dict[str, obje
 def test_without_leave_there_is_another_plan() -> None:
     session, now_s, outcome = _settled(4_000)
     assert outcome.decision.candidate.frontier
-    session.set_settings(PlannerSettings())
+    session.set_settings(PlannerSettings(shapes=()))
     _, after = _run(session, now_s)
     plan = after.decision.candidate
     assert not plan.frontier and not plan.return_id
