@@ -21,6 +21,26 @@ def test_second_miss_within_the_memory_decides() -> None:
     assert 'second' in misses.missed(2, 0.3, True)
 
 
+def test_an_answer_in_time_between_two_misses_forgives_the_first() -> None:
+    misses = Misses()
+    for seq in range(1, 20, 2):
+        acknowledged(misses, seq, 0.1 * seq)
+        assert misses.missed(seq, 0.1 * seq + 0.05, True) == ''
+        acknowledged(misses, seq + 1, 0.1 * seq + 0.06)
+        misses.answered(seq + 1)
+        assert not misses.doubted('server', 0.1 * seq + 0.07)
+
+
+def test_answers_to_the_missed_frame_or_older_ones_forgive_nothing() -> None:
+    misses = Misses()
+    for seq in (1, 2, 3):
+        acknowledged(misses, seq, 0.1 * seq)
+    assert misses.missed(2, 0.3, True) == ''
+    misses.answered(2)  # it overtook its rescue
+    misses.answered(1)
+    assert 'in a row' in misses.missed(3, 0.4, True)
+
+
 def test_misses_that_are_far_apart_are_forgiven() -> None:
     misses = Misses()
     for seq in range(1, 5):

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from dnn_offload.cli.model_arguments import add_model_arguments
 from dnn_offload.cost.profile import CutProfile, Profile
-from dnn_offload.errors import ModelError
+from dnn_offload.errors import ConfigurationError, ModelError
 from dnn_offload.graph.program import Program
 from dnn_offload.runtime.frame_files import ENOUGH
 from dnn_offload.runtime.model_cache import cached_program, ModelRequest, ROLES
@@ -129,7 +129,13 @@ def run(arguments: argparse.Namespace) -> int:
             'For a clean profile stop other programs and use --again.[/]'
         )
     if arguments.output is not None:
-        shutil.copyfile(path, arguments.output)
+        try:
+            shutil.copyfile(path, arguments.output)
+        except OSError as error:
+            raise ConfigurationError(
+                'the profile cannot be copied', given=f'{arguments.output}: {error}',
+                allowed='a file in a folder that exists', hint=f'it is in {path}',
+            ) from error
         path = arguments.output
     console.print(f'profile: {path}', soft_wrap=True)
     return 0

@@ -55,8 +55,9 @@ MAX_LOAD_FACTOR = 1e4
 _LATENCY_SCATTER = 0.08    # of the predicted latency
 _RESCUE_SCATTER = 0.08     # of the local tail
 _FIT_SCATTER = 0.05        # of the deadline
-# In scatters: two misses in a row lose the server, so a few late frames cost as all do.
-_MISS_MARGIN = 2.0
+# In scatters. More than 0 would stay away from a server whose answers come just before the rescue;
+# that was needed when any two late answers within 2 s lost it (benchmarks/deadline_margin.py).
+_MISS_MARGIN = 0.0
 _THREADS_SUFFER = 0.1      # of the load above 1, per further thread
 
 Number = TypeVar('Number', float, NDArray[np.float64])

@@ -23,7 +23,7 @@ What happens to a frame whose answer does not come, with deadline D
   2 p95(waking a thread) - margin``, from the kept cut tensors, if no newer frame is unanswered.
   The answer may still overtake the rescue.
 * Older unanswered frames end as ``no_answer`` when a newer result is published.
-* Its server counts as lost if it was silent since, or at the second such frame within 2 s
+* Its server counts as lost if it was silent since, or at the second such frame in a row
   (``misses.py``); frames run all on the robot (label ``fallback``) until the uplink says that
   it is connected again.
 * If the tail does not fit into what is left of D, the answer has until D (or as long as the
@@ -261,7 +261,10 @@ class InferenceEngine:
         """An answer is complete."""
         self._note_heard(answer.frame_seq)
         self._worker.note_answered()
-        frame = self._shared.table.answered(answer.frame_seq)
+        with self._shared.lock:
+            frame = self._shared.table.answered(answer.frame_seq)
+            if frame is not None:
+                self._shared.misses.answered(answer.frame_seq)
         if frame is not None:
             self._responder.post_answer(frame, answer)
 

@@ -7,8 +7,8 @@ The robot's engine (``runtime/``) as far as a planner's choices show in it:
 - with a deadline, a frame without an answer is finished on the robot one local tail before it
   (``rescued``); where that tail does not fit behind the head, an answer after the deadline is
   late, and none at all is a lost frame;
-- a second miss within ``MISS_MEMORY_S``, or one without anything heard, loses the server: frames
-  run on the robot until the uplink has it again, ``RECONNECT_S`` later.
+- a second miss in a row within ``MISS_MEMORY_S``, or one without anything heard, loses the server:
+  frames run on the robot until the uplink has it again, ``RECONNECT_S`` later.
 """
 
 from __future__ import annotations
@@ -159,6 +159,8 @@ class FrameFates:
     def ends(self, found: Fate) -> None:
         """A frame has its outcome."""
         counts = self.counts
+        if found.outcome == 'remote':
+            self._missed_s = -math.inf
         setattr(counts, found.outcome, getattr(counts, found.outcome) + 1)
         if math.isfinite(found.latency_ms):
             counts.total_ms += found.latency_ms
