@@ -2,8 +2,9 @@
 
 One lost message on a radio is no lost server. A frame that is not answered in time costs
 nothing but its rescue, so the next one may try again; the second miss in a row within
-``MEMORY_S`` decides, that is, with no later frame answered in time between them. At once decides a server that was silent since the frame was sent (it is dead, or out
-of reach), and a frame that could not be rescued in time (a second one would cost a result).
+``MEMORY_S`` decides, that is, with no later frame answered in time between them. At once
+decides a server that was silent since the frame was sent (it is dead, or out of reach), and a
+frame that could not be rescued in time (a second one would cost a result).
 """
 
 from __future__ import annotations
