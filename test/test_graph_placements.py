@@ -10,14 +10,11 @@ import torch
 
 from dnn_offload.errors import CutError
 from dnn_offload.graph.cuts import find_cuts, signature
-from dnn_offload.graph.memory import activation_bytes, weight_bytes
 from dnn_offload.graph.placements import (
-    between,
     cut_by_frontier,
     frontier_of,
     head_and_tail,
     head_of,
-    piece,
     round_trip,
 )
 from dnn_offload.graph.program import Instruction, Program, WeightSpec
@@ -171,25 +168,6 @@ def test_several_inputs_go_where_they_are_needed():
     head, tail = head_and_tail(program, cut)
     assert ([s.name for s in head.inputs], list(tail.positions)) == (['a', 'b'], [1, 2])
     assert [spec.name for spec in head_of(program, ['q']).inputs] == ['b']
-
-
-def test_memory_of_pieces(inception):
-    whole = between(inception, 0, len(inception.cuts) - 1)
-    assert weight_bytes(inception, whole) == 5 * 64
-    assert weight_bytes(inception, piece(inception, ['l1', 'r'], ['y'])) == 2 * 64
-    # Most is alive while l2 and r are put together: 16 + 16 + 32 bytes.
-    assert activation_bytes(inception, whole) == 64
-    assert activation_bytes(inception, piece(inception, ['c'], ['y'])) == 32 + 8
-
-
-def test_views_take_no_memory_of_their_own():
-    instructions = [
-        call('linear.default', 'a', 'x', weight='w'),
-        call('permute.default', 'b', 'a'),
-        call('relu.default', 'c', 'b'),
-    ]
-    program = program_of(instructions, dict(x=(9, 4), a=(9, 4), b=(4, 9), c=(4, 9)), ['c'])
-    assert activation_bytes(program, between(program, 0, 1)) == 2 * 9 * 4 * 4
 
 
 def closed(program: Program, seeds: list[int]) -> set[int]:
