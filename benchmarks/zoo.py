@@ -45,9 +45,10 @@ from dnn_offload.graph.placements import (
     frontier_of,
     head_and_tail,
     Piece,
-    round_trip,
+    piece,
 )
 from dnn_offload.graph.program import Program
+from dnn_offload.graph.routes import find_route
 from dnn_offload.graph.segment import Segment
 from dnn_offload.graph.sources import LoadedModel, resolve
 from dnn_offload.graph.torchvision_compat import import_torchvision
@@ -206,8 +207,9 @@ def three_pieces(program: Program, generator: random.Random) -> Iterator[Pieces]
             return
         first, second = sorted(generator.sample(range(1, len(program.cuts) - 1), 2))
         names = [[s.name for s in program.cuts[i].frontier] for i in (first, second)]
-        trip = round_trip(program, *names)
-        yield [trip.head, trip.server, trip.rest]
+        route = find_route(program, *names)
+        ways = (route.head, route.middle, route.rest)
+        yield [piece(program, *ends) for ends in ways if ends is not None]
 
 
 def placements(program: Program, generator: random.Random) -> Iterator[Pieces]:
@@ -240,10 +242,10 @@ def run_pieces(
     names = [spec.name for spec in program.inputs]
     known = dict(zip(names, inputs, strict=True))
     outputs: list[torch.Tensor] = []
-    for piece in pieces:
-        given = [known[spec.name] for spec in piece.inputs]
-        outputs = Segment.of(program, weights, piece)(given)
-        made = zip(piece.outputs, outputs, strict=True)
+    for part in pieces:
+        given = [known[spec.name] for spec in part.inputs]
+        outputs = Segment.of(program, weights, part)(given)
+        made = zip(part.outputs, outputs, strict=True)
         known = {**known, **{spec.name: sent(tensor) for spec, tensor in made}}
     return outputs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hypothesis import strategies as st
 import torch
@@ -11,8 +11,9 @@ from torch import nn
 from dnn_offload.codec.layout import flatten, Target
 from dnn_offload.graph.export import export
 from dnn_offload.graph.fingerprint import seeded_inputs, seeded_picture
-from dnn_offload.graph.placements import Piece
+from dnn_offload.graph.placements import Piece, piece
 from dnn_offload.graph.program import Program
+from dnn_offload.graph.routes import Route
 from dnn_offload.graph.segment import Segment
 from dnn_offload.graph.sources import LoadedModel
 from dnn_offload.graph.weights import Weights
@@ -153,12 +154,22 @@ def run_pieces(
     """Outputs of the last piece; what goes from one to another is sent."""
     known = dict(zip((spec.name for spec in program.inputs), inputs, strict=True))
     outputs: list[torch.Tensor] = []
-    for piece in pieces:
-        outputs = Segment.of(program, weights, piece)([known[s.name] for s in piece.inputs])
-        for spec, tensor in zip(piece.outputs, outputs, strict=True):
+    for part in pieces:
+        outputs = Segment.of(program, weights, part)([known[s.name] for s in part.inputs])
+        for spec, tensor in zip(part.outputs, outputs, strict=True):
             assert (tuple(tensor.shape), tensor.stride()) == (spec.shape, spec.strides), spec
             known[spec.name] = sent(tensor)
     return outputs
+
+
+def pieces_of(program: Program, route: Route) -> list[Piece]:
+    """Head, middle and, where there is one, rest."""
+    ways = (route.head, route.middle, route.rest)
+    return [piece(program, *ends) for ends in ways if ends is not None]
+
+
+def names(specs: Iterable[TensorSpec]) -> tuple[str, ...]:
+    return tuple(spec.name for spec in specs)
 
 
 def check_every_cut(program: Program, weights: Weights, step: int = 1) -> list[torch.Tensor]:

@@ -12,15 +12,15 @@ from benchmarks import zoo_networks
 from dnn_offload.graph import fingerprint
 from dnn_offload.graph.export import export, Normalised
 from dnn_offload.graph.loaded_model import LoadedModel
-from dnn_offload.graph.placements import round_trip
 from dnn_offload.graph.program import Program
 from dnn_offload.graph.random_weights import fill
+from dnn_offload.graph.routes import find_route
 from dnn_offload.graph.sources import resolve
 from dnn_offload.graph.torchvision_compat import import_torchvision
 from dnn_offload.graph.weights import load_weights, save_weights, Weights
 from dnn_offload.vision.decode import decode_detections
 from dnn_offload.vision.preprocess import Mapping
-from graph_models import check_every_cut, inputs_of, run_pieces
+from graph_models import check_every_cut, inputs_of, pieces_of, run_pieces
 
 # Name: (input size, every how manieth cut is run, cuts at least).
 TORCHVISION = {
@@ -73,10 +73,9 @@ def check_three_pieces(program: Program, weights: Weights, whole: list[torch.Ten
     for _ in range(3):
         first, second = sorted(generator.sample(range(len(program.cuts)), 2))
         frontiers = [[s.name for s in program.cuts[i].frontier] for i in (first, second)]
-        trip = round_trip(program, *frontiers)
-        outputs = run_pieces(
-            program, weights, inputs_of(program), (trip.head, trip.server, trip.rest)
-        )
+        route = find_route(program, *frontiers)
+        pieces = pieces_of(program, route)
+        outputs = run_pieces(program, weights, inputs_of(program), pieces)
         for ours, theirs in zip(outputs, whole, strict=True):
             assert torch.equal(ours, theirs), (first, second)
 

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from hypothesis import given, HealthCheck, settings
-from hypothesis import strategies as st
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from dnn_offload.errors import CutError
 from dnn_offload.graph.cuts import find_cuts, signature
-from dnn_offload.graph.memory import activation_bytes, weight_bytes
 from dnn_offload.graph.placements import (
-    between,
     cut_by_frontier,
     frontier_of,
     head_and_tail,
     head_of,
     piece,
-    round_trip,
 )
 from dnn_offload.graph.program import Instruction, Program, WeightSpec
-from dnn_offload.graph.random_weights import fill
+from dnn_offload.graph.routes import find_route
 from dnn_offload.graph.segment import Segment
-from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.tensors import contiguous_strides, TensorSpec
-from graph_models import exported, inputs_of, random_nodes, RandomDag, run_pieces
+from graph_models import exported, inputs_of, names, pieces_of, run_pieces
 
 
 def call(operator, output, *values, weight=''):
@@ -123,35 +119,91 @@ def test_a_set_that_is_not_closed_is_refused(inception):
 
 def test_skips_are_kept_and_not_sent(inception):
     """After l1 the server computes l2 only; r is computed here and waits."""
-    trip = round_trip(inception, ['l1', 'r'], ['l2', 'r'])
-    assert (trip.up, trip.down, trip.kept) == (('l1',), ('l2',), ('r',))
-    assert [list(p.positions) for p in (trip.head, trip.server, trip.rest)] == [
-        [0, 1, 2], [3], [4, 5],
-    ]  # fmt: skip
-    assert [spec.name for spec in trip.head.outputs] == ['l1', 'r']
-    assert [spec.name for spec in trip.rest.inputs] == ['r', 'l2']
+    route = find_route(inception, ['l1', 'r'], ['l2', 'r'])
+    assert (names(route.kept), names(route.sent)) == (('l1', 'r'), ('l1',))
+    assert names(route.returned) == ('l2',)
+    assert [list(p.positions) for p in pieces_of(inception, route)] == [[0, 1, 2], [3], [4, 5]]
+    assert route.head.outputs == names(route.kept)
+    assert set(route.rest.inputs) == {'r', 'l2'}
+    assert list(piece(inception, *route.tail).positions) == [3, 4, 5]
 
 
 def test_a_value_may_be_sent_and_kept(inception):
-    trip = round_trip(inception, ['s'], ['s', 'l2'])
-    assert (trip.up, trip.down, trip.kept) == (('s',), ('l2',), ('s',))
-    assert list(trip.rest.positions) == [2, 4, 5]
-    assert [spec.name for spec in trip.head.outputs] == ['s']
+    route = find_route(inception, ['s'], ['s', 'l2'])
+    assert [names(specs) for specs in (route.kept, route.sent, route.returned)] == [
+        ('s',), ('s',), ('l2',),
+    ]  # fmt: skip
+    assert route.rest.inputs == ('s', 'l2')
+    assert list(piece(inception, *route.rest).positions) == [2, 4, 5]
+    assert route.head.outputs == ('s',)
 
 
 def test_the_server_may_run_to_the_end(inception):
-    trip = round_trip(inception, ['l1', 'r'], ['y'])
-    assert (trip.up, trip.down, trip.kept) == (('l1', 'r'), ('y',), ())
-    assert list(trip.rest.positions) == []
+    for second in ([], ['y']):
+        route = find_route(inception, ['l1', 'r'], second)
+        assert names(route.sent) == names(route.kept) == ('l1', 'r')
+        assert names(route.returned) == ('y',)
+        assert route.rest is None
+        assert list(piece(inception, *route.middle).positions) == [3, 4, 5]
 
 
-def test_round_trips_that_make_no_sense_are_refused(inception):
-    with pytest.raises(CutError, match='nothing is left for the server'):
-        round_trip(inception, ['l2', 'r'], ['l2', 'r'])
-    with pytest.raises(CutError, match='neither on the server nor afterwards; given: r'):
-        round_trip(inception, ['l1', 'r', 's'], ['s', 'l2'])
-    with pytest.raises(CutError, match="needs the input 'x'"):
-        round_trip(inception, ['l1'], ['l2', 'r'])
+def test_what_nothing_needs_any_more_is_not_made_again(inception):
+    """s is in the second frontier for the sake of r, which is here already."""
+    route = find_route(inception, ['l1', 'r'], ['s', 'l2'])
+    assert (names(route.sent), names(route.returned)) == (('l1',), ('l2',))
+    assert list(piece(inception, *route.middle).positions) == [3]
+
+
+def test_each_side_may_take_a_branch(inception):
+    """Neither frontier is after the other: the robot makes l2, the server r."""
+    route = find_route(inception, ['s', 'l2'], ['l1', 'r'])
+    assert (names(route.sent), names(route.returned)) == (('s',), ('r',))
+    assert [list(p.positions) for p in pieces_of(inception, route)] == [[0, 1, 3], [2], [4, 5]]
+
+
+@pytest.mark.parametrize(
+    ('first', 'second', 'text'),
+    [
+        (['l2', 'r'], ['l2', 'r'], 'nothing is left for the server'),
+        (['l2', 'r'], ['s'], 'nothing is left for the server'),
+        (['y'], [], 'nothing is left for the server'),
+        (['l1', 'r', 's'], ['s', 'l2'], 'nothing after the cut needs; given: s'),
+        (['l1'], ['l2', 'r'], "needs the input 'x'"),
+        (['s'], ['l2'], "needs the input 'x'"),
+        (['s'], ['l1', 'l2', 'r'], 'nothing after the cut needs; given: l1'),
+        (['s'], ['nonsense'], 'no such value; given: nonsense'),
+        (['s'], ['y', 'y'], 'names a value twice'),
+    ],
+)
+def test_ways_that_make_no_sense_are_refused(inception, first, second, text):
+    with pytest.raises(CutError, match=text):
+        find_route(inception, first, second)
+
+
+def test_an_output_made_here_stays_here(inception):
+    """The network gives l1 as well. To the outputs as second frontier only y has to travel."""
+    both = replace(
+        inception,
+        outputs=(inception.specs['y'], inception.specs['l1']),
+        cuts=find_cuts(inception.instructions, inception.specs, ['x'], ['y', 'l1']),
+    )
+    both.check()
+    route = find_route(both, ['l1', 'r'], ['y', 'l1'])
+    assert (names(route.sent), names(route.returned)) == (('l1', 'r'), ('y',))
+    route = find_route(both, ['l1', 'l2', 'r'], ['y', 'l1'])
+    assert [set(names(specs)) for specs in (route.kept, route.sent, route.returned)] == [
+        {'l1', 'l2', 'r'}, {'l2', 'r'}, {'y'},
+    ]  # fmt: skip
+    assert set(route.rest.inputs) == {'l1', 'y'}
+    assert list(piece(both, *route.rest).positions) == []
+    assert piece(both, *route.rest).outputs == both.outputs
+    # Without a second one the answer is the network's, whole: the server cannot know what is here.
+    route = find_route(both, ['l1', 'l2', 'r'])
+    assert (set(names(route.sent)), names(route.returned)) == ({'l1', 'l2', 'r'}, ('y', 'l1'))
+    assert route.rest is None
+    # Both made there: the answer is the network's whatever the order of the names.
+    route = find_route(both, ['s'], ['l1', 'y'])
+    assert (names(route.returned), route.rest) == (('y', 'l1'), None)
 
 
 def test_several_inputs_go_where_they_are_needed():
@@ -173,99 +225,6 @@ def test_several_inputs_go_where_they_are_needed():
     assert [spec.name for spec in head_of(program, ['q']).inputs] == ['b']
 
 
-def test_memory_of_pieces(inception):
-    whole = between(inception, 0, len(inception.cuts) - 1)
-    assert weight_bytes(inception, whole) == 5 * 64
-    assert weight_bytes(inception, piece(inception, ['l1', 'r'], ['y'])) == 2 * 64
-    # Most is alive while l2 and r are put together: 16 + 16 + 32 bytes.
-    assert activation_bytes(inception, whole) == 64
-    assert activation_bytes(inception, piece(inception, ['c'], ['y'])) == 32 + 8
-
-
-def test_views_take_no_memory_of_their_own():
-    instructions = [
-        call('linear.default', 'a', 'x', weight='w'),
-        call('permute.default', 'b', 'a'),
-        call('relu.default', 'c', 'b'),
-    ]
-    program = program_of(instructions, dict(x=(9, 4), a=(9, 4), b=(4, 9), c=(4, 9)), ['c'])
-    assert activation_bytes(program, between(program, 0, 1)) == 2 * 9 * 4 * 4
-
-
-def closed(program: Program, seeds: list[int]) -> set[int]:
-    """The seeds (modulo the length of the program) and all that they need."""
-    inside: set[int] = set()
-    todo = [seed % len(program.instructions) for seed in seeds]
-    while todo:
-        position = todo.pop()
-        inside.add(position)
-        read = program.instructions[position].values()
-        todo += [program.makers[name] for name in read if name in program.makers]
-    return inside
-
-
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    nodes=random_nodes(8),
-    sets=st.lists(
-        st.tuples(*[st.lists(st.integers(0, 99), max_size=3)] * 2), min_size=4, max_size=4
-    ),
-)
-def test_any_closed_set_of_any_network_runs_in_two_and_three_pieces(nodes, sets):
-    module = RandomDag(nodes, 3).eval()
-    fill(module)
-    program, weights = exported(module, size=(8, 12))
-    inputs = inputs_of(program)
-    whole = Segment(program, weights, 0, len(program.cuts) - 1)(inputs)
-    for first, second in sets:
-        start = closed(program, first)
-        stop = start | closed(program, second)
-        names, back = frontier_of(program, start), frontier_of(program, stop)
-        cut = cut_by_frontier(program, names)
-        assert sorted(spec.name for spec in cut.frontier) == sorted(names)
-        runs = [head_and_tail(program, cut)]
-        made = {name for at in stop - start for name in program.instructions[at].outputs}
-        if made.intersection(back):
-            trip = round_trip(program, names, back)
-            assert not set(trip.down) & set(trip.kept)
-            assert set(names) <= {*trip.up, *trip.kept}
-            assert set(trip.down) == made.intersection(back)
-            runs.append((trip.head, trip.server, trip.rest))
-        for pieces in runs:
-            outputs = run_pieces(program, weights, inputs, pieces)
-            for ours, theirs in zip(outputs, whole, strict=True):
-                assert torch.equal(ours, theirs), [list(p.positions) for p in pieces]
-
-
-def test_a_loaded_model_runs_pieces_by_name():
-    nodes = [('conv', 0, 0), ('pool', 0, 0), ('cat', 1, 2), ('add', 3, 0)]
-    module = RandomDag(nodes, 4).eval()
-    fill(module)
-    program, weights = exported(module, size=(16, 16))
-    model = TorchModel(program, weights)
-    picture = [tensor.numpy() for tensor in inputs_of(program)]
-    expected = model.run(model.segment(0, len(model.cuts) - 1), picture)
-
-    trip = round_trip(
-        program,
-        [spec.name for spec in program.cuts[2].frontier],
-        [spec.name for spec in program.cuts[3].frontier],
-    )
-    outputs = tuple(spec.name for spec in program.outputs)
-    sent = tuple(dict.fromkeys((*trip.up, *trip.kept)))
-    head = model.piece(('picture',), sent)
-    known = dict(zip(sent, model.run(head, picture), strict=True))
-    server = model.piece(trip.up, trip.down)
-    known |= zip(trip.down, model.run(server, [known[n] for n in trip.up]), strict=True)
-    rest = model.piece((*trip.kept, *trip.down), outputs)
-    answer = model.run(rest, [known[spec.name] for spec in rest.input_specs])
-
-    np.testing.assert_array_equal(answer[0], expected[0])
-    assert model.piece(trip.up, trip.down) is server
-    with pytest.raises(CutError, match='no such value'):
-        model.piece(('picture',), ('nonsense',))
-
-
 def test_gaps_and_repeats_of_memory_are_restored():
     """A frontier by names may hold slices and expanded axes; their strides are part of it."""
 
@@ -284,8 +243,8 @@ def test_gaps_and_repeats_of_memory_are_restored():
     assert len(gappy) == 1
     inputs = inputs_of(program)
     whole = Segment(program, weights, 0, len(program.cuts) - 1)(inputs)
-    names = [gappy[0], next(s.name for s in program.values if s.name.startswith('getitem'))]
-    head, tail = head_and_tail(program, cut_by_frontier(program, names))
+    crosses = [gappy[0], next(s.name for s in program.values if s.name.startswith('getitem'))]
+    head, tail = head_and_tail(program, cut_by_frontier(program, crosses))
     (outputs,) = run_pieces(program, weights, inputs, (head, tail))
     assert torch.equal(outputs, whole[0])
     # A sender that knows no such strides: they are put back at the entry.

@@ -1,16 +1,32 @@
-"""Robot, server, robot on a real network: every pair of cuts, by value, bit for bit."""
+"""Robot, server, robot, by value, bit for bit: every pair of cuts, any sets of operators."""
 
 from __future__ import annotations
 
+from hypothesis import given, HealthCheck, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
+import torch
 
 from dnn_offload.codec import bundle
 from dnn_offload.errors import CutError
 from dnn_offload.graph.fingerprint import seeded_picture
+from dnn_offload.graph.placements import cut_by_frontier, frontier_of, head_and_tail, piece
+from dnn_offload.graph.program import Program
+from dnn_offload.graph.random_weights import fill
 from dnn_offload.graph.routes import find_route, Route
+from dnn_offload.graph.segment import Segment
 from dnn_offload.runtime.backends.torch_backend import TorchModel
-from graph_models import Branches, exported
+from graph_models import (
+    Branches,
+    exported,
+    inputs_of,
+    names,
+    pieces_of,
+    random_nodes,
+    RandomDag,
+    run_pieces,
+)
 
 
 @pytest.fixture(scope='module')
@@ -112,3 +128,82 @@ def test_depth_is_that_of_what_is_sent(model: TorchModel) -> None:
 def test_routes_are_kept_and_bounded(model: TorchModel) -> None:
     one = model.route(model.cuts[1].cut_id, model.cuts[3].cut_id, ())
     assert model.route(model.cuts[1].cut_id, model.cuts[3].cut_id, ()) is one
+
+
+def closed(program: Program, seeds: list[int]) -> set[int]:
+    """The seeds (modulo the length of the program) and all that they need."""
+    inside: set[int] = set()
+    todo = [seed % len(program.instructions) for seed in seeds]
+    while todo:
+        position = todo.pop()
+        inside.add(position)
+        read = program.instructions[position].values()
+        todo += [program.makers[name] for name in read if name in program.makers]
+    return inside
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    nodes=random_nodes(8),
+    sets=st.lists(
+        st.tuples(*[st.lists(st.integers(0, 99), max_size=3)] * 2), min_size=4, max_size=4
+    ),
+)
+def test_any_closed_set_of_any_network_runs_in_two_and_three_pieces(nodes, sets):
+    module = RandomDag(nodes, 3).eval()
+    fill(module)
+    program, weights = exported(module, size=(8, 12))
+    inputs = inputs_of(program)
+    whole = Segment(program, weights, 0, len(program.cuts) - 1)(inputs)
+    for first, second in sets:
+        start = closed(program, first)
+        stop = start | closed(program, second)
+        first_names, back = frontier_of(program, start), frontier_of(program, stop)
+        cut = cut_by_frontier(program, first_names)
+        assert sorted(names(cut.frontier)) == sorted(first_names)
+        runs = [head_and_tail(program, cut)]
+        made = {name for at in stop - start for name in program.instructions[at].outputs}
+        if made.intersection(back):
+            route = find_route(program, first_names, back)
+            rest = route.rest.inputs if route.rest is not None else ()
+            assert set(names(route.kept)) == set(first_names) == set(route.head.outputs)
+            assert set(names(route.returned)) == made.intersection(back)
+            assert set(first_names) <= {*names(route.sent), *rest}
+            runs.append(pieces_of(program, route))
+            runs.append([piece(program, *ends) for ends in (route.head, route.tail)])
+        else:
+            with pytest.raises(CutError, match='nothing is left for the server'):
+                find_route(program, first_names, back)
+        try:  # whether or not the second set holds the first one
+            route = find_route(program, first_names, frontier_of(program, closed(program, second)))
+        except CutError as error:
+            assert 'nothing is left for the server' in str(error)
+        else:
+            runs.append(pieces_of(program, route))
+        for pieces in runs:
+            outputs = run_pieces(program, weights, inputs, pieces)
+            for ours, theirs in zip(outputs, whole, strict=True):
+                assert torch.equal(ours, theirs), [list(p.positions) for p in pieces]
+
+
+def test_a_loaded_model_runs_pieces_by_name():
+    nodes = [('conv', 0, 0), ('pool', 0, 0), ('cat', 1, 2), ('add', 3, 0)]
+    module = RandomDag(nodes, 4).eval()
+    fill(module)
+    program, weights = exported(module, size=(16, 16))
+    model = TorchModel(program, weights)
+    picture = [tensor.numpy() for tensor in inputs_of(program)]
+    expected = model.run(model.segment(0, len(model.cuts) - 1), picture)
+
+    route = model.route(model.cuts[2].cut_id, model.cuts[3].cut_id, ())
+    head, server = model.piece(*route.head), model.piece(*route.middle)
+    known = dict(zip(route.head.outputs, model.run(head, picture), strict=True))
+    made = model.run(server, [known[name] for name in route.middle.inputs])
+    known |= zip(route.middle.outputs, made, strict=True)
+    rest = model.piece(*route.rest)
+    answer = model.run(rest, [known[spec.name] for spec in rest.input_specs])
+
+    np.testing.assert_array_equal(answer[0], expected[0])
+    assert model.piece(*route.middle) is server
+    with pytest.raises(CutError, match='no such value'):
+        model.piece(('picture',), ('nonsense',))

@@ -6,9 +6,7 @@ robot while its sister runs on the server. The head is what the frontier needs (
 inputs), the tail what the outputs need (backwards to the frontier). A piece runs its
 instructions in the order of the program, so its numbers are those of the whole, bit for bit.
 
-With two frontiers the work goes robot, server, robot. What the robot has computed itself and
-needs again after the server's part, a skip connection for instance, it keeps by value: only
-what the server reads goes up, only what the server has made comes down.
+With two frontiers the work goes robot, server, robot: ``routes.py``.
 """
 
 from __future__ import annotations
@@ -39,27 +37,6 @@ class Piece:
     outputs: tuple[TensorSpec, ...]
     positions: Sequence[int]
     origin: str
-
-
-@dataclass(frozen=True)
-class Trip:
-    """Robot, server, robot: three pieces and the values that go between them.
-
-    Attributes:
-        head: On the robot: from the inputs to ``up`` and ``kept``, in this order.
-        server: From ``up`` to ``down``.
-        rest: On the robot: from ``kept`` and ``down``, in this order, to the outputs.
-        up: What is sent to the server.
-        down: What comes back.
-        kept: What the robot has computed itself and keeps for the rest; never sent for it.
-    """
-
-    head: Piece
-    server: Piece
-    rest: Piece
-    up: tuple[str, ...]
-    down: tuple[str, ...]
-    kept: tuple[str, ...]
 
 
 def between(program: Program, start: int, end: int) -> Piece:
@@ -211,55 +188,6 @@ def head_and_tail(program: Program, cut: Cut) -> tuple[Piece, Piece]:
     """The two pieces of a cut, of a placement as well; raises CutError."""
     names = _names(cut.frontier)
     return head_of(program, names), piece(program, names, _names(program.outputs))
-
-
-def round_trip(program: Program, first: Iterable[str], second: Iterable[str]) -> Trip:
-    """Three pieces out of two frontiers: head here, middle on the server, rest here again.
-
-    Args:
-        program: The whole program.
-        first: Names of the values at which the server starts.
-        second: Names of the values at which it stops; the network's outputs are allowed.
-
-    Raises:
-        CutError: As ``cut_by_frontier`` for each; nothing is left for the server; or a value
-            of ``first`` is needed neither there nor afterwards.
-    """
-    order = {spec.name: index for index, spec in enumerate(program.values)}
-    start, stop = list(first), list(second)
-    _check_names(program, start)
-    _check_names(program, stop)
-    here, _ = closure(program, _names(program.inputs), start)
-    at_hand = set(_names(program.inputs)).union(
-        *(program.instructions[position].outputs for position in here), start
-    )
-    kept = sorted((name for name in stop if name in at_hand), key=order.__getitem__)
-    down = sorted((name for name in stop if name not in at_hand), key=order.__getitem__)
-    if not down:
-        raise CutError(
-            'nothing is left for the server between the two cuts',
-            given=', '.join(stop),
-            hint='choose a second cut after the first one',
-        )
-    _, used = closure(program, start, down)
-    up = sorted((name for name in start if name in used), key=order.__getitem__)
-    surplus = sorted(set(start) - used - set(kept))
-    if surplus:
-        raise CutError(
-            'a value of the first cut is needed neither on the server nor afterwards',
-            given=', '.join(surplus),
-            hint='leave it out of the frontier',
-        )
-    # A value may be sent and kept, too: the head gives it once for each.
-    made = list(dict.fromkeys([*up, *kept]))
-    return Trip(
-        head=head_of(program, made),
-        server=piece(program, up, down),
-        rest=piece(program, [*kept, *down], _names(program.outputs)),
-        up=tuple(up),
-        down=tuple(down),
-        kept=tuple(kept),
-    )
 
 
 def _piece(

@@ -1,9 +1,10 @@
 """What runs where under a plan that is more than one cut of the list. No torch.
 
 A plan with a second cut goes robot, server, robot; one that is placed over the graph cuts along
-values that cross no single position. Both are four pieces (``placements.py``), and skip
-connections are handled by value: what the head has made and only the rest of the network reads
-stays on the robot.
+values that cross no single position. Both are pieces by the names of their values
+(``placements.py``), and skip connections are handled by value: what the head has made and only
+the rest of the network reads stays on the robot. The robot keeps the whole first frontier all
+the same, since it must be able to finish a frame to which no answer comes.
 """
 
 from __future__ import annotations
@@ -58,25 +59,33 @@ def find_route(program: Program, frontier: Iterable[str], second: Iterable[str] 
     Args:
         program: The whole program.
         frontier: Names of what the robot has made when it sends.
-        second: Names of what crosses the second cut; empty = the server runs to the end.
+        second: Names of what crosses the second cut; the network's outputs are allowed, and
+            then those that the robot has made itself are neither sent nor returned. Empty =
+            the server runs to the end and answers with all outputs.
+
+    Returns:
+        The pieces. Of ``second`` comes back only what the outputs need and cannot get from
+        ``frontier`` without the server.
 
     Raises:
-        CutError: The frontier is none (``placements.cut_by_frontier``), or nothing is left for
-            the server between the two.
+        CutError: One of the two is no frontier (``placements.cut_by_frontier``), or nothing is
+            left for the server between them.
     """
     kept = cut_by_frontier(program, frontier).frontier
-    kept_names = _names(kept)
-    outputs = _names(program.outputs)
+    kept_names, outputs = _names(kept), _names(program.outputs)
     back, rest = outputs, None
     stop = tuple(second)
     if stop:
-        _, read = closure(program, stop, outputs)
+        stop = _names(cut_by_frontier(program, stop).frontier)
+        _, read = closure(program, {*kept_names, *stop}, outputs)
         back = tuple(name for name in stop if name in read and name not in kept_names)
-        _, read = closure(program, (*kept_names, *back), outputs)
-        rest = Ends(tuple(n for n in (*kept_names, *back) if n in read), outputs)
-    _, read = closure(program, kept_names, back)
+        if set(back) == set(outputs):
+            back = outputs
+        else:
+            rest = Ends((*(name for name in kept_names if name in read), *back), outputs)
+    positions, read = closure(program, kept_names, back)
     sent = tuple(name for name in kept_names if name in read)
-    if not back or not sent or sent == back:
+    if not positions or not sent:
         raise CutError(
             'nothing is left for the server between these cuts',
             given=f'{", ".join(kept_names[:3])} and {", ".join(stop[:3]) or "the outputs"}',
