@@ -13,6 +13,8 @@ from typing import Protocol
 
 from dnn_offload.tensors import TensorSpec
 
+MAX_ANSWER_BYTES = 16 << 20  # larger answers are neither made nor taken
+
 
 @dataclass(frozen=True)
 class UplinkRequest:

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from dnn_offload.planning.overheads import ASSUMED_REMOTE_EXTRA_MS, ON_ROBOT, Overheads
+from dnn_offload.planning.overheads import ASSUMED_REMOTE_EXTRA_MS, ON_ROBOT, Overheads, RETURN
 from dnn_offload.planning.plan import Conditions, LinkState, ServerState
 from dnn_offload.planning.search import plan
 from dnn_offload.simulate.made_up import made_up_profile
@@ -58,3 +58,14 @@ def test_published_algorithms_do_not_know_overheads() -> None:
     dear = replace(plain, edge_overhead_ms=6.0, servers=(replace(server, overhead_ms=20.0),))
     for name in ('neurosurgeon', 'dey2019'):
         assert plan(name, plain) == plan(name, dear)
+
+
+def test_plans_that_come_back_have_an_overhead_of_their_own() -> None:
+    overheads = Overheads()
+    for _ in range(10):
+        overheads.add('desk', 40.0, 36.0)
+    assert overheads.of('desk' + RETURN) == overheads.of('desk') == 4.0
+    for _ in range(10):
+        overheads.add('desk' + RETURN, 70.0, 36.0)
+    assert overheads.of('desk' + RETURN) == 34.0
+    assert overheads.of('desk') == 4.0

@@ -7,7 +7,14 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnn_offload.runtime.scheduling import decide, Job, Situation, Unanswered, WARM_PATIENCE_S
+from dnn_offload.runtime.scheduling import (
+    decide,
+    Decision,
+    Job,
+    Situation,
+    Unanswered,
+    WARM_PATIENCE_S,
+)
 
 NOW_S = 100.0
 LATER = Unanswered(rescue_at_s=100.05, fits=True, deadline_s=100.1, tail_ms=40.0)
@@ -104,3 +111,15 @@ def test_rescues_are_never_missed_and_waiting_never_spins(situation: Situation) 
         assert NOW_S + took_ms * 1e-3 <= lost.rescue_at_s
     if decision.job is Job.START:
         assert situation.waiting and situation.started < situation.window
+
+
+def test_a_rest_runs_at_once_unless_a_rescue_would_wait_for_it() -> None:
+    lost = Unanswered(rescue_at_s=10.0, fits=True, deadline_s=10.1, tail_ms=20.0)
+    back = Situation(now_s=9.9, unanswered=lost, returned=True, rest_ms=60.0, waiting=True)
+    assert decide(back).job is Job.REST
+    late = replace(back, now_s=9.97)
+    assert decide(late) == Decision(Job.WAIT, 10.0)
+    assert decide(replace(back, now_s=10.0)).job is Job.RESCUE
+    hopeless = replace(lost, fits=False)
+    assert decide(replace(late, unanswered=hopeless)).job is Job.REST
+    assert decide(replace(late, unanswered=None)).job is Job.REST

@@ -10,7 +10,12 @@ from dnn_offload.cost.link import DOWNLINK, LinkEvidence, UPLINK
 from dnn_offload.cost.profile import LayerProfile, Profile
 from dnn_offload.planning.search import ALL_SHAPES
 from dnn_offload.planning.server_book import READY, ServerReport
-from dnn_offload.planning.session import PlannerSession, PlannerSettings, PlanningOutcome
+from dnn_offload.planning.session import (
+    FrameEvidence,
+    PlannerSession,
+    PlannerSettings,
+    PlanningOutcome,
+)
 from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
 
 
@@ -106,3 +111,29 @@ def test_two_cuts_are_taken_where_the_answer_is_large() -> None:
     assert plan.return_index > plan.cut_index
     assert plan.downlink_bytes == 5_000
     assert plan in outcome.table(3)
+
+
+def frame(plan: PlanningOutcome, plan_id: int, head_ms: float) -> FrameEvidence:
+    chosen = plan.decision.candidate
+    return FrameEvidence(
+        plan_id, chosen.cut_id, chosen.server, True, True, False, head_ms, head_ms, 100.0,
+    )
+
+
+def test_frames_under_a_placement_tell_the_load() -> None:
+    session, now_s, outcome = _settled(4_000)
+    idle_ms = outcome.decision.candidate.head_ms / outcome.edge_load.factor
+    for number in range(40):
+        session.feed_frame(frame(outcome, outcome.plan_id, 2.0 * idle_ms), now_s + 0.02 * number)
+    after = session.tick(now_s + 0.8)
+    assert after is not None and after.edge_load.source == 'frames'
+    assert after.edge_load.factor == pytest.approx(2.0, rel=0.15)
+
+
+def test_frames_of_a_plan_of_long_ago_tell_nothing() -> None:
+    session, now_s, outcome = _settled(4_000)
+    before = outcome.edge_load
+    for number in range(40):
+        session.feed_frame(frame(outcome, 9999, 50.0), now_s + 0.02 * number)
+    after = session.tick(now_s + 0.8)
+    assert after is not None and after.edge_load.factor == before.factor

@@ -15,6 +15,7 @@ from dnn_offload.codec import bundle
 from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.errors import RefusedError
 from dnn_offload.exchange import TailJob, TailResult, Verdict
+from dnn_offload.runtime import admission
 from dnn_offload.runtime.admission import Admission
 from dnn_offload.runtime.tail_server import TailQueue, TailServer
 from fake_tail_model import FakeModel, spec
@@ -254,3 +255,13 @@ def test_middle_of_a_plan_with_two_cuts_goes_back_as_the_second_frontier(bench: 
     assert result.specs == cuts[2].frontier
     (large,) = bundle.decode(result.payload, cuts[2].frontier, max_bytes=1 << 20)
     assert np.all(large == 16.0)
+
+
+def test_an_answer_that_would_be_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FakeModel()
+    cuts = model.cuts
+    asked = (cuts[1].cut_id, cuts[1].frontier[:1], 'raw', 'raw', cuts[2].cut_id)
+    Admission(model).admit(*asked)
+    monkeypatch.setattr(admission, 'MAX_ANSWER_BYTES', 100_000)  # it has 160 kB
+    with pytest.raises(RefusedError, match='too large'):
+        Admission(model).admit(*asked)

@@ -77,3 +77,15 @@ def test_bad_hints_are_harmless() -> None:
     for factor in (float('nan'), -1.0, 0.0):
         times.note_load(factor, 'probe', 0.0)
         assert times.expected_ms(TAIL, 0.0) == 10.0
+
+
+def test_another_thread_count_starts_anew_with_its_own_baselines() -> None:
+    times = RunTimes()
+    times.seed(TAIL, 100.0)
+    for number in range(12):
+        times.add(TAIL, 35.0, 0.1 * number)
+        times.add(OTHER, 2.0, 0.1 * number)
+    assert times.expected_ms(TAIL, 1.2, 0.95) == 35.0
+    times.restart({TAIL: 90.0})
+    assert times.expected_ms(TAIL, 1.2, 0.95) == 90.0
+    assert times.expected_ms(OTHER, 1.2, 0.95) == 2.0

@@ -196,6 +196,7 @@ class PartitionPlannerNode(base.OffloadNode):
                 max_uplink_bps=message.max_uplink_bps,
                 stages_ms=sum(getattr(message, name) for name in PRICED_STAGES),
                 result_codec=message.result_codec,
+                return_cut=message.return_cut,
             ),
             time.monotonic(),
         )

@@ -14,6 +14,7 @@ import math
 import statistics
 
 ON_ROBOT = ''
+RETURN = ' and back'  # after a server's name: plans with a second cut, which wait for our worker
 WINDOW = 40          # frames behind the median
 MIN_FRAMES = 5       # fewer say nothing
 ASSUMED_REMOTE_EXTRA_MS = 3.0  # a server's overhead over the robot's, before one was measured
@@ -21,7 +22,7 @@ LONGEST_MS = 100.0   # more is a hiccup of the machine, not an overhead
 
 
 class Overheads:
-    """Overhead of each place, the robot (``ON_ROBOT``) or a server by name."""
+    """Overhead of each place: the robot (``ON_ROBOT``), a server, or one with ``RETURN``."""
 
     def __init__(self) -> None:
         self._frames: dict[str, deque[float]] = {}
@@ -47,6 +48,8 @@ class Overheads:
             others = [self._median(other) for other in self._frames]
             known = [value for value in others if value is not None]
             return max(min(known) - ASSUMED_REMOTE_EXTRA_MS, 0.0) if known else 0.0
+        if place.endswith(RETURN):
+            return self.of(place.removesuffix(RETURN))
         return self.of(ON_ROBOT) + ASSUMED_REMOTE_EXTRA_MS
 
     def _median(self, place: str) -> float | None:

@@ -8,6 +8,7 @@ the pairs that are asked for.
 from __future__ import annotations
 
 from collections.abc import Collection
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_PAIRS = PairCache(CutPairs, size=4)
+_PAIRS = PairCache(CutPairs, size=64)
 
 
 class PairPrices:
@@ -77,7 +78,9 @@ class PairPrices:
         self._tail_load = sane_load(server.load_factor if server_load is None else server_load)
         self._finish_ms = conditions.edge_profile.finish_ms * self.load
         self._queue_ms = max(server.queue_ms, 0.0)
-        self._overhead_ms = server.overhead_ms if overheads else 0.0
+        learnt_ms = server.return_overhead_ms
+        learnt_ms = server.overhead_ms if math.isnan(learnt_ms) else learnt_ms
+        self._overhead_ms = learnt_ms if overheads else 0.0
         head_ms, rest_ms = pairs.robot_times(threads)
         self._head_ms, self._rest_ms = head_ms * self._slower, rest_ms * self._slower
         self._local = local_candidate(conditions, edge_load=self.load, overheads=overheads)

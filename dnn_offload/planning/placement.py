@@ -46,7 +46,7 @@ from dnn_offload.planning.stage_weights import ALL_EQUAL, stage_weights, StageWe
 
 SHAPE = 'dag'
 
-GRAPHS: PairCache[PlacementGraph | None] = PairCache(placement_graph, size=4)
+GRAPHS: PairCache[PlacementGraph | None] = PairCache(placement_graph, size=64)
 
 
 def candidates(

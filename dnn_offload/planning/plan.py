@@ -16,7 +16,17 @@ Key: TypeAlias = tuple[str, str, str, str, str, int]
 
 @dataclass(frozen=True)
 class ServerState:
-    """An edge server as the robot sees it now."""
+    """An edge server as the robot sees it now.
+
+    Attributes:
+        name: As in its status.
+        profile: What pieces cost there.
+        link: The way there and back.
+        load_factor: Its slow-down relative to its profile.
+        queue_ms: Expected wait there.
+        overhead_ms: What frames that are answered there take beside the priced stages.
+        return_overhead_ms: The same of plans with a second cut; NaN = as the others.
+    """
 
     name: str
     profile: Profile
@@ -24,6 +34,7 @@ class ServerState:
     load_factor: float = 1.0
     queue_ms: float = 0.0
     overhead_ms: float = 0.0
+    return_overhead_ms: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,11 @@ ALL_SHAPES = (two_cuts.SHAPE, placement.SHAPE)  # plans beside single cuts
 NO_CONSTRAINTS = Constraints()
 
 
-def rank_key(candidate: Candidate) -> tuple[float, float, int, int, str, str]:
-    """Order of candidates: best first; of equals, the fastest, what sends less, then by name."""
+def rank_key(candidate: Candidate) -> tuple[float, float, int, int, str, str, int]:
+    """Order of candidates: best first; of equals, the fastest, what sends less, then by name.
+
+    Where nothing runs here the thread count costs nothing: the larger one, for rescues.
+    """
     return (
         candidate.cost,
         candidate.latency_ms,
@@ -51,6 +54,7 @@ def rank_key(candidate: Candidate) -> tuple[float, float, int, int, str, str]:
         candidate.cut_index,
         candidate.codec,
         candidate.server,
+        -candidate.threads,
     )
 
 

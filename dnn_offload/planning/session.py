@@ -21,7 +21,7 @@ from dnn_offload.planning import costs, search
 from dnn_offload.planning.edge_load import EdgeLoad
 from dnn_offload.planning.limits import forbidden_ends, why_not
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
-from dnn_offload.planning.overheads import ON_ROBOT, Overheads
+from dnn_offload.planning.overheads import ON_ROBOT, Overheads, RETURN
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import (
     Candidate,
@@ -45,6 +45,7 @@ from dnn_offload.planning.value_rules import frontier_depth
 __all__ = ['FrameEvidence', 'PlannerSession', 'PlannerSettings', 'PlanningOutcome', 'WANTED']
 
 MEASURED_FRAMES = 30       # frames behind `measured_ms`
+KEPT_PLANS = 16            # plans that are remembered for the frames that still run under them
 MAX_UNANSWERED = 5         # frames in a row without an answer: the server is left
 # A change of one of these plans afresh.
 DEMANDS = (
@@ -71,6 +72,9 @@ class PlannerSession:
         self._max_uplink_bps = 0.0
         self._deadline_ms = 0.0
         self._plan_id = 0
+        self._numbered: dict[int, Candidate] = {}  # the last plans by their ids
+        self._placed_ms: dict[int, float] = {}     # their heads on the idle robot
+        self._tick_load = 1.0                      # with which they were priced
         self._cause = ''
         self._switch = ('', False, math.nan)  # reason, urgent, previous_ms
         self._latencies_ms: deque[float] = deque(maxlen=MEASURED_FRAMES)
@@ -230,7 +234,8 @@ class PlannerSession:
         # until nothing is in flight: no overheads.
         at_home = not frame.server and not self.current_server
         if at_home or (frame.answered and self._max_uplink_bps == 0.0):
-            self._overheads.add(frame.server, frame.latency_ms, frame.stages_ms)
+            place = frame.server + (RETURN if frame.return_cut else '')
+            self._overheads.add(place, frame.latency_ms, frame.stages_ms)
         as_planned = frame.plan_id == self._plan_id and frame.server == self.current_server
         if as_planned and self._plan_id:
             self._latencies_ms.append(frame.latency_ms)
@@ -246,9 +251,16 @@ class PlannerSession:
         return gone
 
     def _profiled_ms(self, frame: FrameEvidence, profile: Profile) -> float:
-        """What the frame's piece on the robot took when it was profiled; 0 = nothing ran [ms]."""
-        current = self._policy.current
-        threads = current.threads if current and frame.plan_id == self._plan_id else 0
+        """What the frame's piece on the robot took when it was profiled [ms].
+
+        0 = nothing ran, or it is not known what: then the frame is no evidence of load.
+        """
+        plan = self._numbered.get(frame.plan_id)
+        if plan is None and frame.plan_id:
+            return 0.0  # of a plan of long ago
+        if plan is not None and plan.frontier and frame.server:
+            return self._placed_ms.get(frame.plan_id, 0.0)
+        threads = plan.threads if plan is not None else 0
         variant = thread_variants(profile).get(threads)
         if not frame.server:
             return profile.whole_ms if variant is None else variant.head_ms[-1]
@@ -284,12 +296,17 @@ class PlannerSession:
         survey = self._servers.survey(
             profile, settings.servers, self._max_uplink_bps, settings.server_timeout_s, now_s
         )
+        self._tick_load = costs.sane_load(edge_load.factor)
         conditions = Conditions(
             edge_profile=profile,
             edge_load=edge_load.factor,
             edge_load_raw=self._edge_load.loadavg(now_s),
             servers=tuple(
-                replace(server, overhead_ms=self._overheads.of(server.name))
+                replace(
+                    server,
+                    overhead_ms=self._overheads.of(server.name),
+                    return_overhead_ms=self._overheads.of(server.name + RETURN),
+                )
                 for server in survey.usable
             ),
             edge_overhead_ms=self._overheads.of(ON_ROBOT),
@@ -362,6 +379,11 @@ class PlannerSession:
     def _number(self, plan: Candidate, *, again: bool = False) -> None:
         """Give the plan that goes out a new id."""
         self._plan_id += 1
+        self._numbered[self._plan_id] = plan
+        self._placed_ms[self._plan_id] = plan.head_ms / costs.slow_down(self._tick_load, plan.threads)
+        for kept in (self._numbered, self._placed_ms):
+            while len(kept) > KEPT_PLANS:
+                del kept[next(iter(kept))]
         self._latencies_ms.clear()
         self._unanswered = 0
         self._uptake.published(self._plan_id, plan.is_local, again=again)

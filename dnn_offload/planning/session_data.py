@@ -59,6 +59,7 @@ class FrameEvidence:
         stages_ms: Sum of the stages that a plan prices, as measured; NaN = unknown.
         max_uplink_bps: Limit of the robot's uplink; 0 = none, NaN = unknown.
         result_codec: Codec in which the robot wants its answers; empty = not said.
+        return_cut: Identity of the plan's second cut; empty = none.
     """
 
     plan_id: int
@@ -74,6 +75,7 @@ class FrameEvidence:
     stages_ms: float = math.nan
     max_uplink_bps: float = math.nan
     result_codec: str = ''
+    return_cut: str = ''
 
 
 @dataclass(frozen=True)

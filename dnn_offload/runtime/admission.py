@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dnn_offload.codec.bundle import encode_bound
 from dnn_offload.codec.registry import names_for_cut
 from dnn_offload.errors import CutError, RefusedError
+from dnn_offload.exchange import MAX_ANSWER_BYTES
 from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.server_part import server_part
 from dnn_offload.tensors import TensorSpec
@@ -69,4 +70,10 @@ class Admission:
                     given=f'{given.name[:40]}: {given.dtype} {given.shape} / {given.strides}',
                     allowed=f'{wanted.name}: {wanted.dtype} {wanted.shape} / {wanted.strides}',
                 )
+        answer_bytes = encode_bound(part.outputs, result_codec)
+        if answer_bytes > MAX_ANSWER_BYTES:
+            raise RefusedError(
+                'the answer would be too large', given=f'{answer_bytes} bytes',
+                allowed=f'{MAX_ANSWER_BYTES}', hint='let the server go on to a smaller cut',
+            )
         return encode_bound(part.inputs, codec)

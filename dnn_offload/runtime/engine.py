@@ -48,6 +48,7 @@ from dnn_offload.runtime.plan_slot import PlanRequest
 from dnn_offload.runtime.responder import Responder
 from dnn_offload.runtime.settings import EngineEvents, EngineSettings
 from dnn_offload.runtime.shared import FINISH, Shared
+from dnn_offload.runtime.timing import Key
 from dnn_offload.runtime.worker import Worker
 
 STOP_TIMEOUT_S = 10.0
@@ -114,13 +115,12 @@ class InferenceEngine:
         """Take the expected times from a profile (of this machine, model and threads)."""
         last = self._shared.slot.last_cut
         self._shared.times.set_load_ratios(profile.load_ratios)
+        self._shared.baselines = lambda threads: _baselines(profile, threads, last)
+        for key, baseline_ms in _baselines(profile, profile.threads, last).items():
+            self._shared.times.seed(key, baseline_ms)
         for cut in profile.cuts:
             if cut.index > last:
                 break
-            if cut.index > 0:
-                self._shared.times.seed(run_key((0, cut.index)), cut.head_ms)
-            if cut.index < last:
-                self._shared.times.seed(run_key((cut.index, last)), cut.tail_ms)
             for name, cost in cut.codecs.items():
                 self._shared.times.seed(encode_key(cut.index, name), cost.encode_ms)
         self._shared.times.seed(FINISH, profile.finish_ms)
@@ -301,3 +301,17 @@ class InferenceEngine:
     def _note_heard(self, frame_seq: int) -> None:
         with self._shared.lock:
             self._shared.misses.heard(frame_seq, time.monotonic())
+
+
+def _baselines(profile: Profile, threads: int, last: int) -> dict[Key, float]:
+    """What heads and tails take with a thread count, as profiled; else as with the usual one."""
+    variant = next((v for v in profile.variants if v.threads == threads), None)
+    found: dict[Key, float] = {}
+    for cut in profile.cuts[: last + 1]:
+        if cut.index > 0:
+            head_ms = cut.head_ms if variant is None else variant.head_ms[cut.index]
+            found[run_key((0, cut.index))] = head_ms
+        if cut.index < last:
+            tail_ms = cut.tail_ms if variant is None else variant.tail_ms[cut.index]
+            found[run_key((cut.index, last))] = tail_ms
+    return found

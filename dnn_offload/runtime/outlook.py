@@ -84,6 +84,7 @@ def situation(shared: Shared, now_s: float) -> Situation:
             lost.rescue_at_s, lost.rescue_fits, lost.deadline_s,
             tail_ms + times.expected_ms(FINISH, now_s),
         )
+    returned = table.to_complete()
     span = shared.slot.next_to_warm()
     whole_ms = times.expected_ms(run_key((0, last)), now_s, 0.95)
     warm_ms = whole_ms * COLD_FACTOR
@@ -95,7 +96,8 @@ def situation(shared: Shared, now_s: float) -> Situation:
     return Situation(
         now_s=now_s,
         unanswered=unanswered,
-        returned=table.to_complete() is not None,
+        returned=returned is not None,
+        rest_ms=_rest_ms(shared, returned, now_s),
         can_commit=pending is not None and not pending.to_warm,
         must_warm=span is not None,
         warm_since_s=pending.since_s if pending is not None else 0.0,
@@ -107,6 +109,13 @@ def situation(shared: Shared, now_s: float) -> Situation:
         ready_ms=0.0 if plan.is_local or not waiting else start_ms(shared, plan, now_s, 0.5),
         backlog_ms=0.0 if plan.is_local else shared.backlog_ms(),
     )
+
+
+def _rest_ms(shared: Shared, frame: Frame | None, now_s: float) -> float:
+    """Pessimistic time of what a frame that came back still needs here [ms]."""
+    if frame is None or frame.plan is None or frame.plan.rest is None:
+        return 0.0
+    return shared.times.expected_ms(run_key(frame.plan.rest), now_s, 0.95)
 
 
 def start_ms(shared: Shared, plan: FramePlan, now_s: float, q: float) -> float:

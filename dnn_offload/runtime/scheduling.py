@@ -1,6 +1,7 @@
 """What the worker does next: one pure decision over what is open, due and expected.
 
-Order of importance: the rest of a frame whose answer has come back; a rescue that is due; then
+Order of importance: the rest of a frame whose answer has come back; a rescue that is due (first,
+where the rest would delay it); then
 a plan switch that is ready (it costs nothing); then warming a slice for the next plan; then the
 newest waiting frame. Nothing that would still run when a rescue falls due is started, so that
 the worker is free when it counts.
@@ -45,6 +46,7 @@ class Situation:
         now_s: Steady clock.
         unanswered: The frame that would be rescued.
         returned: A frame's answer has come back and its rest must run here.
+        rest_ms: Pessimistic time of that rest.
         can_commit: A pending plan is warm.
         must_warm: A pending plan is not warm yet.
         warm_since_s: Since when it is pending.
@@ -60,6 +62,7 @@ class Situation:
     now_s: float
     unanswered: Unanswered | None = None
     returned: bool = False
+    rest_ms: float = 0.0
     can_commit: bool = False
     must_warm: bool = False
     warm_since_s: float = 0.0
@@ -84,7 +87,8 @@ def decide(situation: Situation) -> Decision:
     """Choose the worker's next job."""
     now_s = situation.now_s
     lost = situation.unanswered
-    if situation.returned:  # its deadline is the nearest, and it is short
+    due_s = lost.rescue_at_s if lost is not None and lost.fits else float('inf')
+    if situation.returned and now_s + situation.rest_ms * 1e-3 <= due_s:
         return Decision(Job.REST)
     if lost is not None and lost.rescue_at_s <= now_s:
         too_late = now_s + lost.tail_ms * 1e-3 > lost.deadline_s
@@ -104,7 +108,7 @@ def decide(situation: Situation) -> Decision:
         if overdue:
             return Decision(Job.WAIT, rescue_at_s)  # what is in flight ends, nothing starts
         rescue_at_s = min(rescue_at_s, situation.warm_since_s + WARM_PATIENCE_S)
-    if not situation.waiting or situation.started >= situation.window:
+    if situation.returned or not situation.waiting or situation.started >= situation.window:
         return Decision(Job.WAIT, rescue_at_s)
     if now_s + situation.start_ms * 1e-3 > free_until_s:
         return Decision(Job.WAIT, rescue_at_s)

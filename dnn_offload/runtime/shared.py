@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import contextlib
 from dataclasses import dataclass
 import os
@@ -16,7 +16,7 @@ from dnn_offload.runtime.frame_table import FrameTable
 from dnn_offload.runtime.misses import Misses
 from dnn_offload.runtime.plan_slot import PlanSlot
 from dnn_offload.runtime.settings import EngineSettings
-from dnn_offload.runtime.timing import RunTimes
+from dnn_offload.runtime.timing import Key, RunTimes
 
 PREPROCESS = ('preprocess', 0, 0)
 FINISH = ('finish', 0, 0)
@@ -26,6 +26,8 @@ _LINK_MEMORY = 0.3  # weight of the newest transfer in the sending rate
 
 class Shared:
     """State of one engine. ``changed`` is notified whenever a decision could be another.
+
+    ``baselines`` gives what pieces take with a thread count, as profiled.
 
     Args:
         model: The model to run.
@@ -49,6 +51,7 @@ class Shared:
         self.running = False
         self.compute_tid = 0
         self.scout_period_s = 0.0
+        self.baselines: Callable[[int], Mapping[Key, float]] = lambda threads: {}
         self._whole_s = float('-inf')
         self._bytes_per_ms = 0.0
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import statistics
 import threading
 import time
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.exchange import TailJob, TailResult, Verdict
 from dnn_offload.runtime.backends.base import LoadedModel, segment_of
-from dnn_offload.runtime.server_part import server_part
+from dnn_offload.runtime.server_part import server_part, ServerPart
 
 MEMORY_S = 3.0          # how long a frame says something about queue and load
 _ENOUGH_FRAMES = 3
@@ -122,6 +123,7 @@ class TailServer:
         self._threads = threads
         self._max_bytes = max_bytes
         self._tail_ms = {cut.cut_id: cut.tail_ms for cut in profile.cuts} if profile else {}
+        self._layers_ms = [layer.time_ms for layer in profile.layers] if profile else []
         self._changed = threading.Condition()
         self._queue = TailQueue()
         self._running = False
@@ -221,12 +223,24 @@ class TailServer:
             reason = f'the server failed on it: {type(error).__name__}'
             return TailResult(job, Verdict.REFUSED, reason, queue_ms=queue_ms)
 
+    def _expected_ms(self, job: TailJob, part: ServerPart, segment: Any) -> float:
+        """What a frame's work took when it was profiled; 0 = not known [ms].
+
+        The difference of two tails would be their noise: a route's layers are added up.
+        """
+        if isinstance(part.span[0], int):
+            return self._tail_ms.get(job.cut_id, 0.0)
+        if not self._layers_ms:
+            return 0.0
+        return sum(self._layers_ms[position] for position in segment.positions)
+
     def _compute(self, job: TailJob) -> TailResult:
         times_s = [time.monotonic()]
         part = server_part(self._model, job.cut_id, job.return_id, job.names)
         arrays = bundle.decode(job.payload, part.inputs, max_bytes=self._max_bytes)
         times_s.append(time.monotonic())
-        outputs = self._model.run(segment_of(self._model, part.span), arrays)
+        segment = segment_of(self._model, part.span)
+        outputs = self._model.run(segment, arrays)
         times_s.append(time.monotonic())
         specs = part.outputs
         halved = self._model.to_half(outputs) if job.result_codec == 'fp16' else outputs
@@ -235,8 +249,7 @@ class TailServer:
         decode_ms, compute_ms, encode_ms = (1e3 * step for step in np.diff(times_s))
         with self._changed:
             self._compute_ms.append(compute_ms)
-            expected_ms = self._tail_ms.get(job.cut_id, 0.0)
-            expected_ms -= self._tail_ms.get(job.return_id, 0.0)
+            expected_ms = self._expected_ms(job, part, segment)
             if expected_ms >= _SHORTEST_TAIL_MS:
                 self._loads.append((times_s[2], compute_ms / expected_ms))
         return TailResult(

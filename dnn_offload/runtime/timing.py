@@ -62,6 +62,20 @@ class RunTimes:
         with self._lock:
             self._work.setdefault(key, _Work()).baseline_ms = max(baseline_ms, 0.0)
 
+    def restart(self, baselines: Mapping[Key, float]) -> None:
+        """Everything runs differently from now on (another thread count): forget runs, not kinds.
+
+        Args:
+            baselines: What pieces of work take now, as profiled [ms]; others keep theirs.
+        """
+        with self._lock:
+            self._factors.clear()
+            for key, work in self._work.items():
+                if key[0] == 'run':
+                    work.samples.clear()
+            for key, baseline_ms in baselines.items():
+                self._work.setdefault(key, _Work()).baseline_ms = max(baseline_ms, 0.0)
+
     def set_load_ratios(self, load_ratios: Mapping[str, float]) -> None:
         """Tell how loaded the machine was when it was profiled (``Profile.load_ratios``)."""
         with self._lock:

@@ -6,6 +6,7 @@ when there is nothing: no polling.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import threading
 import time
 
@@ -24,6 +25,7 @@ from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL
 from dnn_offload.runtime.responder import Responder
 from dnn_offload.runtime.scheduling import decide, Decision, Job
 from dnn_offload.runtime.shared import PREPROCESS, Shared, Spent, ThreadClock
+from dnn_offload.tensors import TensorSpec
 
 REFUSALS_UNTIL_LOST = 3  # refusals in a row after which a server counts as lost
 MAX_WAIT_S = 3600.0  # Condition.wait overflows on infinity
@@ -84,7 +86,7 @@ class Worker:
         self._clock = ThreadClock()
         self._shared.compute_tid = threading.get_native_id()
         self._apply_threads()
-        self._warm((0, self._shared.slot.last_cut))
+        self._warm((0, self._shared.slot.last_cut), self._shared.slot.cut(0).frontier)
         self._warm_codecs()
 
     def step(self) -> None:
@@ -102,8 +104,9 @@ class Worker:
                 return
             frame = self._take(decision)
             span = shared.slot.next_to_warm()
+            specs = shared.slot.specs_before(span) if span is not None else ()
         if decision.job is Job.WARM and span is not None:
-            self._warm(span)
+            self._warm(span, specs)
         elif frame is not None and decision.job is Job.START:
             self._start(frame)
         elif frame is not None and decision.job is Job.RESCUE:
@@ -159,12 +162,13 @@ class Worker:
         if wanted == self._threads:
             return
         shared.model.set_threads(wanted)
+        shared.times.restart(shared.baselines(wanted) if self._threads else {})
         with shared.lock:
             if self._threads:
                 shared.slot.cool()
             self._threads = wanted
 
-    def _warm(self, span: Span) -> None:
+    def _warm(self, span: Span, specs: Sequence[TensorSpec]) -> None:
         """Run a slice once on zeros; a plan whose slice fails is given up.
 
         A cold run is slower than the next ones: it counts only where nothing else is known.
@@ -174,7 +178,7 @@ class Worker:
         try:
             segment = segment_of(shared.model, span)
             arrays = []
-            for spec in shared.slot.specs_before(span):
+            for spec in specs:
                 target = Target(spec)
                 target.flat[...] = 0
                 arrays.append(target.array())

@@ -19,7 +19,7 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 
 from dnn_offload.errors import RefusedError
-from dnn_offload.exchange import Answer, UplinkEvents, UplinkRequest
+from dnn_offload.exchange import Answer, MAX_ANSWER_BYTES, UplinkEvents, UplinkRequest
 from dnn_offload.msg import LinkSample, ServerStatus, TensorChunk, TensorResult
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.conversion import byte_array, meta_of, read_message
@@ -63,7 +63,7 @@ class UplinkSettings:
 
     max_uplink_bps: float = 0.0
     max_window_bytes: int = MAX_WINDOW_BYTES
-    max_answer_bytes: int = 16 << 20
+    max_answer_bytes: int = MAX_ANSWER_BYTES
     timing: LinkTiming = LinkTiming()
 
 
