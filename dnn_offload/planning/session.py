@@ -380,7 +380,8 @@ class PlannerSession:
         """Give the plan that goes out a new id."""
         self._plan_id += 1
         self._numbered[self._plan_id] = plan
-        self._placed_ms[self._plan_id] = plan.head_ms / costs.slow_down(self._tick_load, plan.threads)
+        slower = costs.slow_down(self._tick_load, plan.threads)
+        self._placed_ms[self._plan_id] = plan.head_ms / slower
         for kept in (self._numbered, self._placed_ms):
             while len(kept) > KEPT_PLANS:
                 del kept[next(iter(kept))]
