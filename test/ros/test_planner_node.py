@@ -106,8 +106,7 @@ def test_offloads_with_a_table_and_reasons(tmp_path: Path) -> None:
         markers: list[Marker] = graph.collect(Marker, '/robot/plan_marker', LATCHED)
         arrays = graph.collect(DiagnosticArray, '/diagnostics')
         assert wait_for(lambda: world.runs_on('desk'), 20.0)
-        first_local = world.plans[0]
-        assert first_local.plan_id == 1
+        assert world.plans[0].plan_id == 1  # all local, or not where the server was known first
         plan = world.plans[-1]
         assert (plan.cut, plan.cut_index, plan.codec) == ('c0', 0, 'jpeg')
         assert plan.model_identity == 'abc'
@@ -115,7 +114,7 @@ def test_offloads_with_a_table_and_reasons(tmp_path: Path) -> None:
         assert 'ms' in plan.reason
         assert plan.uplink_bps > 0.0
         assert plan.scout_period_s > 0.0
-        assert first_local.scout_period_s == 0.0
+        assert not any(plan.scout_period_s for plan in world.plans if not plan.server)
         assert plan.edge_load_factor == pytest.approx(1.0)
         assert {(c.cut, c.codec) for c in plan.table} == {
             ('c0', 'jpeg'), ('c0', 'raw'), ('c1', 'int8'), ('c1', 'raw'), ('', ''),
