@@ -23,7 +23,7 @@ from dnn_offload.runtime.frame_files import ENOUGH
 from dnn_offload.runtime.model_cache import cached_program, ModelRequest, ROLES
 from dnn_offload.runtime.preparation import Preparation
 from dnn_offload.runtime.profile_model import FLOOR, LEVEL
-from dnn_offload.runtime.profile_wishes import ProfileWishes, read_thread_counts
+from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes, read_thread_counts
 
 BUDGET_S = 30.0
 POLL_S = 0.1
@@ -78,6 +78,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help='time for it [s]; fewer cuts are tried when it is short [%(default)s]',
     )
     parser.add_argument('--again', action='store_true', help='measure even if cached')
+    parser.add_argument(
+        '--quick', action='store_true',
+        help='a provisional profile, within a second or two after the export: some runs or '
+        'operators measured, the rest predicted from the devices of the data base; not cached',
+    )
     parser.add_argument('--output', type=Path, metavar='F', help='copy the profile (JSON) to F')
     parser.add_argument('--all', action='store_true', help='show all cuts of a long network')
 
@@ -102,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         agreement_budget_s=arguments.agreement_budget_s,
         frames=arguments.frames,
         frame_count=arguments.frame_count,
+        provisional=ONLY if arguments.quick else NO,
     )
     if asked and wishes.frames is None and request.source == 'demo:detector':
         folder = draw_scenes(arguments.cache.expanduser(), wishes.frame_count, console)
@@ -179,6 +185,9 @@ def summary(profile: Profile) -> list[str]:
             f'{100 * FLOOR:.0f} % of the whole: of that)'
         )
     lines = [f'{sure}; {profile.seconds_spent:.1f} s of measuring']
+    if profile.provisional:
+        lines.insert(0, f'[yellow]provisional: {profile.provisional}; without --quick all of it '
+                     'is measured[/]')
     if profile.variants:
         times = {profile.threads: profile.whole_ms}
         times |= {variant.threads: variant.head_ms[-1] for variant in profile.variants}

@@ -9,6 +9,7 @@ from dnn_offload.errors import OffloadError
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
 from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.preparation import Preparation, Progress
+from dnn_offload.runtime.profile_wishes import FIRST, ProfileWishes
 
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 60.0
@@ -32,7 +33,8 @@ def start_preparation(setting: Setting, role: str) -> Preparation:
         input_size=setting('input_size'), role=role, threads=setting('threads'),
     )
     preparation = Preparation(
-        request, setting('cache_dir'), profile_budget_s=setting('profile_budget_s')
+        request, setting('cache_dir'), profile_budget_s=setting('profile_budget_s'),
+        wishes=ProfileWishes(provisional=FIRST),
     )
     preparation.start()
     return preparation

@@ -112,7 +112,11 @@ class InferenceEngine:
         self._responder.stop(STOP_TIMEOUT_S)
 
     def seed(self, profile: Profile) -> None:
-        """Take the expected times from a profile (of this machine, model and threads)."""
+        """Take the expected times from a profile (of this machine, model and threads).
+
+        Another one may come while frames run, such as the measured one after a provisional one.
+        What slow-down was seen relative to the one before is forgotten.
+        """
         last = self._shared.slot.last_cut
         self._shared.times.set_load_ratios(profile.load_ratios)
         self._shared.baselines = lambda threads: _baselines(profile, threads, last)
@@ -124,6 +128,7 @@ class InferenceEngine:
             for name, cost in cut.codecs.items():
                 self._shared.times.seed(encode_key(cut.index, name), cost.encode_ms)
         self._shared.times.seed(FINISH, profile.finish_ms)
+        self._shared.times.forget_factors()
 
     # -- work ---------------------------------------------------------------------------
 

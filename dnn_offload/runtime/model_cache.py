@@ -71,6 +71,11 @@ class ModelRequest:
         """File name of this request's profile."""
         return f'profile_{self.role}_{self.backend}_{self.threads}t.json'
 
+    @property
+    def provisional_name(self) -> str:
+        """File name of the provisional one: handed on, never looked for."""
+        return f'provisional_{self.role}_{self.backend}_{self.threads}t.json'
+
 
 def cache_key(request: ModelRequest) -> str:
     """Name of the folder of a request: changes with whatever could change the program.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnn_offload.cost.profile import Profile
@@ -60,8 +60,30 @@ def load_prepared_model(folder: Path, profile_path: Path, threads: int) -> Prepa
             given=f'relative difference {distance(fingerprint, program.fingerprint):.2g}',
             hint=f'delete {folder} and start again',
         )
+    profile, profile_json = _read_profile(profile_path)
+    return PreparedModel(model, profile, profile_json, threads, fingerprint)
+
+
+def with_profile(prepared: PreparedModel, profile_path: Path) -> PreparedModel:
+    """The same network with another profile, such as the one that replaces a provisional one.
+
+    Raises:
+        ModelError: The profile cannot be read, or is of another model.
+        ProfileError: The profile is damaged.
+    """
+    profile, profile_json = _read_profile(profile_path)
+    if profile.model_identity != prepared.model.identity:
+        raise ModelError(
+            'the new profile is of another model', given=profile.model_identity[:12],
+            allowed=prepared.model.identity[:12],
+        )
+    return replace(prepared, profile=profile, profile_json=profile_json)
+
+
+def _read_profile(path: Path) -> tuple[Profile, str]:
+    """A profile, and the same for others, compact."""
     try:
-        profile = Profile.from_json(profile_path.read_text(encoding='utf-8'))
+        profile = Profile.from_json(path.read_text(encoding='utf-8'))
     except OSError as error:
-        raise ModelError('profile cannot be read', given=str(profile_path)) from error
-    return PreparedModel(model, profile, profile.to_json(indent=None), threads, fingerprint)
+        raise ModelError('profile cannot be read', given=str(path)) from error
+    return profile, profile.to_json(indent=None)

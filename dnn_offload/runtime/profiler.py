@@ -17,7 +17,7 @@ import numpy as np
 from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.pictures import COUNT
-from dnn_offload.runtime.profile_codecs import CodecMeter, output_sizes
+from dnn_offload.runtime.profile_codecs import CodecMeter, decoding_ms, output_sizes
 from dnn_offload.runtime.profile_layers import layer_profiles, memory, TIME_DIGITS
 from dnn_offload.runtime.profile_machine import describe_device
 from dnn_offload.runtime.profile_meter import made_up_inputs, Meter
@@ -31,8 +31,6 @@ from dnn_offload.runtime.profile_model import (
     times,
 )
 from dnn_offload.runtime.profile_variants import ThreadVariants, usual_thread_counts
-from dnn_offload.vision.decode import decode_classes, decode_detections
-from dnn_offload.vision.preprocess import Mapping
 
 BACKEND = 'torch'
 FRACTION = 0.3  # of the cuts that are measured as units
@@ -45,7 +43,6 @@ LATE = 0.25  # of the time for units: later than this, one round has to do
 # Rounds that the number of cuts is reckoned for when time is short, and how many cuts it takes
 # to rather have fewer rounds: between too few of them nothing can be interpolated.
 SHORT_RUNS, FEW_CUTS = 5, 8
-FINISH_RUNS = 10
 # Shares of the budget that have passed when a stage ends at the latest.
 FIRST_STAMPS_END = 0.12
 UNITS_SHARE = 0.5
@@ -108,7 +105,7 @@ def measure_profile(
     variants = ThreadVariants(meter, threads, other_threads)
     variants.measure(run_ms, started_s + VARIANTS_END * budget_s)
     outputs, _ = meter.run(0, last, inputs[0])
-    finish_ms = _finish_ms(model, outputs)
+    finish_ms = decoding_ms(model, outputs)
 
     wait = meter.wait_ratio
     in_situ = meter.in_situ()
@@ -244,21 +241,3 @@ def _spread(
     if index in samples:
         return round(interquartile(samples[index]) * wait_ratio, TIME_DIGITS)
     return round(2.0 * width * max(times_ms[index], FLOOR * max(times_ms)), TIME_DIGITS)
-
-
-def _finish_ms(model: TorchModel, outputs: list[np.ndarray]) -> float:
-    """Time of decoding the outputs [ms]; 0 where nothing here decodes them."""
-    program = model.program
-    if program.task not in ('classification', 'detection'):
-        return 0.0
-    height, width = program.input.shape[1:3]
-    mapping = Mapping(1.0, 1.0, 0.0, 0.0, width, height)
-    spent_ms = []
-    for _ in range(FINISH_RUNS):
-        started_s = time.perf_counter()
-        if program.task == 'detection':
-            decode_detections(outputs, mapping, program.class_names)
-        else:
-            decode_classes(outputs, program.class_names)
-        spent_ms.append((time.perf_counter() - started_s) * 1e3)
-    return min(spent_ms)
