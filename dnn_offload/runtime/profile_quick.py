@@ -21,7 +21,7 @@ import time
 import numpy as np
 
 from dnn_offload.cost.predict.database import Database, shipped_database
-from dnn_offload.cost.predict.fill import fill_profile, predict_layers
+from dnn_offload.cost.predict.fill import fill_profile, predict_layers, WIDTH_90
 from dnn_offload.cost.profile import CutProfile, LayerProfile, Profile
 from dnn_offload.graph.operators import base_name
 from dnn_offload.graph.program import Program
@@ -31,7 +31,7 @@ from dnn_offload.runtime.profile_codecs import CodecMeter, decoding_ms, output_s
 from dnn_offload.runtime.profile_layers import layer_profiles, memory, TIME_DIGITS
 from dnn_offload.runtime.profile_machine import describe_device
 from dnn_offload.runtime.profile_meter import made_up_inputs, Meter
-from dnn_offload.runtime.profile_model import promising_cuts
+from dnn_offload.runtime.profile_model import promising_cuts, standard_error
 from dnn_offload.tensors import TensorSpec
 
 QUICK_BUDGET_S = 1.5
@@ -40,8 +40,9 @@ LEAST_RUNS, MOST_RUNS = 3, 10  # of the whole network; the first, cold one is no
 FIRST_PASSES, MOST_PASSES = 1, 5  # over the pieces; the same
 RUNS_END = 0.6  # of the time; the rest is for codecs
 CODEC_CUTS = 3  # beside the picture
-# By how much a piece that runs alone misses the sum of its operators in place, in 90 % of cases.
-UNIT_MISS = 0.12
+# By how much a piece that runs alone misses the sum of its operators in place, in 90 % of cases,
+# right after the start of a process (benchmarks/prediction/quick.py).
+UNIT_MISS = 0.2
 _LEAST_MS = 1e-6
 
 
@@ -53,11 +54,13 @@ class Stamps:
         time_ms: Median, scaled to what the runs took without waiting, (operators,); 0 where
             not measured.
         measured: Positions of the operators that were.
+        noise: Relative standard error of their sum.
         what: What was run, in words.
     """
 
     time_ms: np.ndarray
     measured: tuple[int, ...]
+    noise: float
     what: str
 
 
@@ -161,7 +164,8 @@ class Pieces:
             time_ms[list(segment.positions)] = _scaled(rows, working_ms)
             measured += segment.positions
         what = f'{len(measured)} of {len(time_ms)} operators measured, the others predicted'
-        return Stamps(time_ms, tuple(sorted(measured)), what)
+        passes_ms = [sum(row) for row in zip(*self._working_ms, strict=True)]
+        return Stamps(time_ms, tuple(sorted(measured)), _noise(passes_ms), what)
 
 
 def predicted_ms(program: Program, stamps: Stamps, database: Database) -> float:
@@ -185,7 +189,8 @@ def measure_runs(meter: Meter, end_s: float) -> Stamps:
         meter.load.sample()
     count = len(meter.model.program.instructions)
     return Stamps(
-        _scaled(rows, working_ms), tuple(range(count)), f'{len(rows)} runs of the whole network'
+        _scaled(rows, working_ms), tuple(range(count)), _noise(working_ms),
+        f'{len(rows)} runs of the whole network',
     )
 
 
@@ -193,6 +198,13 @@ def _scaled(rows: Sequence[Sequence[float]], working_ms: Sequence[float]) -> np.
     """Median of each operator, so that all add up to the median of the runs without waiting."""
     middle = np.median(np.asarray(rows), axis=0)
     return np.asarray(middle * statistics.median(working_ms) / max(middle.sum(), _LEAST_MS))
+
+
+def _noise(times_ms: Sequence[float]) -> float:
+    """Relative standard error of the median of a few runs; 0 for one, which tells nothing."""
+    if len(times_ms) < 2:
+        return 0.0
+    return standard_error(times_ms) / max(statistics.median(times_ms), _LEAST_MS)
 
 
 def pieces_to_measure(program: Program, share: float) -> list[int]:
@@ -291,7 +303,7 @@ def _assemble(
     made = fill_profile(bare, database, stamps.measured)
     return replace(
         made,
-        cuts=tuple(_as_units(cut) for cut in made.cuts),
+        cuts=tuple(_as_units(cut, stamps.noise) for cut in made.cuts),
         seconds_spent=round(time.perf_counter() - started_s, 3),
     )
 
@@ -300,19 +312,18 @@ def _waiting(layer: LayerProfile, wait: float) -> LayerProfile:
     return replace(layer, time_ms=round(layer.time_ms * wait, TIME_DIGITS))
 
 
-def _as_units(cut: CutProfile) -> CutProfile:
-    """The cut as sure as sums of operators are of what runs alone."""
+def _as_units(cut: CutProfile, noise: float) -> CutProfile:
+    """The cut with intervals that hold what sums of operators miss of a piece that runs alone."""
     head_ms, tail_ms = round(cut.head_ms, TIME_DIGITS), round(cut.tail_ms, TIME_DIGITS)
+    width = math.hypot(2.0 * UNIT_MISS, WIDTH_90 * noise)
+    head_width_ms = math.hypot(cut.head_spread_ms, width * head_ms)
+    tail_width_ms = math.hypot(cut.tail_spread_ms, width * tail_ms)
     return replace(
         cut,
         head_ms=head_ms,
         tail_ms=tail_ms,
-        head_spread_ms=round(
-            math.hypot(cut.head_spread_ms, 2.0 * UNIT_MISS * head_ms), TIME_DIGITS
-        ),
-        tail_spread_ms=round(
-            math.hypot(cut.tail_spread_ms, 2.0 * UNIT_MISS * tail_ms), TIME_DIGITS
-        ),
+        head_spread_ms=round(head_width_ms, TIME_DIGITS),
+        tail_spread_ms=round(tail_width_ms, TIME_DIGITS),
     )
 
 
