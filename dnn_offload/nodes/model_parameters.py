@@ -77,6 +77,14 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
         read_only=True,
     ),
     ParameterSpec(
+        'provisional_profile',
+        True,
+        'At a first start, begin with a profile that is measured within 1.5 s (at most a fifth of '
+        'profile_budget_s) and in part predicted, and measure the whole one beside the stream. '
+        'false: begin when the whole one is measured.',
+        read_only=True,
+    ),
+    ParameterSpec(
         'threads',
         1,
         'Threads of torch. One is best beside a busy navigation: with as many threads as cores '

@@ -9,7 +9,7 @@ from dnn_offload.errors import OffloadError
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
 from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.preparation import Preparation, Progress
-from dnn_offload.runtime.profile_wishes import FIRST, ProfileWishes
+from dnn_offload.runtime.profile_wishes import FIRST, NO, ProfileWishes
 
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 60.0
@@ -34,7 +34,7 @@ def start_preparation(setting: Setting, role: str) -> Preparation:
     )
     preparation = Preparation(
         request, setting('cache_dir'), profile_budget_s=setting('profile_budget_s'),
-        wishes=ProfileWishes(provisional=FIRST),
+        wishes=ProfileWishes(provisional=FIRST if setting('provisional_profile') else NO),
     )
     preparation.start()
     return preparation
