@@ -44,9 +44,9 @@ from dnn_offload.planning.price_table import (
 )
 
 __all__ = [
-    'late_cost_ms', 'local_candidate', 'local_candidates', 'PICTURE_CUT', 'RAW',
-    'remote_candidates', 'reprice', 'sane_load', 'slow_down', 'thread_counts', 'with_energy',
-    'with_value',
+    'answer_bytes', 'late_cost_ms', 'local_candidate', 'local_candidates', 'PICTURE_CUT', 'RAW',
+    'remote_candidates', 'reprice', 'sane_load', 'slow_down', 'thread_counts', 'usable_servers',
+    'with_energy', 'with_value',
 ]
 
 MIN_LOAD_FACTOR = 0.01
@@ -153,7 +153,7 @@ def remote_candidates(
     profile = conditions.edge_profile
     local = local_candidate(conditions, edge_load=load, overheads=overheads)
     found: list[Candidate] = []
-    for server in _usable_servers(conditions, constraints):
+    for server in usable_servers(conditions, constraints):
         table = price_table(profile, server.profile)
         rows = np.flatnonzero(table.allowed(constraints, codecs, cuts))
         if not rows.size:
@@ -199,7 +199,7 @@ class _Prices:
         self._queue_ms = max(server.queue_ms, 0.0)
         self._decode_ms = table.decode_ms[rows] * tail_load
         self._tail_ms = table.tail_ms[rows] * tail_load
-        self._downlink_bytes = _output_bytes(conditions, server)
+        self._downlink_bytes = answer_bytes(conditions, server)
         self._downlink_ms = server.link.downlink_ms(float(self._downlink_bytes))
         self._finish_ms = conditions.edge_profile.finish_ms * load
         stages_ms = (
@@ -388,8 +388,8 @@ def reprice(candidate: Candidate, conditions: Conditions) -> Candidate:
     )
 
 
-def _usable_servers(conditions: Conditions, constraints: Constraints) -> Iterator[ServerState]:
-    """Servers that may be used and can be reached."""
+def usable_servers(conditions: Conditions, constraints: Constraints) -> Iterator[ServerState]:
+    """Servers that the user allows and whose link is alive."""
     for server in conditions.servers:
         if constraints.servers and server.name not in constraints.servers:
             continue
@@ -397,8 +397,12 @@ def _usable_servers(conditions: Conditions, constraints: Constraints) -> Iterato
             yield server
 
 
-def _output_bytes(conditions: Conditions, server: ServerState) -> int:
-    """Size of an answer; the robot's own profile stands in where the server's is silent."""
+def answer_bytes(conditions: Conditions, server: ServerState) -> int:
+    """Size of an answer [byte]; the robot's profile stands in where the server's is silent.
+
+    Raises:
+        PlanningError: Neither was profiled with the codec of the answers.
+    """
     for profile in (server.profile, conditions.edge_profile):
         nbytes = profile.output_bytes.get(conditions.result_codec)
         if nbytes is not None:

@@ -23,13 +23,13 @@ from collections.abc import Collection
 
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.costs import (
-    _output_bytes,
-    _usable_servers,
+    answer_bytes,
     late_cost_ms,
     local_candidate,
     sane_load,
     slow_down,
     thread_counts,
+    usable_servers,
     with_energy,
 )
 from dnn_offload.planning.limits import LOSSLESS
@@ -76,7 +76,7 @@ def candidates(
     """
     found: dict[Key, Candidate] = {}
     wanted = [key for key in constraints.keep if not key[3]]
-    for server in _usable_servers(conditions, constraints):
+    for server in usable_servers(conditions, constraints):
         for threads in thread_counts(conditions.edge_profile, constraints):
             search = _Search(
                 conditions, server, constraints, edge_load, server_load, deadline_ms, overheads,
@@ -94,7 +94,7 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
         PlanningError: Its server is gone, or its values or codec are not in both profiles.
     """
     only = Constraints(servers=(candidate.server,))
-    for server in _usable_servers(conditions, only):
+    for server in usable_servers(conditions, only):
         search = _Search(
             conditions, server, only, None, None, 0.0, True, candidate.threads, ()
         )
@@ -201,7 +201,7 @@ class _Search:
         server, conditions, load = self._server, self._conditions, self._load
         costs, values = graph.codecs[codec], list(placed.frontier)
         nbytes = round(float(costs.nbytes[values].sum()))
-        answer = _output_bytes(conditions, server)
+        answer = answer_bytes(conditions, server)
         names = tuple(graph.graph.names[value] for value in values)
         head_ms, rest_ms = graph.robot_times(placed, self._threads)
         stages = {

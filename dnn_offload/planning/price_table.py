@@ -187,12 +187,12 @@ def _rows(
         there = others.get(here.cut_id)
         if there is None:
             continue
-        for codec, cost in _codecs(here).items():
+        for codec, cost in codecs_at(here).items():
             yield here, there, codec, cost
 
 
-def _codecs(cut: CutProfile) -> dict[str, CodecCost]:
-    """Profiled codecs; raw tensors need no codec, so they are always possible."""
+def codecs_at(cut: CutProfile) -> dict[str, CodecCost]:
+    """Costs of the codecs at a cut; raw tensors need none, so they are always possible."""
     if RAW in cut.codecs:
         return cut.codecs
     return {RAW: CodecCost(cut.frontier_bytes, 0.0, 0.0), **cut.codecs}

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning.costs import _usable_servers, thread_counts
+from dnn_offload.planning.costs import thread_counts, usable_servers
 from dnn_offload.planning.cut_pairs import BYTES, IMPOSSIBLE
 from dnn_offload.planning.pair_prices import PairPrices, TOO_MUCH
 from dnn_offload.planning.pareto import pareto_indices
@@ -71,7 +71,7 @@ def candidates(
     """
     found: dict[Key, Candidate] = {}
     wanted = [key for key in constraints.keep if key[3]]
-    for server in _usable_servers(conditions, constraints):
+    for server in usable_servers(conditions, constraints):
         for threads in thread_counts(conditions.edge_profile, constraints):
             prices = PairPrices(
                 conditions, server, constraints, edge_load=edge_load, server_load=server_load,
@@ -90,7 +90,7 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
         PlanningError: Its server is gone, or its cuts or codecs are not in both profiles.
     """
     only = Constraints(servers=(candidate.server,))
-    for server in _usable_servers(conditions, only):
+    for server in usable_servers(conditions, only):
         prices = PairPrices(conditions, server, only, threads=candidate.threads)
         for found in _kept(prices, [candidate.key]):
             return found
