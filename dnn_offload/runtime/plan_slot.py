@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 FALLBACK_LABEL = 'fallback'
 PRIVATE_LABEL = 'private'
-SCOUT_LABEL = 'scout'
 
 
 @dataclass(frozen=True)

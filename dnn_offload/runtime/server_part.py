@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dnn_offload.errors import CutError
+from dnn_offload.exchange import UNLISTED
 from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.frames import Span
 from dnn_offload.tensors import TensorSpec
-
-UNLISTED = 'dag:'  # so begin the identities of cuts that only their values name
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class ServerParts:
             cut_id: Identity of the cut.
             return_id: Identity of the cut whose frontier is wanted back; empty = the outputs.
             names: Names of the tensors that the frame brings; they count where the cut's
-                identity begins with ``UNLISTED``.
+                identity begins with ``exchange.UNLISTED``.
 
         Raises:
             CutError: The model cannot be cut so, or nothing is left to compute.
