@@ -8,7 +8,7 @@ import math
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.link import LinkDefaults
 from dnn_offload.cost.load import AUTO
-from dnn_offload.planning import placement, search, two_cuts
+from dnn_offload.planning import search
 from dnn_offload.planning.edge_load import EdgeLoadEstimate
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.plan import Candidate, Conditions, Key, LinkState
@@ -36,7 +36,7 @@ class PlannerSettings:
     max_edge_memory_mb: float = 0.0
     max_server_memory_mb: float = 0.0
     threads: tuple[int, ...] = ()
-    shapes: tuple[str, ...] = (two_cuts.SHAPE, placement.SHAPE)
+    shapes: tuple[str, ...] = search.ALL_SHAPES
     power: PowerModel | None = None
     most: int = WANTED
 
