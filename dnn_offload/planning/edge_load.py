@@ -26,7 +26,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.planning.calibration import Calibration
 
 WINDOW_S = 1.0             # frames younger than this count
-STEP = 1.35                # all the newest are off the mean by so much: older ones do not count
+STEP = 1.35                # all the newest are off the rest by so much: that does not count
 STEP_FRAMES = 4
 CALM_PERIOD_S = 0.15       # the mean of the window is averaged at most so often
 MIN_EVIDENCE_MS = 40.0     # profiled time that they must add up to
@@ -233,9 +233,10 @@ class EdgeLoad:
             newest.append(recent.pop())
         if len(recent) < MIN_FRAMES:
             return
-        mean = _ratio(recent)
+        # The median: a hiccup now and then makes no level that calm frames could fall from.
+        level = statistics.median(frame.wall_ms / frame.profile_ms for frame in recent)
         ratios = [frame.wall_ms / frame.profile_ms for frame in newest]
-        if min(ratios) > STEP * mean or max(ratios) < mean / STEP:
+        if min(ratios) > STEP * level or max(ratios) < level / STEP:
             last_s = recent[-1].at_s
             self._frames = deque(
                 (frame for frame in self._frames if frame.at_s > last_s or frame.whole != whole),
