@@ -225,12 +225,13 @@ class PlannerSession:
         gone = self._uptake.frame(frame.plan_id, now_s) or gone
         if not frame.finished:
             return gone
+        self._overheads.add_age(frame.age_ms)
         # Under a limit of our own, frames wait for it before their first slice, and scouts wait
         # until nothing is in flight: no overheads.
         at_home = not frame.server and not self.current_server
         if at_home or (frame.answered and self._max_uplink_bps == 0.0):
             place = frame.server + (RETURN if frame.return_cut else '')
-            self._overheads.add(place, frame.latency_ms, frame.stages_ms)
+            self._overheads.add(place, frame.latency_ms, frame.stages_ms, frame.age_ms)
         if frame.plan_id and self._as_planned(frame):
             self._latencies_ms.append(frame.latency_ms)
         self._edge_load.add_frame(

@@ -56,6 +56,7 @@ class FrameEvidence:
         head_cpu_ms: CPU time in it.
         latency_ms: Acquisition to publication.
         deadline_ms: Deadline in force at the robot; 0 = none.
+        age_ms: Acquisition to the picture's arrival at the inference; a part of the latency.
         stages_ms: Sum of the stages that a plan prices, as measured; NaN = unknown.
         max_uplink_bps: Limit of the robot's uplink; 0 = none, NaN = unknown.
         result_codec: Codec in which the robot wants its answers; empty = not said.
@@ -72,6 +73,7 @@ class FrameEvidence:
     head_cpu_ms: float
     latency_ms: float
     deadline_ms: float = 0.0
+    age_ms: float = 0.0
     stages_ms: float = math.nan
     max_uplink_bps: float = math.nan
     result_codec: str = ''
