@@ -32,8 +32,8 @@ LOCAL = Candidate(12, '', 'all on the robot', '', '', head_ms=30.0)
 def _frame(plan_id: int, **values: object) -> FrameEvidence:
     made = {
         'plan_id': plan_id, 'cut': TWO.cut_id, 'server': 's', 'finished': True, 'answered': True,
-        'unanswered': False, 'head_ms': 20.0, 'head_cpu_ms': 10.0, 'latency_ms': 40.0,
-        'tail_ms': 6.0, 'rest_ms': 6.0,
+        'unanswered': False, 'head_ms': 14.0, 'head_cpu_ms': 10.0, 'latency_ms': 40.0,
+        'tail_ms': 5.0, 'rest_ms': 6.0,
     }  # fmt: skip
     return FrameEvidence(**{**made, **values})  # type: ignore[arg-type]
 
@@ -58,18 +58,22 @@ def test_pieces_are_corrected_by_what_frames_took() -> None:
     assert not trials.frame(_frame(6), 0.1)  # of the plan in force
     for number in range(4):
         assert trials.trial_id == 7
-        assert trials.frame(_frame(7, head_ms=60.0 if number == 0 else 20.0), 0.2)  # cold
+        assert trials.frame(_frame(7, head_ms=60.0 if number == 0 else 14.0), 0.2)  # cold
         trials.settle(0.2)
     assert trials.trial is None and not trials.untried(TWO, AT, 0.3)
     other = replace(TWO, codec='fp16', uplink_ms=1.0)  # the same pieces
     for plan in trials.corrected([TWO, other]):
-        assert (plan.head_ms, plan.tail_ms, plan.rest_ms) == (20.0, 6.0, 6.0)
+        assert (plan.head_ms, plan.tail_ms, plan.rest_ms) == (14.0, 5.0, 6.0)
     assert trials.corrected([LOCAL]) == [LOCAL]
     # While it runs, its own frames go on telling; the machine may have changed.
     for _ in range(9):
         trials.corrected([TWO])
         trials.ran(TWO, _frame(8, head_ms=10.0, tail_ms=4.0), 10.0)
     assert trials.corrected([TWO])[0].head_ms == 10.0
+    for _ in range(9):  # no piece is so far off: the load was
+        trials.corrected([TWO])
+        trials.ran(TWO, _frame(8, head_ms=90.0), 10.0)
+    assert trials.corrected([TWO])[0].head_ms == 15.0
     assert trials.untried(TWO, AT, 10.0 + FORGET_S + 1.0)
     trials.reset()
     assert trials.untried(TWO, AT, 10.0)
@@ -124,7 +128,7 @@ def test_the_policy_does_not_switch_to_what_was_not_tried() -> None:
     assert (lost.candidate, lost.urgent, lost.trial) == (LOCAL, True, None)
 
 
-@pytest.mark.parametrize('times', [1.0, 1.5])
+@pytest.mark.parametrize('times', [1.0, 1.4])
 def test_a_session_tries_a_placement_before_it_runs(times: float) -> None:
     session = PlannerSession(PlannerSettings(shapes=ALL_SHAPES))
     edge, server = profiles(4_000)
