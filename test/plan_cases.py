@@ -7,9 +7,8 @@ from dataclasses import replace
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile, Variant
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning.costs import reprice
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState, ServerState
-from dnn_offload.planning.search import plan, STRATEGIES
+from dnn_offload.planning.search import plan, reprice, STRATEGIES
 from dnn_offload.simulate.made_up import made_up_profile
 
 BOARD = PowerModel('b', 3.0, 2.5, 2.2, 2.0, 'test', core_w=0.5)

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
-from dnn_offload.planning.costs import reprice
 from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
-from dnn_offload.planning.search import ALL_SHAPES, plan
+from dnn_offload.planning.search import ALL_SHAPES, plan, reprice
 from dnn_offload.simulate.made_up_graph import made_up_squeezenet
 from graph_profiles import branching_conditions
 from plan_cases import auto_and_others

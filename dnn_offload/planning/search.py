@@ -1,4 +1,4 @@
-"""From conditions to ranked candidates: the strategies by name, best first."""
+"""From conditions to ranked candidates: the strategies by name, best first; prices of any plan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 
 from dnn_offload.cost.energy import UNKNOWN_HINT
 from dnn_offload.errors import ConfigurationError, PlanningError
-from dnn_offload.planning import placement, two_cuts
+from dnn_offload.planning import one_cut, placement, two_cuts
 from dnn_offload.planning.costs import (
     local_candidate,
     local_candidates,
@@ -59,9 +59,18 @@ def rank_key(candidate: Candidate) -> tuple[float, float, int, int, str, str, in
 
 
 def plan(
-    strategy: str, conditions: Conditions, constraints: Constraints = NO_CONSTRAINTS
+    strategy: str,
+    conditions: Conditions,
+    constraints: Constraints = NO_CONSTRAINTS,
+    correct: Callable[[list[Candidate]], list[Candidate]] = list,
 ) -> list[Candidate]:
     """Rank all plans that a strategy considers, best first, priced as it believes.
+
+    Args:
+        strategy: Its name.
+        conditions: What is known now.
+        constraints: What the user demands.
+        correct: Puts right what frames have told of the prices, before the plans are judged.
 
     Raises:
         ConfigurationError: No strategy of that name.
@@ -90,7 +99,7 @@ def plan(
             allowed='a ready server with a live link and a legal cut and codec',
             hint='use strategy auto and wider limits: it then has the all-local plan',
         )
-    found = _judged(found, conditions, constraints)
+    found = _judged(correct(found), conditions, constraints)
     found.sort(key=rank_key)
     return found
 
@@ -98,6 +107,22 @@ def plan(
 def fallback(conditions: Conditions, constraints: Constraints = NO_CONSTRAINTS) -> Candidate:
     """All on the robot as it is set, judged like the others; for when no plan is possible."""
     return _judged([local_candidate(conditions)], conditions, constraints)[0]
+
+
+def reprice(candidate: Candidate, conditions: Conditions) -> Candidate:
+    """Price a candidate of any strategy under the true conditions.
+
+    Raises:
+        PlanningError: The server is gone, its link is dead, or cuts, values or codecs are not
+            in both profiles: the candidate cannot run.
+    """
+    if candidate.is_local:
+        return local_candidate(conditions, threads=candidate.threads)
+    if candidate.return_id:
+        return two_cuts.price(candidate, conditions)
+    if candidate.frontier:
+        return placement.price(candidate, conditions)
+    return one_cut.price(candidate, conditions)
 
 
 def check_objective(conditions: Conditions, constraints: Constraints) -> None:

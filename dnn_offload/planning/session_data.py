@@ -8,7 +8,7 @@ import math
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.link import LinkDefaults
 from dnn_offload.cost.load import AUTO
-from dnn_offload.planning import placement, search, two_cuts
+from dnn_offload.planning import search
 from dnn_offload.planning.edge_load import EdgeLoadEstimate
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.plan import Candidate, Conditions, Key, LinkState
@@ -36,7 +36,7 @@ class PlannerSettings:
     max_edge_memory_mb: float = 0.0
     max_server_memory_mb: float = 0.0
     threads: tuple[int, ...] = ()
-    shapes: tuple[str, ...] = (two_cuts.SHAPE, placement.SHAPE)
+    shapes: tuple[str, ...] = search.ALL_SHAPES
     power: PowerModel | None = None
     most: int = WANTED
 
@@ -56,10 +56,13 @@ class FrameEvidence:
         head_cpu_ms: CPU time in it.
         latency_ms: Acquisition to publication.
         deadline_ms: Deadline in force at the robot; 0 = none.
+        age_ms: Acquisition to the picture's arrival at the inference; a part of the latency.
         stages_ms: Sum of the stages that a plan prices, as measured; NaN = unknown.
         max_uplink_bps: Limit of the robot's uplink; 0 = none, NaN = unknown.
         result_codec: Codec in which the robot wants its answers; empty = not said.
         return_cut: Identity of the plan's second cut; empty = none.
+        tail_ms: The server's part, by its clock; NaN = unknown.
+        rest_ms: What ran here after the answer; NaN = unknown.
     """
 
     plan_id: int
@@ -72,10 +75,13 @@ class FrameEvidence:
     head_cpu_ms: float
     latency_ms: float
     deadline_ms: float = 0.0
+    age_ms: float = 0.0
     stages_ms: float = math.nan
     max_uplink_bps: float = math.nan
     result_codec: str = ''
     return_cut: str = ''
+    tail_ms: float = math.nan
+    rest_ms: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,8 @@ class PlanningOutcome:
         front: Plans that no other beats in both latency and energy; empty where the power of
             the robot is not known.
         problem: Why the objective that the user set is not the one that was minimised.
+        trial: A plan of which single frames shall tell the price; None = none now.
+        trial_id: Its number, out of the same count as ``plan_id``; 0 = none.
     """
 
     plan_id: int
@@ -114,6 +122,8 @@ class PlanningOutcome:
     objective: Objective = LATENCY_OBJECTIVE
     front: frozenset[Key] = frozenset()
     problem: str = ''
+    trial: Candidate | None = None
+    trial_id: int = 0
 
     @property
     def link(self) -> LinkState | None:
