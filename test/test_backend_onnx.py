@@ -20,7 +20,8 @@ from dnn_offload.graph.loaded_model import LoadedModel
 from dnn_offload.graph.program import Program
 from dnn_offload.graph.sources import resolve
 from dnn_offload.graph.weights import save_weights
-from dnn_offload.runtime.backends import compiled as compiled_module, names
+from dnn_offload.runtime.backends import compiled as compiled_module
+from dnn_offload.runtime.backends import names
 from dnn_offload.runtime.backends.compiled import CompiledModel, OnnxProgram
 from dnn_offload.runtime.backends.load import deviation, load
 from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
@@ -51,8 +52,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='module', params=NETWORKS)
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     name = request.param
-    source = 'demo:detector' if name == 'demo' else f'torchvision:{name}'
-    loaded = resolve(source, weights='DEFAULT' if name == 'demo' else 'random')
+    if name == 'demo':
+        return save(resolve('demo:detector'), tmp_path_factory.mktemp(name))
+    loaded = resolve(f'torchvision:{name}', weights='random', input_size=(96, 96))
     return save(loaded, tmp_path_factory.mktemp(name))
 
 

@@ -84,7 +84,8 @@ class ModelLoader:
             assert progress.folder is not None and progress.profile_path is not None
             self._say('loading the network')
             self._loading = _THREAD.submit(
-                load_prepared_model, progress.folder, progress.profile_path, self._threads
+                load_prepared_model, progress.folder, progress.profile_path, self._threads,
+                backend=self._node.setting('backend'), log=self._node.get_logger().warning,
             )
         elif progress.stage == 'waiting':
             self.progress = progress.message
@@ -110,6 +111,6 @@ class ModelLoader:
         program = model.model.program
         self._node.get_logger().info(
             f'{program.source} is prepared: {len(program.cuts)} cuts, whole network '
-            f'{model.profile.whole_ms:.1f} ms'
+            f'{model.profile.whole_ms:.1f} ms by {model.model.backend}'
         )
         self._on_loaded(model)

@@ -30,6 +30,7 @@ def start_preparation(setting: Setting, role: str) -> Preparation:
     request = ModelRequest(
         source=setting('model'), weights=setting('weights'), allow_code=setting('allow_code'),
         input_size=setting('input_size'), role=role, threads=setting('threads'),
+        backend=setting('backend'),
     )
     preparation = Preparation(
         request, setting('cache_dir'), profile_budget_s=setting('profile_budget_s')

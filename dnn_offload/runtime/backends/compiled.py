@@ -59,7 +59,6 @@ class CompiledSegment:
         self.stood_in = False
         self.failure = ''
         self.used_s = 0.0
-        self.wanted: set[int] = set()  # thread counts that are being compiled for
         self.ready: dict[int, tuple[OnnxPiece, Runner]] = {}  # by thread count
 
     @property
@@ -119,11 +118,17 @@ class CompiledModel(TorchModel):
         room = self._most_bytes // max(1, whole_bytes)
         self.most_units = max(1, room - 2) if wait else None
         self._lock = threading.Lock()
-        # What holds a runner, by identity and thread count.
+        # What holds a runner, and what will, by identity and thread count.
         self._compiled: dict[tuple[int, int], CompiledSegment] = {}
+        self._coming: dict[tuple[int, int], CompiledSegment] = {}
         self._said: set[str] = set()
 
     # ---- the interface of a model ---------------------------------------------------------
+
+    @property
+    def by_torch(self) -> TorchModel:
+        """The same network run by torch alone."""
+        return TorchModel(self.program, self.weights)
 
     def _make(self, key: Key) -> CompiledSegment:
         start, end = key
@@ -201,11 +206,11 @@ class CompiledModel(TorchModel):
         with self._lock:
             if segment.failure:
                 return False
-            if threads in segment.wanted:
+            if (id(segment), threads) in self._coming:
                 return True
             if not self._has_room(segment):
                 return False
-            segment.wanted.add(threads)
+            self._coming[id(segment), threads] = segment
         _COMPILER.submit(self._build, segment, threads)
         return True
 
@@ -219,7 +224,7 @@ class CompiledModel(TorchModel):
             return
         with self._lock:
             segment.ready[threads] = (made, runner)
-            segment.wanted.discard(threads)
+            self._coming.pop((id(segment), threads), None)
             self._compiled[id(segment), threads] = segment
             self._make_room(segment)
 
@@ -231,10 +236,10 @@ class CompiledModel(TorchModel):
         with self._lock:
             segment.failure = reason
             segment.stood_in = False
-            for threads in segment.ready:
-                self._compiled.pop((id(segment), threads), None)
             segment.ready = {}
-            segment.wanted.clear()
+            for held in (self._compiled, self._coming):
+                for key in [key for key, other in held.items() if other is segment]:
+                    del held[key]
             new = reason not in self._said
             self._said.add(reason)
         if new:
@@ -244,6 +249,7 @@ class CompiledModel(TorchModel):
         """Whether enough of what is held has not been used lately; the lock is held."""
         now_s = time.monotonic()
         hot = sum(s.weight_bytes for s in self._compiled.values() if now_s - s.used_s < HOT_S)
+        hot += sum(s.weight_bytes for s in self._coming.values())
         return hot == 0 or hot + segment.weight_bytes <= self._most_bytes
 
     def _make_room(self, newest: CompiledSegment) -> None:

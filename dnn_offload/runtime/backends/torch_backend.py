@@ -56,6 +56,11 @@ class TorchModel:
         return self.program.identity
 
     @property
+    def by_torch(self) -> TorchModel:
+        """The same network run by torch alone."""
+        return self
+
+    @property
     def cuts(self) -> tuple[Cut, ...]:
         """All cuts, index 0 (the picture) .. N (all local)."""
         return self.program.cuts
