@@ -10,7 +10,7 @@ import numpy as np
 from dnn_offload.errors import ConfigurationError, ModelError
 from dnn_offload.graph.fingerprint import seeded_inputs
 from dnn_offload.runtime.backends.compiled import CompiledModel
-from dnn_offload.runtime.backends.names import is_installed, parse, TOLERANCES, TORCH
+from dnn_offload.runtime.backends.names import missing, parse, TOLERANCES, TORCH
 from dnn_offload.runtime.backends.onnx.lowering import OnnxProgram
 from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
 
@@ -56,9 +56,9 @@ def _compiled(
     model: TorchModel, folder: Path, backend: str, log: Log, wait: bool
 ) -> CompiledModel:
     name = parse(backend)
-    if not is_installed(name.kind):
-        raise ModelError('its package is not installed',
-                         hint=f"python -m pip install 'dnn_offload[{name.kind}]'")
+    reason = missing(name.kind)
+    if reason:
+        raise ModelError(reason)
     onnx = OnnxProgram(model.program, folder)
     # Imported here: 0.1 s and 40 MiB that a robot with torch alone does not have.
     if name.kind == 'onnxruntime':

@@ -8,7 +8,7 @@ the fastest of those that are installed, measured when the profile is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-import importlib.util
+from importlib import metadata
 import re
 
 from dnn_offload.errors import ConfigurationError
@@ -19,7 +19,11 @@ TORCH = 'torch'
 # tensor; tested at every cut (test/test_backend_onnx.py). 0 = bit for bit.
 TOLERANCES = {TORCH: 0.0, 'onnxruntime': 1e-4, 'openvino': 1e-4}
 COMPILED = tuple(name for name in TOLERANCES if name != TORCH)
-PACKAGES = {'onnxruntime': 'onnxruntime', 'openvino': 'openvino'}
+# Distributions that bring them, and the oldest version that will do. An older onnxruntime holds
+# the interpreter lock while it compiles (measured: 1.29.0 for 100 to 620 ms, 1.31.1 for none of
+# it), and all inference would stop at every new plan.
+PACKAGES = {'onnxruntime': ('onnxruntime', 'onnxruntime-gpu'), 'openvino': ('openvino',)}
+OLDEST = {'onnxruntime': (1, 31), 'openvino': (2024, 0)}
 _DEVICE = re.compile(r'[A-Za-z0-9_.:,()-]{1,64}\Z')
 ALLOWED = 'auto, torch, onnxruntime, openvino, or openvino:DEVICE such as openvino:GPU'
 
@@ -59,10 +63,22 @@ def check(text: str) -> str:
     return ''
 
 
-def is_installed(kind: str) -> bool:
-    """Whether a backend's package is there; nothing is imported."""
-    package = PACKAGES.get(kind)
-    return package is None or importlib.util.find_spec(package) is not None
+def missing(kind: str) -> str:
+    """Why a backend cannot be used here, and what to do; '' if it can. Nothing is imported."""
+    if kind == TORCH:
+        return ''
+    oldest = '.'.join(str(number) for number in OLDEST[kind])
+    cure = f"python -m pip install 'dnn_offload[{kind}]'"
+    for package in PACKAGES[kind]:
+        try:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+        found = tuple(int(number) for number in re.findall(r'\d+', version)[:2])
+        if found >= OLDEST[kind]:
+            return ''
+        return f'{package} {version} is too old, {oldest} or newer will do; {cure}'
+    return f'{kind} is not installed; {cure}'
 
 
 def candidates(text: str) -> tuple[tuple[str, ...], str]:
@@ -78,13 +94,11 @@ def candidates(text: str) -> tuple[tuple[str, ...], str]:
         ConfigurationError: There is no such backend.
     """
     if text == AUTO:
-        return (TORCH, *(kind for kind in COMPILED if is_installed(kind))), ''
+        return (TORCH, *(kind for kind in COMPILED if not missing(kind))), ''
     wanted = parse(text)
     if wanted.kind == TORCH:
         return (str(wanted),), ''
-    if not is_installed(wanted.kind):
-        return (TORCH,), (
-            f'backend {wanted} is not installed, torch is used; '
-            f"python -m pip install 'dnn_offload[{wanted.kind}]'"
-        )
+    reason = missing(wanted.kind)
+    if reason:
+        return (TORCH,), f'torch is used instead of {wanted}: {reason}'
     return (TORCH, str(wanted)), ''
