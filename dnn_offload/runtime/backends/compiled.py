@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+import ctypes
 import threading
 import time
 from typing import Protocol
@@ -227,6 +228,7 @@ class CompiledModel(TorchModel):
             self._coming.pop((id(segment), threads), None)
             self._compiled[id(segment), threads] = segment
             self._make_room(segment)
+        _return_free_memory()
 
     def _give_up(self, segment: CompiledSegment, error: Exception) -> None:
         """A segment stays with torch; the same reason is said once."""
@@ -263,6 +265,13 @@ class CompiledModel(TorchModel):
                 held -= segment.weight_bytes
                 segment.ready.pop(threads, None)
                 del self._compiled[identity, threads]
+
+
+def _return_free_memory() -> None:
+    """Give the system back what compiling has left: as much as the weights, or twice that."""
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # glibc only
+    if trim is not None:
+        trim(0)
 
 
 def _run(
