@@ -134,7 +134,9 @@ class Call:
 
     def finish(self, op: str, inputs: Sequence[str], **attributes: protobuf.Attribute) -> None:
         """Add the node that gives what the instruction gives."""
-        outputs = [value_name(name) if name else '' for name in self.instruction.outputs]
+        outputs = [  # a result that nobody uses needs a name all the same
+            value_name(name) if name else self._new_name() for name in self.instruction.outputs
+        ]
         self.made.append(protobuf.node(op, inputs, outputs, attributes))
 
     def give(self, index: int, op: str, inputs: Sequence[str], **attributes: Any) -> None:
