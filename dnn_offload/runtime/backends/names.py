@@ -1,8 +1,8 @@
 """Which backends there are, which are installed, and how a parameter names one. No torch.
 
 ``torch``, ``onnxruntime`` or ``openvino``; openvino may be given a device, ``openvino:GPU``
-(a compute stick, an NPU, an integrated GPU), torch likewise ``torch:cuda``. ``auto`` stands for
-the fastest of those that are installed, measured when the profile is.
+(a compute stick, an NPU, an integrated GPU). ``auto`` stands for the fastest of those that are
+installed, measured when the profile is.
 """
 
 from __future__ import annotations
