@@ -45,6 +45,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         '--threads', type=int, default=1, help='compute threads [%(default)s]'
     )
+    parser.add_argument(
+        '--backend', default='auto', metavar='B',
+        help='torch, onnxruntime, openvino, openvino:DEVICE, or the fastest of the installed '
+        'ones, as the nodes choose it [%(default)s]',
+    )
     parser.add_argument('--role', choices=ROLES, default='edge', help='[%(default)s]')
     parser.add_argument(
         '--budget-s', type=float, default=BUDGET_S,
@@ -96,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.input_size,
         arguments.role,
         arguments.threads,
+        arguments.backend,
     )
     console = Console()
     asked = arguments.agreement or arguments.frames is not None
@@ -188,9 +194,16 @@ def summary(profile: Profile) -> list[str]:
     if profile.provisional:
         lines.insert(0, f'[yellow]provisional: {profile.provisional}; without --quick all of it '
                      'is measured[/]')
-    if profile.variants:
+    own = [variant for variant in profile.variants if variant.backend == profile.backend]
+    others = [variant for variant in profile.variants if variant.backend != profile.backend]
+    if others:
+        lines.append(f'whole network by backend: {profile.backend} (used): '
+                     f'{profile.whole_ms:.2f} ms' + ''.join(
+            f', {variant.backend}: {variant.head_ms[-1]:.2f} ms' for variant in others
+        ))
+    if own:
         times = {profile.threads: profile.whole_ms}
-        times |= {variant.threads: variant.head_ms[-1] for variant in profile.variants}
+        times |= {variant.threads: variant.head_ms[-1] for variant in own}
         lines.append('whole network by threads: ' + ', '.join(
             f'{count}: {time_ms:.2f} ms' for count, time_ms in sorted(times.items())
         ))

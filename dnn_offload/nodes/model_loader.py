@@ -113,7 +113,8 @@ class ModelLoader:
             assert progress.folder is not None
             self._say('loading the network')
             self._loading = _THREAD.submit(
-                load_prepared_model, progress.folder, path, self._threads
+                load_prepared_model, progress.folder, path, self._threads,
+                backend=self._node.setting('backend'), log=self._node.get_logger().warning,
             )
         else:
             self._say('loading the measured profile')
@@ -144,7 +145,7 @@ class ModelLoader:
         program, profile = model.model.program, model.profile
         self._node.get_logger().info(
             f'{program.source} is {"prepared" if first else "measured"}: {len(program.cuts)} '
-            f'cuts, whole network {profile.whole_ms:.1f} ms'
+            f'cuts, whole network {profile.whole_ms:.1f} ms by {model.model.backend}'
             + (f'; provisional: {profile.provisional}' if profile.provisional else '')
         )
         if not profile.provisional:

@@ -235,6 +235,7 @@ class RemoteInferenceNode(OffloadNode):
             'model': self._served.model.program.source,
             'robots': ', '.join(self._tensors.clients),
             'max_clients': self._max_clients,
+            'backend': self._served.model.backend,
             'threads': self._served.threads,
             'served': statistics.served,
             'superseded': statistics.superseded,

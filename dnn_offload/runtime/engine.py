@@ -333,7 +333,8 @@ class InferenceEngine:
 
 def _baselines(profile: Profile, threads: int, last: int) -> dict[Key, float]:
     """What heads and tails take with a thread count, as profiled; else as with the usual one."""
-    variant = next((v for v in profile.variants if v.threads == threads), None)
+    own = (v for v in profile.variants if v.backend == profile.backend)
+    variant = next((v for v in own if v.threads == threads), None)
     found: dict[Key, float] = {}
     for cut in profile.cuts[: last + 1]:
         if cut.index > 0:

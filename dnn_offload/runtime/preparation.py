@@ -76,7 +76,8 @@ class Preparation:
             sys.executable, '-m', 'dnn_offload.runtime.prepare',
             '--source', request.source, '--weights', request.weights,
             '--input-size', request.input_size, '--role', request.role,
-            '--threads', str(request.threads), '--cache', str(Path(cache_dir).expanduser()),
+            '--threads', str(request.threads), '--backend', request.backend,
+            '--cache', str(Path(cache_dir).expanduser()),
             '--profile-budget-s', str(profile_budget_s), '--nice', str(nice), '--watch-stdin',
             *wishes.arguments(),
         ]

@@ -46,6 +46,8 @@ PROVISIONAL_SHARE = 0.2  # of the budget
 if TYPE_CHECKING:  # torch is imported when there is something to do
     from dnn_offload.runtime.backends.torch_backend import TorchModel
 
+BACKENDS_SHARE = 0.1  # of the budget, beside it: for choosing a backend
+
 
 class Reporter:
     """Writes progress lines; everything else that prints goes to stderr."""
@@ -131,6 +133,7 @@ def _profile(
     from dnn_offload.runtime.backends.torch_backend import TorchBackend
     from dnn_offload.runtime.frame_files import Frames
     from dnn_offload.runtime.profile_agreement import measure_agreement, with_agreement_of
+    from dnn_offload.runtime.profile_backends import choose, with_backends
     from dnn_offload.runtime.profiler import measure_profile
 
     # Before minutes of measuring: are there any?
@@ -142,11 +145,17 @@ def _profile(
         if wishes.provisional == ONLY:
             return provisional
     if made is None:
+        report('profile', 0.5, 'comparing backends')
+        choice = choose(
+            folder, request.backend, request.threads, BACKENDS_SHARE * budget_s,
+            lambda text: report('profile', 0.5, text),
+        )
         made = measure_profile(
-            model, request.threads, budget_s,
+            choice.model, request.threads, budget_s,
             lambda fraction, message: report('profile', 0.5 + (end - 0.5) * fraction, message),
             fraction=wishes.fraction, other_threads=wishes.thread_counts,
         )
+        made = with_backends(made, choice.others)
         made = with_agreement_of(made, _profiles(folder, program.identity))
         _save(path, made)
     if frames is not None:
@@ -236,6 +245,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--input-size', default='', help='HEIGHTxWIDTH; the own one if empty')
     parser.add_argument('--cache', required=True, type=Path, help='folder for results')
     parser.add_argument('--threads', type=int, default=1, help='compute threads')
+    parser.add_argument('--backend', default='torch', help='what runs it, or auto')
     parser.add_argument('--role', choices=ROLES, default='edge', help='whose profile')
     parser.add_argument('--profile-budget-s', type=float, default=8.0, help='time to measure [s]')
     parser.add_argument('--no-profile', action='store_true', help='only export')
@@ -277,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             request = ModelRequest(
                 args.source, args.weights, args.allow_code, args.input_size, args.role,
-                args.threads,
+                args.threads, args.backend,
             )
             wishes = ProfileWishes(
                 args.fraction, read_thread_counts(args.threads_list), args.agreement,

@@ -32,7 +32,6 @@ from dnn_offload.runtime.profile_model import (
 )
 from dnn_offload.runtime.profile_variants import ThreadVariants, usual_thread_counts
 
-BACKEND = 'torch'
 FRACTION = 0.3  # of the cuts that are measured as units
 STAMP_RUNS = 5
 FIRST_STAMPS = 2  # of these before units are chosen, the others between their rounds
@@ -92,7 +91,7 @@ def measure_profile(
     order = promising_cuts(
         in_situ, [cut.nbytes for cut in model.cuts], [cut.depth for cut in model.cuts]
     )
-    _units(meter, order[:how_many(last, fraction)], run_ms,
+    _units(meter, order[:how_many(last, fraction)][:model.most_units], run_ms,
            min(time.perf_counter() + UNITS_SHARE * budget_s, started_s + UNITS_END * budget_s),
            report)
 
@@ -123,7 +122,7 @@ def measure_profile(
         model=model.program.source,
         model_identity=model.identity,
         device=describe_device(),
-        backend=BACKEND,
+        backend=model.backend,
         threads=threads,
         load_ratios=meter.load.ratios(wait),
         finish_ms=round(finish_ms * wait, TIME_DIGITS),
@@ -153,7 +152,7 @@ def measure_profile(
         input_name=model.program.input.name,
         input_bytes=model.program.input.nbytes,
         outputs=tuple(spec.name for spec in model.outputs),
-        variants=variants.variants(head_ms, tail_ms, BACKEND),
+        variants=variants.variants(head_ms, tail_ms, model.backend),
     )
 
 
@@ -206,7 +205,7 @@ def _codecs(
     report: Report,
 ) -> CodecMeter:
     """The likely cuts with all pictures first, then ever more of the others."""
-    meter = CodecMeter(units.model, units.clock)
+    meter = CodecMeter(units.model.by_torch, units.clock)
     likely = [0, *order[:8]]
     meter.walk(inputs[0], likely, end_s=time.perf_counter())  # cut 0 at the least
     meter.walk(inputs[0], [order[0]] if order else [], end_s)

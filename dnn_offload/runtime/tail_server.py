@@ -21,7 +21,7 @@ from dnn_offload.codec import bundle
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.exchange import TailJob, TailResult, Verdict
-from dnn_offload.runtime.backends.base import LoadedModel, segment_of
+from dnn_offload.runtime.backends.base import LoadedModel, segment_of, stood_in
 from dnn_offload.runtime.server_part import ServerPart, ServerParts
 
 MEMORY_S = 3.0          # how long a frame says something about queue and load
@@ -238,6 +238,8 @@ class TailServer:
 
         The difference of two tails would be their noise: a route's layers are added up.
         """
+        if stood_in(segment):
+            return 0.0
         if isinstance(part.span[0], int):
             return self._tail_ms.get(job.cut_id, 0.0)
         if not self._layers_ms:
