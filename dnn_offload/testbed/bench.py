@@ -18,6 +18,7 @@ from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.testbed.caches import cache_of, forget_profiles
 from dnn_offload.testbed.emulation import Emulation
 from dnn_offload.testbed.oracle_row import OracleSearch
+from dnn_offload.testbed.other_rows import measure_other, why_not
 from dnn_offload.testbed.place import Place
 from dnn_offload.testbed.scenario import Conditions, Point, Row, Scenario
 from dnn_offload.testbed.session import Session
@@ -82,6 +83,7 @@ class Bench:
         self._console = console
         self._cache = options.cache_dir.expanduser()
         self._power: PowerModel | None = resolve_board(scenario.board) if scenario.board else None
+        self._rows = [row for row in scenario.rows if not why_not(row.name)]
         self._run = BenchRun(BenchRecord([point.title for point in scenario.points]))
         self._progress = Progress(
             TextColumn('{task.description}'), BarColumn(), TextColumn('{task.percentage:>3.0f} %'),
@@ -94,6 +96,10 @@ class Bench:
         Raises:
             OffloadError: A model, a node, the network or a quota fails.
         """
+        for row in self._scenario.rows:
+            if reason := why_not(row.name):
+                self.note(f'left out: {reason}')
+                self._console.print(f'left out: {reason}', style='yellow', markup=False)
         if self._options.new_profiles:
             forget_profiles(self._cache)
         with self._progress:
@@ -120,9 +126,9 @@ class Bench:
         scenario = self._scenario
         starts = len({point.machines for point in scenario.points})
         if scenario.timeline:
-            each_s = (scenario.duration_s + AFTER_LINK_S) * len(scenario.rows)
+            each_s = (scenario.duration_s + AFTER_LINK_S) * len(self._rows)
         else:
-            each_s = sum(self._row_s(row) for row in scenario.rows)
+            each_s = sum(self._row_s(row) for row in self._rows)
         points = sum(not point.simulated for point in scenario.points)
         return START_S * starts + each_s * scenario.repeat * points
 
@@ -206,7 +212,7 @@ class Bench:
         first = len(session.recorder.rows)
         search: OracleSearch | None = None
         for turn in range(scenario.repeat):
-            for row in scenario.rows:
+            for row in self._rows:
                 self._doing(f'{point.title}: {row.name}')
                 if row.name == 'oracle':
                     if search is None:
@@ -220,6 +226,10 @@ class Bench:
                         session, point=number, row=row.name, number=turn,
                         frames=scenario.frames, patience=Patience(), power=self._power,
                     )
+                else:
+                    window = measure_other(
+                        row.name, place, scenario.frames, point=number, number=turn
+                    )
                 self._tell(window)
                 self._doing('', self._row_s(row))
         self._run.frames += [(number, frame) for frame in session.recorder.rows[first:]]
@@ -231,7 +241,7 @@ class Bench:
         scenario, session = self._scenario, place.session
         self._run.record.points = [point.title, 'under load']
         for turn in range(scenario.repeat):
-            for row in scenario.rows:
+            for row in self._rows:
                 self._doing(f'{row.name}, round {turn + 1} of {scenario.repeat}')
                 place.emulation.apply(point.conditions, session)
                 if place.emulation.loadavg is not None:
@@ -251,7 +261,7 @@ class Bench:
 
     def _simulate(self, number: int, point: Point, place: Place) -> None:
         for window in simulate_point(
-            number, point, self._scenario.rows, place.robot_profile(), place.server_profile(),
+            number, point, self._rows, place.robot_profile(), place.server_profile(),
             self._power,
         ):
             self._tell(window)

@@ -11,6 +11,7 @@ from dnn_offload.report.records import FrameRow
 from dnn_offload.testbed.session import Session
 
 POLL_S = 0.1
+RECENT = 30  # frames; most may be passed over where the robot is slow
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def wait_steady(session: Session, patience: Patience) -> bool:
         time.sleep(POLL_S)
         session.fleet.check()
         now_s = recorder.now_s()
-        plan = plan_in_force(recorder.rows[-5:])
+        plan = plan_in_force(recorder.rows[-RECENT:])
         if plan != seen or not plan:
             seen, since_s = plan, now_s
         if now_s - began_s >= patience.least_s and now_s - since_s >= patience.same_s:
@@ -51,7 +52,7 @@ def wait_steady(session: Session, patience: Patience) -> bool:
 def plan_in_force(rows: list[FrameRow]) -> str:
     """What the newest frame that is no scout ran under; '' if there is none."""
     for row in reversed(rows):
-        if not row.is_scout:
+        if row.has_result and not row.is_scout:
             return f'{row.cut_index} {row.codec} {row.server}'
     return ''
 

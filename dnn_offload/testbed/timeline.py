@@ -107,7 +107,7 @@ def difference(before: Conditions, after: Conditions) -> str:
 
 def reaction_s(frames: Sequence[FrameRow], at_s: float, until_s: float) -> float:
     """Until a frame entered under another plan than before; NaN if none did until then."""
-    planned = [f for f in frames if not f.is_scout]
+    planned = [f for f in frames if f.has_result and not f.is_scout]
     before = plan_in_force([f for f in planned if f.time_s < at_s])
     for frame in planned:
         if at_s <= frame.time_s < until_s and plan_in_force([frame]) != before:
