@@ -104,10 +104,10 @@ def write_page(
         )))
     if record.steps:
         sections.append(('Changes of conditions', table(
-            ('row', 'round', 'at [s]', 'change', 'another plan after [s]'),
+            ('row', 'round', 'at [s]', 'change', 'another plan after [s]', 'late results'),
             [
                 (s.row, s.round, s.at_s, s.what,
-                 f'{s.reaction_s:.2f}' if math.isfinite(s.reaction_s) else 'none')
+                 f'{s.reaction_s:.2f}' if math.isfinite(s.reaction_s) else 'none', s.late)
                 for s in record.steps
             ],
         )))

@@ -76,6 +76,7 @@ class Step:
     Attributes:
         what: The change.
         reaction_s: Until a frame entered under another plan; NaN = none came.
+        late: Results after their deadline until the next change.
     """
 
     row: str
@@ -83,6 +84,7 @@ class Step:
     at_s: float
     what: str
     reaction_s: float
+    late: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dnn_offload.report.bench_records import BenchRecord, mean, regret
 
 ORACLE, AUTO, LOCAL = 'oracle', 'auto', 'local'
 REMOTES = ('compressed_image', 'remote')  # as users do today; through us where that was not run
+SERVER_KILLED = 'server killed'
 MAX_REACTION_S = 1.0
 MAX_MEAN_REGRET, MAX_WORST_REGRET = 0.05, 0.15
 MIN_GAIN_BLIND, MIN_GAIN_DEY = 2.0, 1.2
@@ -55,7 +56,7 @@ def _regret(record: BenchRecord) -> list[Figure]:
     found = []
     for point in range(len(record.points)):
         auto, best = record.cell(point, AUTO), record.cell(point, ORACLE)
-        if auto is not None and best is not None:
+        if auto is not None and best is not None and not best.window.simulated:
             found.append(regret(auto.latency_ms, best.latency_ms))
     if not found:
         return []
@@ -107,6 +108,13 @@ def _reactions(record: BenchRecord) -> list[Figure]:
             f'another plan of auto after: {what}', f'{worst:.2f} s (worst of {len(moved)})',
             f'{MAX_REACTION_S:g} s', worst <= MAX_REACTION_S,
         ))
+    deaths = [s for s in record.steps if s.row == AUTO and SERVER_KILLED in s.what]
+    if deaths:
+        late = sum(step.late for step in deaths)
+        found.append(Figure(
+            'results of auto after their deadline while the server is dead',
+            f'{late} in {len(deaths)} deaths', '0', late == 0,
+        ))
     return found
 
 
@@ -117,7 +125,7 @@ def _ends(record: BenchRecord) -> list[Figure]:
         auto = record.cell(point, AUTO)
         remote = next((c for r in REMOTES if (c := record.cell(point, r)) is not None), None)
         ends = [c.latency_ms for c in (record.cell(point, LOCAL), remote) if c is not None]
-        if auto is not None and ends:
+        if auto is not None and ends and not auto.window.simulated:
             ratios.append(auto.latency_ms / min(ends))
     if not ratios:
         return []

@@ -14,8 +14,8 @@ from dnn_offload.report.bench_plots import plot_played, plot_series, Series
 from dnn_offload.report.bench_targets import Figure, figures
 from dnn_offload.report.records import write_frames_csv
 from dnn_offload.testbed.bench import BenchOptions, BenchRun
+from dnn_offload.testbed.changes import loaded_parts
 from dnn_offload.testbed.scenario import Point, Scenario
-from dnn_offload.testbed.timeline import loaded_parts
 
 
 def write_outcome(

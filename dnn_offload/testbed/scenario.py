@@ -290,8 +290,12 @@ def _points(grid: Reader, top: Reader) -> tuple[Point, ...]:
     """Every combination of the axes of ``grid``; what is no axis is the same everywhere."""
     axes: dict[str, list[Any]] = {}
     for axis in AXES:
-        given = grid.items(axis, []) or ([top.raw(axis)] if top.has(axis) else [])
-        axes[axis] = given or [None]
+        everywhere = top.raw(axis, None)
+        if grid.has(axis) and everywhere is not None:
+            raise ConfigurationError(
+                f'{top.what}: {axis} is given twice', allowed='in grid, or beside it'
+            )
+        axes[axis] = grid.items(axis, []) or [everywhere]
     grid.finish()
     downlink = top.number('downlink_mbps', -1.0, low=0.0)
     points = []

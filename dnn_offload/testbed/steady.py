@@ -8,6 +8,7 @@ import time
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.report.bench_records import measure, Window
 from dnn_offload.report.records import FrameRow
+from dnn_offload.testbed.changes import plan_in_force
 from dnn_offload.testbed.session import Session
 
 POLL_S = 0.1
@@ -47,14 +48,6 @@ def wait_steady(session: Session, patience: Patience) -> bool:
             return True
         if now_s - began_s > patience.most_s:
             return False
-
-
-def plan_in_force(rows: list[FrameRow]) -> str:
-    """What the newest frame that is no scout ran under; '' if there is none."""
-    for row in reversed(rows):
-        if row.has_result and not row.is_scout:
-            return f'{row.cut_index} {row.codec} {row.server}'
-    return ''
 
 
 def take_window(
