@@ -6,7 +6,7 @@ import pytest
 
 from dnn_offload.cost.energy import load_board
 from dnn_offload.errors import ConfigurationError
-from dnn_offload.testbed import scenario as scenarios
+from dnn_offload.testbed import scenario_file as scenarios
 from dnn_offload.testbed.changes import difference, loaded_parts
 from dnn_offload.testbed.scenario import Conditions, Row
 
@@ -105,6 +105,16 @@ def test_rows_may_have_settings_of_the_planner() -> None:
     ('title: x\nrows: [magic]', ('magic', 'neurosurgeon', 'oracle')),
     ('title: x\nrows: [auto, auto]', ('each name once',)),
     ('title: x\nrows: [{name: a, strategy: magic}]', ('strategy', 'magic', 'auto')),
+    ('title: x\nrows: [{name: a}]', ('strategy',)),
+    ('title: x\nrows: [{name: oracle, strategy: auto}]', ('oracle', 'something else')),
+    (
+        'title: x\nrows: [{name: a, strategy: auto, planner: {rate_hz: 9}}]',
+        ('rate_hz', 'codecs', 'private_layers'),
+    ),
+    (
+        'title: x\nrows: [{name: a, strategy: auto, planner: {codecs: raw}}]',
+        ('codecs', "'raw'", '[]'),
+    ),
     ('title: x\nrows: []', ('rows',)),
     (SMALL + 'duration_s: 9\ntimeline: [{at_s: 5, outage: 1}]', ('outage', 'true or false')),
     (SMALL + 'duration_s: 9\ntimeline: [{at_s: 5, lod: 1}]', ('lod', 'load')),

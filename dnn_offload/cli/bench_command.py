@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         OffloadError: The scenario is wrong, ROS is missing, or something fails on the way.
     """
     try:
-        from dnn_offload.testbed import scenario as scenarios
+        from dnn_offload.testbed import scenario_file
         from dnn_offload.testbed.bench import Bench, BenchOptions
         from dnn_offload.testbed.bench_outcome import write_outcome
         from dnn_offload.testbed.emulation import why_loopback
@@ -69,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     console = Console()
     if args.list or args.scenario is None:
-        for name, title in scenarios.shipped().items():
+        for name, title in scenario_file.shipped().items():
             console.print(f'{name}: {title}', highlight=False)
         return 0
-    scenario = scenarios.load(args.scenario, full=args.full)
+    scenario = scenario_file.load(args.scenario, full=args.full)
     if args.rows:
         wanted = args.rows.split(',')
         known = [row.name for row in scenario.rows]

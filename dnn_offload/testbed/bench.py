@@ -21,6 +21,7 @@ from dnn_offload.testbed.oracle_row import OracleSearch
 from dnn_offload.testbed.other_rows import measure_other, why_not
 from dnn_offload.testbed.place import Place
 from dnn_offload.testbed.scenario import Conditions, Point, Row, Scenario
+from dnn_offload.testbed.scenario_file import ROW_SETTINGS
 from dnn_offload.testbed.session import Session
 from dnn_offload.testbed.simulated import simulate_point
 from dnn_offload.testbed.steady import Patience, take_window, wait_steady
@@ -29,7 +30,6 @@ from dnn_offload.testbed.timeline import play, Played
 START_S = 25.0       # of nodes with cached profiles, for the estimate of the time left
 AFTER_LINK_S = 4.0   # after a change of conditions, until estimates have followed
 HEADROOM = 0.8       # of the rate that the robot alone can do
-DEFAULT_PLANNER: dict[str, object] = {'codecs': [], 'private_layers': 0}
 
 
 @dataclass(frozen=True)
@@ -192,14 +192,14 @@ class Bench:
             server={'cache_dir': str(caches['server'])}, planner=planner,
             common={'weights': scenario.weights, 'input_size': scenario.input_size},
             network=emulation.network, groups=emulation.groups, within=emulation.within,
-            grain_px=scenario.grain_px, navigation=True,
+            grain_px=scenario.grain_px, navigation=scenario.loaded,
         )
 
     def _use(self, row: Row, session: Session) -> None:
         """Have the planner follow a row."""
         session.recorder.set_parameters(
             'partition_planner_node', strategy=row.strategy,
-            **{**DEFAULT_PLANNER, **dict(row.planner)},
+            **{**ROW_SETTINGS, **dict(row.planner)},
         )
 
     def _steady(self, number: int, point: Point, place: Place) -> None:

@@ -45,7 +45,7 @@ def why_not(row: str) -> str:
 
 
 def measure_other(row: str, place: Place, frames: int, *, point: int, number: int) -> Window:
-    """Measure one of ``scenario.OTHER_ROWS`` but the oracle.
+    """Measure one of ``scenario_file.OTHER_ROWS`` but the oracle.
 
     Args:
         row: Its name.

@@ -102,8 +102,9 @@ class Reader:
             raise self._wrong(key, value, 'key: value')
         return value
 
-    def finish(self) -> None:
-        """Refuse keys that nobody asked for."""
+    def finish(self, more: Sequence[str] = ()) -> None:
+        """Refuse keys that nobody asked for, and that are not among some more."""
+        self._asked |= set(more)
         unknown = [str(key) for key in self._data if key not in self._asked]
         if unknown:
             raise ConfigurationError(
