@@ -15,8 +15,8 @@ import sys
 import time
 
 from dnn_offload.cost.profile import Profile
-from dnn_offload.planning import costs, placement, two_cuts
-from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
+from dnn_offload.planning import one_cut, placement, two_cuts
+from dnn_offload.planning.plan import Conditions, Constraints, LinkState, Scope, ServerState
 from dnn_offload.planning.search import ALL_SHAPES, plan
 from dnn_offload.planning.switch import SwitchPolicy
 from dnn_offload.simulate.made_up_graph import made_up_inception, made_up_squeezenet
@@ -72,17 +72,18 @@ def planning_times_ms(
 
 def parts_ms(edge: Profile, server: Profile, runs: int = RUNS) -> dict[str, float]:
     """Median CPU time of each part of the search with one server [ms]."""
-    parts: dict[str, Callable[[Conditions, Constraints, float], object]] = {
-        'cuts': lambda at, by, late: costs.remote_candidates(at, by, deadline_ms=late),
-        'two cuts': lambda at, by, late: two_cuts.candidates(at, by, deadline_ms=late),
-        'placement': lambda at, by, late: placement.candidates(at, by, deadline_ms=late),
+    parts: dict[str, Callable[[Conditions, Constraints, Scope], object]] = {
+        'cuts': one_cut.candidates,
+        'two cuts': two_cuts.candidates,
+        'placement': placement.candidates,
     }
     medians = {}
     for name, part in parts.items():
         times = []
         for conditions, constraints in problems(edge, server, 1, runs):
+            scope = Scope(deadline_ms=constraints.deadline_ms)
             start = time.thread_time()
-            part(conditions, constraints, constraints.deadline_ms)
+            part(conditions, constraints, scope)
             times.append(1e3 * (time.thread_time() - start))
         medians[name] = statistics.median(times)
     return medians

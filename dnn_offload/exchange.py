@@ -1,8 +1,8 @@
-"""What runtime and transport hand to each other: pure data and protocols.
+"""What rooms that do not know each other hand to each other: words, pure data and protocols.
 
 ``runtime/engine.py`` (no ROS) and ``transport/uplink.py`` (no torch) meet here on the robot,
 ``runtime/tail_server.py`` and ``transport/tensor_server.py`` on the server, so that neither
-imports the other.
+imports the other. The words are those of planner, robot and reports.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Protocol
 
 from dnn_offload.tensors import TensorSpec
 
+UNLISTED = 'dag:'  # so begin the identities of cuts that only the names of their values tell
+SCOUT_LABEL = 'scout'  # of a frame that runs on the robot under a plan that offloads, as a probe
 MAX_ANSWER_BYTES = 16 << 20  # larger answers are neither made nor taken
 
 

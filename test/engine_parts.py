@@ -22,7 +22,7 @@ from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.frames import FramePlan, FrameRecord
 from dnn_offload.runtime.outcomes import Outcome
 from dnn_offload.runtime.plan_slot import PlanRequest
-from dnn_offload.runtime.server_part import server_part
+from dnn_offload.runtime.server_part import ServerParts
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.tensors import contiguous_strides, TensorSpec
 
@@ -159,8 +159,8 @@ class FakeUplink:
 
     def answer(self, request: UplinkRequest) -> Answer:
         """Compute the tail as a server would."""
-        part = server_part(
-            self.model, request.cut_id, request.return_id, [spec.name for spec in request.specs]
+        part = ServerParts(self.model).find(
+            request.cut_id, request.return_id, [spec.name for spec in request.specs]
         )
         start, end = part.span if isinstance(part.span[0], int) else self.model.piece(*part.span)
         arrays = bundle.decode(request.payload, part.inputs, max_bytes=1 << 20)

@@ -37,6 +37,31 @@ def test_frames_are_believed_while_they_run_here() -> None:
     assert Robot().run(3.0, 2.0, 3.0, here=True) == (pytest.approx(2.0), 'frames')
 
 
+def test_a_step_is_seen_as_soon_as_a_few_frames_say_so() -> None:
+    load = EdgeLoad()
+    now_s, seen = 0.0, []
+    for number in range(60):
+        now_s += 1.0 / 15.0
+        true = 1.0 if number < 30 else 2.0
+        load.add_frame(15.0, 15.0 * true * (1.1 if number % 2 else 0.9), 15.0, {}, now_s)
+        seen.append(load.estimate(PROFILE, AUTO, now_s).factor)
+    assert seen[29] == pytest.approx(1.0, rel=0.05)
+    assert seen[29 + 3] < 1.3
+    assert seen[29 + 4] == pytest.approx(2.0, rel=0.1)
+    assert seen[-1] == pytest.approx(2.0, rel=0.05)
+
+
+def test_single_frames_are_no_step() -> None:
+    load = EdgeLoad()
+    now_s, seen = 0.0, []
+    for number in range(90):
+        now_s += 1.0 / 15.0
+        wall_ms = 45.0 if number % 5 == 0 else 15.0  # navigation's own rhythm
+        load.add_frame(15.0, wall_ms, 15.0, {}, now_s)
+        seen.append(load.estimate(PROFILE, AUTO, now_s).factor)
+    assert max(seen[15:]) < 1.55 and min(seen[15:]) > 1.25  # 1.4 in the mean
+
+
 def test_a_probe_that_reads_too_high_is_corrected_once_frames_went_elsewhere() -> None:
     robot = Robot()
     robot.run(3.0, 2.0, 3.0, here=True)

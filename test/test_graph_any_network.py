@@ -106,6 +106,38 @@ def test_networks_of_our_own(name, tmp_path):
     assert not any('dropout' in instruction.target for instruction in program.instructions)
 
 
+class AddsInPlace(nn.Module):
+    """Adds to a part of a tensor where it is, as mvit_v2 does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 6)
+        self.second = nn.Linear(6, 3)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        rows = self.first(rows)
+        rows[:, 1:, :] += rows[:, :1, :]
+        return self.second(rows)
+
+
+def test_what_is_added_in_place():
+    torch.manual_seed(0)
+    loaded = LoadedModel(
+        'test', AddsInPlace().eval(), examples=(torch.randn(1, 4, 6),), task='tensor'
+    )
+    program, weights = export(loaded)
+    whole = check_every_cut(program, weights)
+    check_three_pieces(program, weights, whole)
+    check_like_eager(loaded, program, whole)
+
+
+def test_positions_of_a_vision_transformer_are_of_the_size_that_it_sees():
+    for size, tokens in (((64, 64), 4 * 4 + 1), (None, 14 * 14 + 1)):
+        loaded = resolve('torchvision:vit_b_16', weights='random', input_size=size)
+        assert loaded.module.encoder.pos_embedding.shape == (1, tokens, 768)
+        assert loaded.height == loaded.module.image_size
+
+
 def test_a_vision_transformer():
     models = import_torchvision().models
     vit = models.VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32)

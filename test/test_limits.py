@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 import pytest
 
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning.costs import local_candidate, reprice, slow_down
+from dnn_offload.planning.costs import local_candidate, slow_down
 from dnn_offload.planning.limits import forbidden_ends, MAX_FRONTIER, why_not
 from dnn_offload.planning.plan import Candidate, Constraints
-from dnn_offload.planning.search import plan
+from dnn_offload.planning.search import plan, reprice
 from plan_cases import case, with_threads
 
 

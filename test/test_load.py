@@ -232,6 +232,26 @@ def test_tracker_on_a_made_up_machine(proc: FakeProc) -> None:
     assert all(isinstance(readings.of(source), float) for source in LOAD_SOURCES)
 
 
+def test_bursts_and_scouts_are_no_evidence(proc: FakeProc) -> None:
+    tracker = LoadTracker(str(proc.root), smooth=False)
+    tracker._pid = 100
+    evidence: dict[str, list[float]] = {'slices': [], 'bursts': []}
+    for tick in range(40):
+        now_s = 0.125 * tick
+        proc.thread(100, tick * 10 * MS, tick * 15 * MS, 'R')
+        proc.machine(running=1, loadavg=0.0, psi_us=0)
+        sliced = tick < 20
+        tracker.ran(now_s, 8.0 if sliced else 0.0)  # 8 of 10 ms, then resizing and encoding only
+        readings = tracker.readings(now_s)
+        if tick % 20 > 11:
+            evidence['slices' if sliced else 'bursts'].append(readings.schedstat_cpu_ms)
+            assert (readings.source == 'schedstat') == sliced
+    assert evidence['slices'] == [72.0] * 8  # a window of 1 s, both its ends
+    assert evidence['bursts'] == [0.0] * 8
+    tracker.watch(0)
+    assert math.isnan(tracker.readings(5.0).schedstat)
+
+
 def test_probe_on_this_machine_restores_the_affinity() -> None:
     before = os.sched_getaffinity(0)
     run = load_sources.run_probe(2.0, {min(before)})

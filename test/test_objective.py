@@ -12,16 +12,12 @@ import pytest
 
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.errors import ConfigurationError, PlanningError
-from dnn_offload.planning.costs import (
-    local_candidate,
-    remote_candidates,
-    reprice,
-    with_value,
-)
+from dnn_offload.planning import one_cut
+from dnn_offload.planning.costs import local_candidate, with_value
 from dnn_offload.planning.objective import late_share, Objective, OBJECTIVES
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import Candidate, Constraints
-from dnn_offload.planning.search import plan, STRATEGIES
+from dnn_offload.planning.search import plan, reprice, STRATEGIES
 from plan_cases import BOARD, case, two_plans
 
 
@@ -190,5 +186,5 @@ def test_cost_is_the_latency_until_a_value_is_set() -> None:
 
 def test_numbers_are_plain() -> None:
     """Messages refuse NumPy's integers."""
-    for candidate in remote_candidates(case(), Constraints(objective=Objective('energy'))):
+    for candidate in one_cut.candidates(case(), Constraints(objective=Objective('energy'))):
         assert all(not isinstance(value, np.generic) for value in vars(candidate).values())

@@ -30,6 +30,25 @@ def test_a_place_is_assumed_until_it_was_seen() -> None:
     assert overheads.of('other') == pytest.approx(7.0 + ASSUMED_REMOTE_EXTRA_MS)
 
 
+def test_pictures_that_arrive_late_make_all_places_dearer_alike() -> None:
+    overheads = Overheads()
+    for place, latency_ms, age_ms in (('s', 45.0, 16.0), (ON_ROBOT, 60.0, 30.0)):
+        for _ in range(20):
+            overheads.add_age(age_ms)
+            overheads.add(place, latency_ms, 20.0, age_ms)
+    # The server was used when pictures were young, the robot now that they are old.
+    assert overheads.of(ON_ROBOT) == pytest.approx(10.0 + 30.0)
+    assert overheads.of('s') == pytest.approx(9.0 + 30.0)
+    for _ in range(20):
+        overheads.add_age(math.nan)
+        overheads.add_age(-3.0)  # clocks apart
+        overheads.add_age(5000.0)
+    assert overheads.of(ON_ROBOT) == pytest.approx(10.0 + 30.0)
+    for _ in range(20):
+        overheads.add_age(16.0)
+    assert overheads.of('s') == pytest.approx(9.0 + 16.0)
+
+
 def test_hiccups_and_unknown_stages_teach_nothing() -> None:
     overheads = Overheads()
     for _ in range(10):

@@ -13,22 +13,18 @@ import pytest
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.profile import LayerProfile, Profile, Variant
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning import placement
-from dnn_offload.planning.costs import (
-    local_candidate,
-    remote_candidates,
-    reprice,
-    with_energy,
-    with_value,
-)
+from dnn_offload.planning import one_cut, placement
+from dnn_offload.planning.costs import local_candidate, with_energy, with_value
 from dnn_offload.planning.objective import Objective
 from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
     Constraints,
     LinkState,
+    Scope,
     ServerState,
 )
+from dnn_offload.planning.search import reprice
 from dnn_offload.planning.value_rules import frontier_depth
 from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
 from graph_profiles import branching_conditions, RATES
@@ -112,7 +108,7 @@ def _raw_only(edge: Profile, name: str, codec: str) -> bool:
 def _check(at: Conditions, constraints: Constraints) -> None:
     """The placement, or a cut in linear order, costs what the cheapest set of layers costs."""
     codecs = constraints.codecs or tuple(RATES)
-    cuts = remote_candidates(at, constraints, codecs=codecs)
+    cuts = one_cut.candidates(at, constraints, Scope(codecs=codecs))
     linear = min((c.latency_ms for c in cuts), default=math.inf)
     placed = min((c.latency_ms for c in placement.candidates(at, constraints)), default=math.inf)
     expected = min(linear, _cheapest(at, codecs, constraints.private_layers))
@@ -180,7 +176,8 @@ def test_a_branch_goes_to_the_server_by_hand() -> None:
     assert found.downlink_ms == pytest.approx(2.5)
     assert found.latency_ms == pytest.approx(4.0 + 5.0 + 4.1 + 2.5 + 0.3)
     # The best cut sends the stem's value: 1 + 2 + 20 + 4.4 + 2.5 + 0.3 ms.
-    linear = min(c.latency_ms for c in remote_candidates(at, Constraints(), codecs=('raw',)))
+    cuts = one_cut.candidates(at, Constraints(), Scope(codecs=('raw',)))
+    linear = min(c.latency_ms for c in cuts)
     assert linear == pytest.approx(30.2)
 
 
@@ -265,7 +262,7 @@ def test_times_are_those_of_the_nearest_cut_and_the_layers_between() -> None:
 
 def test_a_deadline_prices_late_answers() -> None:
     _, at = _dag_plan()
-    (late,) = placement.candidates(at, Constraints(), deadline_ms=16.0)
+    (late,) = placement.candidates(at, Constraints(), Scope(deadline_ms=16.0))
     (free,) = placement.candidates(at, Constraints())
     assert late.late_ms > 5.0
     assert late.latency_ms == pytest.approx(free.latency_ms + late.late_ms)
@@ -301,7 +298,7 @@ def test_no_set_of_layers_needs_less_energy(at: Conditions, latency_weight: floa
     def value(plan: Candidate) -> float:
         return with_value(plan, demand, local).value
 
-    cuts = remote_candidates(at, demand, codecs=tuple(RATES))
+    cuts = one_cut.candidates(at, demand, Scope(codecs=tuple(RATES)))
     linear = min((value(c) for c in cuts), default=math.inf)
     placed = min((value(c) for c in placement.candidates(at, demand)), default=math.inf)
     expected = min(linear, _cheapest(at, tuple(RATES), value=value))

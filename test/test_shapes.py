@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 import pytest
 
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning.costs import reprice
 from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
-from dnn_offload.planning.search import ALL_SHAPES, plan, STRATEGIES
+from dnn_offload.planning.search import ALL_SHAPES, plan, reprice, STRATEGIES
 from dnn_offload.simulate.made_up_graph import made_up_squeezenet
 from graph_profiles import branching_conditions
 

@@ -11,7 +11,7 @@ import pytest
 
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
 from dnn_offload.errors import ConfigurationError, PlanningError
-from dnn_offload.planning.costs import local_candidate, reprice
+from dnn_offload.planning.costs import local_candidate
 from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
@@ -19,7 +19,7 @@ from dnn_offload.planning.plan import (
     LinkState,
     ServerState,
 )
-from dnn_offload.planning.search import plan, STRATEGIES
+from dnn_offload.planning.search import plan, reprice, STRATEGIES
 from dnn_offload.simulate.made_up import made_up_profile
 
 EDGE = made_up_profile(cuts=12, whole_ms=40.0)

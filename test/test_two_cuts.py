@@ -18,7 +18,6 @@ from dnn_offload.planning import two_cuts
 from dnn_offload.planning.costs import (
     late_cost_ms,
     local_candidate,
-    reprice,
     with_energy,
     with_value,
 )
@@ -28,8 +27,10 @@ from dnn_offload.planning.plan import (
     Conditions,
     Constraints,
     LinkState,
+    Scope,
     ServerState,
 )
+from dnn_offload.planning.search import reprice
 from dnn_offload.simulate.made_up import made_up_profile
 from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
 from graph_profiles import branching_conditions
@@ -112,7 +113,7 @@ def test_no_pair_of_cuts_and_codecs_is_better(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('dnn_offload.planning.two_cuts._FIRST_LOOKS', 2)
-        found = two_cuts.candidates(at, constraints, deadline_ms=deadline_ms, keep=2)
+        found = two_cuts.candidates(at, constraints, Scope(deadline_ms=deadline_ms), keep=2)
     expected = min((value for value, _, _ in _all_plans(at, constraints)), default=math.inf)
     local = local_candidate(at)
     values = [with_value(c, constraints, local).value for c in found]
@@ -269,7 +270,7 @@ def test_codecs_and_cuts_can_be_restricted() -> None:
     found = two_cuts.candidates(at, Constraints(codecs=('int8', 'jpeg')))
     assert {c.codec for c in found} == {'int8', 'jpeg'}
     assert {c.return_codec for c in found} == {'int8'}
-    found = two_cuts.candidates(at, Constraints(), codecs=('raw',), cuts=(1, 3, 4))
+    found = two_cuts.candidates(at, Constraints(), Scope(codecs=('raw',), cuts=(1, 3, 4)))
     assert {(c.cut_index, c.return_index) for c in found} == {(1, 3), (1, 4), (3, 4)}
     assert two_cuts.candidates(at, Constraints(codecs=('none',))) == []
 

@@ -99,6 +99,9 @@ def test_a_picture_that_leaves_under_privacy_is_broken() -> None:
     assert _judge(phase, rows, [AUTO, 'local']) == ()
     rows[15] = replace(rows[15], depth=0)
     assert _judge(phase, rows, [AUTO, 'local']) == ('1 pictures left the robot, first frame 16',)
+    # Taken in this phase, sent after it: the constraint was lifted by then.
+    late = replace(rows[-1], depth=0, latency_ms=500.0)
+    assert _judge(phase, [*rows[:15], *rows[16:-1], late], [AUTO, 'local']) == ()
 
 
 def test_a_late_result_after_the_kill_is_broken() -> None:

@@ -14,6 +14,7 @@ from dnn_offload.planning.plan import (
     Conditions,
     Constraints,
     LinkState,
+    Scope,
     ServerState,
 )
 from dnn_offload.planning.search import plan
@@ -198,7 +199,7 @@ def test_roadrunner_keeps_the_pareto_set_of_latency_and_energy() -> None:
         )
 
     found = [c for c in plan('roadrunner', at, TWO_CUTS) if c.return_id]
-    every = two_cuts.candidates(at, TWO_CUTS, codecs=('raw',), keep=1000)
+    every = two_cuts.candidates(at, TWO_CUTS, Scope(codecs=('raw',)), keep=1000)
     assert len(every) == 66
     front = [
         c for c in every

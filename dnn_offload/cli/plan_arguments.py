@@ -11,9 +11,8 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.objective import LATENCY, Objective, OBJECTIVES
 from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
-from dnn_offload.planning.search import DEFAULT_STRATEGY, STRATEGIES
+from dnn_offload.planning.search import ALL_SHAPES, DEFAULT_STRATEGY, STRATEGIES
 
-SHAPES = ('two_cuts', 'dag')
 _FACTORS = {'': 1.0, 'k': 1e3, 'M': 1e6, 'G': 1e9}
 
 
@@ -130,7 +129,7 @@ def _add_wishes(group: argparse._ArgumentGroup) -> None:
         '--codec', action='append', default=[], help='allow this codec only; may be repeated'
     )
     group.add_argument(
-        '--shape', action='append', default=[], choices=SHAPES,
+        '--shape', action='append', default=[], choices=ALL_SHAPES,
         help='also consider plans with two cuts, or over the graph; may be repeated',
     )
 

@@ -18,11 +18,10 @@ from rich.markup import escape
 from dnn_offload.cli.plan_arguments import add_arguments, conditions_of, constraints_of
 from dnn_offload.cli.plan_tables import Choices, table_of_plans, table_of_strategies
 from dnn_offload.errors import OffloadError, PlanningError
-from dnn_offload.planning.costs import reprice
 from dnn_offload.planning.explanation import explain, Explanation
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
-from dnn_offload.planning.search import plan, STRATEGIES
+from dnn_offload.planning.search import plan, reprice, STRATEGIES
 
 WIDTH = 170  # columns, where the output is no terminal and nobody says how wide it is
 

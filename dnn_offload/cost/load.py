@@ -24,6 +24,7 @@ from dnn_offload.cost.load_factors import (
     OwnLoadAverage,
     ProbeFactor,
     PsiFactor,
+    RecentWork,
     RunnableFactor,
     SchedstatFactor,
     StepFilter,
@@ -34,9 +35,10 @@ AUTO = 'auto'
 LOAD_SOURCES = (
     'loadavg', 'loadavg_own_removed', 'schedstat', 'procs_running', 'probe', 'psi', AUTO,
 )
-# CPU time within a second that makes schedstat believable. What is left to do here when frames
-# go to the server, resizing and encoding, is a millisecond or two per frame; the wait before
-# such short bursts, over so little CPU time, reads like a load of 3 on a calm machine.
+# CPU time of the network's slices within a second that makes schedstat believable. What else is
+# to do here when frames go to the server, resizing and encoding, is a millisecond or two per
+# frame; the wait before such short bursts, over so little CPU time, reads like a load of 3 on a
+# calm machine.
 MIN_EVIDENCE_MS = 60.0
 KEEP_EVIDENCE_MS = 45.0    # once believed, it is left only below this
 
@@ -46,7 +48,7 @@ class LoadReadings:
     """All factors at one moment; 1 = an idle machine, NaN = unknown.
 
     Attributes:
-        schedstat_cpu_ms: CPU time behind ``schedstat`` [ms].
+        schedstat_cpu_ms: CPU time that makes ``schedstat`` believable [ms].
         loadavg_1min: Load average as the kernel reports it [processes].
         factor, source: The default combination and where it came from.
     """
@@ -130,6 +132,7 @@ class LoadTracker:
         self._tids: tuple[int, ...] = ()
         self._cores = load_sources.cores_of()
         self._schedstat = SchedstatFactor()
+        self._slices = RecentWork()
         self._runnable = RunnableFactor()
         self._probe = ProbeFactor()
         self._psi = PsiFactor()
@@ -161,10 +164,19 @@ class LoadTracker:
         if (pid, tuple(tids)) != (self._pid, self._tids):
             self._pid, self._tids = pid, tuple(tids)
             self._schedstat.update(0.0, None)
+            self._slices.clear()
             if 'schedstat' in self._filters:
                 self._filters['schedstat'].reset()
         cores = load_sources.cores_of(pid)
         self._cores = cores or load_sources.cores_of()
+
+    def ran(self, now_s: float, cpu_ms: float) -> None:
+        """A slice of the network has run in the watched threads.
+
+        From the first call on, only such slices are evidence for ``schedstat``; before, as with
+        programs that do not tell, all CPU time of the threads is.
+        """
+        self._slices.add(now_s, cpu_ms)
 
     def sample(self, now_s: float) -> None:
         """Read what changes from moment to moment: cheap, some 0.1 ms."""
@@ -194,6 +206,8 @@ class LoadTracker:
         own_average = self._own_average.update(now_s, times)
         average = load_sources.read_loadavg(self.root)
         evidence_ms = self._schedstat.evidence_ms(now_s)
+        if self._slices.known:
+            evidence_ms = min(evidence_ms, self._slices.cpu_ms(now_s))
         schedstat = self._schedstat.factor(now_s)
         if evidence_ms < KEEP_EVIDENCE_MS and 'schedstat' in self._filters:
             self._filters['schedstat'].reset()  # what was seen long ago is no start

@@ -54,6 +54,32 @@ class SchedstatFactor:
         return min(1.0 + waited_ns / (last.cpu_ns - first.cpu_ns), MAX_FACTOR)
 
 
+class RecentWork:
+    """CPU time that the network's slices used within a window."""
+
+    def __init__(self, window_s: float = 1.0) -> None:
+        self.window_s = window_s
+        self._slices: deque[tuple[float, float]] = deque()
+        self.known = False
+
+    def clear(self) -> None:
+        """Another process: nothing is known of it."""
+        self._slices.clear()
+        self.known = False
+
+    def add(self, now_s: float, cpu_ms: float) -> None:
+        """Take a slice that has ended; 0 [ms] tells that there was none."""
+        self.known = True
+        if cpu_ms > 0.0:
+            self._slices.append((now_s, cpu_ms))
+
+    def cpu_ms(self, now_s: float) -> float:
+        """Their sum [ms]."""
+        while self._slices and self._slices[0][0] < now_s - self.window_s:
+            self._slices.popleft()
+        return sum(cpu_ms for _, cpu_ms in self._slices)
+
+
 class RunnableFactor:
     """What inference would take here: (others that want to run + 1) / cores, averaged.
 

@@ -195,9 +195,11 @@ def _constraint_failures(
     failures = []
     settled = [row for row in rows if row.time_s >= span[0] + grace_s]
     if phase.private_layers > 0:
+        # A picture taken in this phase may wait for its turn until the constraint is lifted.
         leaked = [
             row.frame_seq for row in settled
             if row.uplink_bytes > 0 and row.depth < phase.private_layers
+            and row.result_time_s < span[1]
         ]
         if leaked:
             failures.append(f'{len(leaked)} pictures left the robot, first frame {leaked[0]}')

@@ -26,15 +26,15 @@ VIEWS = frozenset(
 ELEMENTWISE = frozenset(
     """
     _to_copy abs acos add addcdiv addcmul asin atan atan2 bitwise_and bitwise_not bitwise_or
-    bitwise_xor cat celu ceil clamp clamp_max clamp_min clone constant_pad_nd contiguous cos cosh
-    diff div dropout elu eq erf erfc exp exp2 expm1 flip floor floor_divide fmod gather ge gelu glu
-    gt hardshrink hardsigmoid hardswish hardtanh index index_select isfinite isinf isnan le
-    leaky_relu lerp log log10 log1p log2 log_sigmoid logical_and logical_not logical_or
+    bitwise_xor cat celu ceil clamp clamp_max clamp_min clone constant_pad_nd contiguous copy cos
+    cosh diff div dropout elu eq erf erfc exp exp2 expm1 flip floor floor_divide fmod gather ge
+    gelu glu gt hardshrink hardsigmoid hardswish hardtanh index index_select isfinite isinf isnan
+    le leaky_relu lerp log log10 log1p log2 log_sigmoid logical_and logical_not logical_or
     logical_xor lt masked_fill maximum minimum mish mul nan_to_num ne neg pad pixel_shuffle
     pixel_unshuffle pow prelu reciprocal relu relu6 remainder repeat repeat_interleave roll round
-    rsqrt rsub select_scatter selu sgn sigmoid sign silu sin sinh slice_scatter softplus
-    softshrink sqrt square stack sub tan tanh threshold to tril triu trunc
-    upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d where
+    rsqrt rsub select_scatter selu sgn sigmoid sign silu sin sinh slice_scatter softplus softshrink
+    sqrt square stack sub tan tanh threshold to tril triu trunc upsample_nearest1d
+    upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d where
     """.split()
 )
 

@@ -50,13 +50,16 @@ def load_torchvision(name: str, weights: str, input_size: tuple[int, int] | None
         options = {'aux_logits': False, 'transform_input': False, 'init_weights': False}
     elif family == 'segmentation':
         options = {'weights_backbone': None}
-    if name.startswith('mvit') and input_size is not None:
-        options['spatial_size'] = tuple(input_size)  # its positions are learnt for one size
-    module = _build(lambda: builder(weights=None, **options))
     enum = models.get_model_weights(builder)
-    stamp = give_weights(module, enum, weights, name)
     member = _member(enum, weights)
     size, mean, std = _transform(member, family)
+    # Positions are learnt for one size.
+    if name.startswith('mvit') and input_size is not None:
+        options['spatial_size'] = tuple(input_size)
+    elif name.startswith('vit_'):
+        options['image_size'] = (input_size or size)[0]
+    module = _build(lambda: builder(weights=None, **options))
+    stamp = give_weights(module, enum, weights, name)
     if 'transform_input' in options:
         mean = std = (0.5, 0.5, 0.5)
     return LoadedModel(

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from dnn_offload.cost.load import LoadReadings, LoadTracker, MIN_EVIDENCE_MS
+from dnn_offload.exchange import SCOUT_LABEL
 from dnn_offload.msg import FrameReport, Load
 from dnn_offload.nodes import base, load_monitor_parameters
 from dnn_offload.nodes.machine_facts import MachineFacts, MachineReader
@@ -84,6 +85,10 @@ class LoadMonitorNode(base.OffloadNode):
             tids = (message.compute_tid,) if message.compute_tid else ()
             with self._lock:
                 self._tracker.watch(message.pid, tids)
+                # One scout among short bursts would make their waits look like a load.
+                scout = message.label == SCOUT_LABEL
+                cpu_ms = 0.0 if scout else message.head_cpu_ms
+                self._tracker.ran(self._reported_at_s, cpu_ms)
 
     # ---- in the thread ---------------------------------------------------------------------
 

@@ -194,6 +194,7 @@ class PartitionPlannerNode(base.OffloadNode):
                 latency_ms=message.latency_ms,
                 deadline_ms=message.deadline_ms,
                 max_uplink_bps=message.max_uplink_bps,
+                age_ms=message.age_ms,
                 stages_ms=sum(getattr(message, name) for name in PRICED_STAGES),
                 result_codec=message.result_codec,
                 return_cut=message.return_cut,

@@ -7,9 +7,8 @@ from dnn_offload.cost.load import LOAD_SOURCES
 from dnn_offload.nodes.local_parameters import PARAMETERS as LOCAL_PARAMETERS
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
 from dnn_offload.nodes.parameters import by_name, ParameterSpec
-from dnn_offload.planning import placement, two_cuts
 from dnn_offload.planning.objective import LATENCY, OBJECTIVES
-from dnn_offload.planning.search import DEFAULT_STRATEGY, STRATEGIES
+from dnn_offload.planning.search import ALL_SHAPES, DEFAULT_STRATEGY, STRATEGIES
 
 NODE = 'partition_planner_node'
 SUMMARY = (
@@ -47,11 +46,11 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         'plan_shapes',
-        (two_cuts.SHAPE, placement.SHAPE),
+        ALL_SHAPES,
         'Plans beside one cut that auto (and roadrunner) may make. two_cuts: the server computes '
         'the middle of the network, the robot its beginning and end. dag: the cut goes through '
         'branches, one of them here and its sister there. Empty: one cut only.',
-        choices=(two_cuts.SHAPE, placement.SHAPE),
+        choices=ALL_SHAPES,
     ),
     ParameterSpec(
         'latency_weight',

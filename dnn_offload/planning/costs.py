@@ -5,8 +5,9 @@ The cost of one frame is additive::
     head*load + encode*load + uplink + queue + decode*s + tail*s + downlink + finish*load
 
 with ``load`` the robot's and ``s`` the server's slow-down relative to their profiles. Every
-strategy prices through this module, so strategies differ only in what they believe
-(``edge_load``, ``server_load``) and in which cuts and codecs they consider. All times ms.
+strategy prices through this module and those of the three shapes of a plan (``one_cut.py``,
+``two_cuts.py``, ``placement.py``), so strategies differ only in what they believe
+(``Conditions.believed``) and in what they consider (``Scope``). All times ms.
 
 Energy, where the robot's power is known, is that of ``cost/energy.py``: the processor is busy
 for the robot's stages less what they wait for it under load, the radio for the transfers, and
@@ -20,7 +21,7 @@ where one took 2.5: 0.06. Threads that spin took 17 to 48 times as long.)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 import math
 from typing import TypeVar
@@ -31,23 +32,9 @@ from numpy.typing import NDArray
 from dnn_offload.cost.energy import frame_energy_j
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning.objective import late_share, LATENCY, sigmoid
-from dnn_offload.planning.pareto import pareto_indices
+from dnn_offload.planning.objective import late_share, sigmoid
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
-from dnn_offload.planning.price_table import (
-    Floats,
-    PICTURE_CUT,
-    price_table,
-    PriceTable,
-    RAW,
-    thread_variants,
-)
-
-__all__ = [
-    'late_cost_ms', 'local_candidate', 'local_candidates', 'PICTURE_CUT', 'RAW',
-    'remote_candidates', 'reprice', 'sane_load', 'slow_down', 'thread_counts', 'with_energy',
-    'with_value',
-]
+from dnn_offload.planning.price_table import thread_variants
 
 MIN_LOAD_FACTOR = 0.01
 MAX_LOAD_FACTOR = 1e4
@@ -75,22 +62,14 @@ def slow_down(load: float, threads: int) -> float:
     return load * (1.0 + _THREADS_SUFFER * max(threads - 1, 0) * max(load - 1.0, 0.0))
 
 
-def local_candidate(
-    conditions: Conditions,
-    *,
-    edge_load: float | None = None,
-    overheads: bool = True,
-    threads: int = 0,
-) -> Candidate:
+def local_candidate(conditions: Conditions, *, threads: int = 0) -> Candidate:
     """Everything on the robot; always legal.
 
     Args:
-        conditions: What is known now.
-        edge_load: Load to believe in; None = ``conditions.edge_load``.
-        overheads: Whether the strategy knows learnt overheads.
+        conditions: What is known now, or believed.
         threads: Compute threads, one of the profiled counts; 0 = as they are set.
     """
-    load = sane_load(conditions.edge_load if edge_load is None else edge_load)
+    load = sane_load(conditions.edge_load)
     profile = conditions.edge_profile
     last = profile.cuts[-1]
     variant = thread_variants(profile).get(threads)
@@ -103,10 +82,10 @@ def local_candidate(
         server='',
         head_ms=whole_ms * slow_down(load, threads),
         finish_ms=profile.finish_ms * load,
-        overhead_ms=conditions.edge_overhead_ms if overheads else 0.0,
+        overhead_ms=conditions.edge_overhead_ms,
         threads=threads,
     )
-    return with_energy(made, conditions, load)
+    return with_energy(made, conditions)
 
 
 def local_candidates(conditions: Conditions, constraints: Constraints) -> list[Candidate]:
@@ -123,181 +102,18 @@ def thread_counts(profile: Profile, constraints: Constraints) -> list[int]:
     return sorted(known & set(constraints.threads)) or [0]
 
 
-def remote_candidates(
-    conditions: Conditions,
-    constraints: Constraints,
-    *,
-    edge_load: float | None = None,
-    server_load: float | None = None,
-    codecs: Collection[str] = (),
-    cuts: Collection[int] = (),
-    deadline_ms: float = 0.0,
-    overheads: bool = True,
-) -> list[Candidate]:
-    """Price every legal way to use a server, in no particular order.
-
-    A cut is a candidate when both profiles have it (by ``cut_id``); the last one is not,
-    since nothing is left for the server.
-
-    Args:
-        conditions: What is known now.
-        constraints: What the user demands, and how many of the best are wanted.
-        edge_load: Load of the robot to believe in; None = ``conditions.edge_load``.
-        server_load: Load of the servers to believe in; None = what each reports.
-        codecs: Codecs that the strategy considers; empty = all.
-        cuts: Cut positions that the strategy considers; empty = all.
-        deadline_ms: Deadline that the strategy reckons with; 0 = none.
-        overheads: Whether the strategy knows learnt overheads.
-    """
-    load = sane_load(conditions.edge_load if edge_load is None else edge_load)
-    profile = conditions.edge_profile
-    local = local_candidate(conditions, edge_load=load, overheads=overheads)
-    found: list[Candidate] = []
-    for server in _usable_servers(conditions, constraints):
-        table = price_table(profile, server.profile)
-        rows = np.flatnonzero(table.allowed(constraints, codecs, cuts))
-        if not rows.size:
-            continue
-        tail_load = sane_load(server.load_factor if server_load is None else server_load)
-        for threads in thread_counts(profile, constraints):
-            prices = _Prices(
-                table,
-                rows,
-                conditions,
-                server,
-                (load, tail_load),
-                threads,
-                deadline_ms,
-                server.overhead_ms if overheads else 0.0,
-            )
-            found += prices.candidates(constraints, local)
-    return found
-
-
-class _Prices:
-    """Prices of some rows of a table on one server with one thread count."""
-
-    def __init__(
-        self,
-        table: PriceTable,
-        rows: NDArray[np.intp],
-        conditions: Conditions,
-        server: ServerState,
-        loads: tuple[float, float],
-        threads: int,
-        deadline_ms: float,
-        overhead_ms: float,
-    ) -> None:
-        self._table, self._rows = table, rows
-        self._server, self._threads, self._overhead_ms = server.name, threads, overhead_ms
-        load, tail_load = loads
-        head_ms, edge_tail_ms = table.variants.get(threads, (table.head_ms, table.edge_tail_ms))
-        slower = slow_down(load, threads)
-        self._head_ms = head_ms[rows] * slower
-        self._encode_ms = table.encode_ms[rows] * load
-        self._uplink_ms = server.link.uplink_ms(table.nbytes[rows].astype(np.float64))
-        self._queue_ms = max(server.queue_ms, 0.0)
-        self._decode_ms = table.decode_ms[rows] * tail_load
-        self._tail_ms = table.tail_ms[rows] * tail_load
-        self._downlink_bytes = _output_bytes(conditions, server)
-        self._downlink_ms = server.link.downlink_ms(float(self._downlink_bytes))
-        self._finish_ms = conditions.edge_profile.finish_ms * load
-        stages_ms = (
-            self._head_ms + self._encode_ms + self._uplink_ms + self._queue_ms + self._decode_ms
-            + self._tail_ms + self._downlink_ms + self._finish_ms
-        )
-        self._late_ms: Floats = np.zeros(rows.size)
-        if deadline_ms > 0.0:
-            rescue_ms = edge_tail_ms[rows] * slower + self._finish_ms
-            self._late_ms = late_cost_ms(
-                stages_ms + overhead_ms, self._head_ms + self._encode_ms, rescue_ms, deadline_ms
-            )
-        self._latency_ms = stages_ms + self._late_ms + overhead_ms
-        self._has_energy = conditions.power is not None
-        self._energy_j: Floats = np.full(rows.size, math.nan)
-        if conditions.power is not None:
-            busy_ms = self._head_ms + self._encode_ms + self._finish_ms
-            own_ms = busy_ms / max(load, 1.0)
-            moved_ms = self._uplink_ms + self._downlink_ms
-            self._energy_j = frame_energy_j(
-                conditions.power,
-                own_ms,
-                self._uplink_ms,
-                self._downlink_ms,
-                self._latency_ms - own_ms - moved_ms,
-                max(threads, 1),
-            )
-
-    def candidates(self, constraints: Constraints, local: Candidate) -> list[Candidate]:
-        """The plans that are wanted."""
-        objective = constraints.objective
-        period_ms = np.maximum(
-            np.maximum(self._head_ms + self._encode_ms + self._finish_ms, self._uplink_ms),
-            np.maximum(self._decode_ms + self._tail_ms, self._downlink_ms),
-        )
-        values = objective.value(
-            self._latency_ms,
-            period_ms,
-            self._energy_j,
-            late_share(self._latency_ms, constraints.deadline_ms),
-            (local.latency_ms, local.energy_j),
-        )
-        chosen = self._chosen(values, constraints)
-        rows = self._rows[chosen]
-        table = self._table
-        columns = [
-            column.tolist()
-            for column in (
-                table.position[rows], table.nbytes[rows], self._head_ms[chosen],
-                self._encode_ms[chosen], self._uplink_ms[chosen], self._decode_ms[chosen],
-                self._tail_ms[chosen], self._late_ms[chosen],
-            )
-        ]
-        # What is not known is the very default, so that equal plans are equal.
-        unknown = [math.nan] * rows.size
-        columns.append(self._energy_j[chosen].tolist() if self._has_energy else unknown)
-        columns.append(unknown if objective.name == LATENCY else values[chosen].tolist())
-        return [
-            Candidate(
-                position, table.cut_ids[row], table.labels[row], table.codecs[row], self._server,
-                nbytes, head_ms, encode_ms, uplink_ms, self._queue_ms, decode_ms, tail_ms,
-                self._downlink_ms, self._finish_ms, late_ms, self._overhead_ms,
-                downlink_bytes=self._downlink_bytes, threads=self._threads,
-                energy_j=energy_j, value=value,
-            )
-            for row, position, nbytes, head_ms, encode_ms, uplink_ms, decode_ms, tail_ms, late_ms,
-            energy_j, value in zip(rows.tolist(), *columns, strict=True)
-        ]
-
-    def _chosen(self, values: Floats, constraints: Constraints) -> NDArray[np.intp]:
-        """Indices of the best plans, of the front of latency and energy, and of those to keep."""
-        count = values.size
-        if not 0 < constraints.most < count:
-            return np.arange(count)
-        best = np.argpartition(values, constraints.most - 1)[: constraints.most]
-        wanted = [best, pareto_indices(self._latency_ms, self._energy_j)]
-        place = {row: at for at, row in enumerate(self._rows.tolist())} if constraints.keep else {}
-        for cut_id, codec, server, return_id, _, threads in constraints.keep:
-            row = self._table.index.get((cut_id, codec), -1)
-            if server == self._server and threads == self._threads and not return_id:
-                wanted.append(np.array([place[row]] if row in place else [], np.intp))
-        return np.unique(np.concatenate(wanted))
-
-
-def with_energy(candidate: Candidate, conditions: Conditions, load: float = math.nan) -> Candidate:
+def with_energy(candidate: Candidate, conditions: Conditions) -> Candidate:
     """The candidate with its energy, where the robot's power is known.
 
     Args:
         candidate: A plan of any shape.
-        conditions: What is known now.
-        load: Load of the robot that the plan was priced with; NaN = that of the conditions.
+        conditions: Those that it was priced with.
     """
     power = conditions.power
     if power is None:
         return candidate
-    load = sane_load(conditions.edge_load) if math.isnan(load) else load
     busy_ms = candidate.head_ms + candidate.encode_ms + candidate.rest_ms + candidate.finish_ms
-    own_ms = busy_ms / max(load, 1.0)
+    own_ms = busy_ms / max(sane_load(conditions.edge_load), 1.0)
     moved_ms = candidate.uplink_ms + candidate.downlink_ms
     energy_j = frame_energy_j(
         power,
@@ -358,38 +174,8 @@ def late_cost_ms(
     )
 
 
-def reprice(candidate: Candidate, conditions: Conditions) -> Candidate:
-    """Price a candidate of any strategy under the true conditions.
-
-    Raises:
-        PlanningError: The server is gone, its link is dead, or the cut is not in both
-            profiles: the candidate cannot run.
-    """
-    if candidate.is_local:
-        return local_candidate(conditions, threads=candidate.threads)
-    if candidate.return_id or candidate.frontier:
-        # These modules price through this one.
-        from dnn_offload.planning import placement, two_cuts
-
-        shape = two_cuts if candidate.return_id else placement
-        return shape.price(candidate, conditions)
-    threads = (candidate.threads,) if candidate.threads else ()
-    only = Constraints(servers=(candidate.server,), threads=threads)
-    for other in remote_candidates(
-        conditions, only, codecs=(candidate.codec,), cuts=(candidate.cut_index,)
-    ):
-        if other.key == candidate.key:
-            return other
-    raise PlanningError(
-        'plan cannot be priced',
-        given=f'cut {candidate.cut_index} ({candidate.label}), {candidate.codec}, '
-        f'{candidate.server}',
-        allowed='a ready server with a live link, and a cut and codec in both profiles',
-    )
-
-
-def _usable_servers(conditions: Conditions, constraints: Constraints) -> Iterator[ServerState]:
-    """Servers that may be used and can be reached."""
+def usable_servers(conditions: Conditions, constraints: Constraints) -> Iterator[ServerState]:
+    """Servers that the user allows and whose link is alive."""
     for server in conditions.servers:
         if constraints.servers and server.name not in constraints.servers:
             continue
@@ -397,8 +183,12 @@ def _usable_servers(conditions: Conditions, constraints: Constraints) -> Iterato
             yield server
 
 
-def _output_bytes(conditions: Conditions, server: ServerState) -> int:
-    """Size of an answer; the robot's own profile stands in where the server's is silent."""
+def answer_bytes(conditions: Conditions, server: ServerState) -> int:
+    """Size of an answer [byte]; the robot's profile stands in where the server's is silent.
+
+    Raises:
+        PlanningError: Neither was profiled with the codec of the answers.
+    """
     for profile in (server.profile, conditions.edge_profile):
         nbytes = profile.output_bytes.get(conditions.result_codec)
         if nbytes is not None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.planning.layer_graph import layer_graph
 from dnn_offload.planning.limits import LOSSLESS
-from dnn_offload.planning.price_table import _codecs, PICTURE_CUT, thread_variants
+from dnn_offload.planning.price_table import codecs_at, PICTURE_CUT, thread_variants
 
 IMPOSSIBLE = 1e30          # finite, so that a weight of 0 makes no NaN of it
 ENCODE, DECODE, BYTES = 0, 1, 2
@@ -85,7 +85,7 @@ class CutPairs:
         self.up_parts = np.flatnonzero(used & (self.up_share < 1.0))
         self.down_parts = np.flatnonzero(used & (self.down_share < 1.0))
 
-        tables = [_codecs(cut) for cut in self.here]
+        tables = [codecs_at(cut) for cut in self.here]
         self.codecs = tuple(dict.fromkeys(name for table in tables for name in table))
         shape = (3, len(self.codecs), len(matched))
         self.up, self.down = np.full(shape, IMPOSSIBLE), np.full(shape, IMPOSSIBLE)

@@ -26,6 +26,8 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.planning.calibration import Calibration
 
 WINDOW_S = 1.0             # frames younger than this count
+STEP = 1.35                # all the newest are off the rest by so much: that does not count
+STEP_FRAMES = 4
 CALM_PERIOD_S = 0.15       # the mean of the window is averaged at most so often
 MIN_EVIDENCE_MS = 40.0     # profiled time that they must add up to
 MIN_FRAMES = 3
@@ -129,6 +131,7 @@ class EdgeLoad:
         if not all(math.isfinite(v) and v >= 0.0 for v in values) or profile_ms < MIN_HEAD_MS:
             return
         self._frames.append(_Frame(now_s, profile_ms, wall_ms, whole))
+        self._forget_before_step(now_s, whole)
         if whole and not _enough(self._recent(now_s, whole=True)):
             self._load_ratios = load_ratios
             self._scouts.append((now_s, wall_ms / profile_ms))
@@ -217,11 +220,29 @@ class EdgeLoad:
         if not _enough(recent):
             self._calm.reset()
             return None
-        profiled_ms = sum(frame.profile_ms for frame in recent)
         if now_s - self._calmed_at_s >= CALM_PERIOD_S or not math.isfinite(self._calm.mean):
             self._calmed_at_s = now_s
-            self._calm.update(sum(frame.wall_ms for frame in recent) / profiled_ms)
+            self._calm.update(_ratio(recent))
         return self._calm.mean
+
+    def _forget_before_step(self, now_s: float, whole: bool) -> None:
+        """Where the newest frames all say that the load is another, older ones say nothing."""
+        recent = self._recent(now_s, whole=whole)
+        newest: list[_Frame] = []
+        while recent and (len(newest) < STEP_FRAMES or not _enough(newest)):
+            newest.append(recent.pop())
+        if len(recent) < MIN_FRAMES:
+            return
+        # The median: a hiccup now and then makes no level that calm frames could fall from.
+        level = statistics.median(frame.wall_ms / frame.profile_ms for frame in recent)
+        ratios = [frame.wall_ms / frame.profile_ms for frame in newest]
+        if min(ratios) > STEP * level or max(ratios) < level / STEP:
+            last_s = recent[-1].at_s
+            self._frames = deque(
+                (frame for frame in self._frames if frame.at_s > last_s or frame.whole != whole),
+                maxlen=self._frames.maxlen,
+            )
+            self._calm.reset()  # so many frames are all the confirmation that it waits for
 
     def _recent(self, now_s: float, *, whole: bool) -> list[_Frame]:
         """Frames of the window that ran all here, or the heads of others."""
@@ -229,6 +250,11 @@ class EdgeLoad:
             frame for frame in self._frames
             if now_s - frame.at_s <= WINDOW_S and frame.whole == whole
         ]
+
+
+def _ratio(frames: list[_Frame]) -> float:
+    """Wall over profiled time of all together."""
+    return sum(f.wall_ms for f in frames) / sum(f.profile_ms for f in frames)
 
 
 def _enough(frames: list[_Frame]) -> bool:

@@ -3,8 +3,12 @@
 A frame waits for the camera's message, for threads to wake, for its result to be published;
 one that goes to a server also for the hand-overs on both machines. No profile measures that,
 and it differs by several milliseconds between the places, which decides between plans that are
-close. So it is learnt: measured latency less the measured stages, per place, as a median that
-forgets. Pure.
+close. So it is learnt: measured latency less the measured stages, as medians that forget. Pure.
+
+How old a picture is when it arrives has nothing to do with where it goes then, and doubles when
+navigation keeps the camera's process waiting: it is learnt from all frames alike. Otherwise the
+place that was used last would carry what the load of now does to pictures, and the other what
+the load of then did.
 """
 
 from __future__ import annotations
@@ -16,9 +20,11 @@ import statistics
 ON_ROBOT = ''
 RETURN = ' and back'  # after a server's name: plans with a second cut, which wait for our worker
 WINDOW = 40          # frames behind the median
+AGE_WINDOW = 15      # frames behind the median of the age
 MIN_FRAMES = 5       # fewer say nothing
 ASSUMED_REMOTE_EXTRA_MS = 3.0  # a server's overhead over the robot's, before one was measured
 LONGEST_MS = 100.0   # more is a hiccup of the machine, not an overhead
+OLDEST_MS = 2000.0   # older pictures are of a clock that is not ours
 
 
 class Overheads:
@@ -26,21 +32,35 @@ class Overheads:
 
     def __init__(self) -> None:
         self._frames: dict[str, deque[float]] = {}
+        self._ages_ms: deque[float] = deque(maxlen=AGE_WINDOW)
 
-    def add(self, place: str, latency_ms: float, stages_ms: float) -> None:
+    def add_age(self, age_ms: float) -> None:
+        """Take a frame, wherever it ran: acquisition to its arrival at the inference."""
+        if math.isfinite(age_ms) and 0.0 <= age_ms <= OLDEST_MS:
+            self._ages_ms.append(age_ms)
+
+    def add(
+        self, place: str, latency_ms: float, stages_ms: float, age_ms: float = 0.0
+    ) -> None:
         """Take a frame whose result came from ``place``.
 
         Args:
             place: ``ON_ROBOT``, or the server that answered.
             latency_ms: Acquisition to publication.
             stages_ms: Sum of its priced stages, as measured; NaN = unknown, nothing is learnt.
+            age_ms: Acquisition to its arrival, which is no overhead of the place.
         """
-        overhead_ms = latency_ms - stages_ms
+        overhead_ms = latency_ms - stages_ms - age_ms
         if math.isfinite(overhead_ms) and 0.0 <= overhead_ms <= LONGEST_MS:
             self._frames.setdefault(place, deque(maxlen=WINDOW)).append(overhead_ms)
 
     def of(self, place: str) -> float:
         """Overhead of a place [ms]; an assumption where nothing was measured."""
+        known = len(self._ages_ms) >= MIN_FRAMES
+        return self._own(place) + (statistics.median(self._ages_ms) if known else 0.0)
+
+    def _own(self, place: str) -> float:
+        """What is the place's alone."""
         measured = self._median(place)
         if measured is not None:
             return measured
@@ -49,8 +69,8 @@ class Overheads:
             known = [value for value in others if value is not None]
             return max(min(known) - ASSUMED_REMOTE_EXTRA_MS, 0.0) if known else 0.0
         if place.endswith(RETURN):
-            return self.of(place.removesuffix(RETURN))
-        return self.of(ON_ROBOT) + ASSUMED_REMOTE_EXTRA_MS
+            return self._own(place.removesuffix(RETURN))
+        return self._own(ON_ROBOT) + ASSUMED_REMOTE_EXTRA_MS
 
     def _median(self, place: str) -> float | None:
         frames = self._frames.get(place, ())

@@ -7,7 +7,6 @@ the pairs that are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 import math
 
 import numpy as np
@@ -24,7 +23,7 @@ from dnn_offload.planning.costs import (
 from dnn_offload.planning.cut_pairs import BYTES, CutPairs, DECODE, ENCODE, IMPOSSIBLE, Way
 from dnn_offload.planning.objective import late_share, LATENCY, MOST_LATE, THROUGHPUT
 from dnn_offload.planning.pair_cache import PairCache
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope, ServerState
 from dnn_offload.planning.stage_weights import (
     ALL_EQUAL,
     stage_weights,
@@ -41,19 +40,14 @@ _PAIRS = PairCache(CutPairs, size=64)
 
 
 class PairPrices:
-    """All pairs of cuts on one server under one belief about the loads.
+    """All pairs of cuts on one server.
 
     Args:
-        conditions: What is known now.
+        conditions: What is known now, or believed.
         server: Where the middle runs.
         constraints: What the user demands.
-        edge_load: Load of the robot to believe in; None = ``conditions.edge_load``.
-        server_load: Load of the server to believe in; None = what it reports.
-        deadline_ms: Deadline that the strategy reckons with; 0 = none.
-        overheads: Whether the strategy knows learnt overheads.
+        scope: What the strategy considers.
         threads: Compute threads on the robot; 0 = as they are set.
-        codecs: Codecs that the strategy considers; empty = all.
-        cuts: Positions that it considers for both cuts; empty = all.
     """
 
     def __init__(
@@ -61,39 +55,32 @@ class PairPrices:
         conditions: Conditions,
         server: ServerState,
         constraints: Constraints,
-        *,
-        edge_load: float | None = None,
-        server_load: float | None = None,
-        deadline_ms: float = 0.0,
-        overheads: bool = True,
-        threads: int = 0,
-        codecs: Collection[str] = (),
-        cuts: Collection[int] = (),
+        scope: Scope,
+        threads: int,
     ) -> None:
         self.pairs = pairs = _PAIRS.get(conditions.edge_profile, server.profile)
         self.conditions, self.server, self._constraints = conditions, server, constraints
-        self._deadline_ms, self.threads = deadline_ms, threads
-        self.load = sane_load(conditions.edge_load if edge_load is None else edge_load)
+        self._deadline_ms, self.threads = scope.deadline_ms, threads
+        self.load = sane_load(conditions.edge_load)
         self._slower = slow_down(self.load, threads)
-        self._tail_load = sane_load(server.load_factor if server_load is None else server_load)
+        self._tail_load = sane_load(server.load_factor)
         self._finish_ms = conditions.edge_profile.finish_ms * self.load
         self._queue_ms = max(server.queue_ms, 0.0)
         learnt_ms = server.return_overhead_ms
-        learnt_ms = server.overhead_ms if math.isnan(learnt_ms) else learnt_ms
-        self._overhead_ms = learnt_ms if overheads else 0.0
+        self._overhead_ms = server.overhead_ms if math.isnan(learnt_ms) else learnt_ms
         head_ms, rest_ms = pairs.robot_times(threads)
         self._head_ms, self._rest_ms = head_ms * self._slower, rest_ms * self._slower
-        self._local = local_candidate(conditions, edge_load=self.load, overheads=overheads)
+        self._local = local_candidate(conditions)
         self.weights = stage_weights(
             constraints.objective, conditions.power, self.load, threads, self._local
         )
         self.codecs: Bools = np.ones(len(pairs.codecs), dtype=bool)
-        for names in (constraints.codecs, codecs):
+        for names in (constraints.codecs, scope.codecs):
             if names:
                 self.codecs = self.codecs & np.array([name in names for name in pairs.codecs])
         self.second: Bools = np.ones(len(pairs.here), dtype=bool)
-        if cuts:
-            self.second = np.array([cut.index in cuts for cut in pairs.here], dtype=bool)
+        if scope.cuts:
+            self.second = np.array([cut.index in scope.cuts for cut in pairs.here], dtype=bool)
         self.first: Bools = self.second & (pairs.depth >= constraints.private_layers)
         self.floor = constraints.min_agreement
 
@@ -156,7 +143,7 @@ class PairPrices:
             threads=self.threads,
             **stages,
         )
-        return with_energy(made, self.conditions, self.load)
+        return with_energy(made, self.conditions)
 
     # ---- inside ----------------------------------------------------------------------------
 

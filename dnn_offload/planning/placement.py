@@ -23,13 +23,13 @@ from collections.abc import Collection
 
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.costs import (
-    _output_bytes,
-    _usable_servers,
+    answer_bytes,
     late_cost_ms,
     local_candidate,
     sane_load,
     slow_down,
     thread_counts,
+    usable_servers,
     with_energy,
 )
 from dnn_offload.planning.limits import LOSSLESS
@@ -41,7 +41,15 @@ from dnn_offload.planning.placement_graph import (
     placement_graph,
     PlacementGraph,
 )
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key, ServerState
+from dnn_offload.planning.plan import (
+    Candidate,
+    Conditions,
+    Constraints,
+    EVERYTHING,
+    Key,
+    Scope,
+    ServerState,
+)
 from dnn_offload.planning.stage_weights import ALL_EQUAL, stage_weights, StageWeights
 
 SHAPE = 'dag'
@@ -50,14 +58,7 @@ GRAPHS: PairCache[PlacementGraph | None] = PairCache(placement_graph, size=64)
 
 
 def candidates(
-    conditions: Conditions,
-    constraints: Constraints,
-    *,
-    edge_load: float | None = None,
-    server_load: float | None = None,
-    codecs: Collection[str] = (),
-    deadline_ms: float = 0.0,
-    overheads: bool = True,
+    conditions: Conditions, constraints: Constraints, scope: Scope = EVERYTHING
 ) -> list[Candidate]:
     """The best placement per server and thread count, where it beats all cuts in linear order.
 
@@ -65,23 +66,16 @@ def candidates(
     ``throughput`` the fastest placement stands in. Those of ``constraints.keep`` come on top.
 
     Args:
-        conditions: What is known now.
+        conditions: What is known now, or believed.
         constraints: What the user demands. A floor on agreement leaves lossless codecs only:
             agreement was measured at cuts.
-        edge_load: Load of the robot to believe in; None = ``conditions.edge_load``.
-        server_load: Load of the servers to believe in; None = what each reports.
-        codecs: Codecs that the strategy considers; empty = all.
-        deadline_ms: Deadline that the strategy reckons with; 0 = none.
-        overheads: Whether the strategy knows learnt overheads.
+        scope: What the strategy considers; a placement has no position, so ``cuts`` say nothing.
     """
     found: dict[Key, Candidate] = {}
     wanted = [key for key in constraints.keep if not key[3]]
-    for server in _usable_servers(conditions, constraints):
+    for server in usable_servers(conditions, constraints):
         for threads in thread_counts(conditions.edge_profile, constraints):
-            search = _Search(
-                conditions, server, constraints, edge_load, server_load, deadline_ms, overheads,
-                threads, codecs,
-            )  # fmt: skip
+            search = _Search(conditions, server, constraints, scope, threads)
             plans = [*search.best(), *search.kept(wanted)]
             found |= {plan.key: plan for plan in plans}
     return list(found.values())
@@ -94,10 +88,8 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
         PlanningError: Its server is gone, or its values or codec are not in both profiles.
     """
     only = Constraints(servers=(candidate.server,))
-    for server in _usable_servers(conditions, only):
-        search = _Search(
-            conditions, server, only, None, None, 0.0, True, candidate.threads, ()
-        )
+    for server in usable_servers(conditions, only):
+        search = _Search(conditions, server, only, EVERYTHING, candidate.threads)
         made = search.of_names(candidate.frontier, candidate.codec)
         if made is not None:
             return made
@@ -109,34 +101,29 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
 
 
 class _Search:
-    """Placements on one server with one thread count under one belief about the loads."""
+    """Placements on one server with one thread count."""
 
     def __init__(
         self,
         conditions: Conditions,
         server: ServerState,
         constraints: Constraints,
-        edge_load: float | None,
-        server_load: float | None,
-        deadline_ms: float,
-        overheads: bool,
+        scope: Scope,
         threads: int,
-        codecs: Collection[str],
     ) -> None:
         self._graph = GRAPHS.get(conditions.edge_profile, server.profile)
         self._conditions, self._server, self._constraints = conditions, server, constraints
-        self._deadline_ms, self._threads = deadline_ms, threads
-        self._load = sane_load(conditions.edge_load if edge_load is None else edge_load)
-        self._tail_load = sane_load(server.load_factor if server_load is None else server_load)
+        self._deadline_ms, self._threads = scope.deadline_ms, threads
+        self._load = sane_load(conditions.edge_load)
+        self._tail_load = sane_load(server.load_factor)
         self._slower = slow_down(self._load, threads)
-        self._overheads = overheads
         self._codecs: list[str] = []
         if self._graph is not None:
             self._codecs = [
                 name
                 for name in self._graph.codecs
                 if (not constraints.codecs or name in constraints.codecs)
-                and (not codecs or name in codecs)
+                and (not scope.codecs or name in scope.codecs)
                 and (name in LOSSLESS or constraints.min_agreement <= 0.0)
             ]
 
@@ -146,9 +133,7 @@ class _Search:
         if graph is None or not graph.branches or not codecs:
             return []
         constraints, power = self._constraints, self._conditions.power
-        local = local_candidate(
-            self._conditions, edge_load=self._load, overheads=self._overheads
-        )
+        local = local_candidate(self._conditions)
         objective = constraints.objective
         own = stage_weights(objective, power, self._load, self._threads, local)
         made = []
@@ -201,7 +186,7 @@ class _Search:
         server, conditions, load = self._server, self._conditions, self._load
         costs, values = graph.codecs[codec], list(placed.frontier)
         nbytes = round(float(costs.nbytes[values].sum()))
-        answer = _output_bytes(conditions, server)
+        answer = answer_bytes(conditions, server)
         names = tuple(graph.graph.names[value] for value in values)
         head_ms, rest_ms = graph.robot_times(placed, self._threads)
         stages = {
@@ -213,7 +198,7 @@ class _Search:
             'tail_ms': placed.tail_ms * self._tail_load,
             'downlink_ms': server.link.downlink_ms(float(answer)),
             'finish_ms': conditions.edge_profile.finish_ms * load,
-            'overhead_ms': server.overhead_ms if self._overheads else 0.0,
+            'overhead_ms': server.overhead_ms,
         }
         if self._deadline_ms > 0.0:
             before_ms = stages['head_ms'] + stages['encode_ms']
@@ -236,4 +221,4 @@ class _Search:
             return_codec='',
             **stages,
         )
-        return with_energy(made, conditions, load)
+        return with_energy(made, conditions)

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dnn_offload.cost.profile import CutProfile, LayerProfile, Profile
+from dnn_offload.exchange import UNLISTED
 from dnn_offload.planning.layer_graph import layer_graph, LayerGraph
 from dnn_offload.planning.price_table import PICTURE_CUT, thread_variants
 from dnn_offload.planning.value_costs import value_costs
 from dnn_offload.planning.value_rules import least_depths, sendable_values
 
 ROBOT, SERVER = 0, 1       # nodes
-ID_PREFIX = 'dag:'
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -300,7 +300,7 @@ class _Groups:
 def frontier_id(names: Iterable[str]) -> str:
     """Identity of a placement that is no cut of the profile: ``dag:`` and 12 hex digits."""
     text = '\n'.join(names)
-    return ID_PREFIX + hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:12]
+    return UNLISTED + hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:12]
 
 
 def placement_graph(edge: Profile, server: Profile) -> PlacementGraph | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 import math
 from typing import TypeAlias
 
@@ -59,6 +60,24 @@ class Conditions:
     edge_overhead_ms: float = 0.0
     power: PowerModel | None = None
 
+    def believed(self, *, edge_load: float, server_load: float | None = None) -> Conditions:
+        """The same as a strategy sees it that knows nothing of learnt overheads.
+
+        Args:
+            edge_load: Load of the robot that it believes in.
+            server_load: Load of every server that it believes in; None = what each reports.
+        """
+        servers = tuple(
+            replace(
+                server,
+                load_factor=server.load_factor if server_load is None else server_load,
+                overhead_ms=0.0,
+                return_overhead_ms=0.0,
+            )
+            for server in self.servers
+        )
+        return replace(self, edge_load=edge_load, servers=servers, edge_overhead_ms=0.0)
+
 
 @dataclass(frozen=True)
 class Constraints:
@@ -94,6 +113,24 @@ class Constraints:
     objective: Objective = LATENCY_OBJECTIVE
     most: int = 0
     keep: frozenset[Key] = frozenset()
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a strategy considers of that which the user allows.
+
+    Attributes:
+        codecs: Codecs; empty = all.
+        cuts: Positions, of both cuts where there are two; empty = all.
+        deadline_ms: Deadline for which late answers are priced; 0 = none.
+    """
+
+    codecs: Collection[str] = ()
+    cuts: Collection[int] = ()
+    deadline_ms: float = 0.0
+
+
+EVERYTHING = Scope()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What does not change between two plannings, as columns: prepared once per pair of profiles.
 
-A row is one cut and codec that both machines know. ``costs.py`` turns columns into prices; plans
+A row is one cut and codec that both machines know. ``one_cut.py`` turns columns into prices; plans
 become objects only where they are wanted.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile, Variant
 from dnn_offload.planning.limits import keeps_whole, LOSSLESS, MB
-from dnn_offload.planning.plan import Constraints
+from dnn_offload.planning.plan import Constraints, Scope
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -61,22 +61,14 @@ class PriceTable:
     variants: dict[int, tuple[Floats, Floats]]
     codec_rows: dict[str, Mask]
 
-    def allowed(
-        self, constraints: Constraints, codecs: Collection[str], cuts: Collection[int]
-    ) -> Mask:
-        """Rows that the user's limits and the strategy's own choice leave.
-
-        Args:
-            constraints: What the user demands.
-            codecs: Codecs that the strategy considers; empty = all.
-            cuts: Cut positions that the strategy considers; empty = all.
-        """
+    def allowed(self, constraints: Constraints, scope: Scope) -> Mask:
+        """Rows that the user's limits and the strategy's own leave."""
         mask = self.depth >= constraints.private_layers
-        for chosen in (constraints.codecs, codecs):
+        for chosen in (constraints.codecs, scope.codecs):
             if chosen:
                 mask = mask & self._with_codec(chosen)
-        if cuts:
-            mask = mask & np.isin(self.position, list(cuts))
+        if scope.cuts:
+            mask = mask & np.isin(self.position, list(scope.cuts))
         if constraints.min_agreement > 0.0:
             mask = mask & (self.agreement >= constraints.min_agreement)
         edge_mb, server_mb = constraints.max_edge_memory_mb, constraints.max_server_memory_mb
@@ -187,12 +179,12 @@ def _rows(
         there = others.get(here.cut_id)
         if there is None:
             continue
-        for codec, cost in _codecs(here).items():
+        for codec, cost in codecs_at(here).items():
             yield here, there, codec, cost
 
 
-def _codecs(cut: CutProfile) -> dict[str, CodecCost]:
-    """Profiled codecs; raw tensors need no codec, so they are always possible."""
+def codecs_at(cut: CutProfile) -> dict[str, CodecCost]:
+    """Costs of the codecs at a cut; raw tensors need none, so they are always possible."""
     if RAW in cut.codecs:
         return cut.codecs
     return {RAW: CodecCost(cut.frontier_bytes, 0.0, 0.0), **cut.codecs}

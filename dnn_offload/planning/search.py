@@ -1,4 +1,4 @@
-"""From conditions to ranked candidates: the strategies by name, best first."""
+"""From conditions to ranked candidates: the strategies by name, best first; prices of any plan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 
 from dnn_offload.cost.energy import UNKNOWN_HINT
 from dnn_offload.errors import ConfigurationError, PlanningError
-from dnn_offload.planning import placement, two_cuts
+from dnn_offload.planning import one_cut, placement, two_cuts
 from dnn_offload.planning.costs import (
     local_candidate,
     local_candidates,
@@ -98,6 +98,22 @@ def plan(
 def fallback(conditions: Conditions, constraints: Constraints = NO_CONSTRAINTS) -> Candidate:
     """All on the robot as it is set, judged like the others; for when no plan is possible."""
     return _judged([local_candidate(conditions)], conditions, constraints)[0]
+
+
+def reprice(candidate: Candidate, conditions: Conditions) -> Candidate:
+    """Price a candidate of any strategy under the true conditions.
+
+    Raises:
+        PlanningError: The server is gone, its link is dead, or cuts, values or codecs are not
+            in both profiles: the candidate cannot run.
+    """
+    if candidate.is_local:
+        return local_candidate(conditions, threads=candidate.threads)
+    if candidate.return_id:
+        return two_cuts.price(candidate, conditions)
+    if candidate.frontier:
+        return placement.price(candidate, conditions)
+    return one_cut.price(candidate, conditions)
 
 
 def check_objective(conditions: Conditions, constraints: Constraints) -> None:

@@ -15,9 +15,10 @@ import time
 from dnn_offload.cost.energy import PowerModel, UNKNOWN_HINT
 from dnn_offload.cost.link import LinkEvidence
 from dnn_offload.cost.load import LoadReadings
-from dnn_offload.cost.profile import CutProfile, Profile
+from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning import costs, search
+from dnn_offload.planning import search
+from dnn_offload.planning.costs import thread_counts
 from dnn_offload.planning.edge_load import EdgeLoad
 from dnn_offload.planning.limits import forbidden_ends, why_not
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
@@ -29,7 +30,7 @@ from dnn_offload.planning.plan import (
     Constraints,
     ServerState,
 )
-from dnn_offload.planning.price_table import thread_variants
+from dnn_offload.planning.published_plans import PublishedPlans
 from dnn_offload.planning.scouting import scout_period_s
 from dnn_offload.planning.server_book import ServerBook, ServerReport
 from dnn_offload.planning.session_data import (
@@ -45,7 +46,6 @@ from dnn_offload.planning.value_rules import frontier_depth
 __all__ = ['FrameEvidence', 'PlannerSession', 'PlannerSettings', 'PlanningOutcome', 'WANTED']
 
 MEASURED_FRAMES = 30       # frames behind `measured_ms`
-KEPT_PLANS = 16            # plans that are remembered for the frames that still run under them
 MAX_UNANSWERED = 5         # frames in a row without an answer: the server is left
 # A change of one of these plans afresh.
 DEMANDS = (
@@ -66,15 +66,11 @@ class PlannerSession:
         self._policy = self._make_policy()
         self._servers = ServerBook(self._settings.link_defaults)
         self._edge_profile: Profile | None = None
-        self._cuts: dict[str, CutProfile] = {}
         self._edge_load = EdgeLoad()
         self._overheads = Overheads()
         self._max_uplink_bps = 0.0
         self._deadline_ms = 0.0
-        self._plan_id = 0
-        self._numbered: dict[int, Candidate] = {}  # the last plans by their ids
-        self._placed_ms: dict[int, float] = {}     # their heads on the idle robot
-        self._tick_load = 1.0                      # with which they were priced
+        self._published = PublishedPlans()
         self._cause = ''
         self._switch = ('', False, math.nan)  # reason, urgent, previous_ms
         self._latencies_ms: deque[float] = deque(maxlen=MEASURED_FRAMES)
@@ -164,13 +160,13 @@ class PlannerSession:
         if plan is None or profile is None:
             return True
         limits, at = self._constraints(), Conditions(profile, servers=self._last_servers)
-        if settings.threads and plan.threads not in costs.thread_counts(profile, limits):
+        if settings.threads and plan.threads not in thread_counts(profile, limits):
             return False
         if why_not(plan, at, limits):
             return False
         if plan.is_local:
             return True
-        cut = self._cuts.get(plan.cut_id)
+        cut = profile.by_id().get(plan.cut_id)
         depth = -1 if cut is None else cut.depth
         if plan.frontier:
             depth = frontier_depth(profile, plan.frontier)
@@ -184,7 +180,6 @@ class PlannerSession:
     def feed_edge_profile(self, profile: Profile) -> bool:
         """The robot's profile; another model plans afresh."""
         old, self._edge_profile = self._edge_profile, profile
-        self._cuts = profile.by_id()
         self._edge_load.reset_frames()
         self._uptake.reset()
         if old is not None and old.model_identity != profile.model_identity:
@@ -230,18 +225,17 @@ class PlannerSession:
         gone = self._uptake.frame(frame.plan_id, now_s) or gone
         if not frame.finished:
             return gone
+        self._overheads.add_age(frame.age_ms)
         # Under a limit of our own, frames wait for it before their first slice, and scouts wait
         # until nothing is in flight: no overheads.
         at_home = not frame.server and not self.current_server
         if at_home or (frame.answered and self._max_uplink_bps == 0.0):
             place = frame.server + (RETURN if frame.return_cut else '')
-            self._overheads.add(place, frame.latency_ms, frame.stages_ms)
-        as_planned = frame.plan_id == self._plan_id and frame.server == self.current_server
-        if as_planned and self._plan_id:
+            self._overheads.add(place, frame.latency_ms, frame.stages_ms, frame.age_ms)
+        if frame.plan_id and self._as_planned(frame):
             self._latencies_ms.append(frame.latency_ms)
-        profiled_ms = self._profiled_ms(frame, profile)
         self._edge_load.add_frame(
-            profiled_ms,
+            self._published.profiled_ms(frame, profile),
             frame.head_ms,
             frame.head_cpu_ms,
             profile.load_ratios,
@@ -250,28 +244,14 @@ class PlannerSession:
         )
         return gone
 
-    def _profiled_ms(self, frame: FrameEvidence, profile: Profile) -> float:
-        """What the frame's piece on the robot took when it was profiled [ms].
-
-        0 = nothing ran, or it is not known what: then the frame is no evidence of load.
-        """
-        plan = self._numbered.get(frame.plan_id)
-        if plan is None and frame.plan_id:
-            return 0.0  # of a plan of long ago
-        if plan is not None and plan.frontier and frame.server:
-            return self._placed_ms.get(frame.plan_id, 0.0)
-        threads = plan.threads if plan is not None else 0
-        variant = thread_variants(profile).get(threads)
-        if not frame.server:
-            return profile.whole_ms if variant is None else variant.head_ms[-1]
-        cut = self._cuts.get(frame.cut)
-        if cut is None or cut.index == 0:
-            return 0.0
-        return cut.head_ms if variant is None else variant.head_ms[cut.index]
+    def _as_planned(self, frame: FrameEvidence) -> bool:
+        """Whether a frame ran under the last plan, and where that says."""
+        same_plan = frame.plan_id == self._published.last_id
+        return same_plan and frame.server == self.current_server
 
     def _count_unanswered(self, frame: FrameEvidence, now_s: float) -> bool:
         """A server that speaks but does not answer (e.g. refuses us) is as good as lost."""
-        if frame.plan_id != self._plan_id or frame.server != self.current_server:
+        if not self._as_planned(frame):
             return False
         if frame.answered or not frame.unanswered:
             self._unanswered = 0 if frame.answered else self._unanswered
@@ -296,7 +276,6 @@ class PlannerSession:
         survey = self._servers.survey(
             profile, settings.servers, self._max_uplink_bps, settings.server_timeout_s, now_s
         )
-        self._tick_load = costs.sane_load(edge_load.factor)
         conditions = Conditions(
             edge_profile=profile,
             edge_load=edge_load.factor,
@@ -331,12 +310,12 @@ class PlannerSession:
             reason = '; '.join(part for part in parts if part)
             self._switch = (reason, decision.urgent or self._outlawed, decision.previous_ms)
             self._cause, self._outlawed = '', False
-            self._number(decision.candidate)
+            self._publish(decision.candidate, edge_load.factor)
         elif self._uptake.take_repeat():
             self._switch = (f'said again: {self._uptake.problem}', *self._switch[1:])
-            self._number(decision.candidate, again=True)
+            self._publish(decision.candidate, edge_load.factor, again=True)
         return PlanningOutcome(
-            plan_id=self._plan_id,
+            plan_id=self._published.last_id,
             decision=decision,
             conditions=conditions,
             edge_load=edge_load,
@@ -376,18 +355,12 @@ class PlannerSession:
             return 0.0
         return scout_period_s(chosen, local.latency_ms, self._deadline_ms)
 
-    def _number(self, plan: Candidate, *, again: bool = False) -> None:
+    def _publish(self, plan: Candidate, edge_load: float, *, again: bool = False) -> None:
         """Give the plan that goes out a new id."""
-        self._plan_id += 1
-        self._numbered[self._plan_id] = plan
-        slower = costs.slow_down(self._tick_load, plan.threads)
-        self._placed_ms[self._plan_id] = plan.head_ms / slower
-        for kept in (self._numbered, self._placed_ms):
-            while len(kept) > KEPT_PLANS:
-                del kept[next(iter(kept))]
+        self._published.add(plan, edge_load)
         self._latencies_ms.clear()
         self._unanswered = 0
-        self._uptake.published(self._plan_id, plan.is_local, again=again)
+        self._uptake.published(self._published.last_id, plan.is_local, again=again)
 
     def _waiting(self, now_s: float, known: dict[str, str]) -> dict[str, str]:
         return {

@@ -8,7 +8,7 @@ import math
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.link import LinkDefaults
 from dnn_offload.cost.load import AUTO
-from dnn_offload.planning import placement, search, two_cuts
+from dnn_offload.planning import search
 from dnn_offload.planning.edge_load import EdgeLoadEstimate
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.plan import Candidate, Conditions, Key, LinkState
@@ -36,7 +36,7 @@ class PlannerSettings:
     max_edge_memory_mb: float = 0.0
     max_server_memory_mb: float = 0.0
     threads: tuple[int, ...] = ()
-    shapes: tuple[str, ...] = (two_cuts.SHAPE, placement.SHAPE)
+    shapes: tuple[str, ...] = search.ALL_SHAPES
     power: PowerModel | None = None
     most: int = WANTED
 
@@ -56,6 +56,7 @@ class FrameEvidence:
         head_cpu_ms: CPU time in it.
         latency_ms: Acquisition to publication.
         deadline_ms: Deadline in force at the robot; 0 = none.
+        age_ms: Acquisition to the picture's arrival at the inference; a part of the latency.
         stages_ms: Sum of the stages that a plan prices, as measured; NaN = unknown.
         max_uplink_bps: Limit of the robot's uplink; 0 = none, NaN = unknown.
         result_codec: Codec in which the robot wants its answers; empty = not said.
@@ -72,6 +73,7 @@ class FrameEvidence:
     head_cpu_ms: float
     latency_ms: float
     deadline_ms: float = 0.0
+    age_ms: float = 0.0
     stages_ms: float = math.nan
     max_uplink_bps: float = math.nan
     result_codec: str = ''

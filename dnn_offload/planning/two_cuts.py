@@ -25,11 +25,18 @@ import numpy as np
 import numpy.typing as npt
 
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning.costs import _usable_servers, thread_counts
+from dnn_offload.planning.costs import thread_counts, usable_servers
 from dnn_offload.planning.cut_pairs import BYTES, IMPOSSIBLE
 from dnn_offload.planning.pair_prices import PairPrices, TOO_MUCH
 from dnn_offload.planning.pareto import pareto_indices
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key
+from dnn_offload.planning.plan import (
+    Candidate,
+    Conditions,
+    Constraints,
+    EVERYTHING,
+    Key,
+    Scope,
+)
 from dnn_offload.planning.stage_weights import ALL_EQUAL, energy_weights
 
 SHAPE = 'two_cuts'
@@ -44,13 +51,8 @@ Ints = npt.NDArray[np.int64]
 def candidates(
     conditions: Conditions,
     constraints: Constraints,
+    scope: Scope = EVERYTHING,
     *,
-    edge_load: float | None = None,
-    server_load: float | None = None,
-    codecs: Collection[str] = (),
-    cuts: Collection[int] = (),
-    deadline_ms: float = 0.0,
-    overheads: bool = True,
     keep: int = KEPT,
 ) -> list[Candidate]:
     """The best plans with two cuts under the objective, in no particular order.
@@ -59,25 +61,16 @@ def candidates(
     those of ``constraints.keep`` always.
 
     Args:
-        conditions: What is known now.
+        conditions: What is known now, or believed.
         constraints: What the user demands.
-        edge_load: Load of the robot to believe in; None = ``conditions.edge_load``.
-        server_load: Load of the servers to believe in; None = what each reports.
-        codecs: Codecs that the strategy considers; empty = all.
-        cuts: Positions that the strategy considers for both cuts; empty = all.
-        deadline_ms: Deadline that the strategy reckons with; 0 = none.
-        overheads: Whether the strategy knows learnt overheads.
+        scope: What the strategy considers.
         keep: Plans per server and thread count; pairs of cuts, each with its best codecs.
     """
     found: dict[Key, Candidate] = {}
     wanted = [key for key in constraints.keep if key[3]]
-    for server in _usable_servers(conditions, constraints):
+    for server in usable_servers(conditions, constraints):
         for threads in thread_counts(conditions.edge_profile, constraints):
-            prices = PairPrices(
-                conditions, server, constraints, edge_load=edge_load, server_load=server_load,
-                deadline_ms=deadline_ms, overheads=overheads, threads=threads, codecs=codecs,
-                cuts=cuts,
-            )  # fmt: skip
+            prices = PairPrices(conditions, server, constraints, scope, threads)
             plans = [*_best(prices, keep), *_front(prices), *_kept(prices, wanted)]
             found |= {plan.key: plan for plan in plans}
     return list(found.values())
@@ -90,8 +83,8 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
         PlanningError: Its server is gone, or its cuts or codecs are not in both profiles.
     """
     only = Constraints(servers=(candidate.server,))
-    for server in _usable_servers(conditions, only):
-        prices = PairPrices(conditions, server, only, threads=candidate.threads)
+    for server in usable_servers(conditions, only):
+        prices = PairPrices(conditions, server, only, EVERYTHING, candidate.threads)
         for found in _kept(prices, [candidate.key]):
             return found
     raise PlanningError(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dnn_offload.cost.profile import CodecCost, CutProfile
 from dnn_offload.planning.layer_graph import LayerGraph
-from dnn_offload.planning.price_table import _codecs, PICTURE_CUT, RAW
+from dnn_offload.planning.price_table import codecs_at, PICTURE_CUT, RAW
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -51,15 +51,15 @@ def value_costs(
     picture = CodecCost(round(float(graph.nbytes[0])), 0.0, 0.0), 0.0
     for cut, other in zip(cuts, there, strict=True):
         if cut.index == PICTURE_CUT:
-            raw = _codecs(cut)[RAW]
+            raw = codecs_at(cut)[RAW]
             picture = raw, other.codecs.get(RAW, raw).decode_ms
     size = np.where(crosses, graph.nbytes, 0.0)
     size[:, 0] = 0.0
     total = size.sum(axis=1)
     inner = [cut for cut in cuts if cut.index != PICTURE_CUT]
-    names = dict.fromkeys([RAW, *(name for cut in inner for name in _codecs(cut))])
+    names = dict.fromkeys([RAW, *(name for cut in inner for name in codecs_at(cut))])
     known = {
-        name: np.array([name in _codecs(cut) for cut in cuts]) & (total > 0.0) for name in names
+        name: np.array([name in codecs_at(cut) for cut in cuts]) & (total > 0.0) for name in names
     }
     made = {}
     for name in names:
@@ -74,7 +74,7 @@ def value_costs(
                     break
             if place < 0:
                 continue
-            cost = _codecs(cuts[place])[codec]
+            cost = codecs_at(cuts[place])[codec]
             decode_ms = there[place].codecs.get(codec, cost).decode_ms
             beside = float(crosses[place, 0])
             part = graph.nbytes[value] / total[place]

@@ -7,12 +7,13 @@ import csv
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from dnn_offload.exchange import SCOUT_LABEL
+
 OUTCOMES = ('remote', 'local', 'rescued', 'dropped')
 DROP_REASONS = (
     '', 'superseded', 'superseded_at_server', 'no_answer', 'cannot_rescue', 'bad_image', 'error',
     'shutdown',
 )
-SCOUT = 'scout'  # label in the report of such a frame (runtime/plan_slot.py)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class FrameRow:
     @property
     def is_scout(self) -> bool:
         """Run on the robot, under a plan that offloads, to see what that costs."""
-        return self.cut_label == SCOUT
+        return self.cut_label == SCOUT_LABEL
 
     @property
     def has_result(self) -> bool:

@@ -9,7 +9,7 @@ from dnn_offload.codec.registry import names_for_cut
 from dnn_offload.errors import CutError, RefusedError
 from dnn_offload.exchange import MAX_ANSWER_BYTES
 from dnn_offload.runtime.backends.base import LoadedModel
-from dnn_offload.runtime.server_part import server_part
+from dnn_offload.runtime.server_part import ServerParts
 from dnn_offload.tensors import TensorSpec
 
 
@@ -21,7 +21,8 @@ class Admission:
     """
 
     def __init__(self, model: LoadedModel) -> None:
-        self._model = model
+        self._parts = ServerParts(model)
+        self._cut_count = len(model.cuts) - 1  # the last one leaves a server nothing
         self._result_codecs = names_for_cut(is_picture=False)
 
     def admit(
@@ -41,11 +42,11 @@ class Admission:
             RefusedError: It cannot be of this model.
         """
         try:
-            part = server_part(self._model, cut_id, return_id, [spec.name for spec in specs])
+            part = self._parts.find(cut_id, return_id, [spec.name for spec in specs])
         except CutError as error:
             raise RefusedError(
                 'the model has no such cut', given=f'{cut_id} {return_id}: {error}',
-                allowed=f'{len(self._model.cuts) - 1} cuts',
+                allowed=f'{self._cut_count} cuts',
                 hint='run the same model and version on both sides',
             ) from error
         codecs = names_for_cut(part.is_picture)

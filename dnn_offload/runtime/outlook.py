@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dnn_offload.exchange import SCOUT_LABEL
 from dnn_offload.runtime.frames import Frame, FramePlan, Span
-from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL, SCOUT_LABEL
+from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL
 from dnn_offload.runtime.scheduling import Situation, Unanswered
 from dnn_offload.runtime.shared import FINISH, HANDOVER, PREPROCESS, Shared
 from dnn_offload.runtime.timing import Key

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 FALLBACK_LABEL = 'fallback'
 PRIVATE_LABEL = 'private'
-SCOUT_LABEL = 'scout'
 
 
 @dataclass(frozen=True)
@@ -165,13 +164,13 @@ class PlanSlot:
         return [span for span in wanted if span[0] != span[1]]
 
     def specs_before(self, span: Span) -> tuple[TensorSpec, ...]:
-        """What a slice takes."""
+        """What a slice of the pending plan takes."""
         if isinstance(span[0], int):
             return self.cut(span[0]).frontier
-        known = [spec for cut in self._cuts for spec in cut.frontier]
-        for plan in (self.active, *([self.pending.plan] if self.pending else [])):
-            if plan.route is not None:
-                known += [*plan.route.kept, *plan.route.returned]
+        known = list(self.cut(0).frontier)
+        if self.pending is not None and self.pending.plan.route is not None:
+            route = self.pending.plan.route
+            known += [*route.kept, *route.returned]
         by_name = {spec.name: spec for spec in known}
         return tuple(by_name[name] for name in span[0])
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dnn_offload.errors import CutError
+from dnn_offload.exchange import UNLISTED
 from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.frames import Span
 from dnn_offload.tensors import TensorSpec
-
-UNLISTED = 'dag:'  # so begin the identities of cuts that only their values name
 
 
 @dataclass(frozen=True)
@@ -30,29 +29,41 @@ class ServerPart:
     is_picture: bool
 
 
-def server_part(
-    model: LoadedModel, cut_id: str, return_id: str, names: Sequence[str]
-) -> ServerPart:
-    """Find the work that a frame asks for.
+class ServerParts:
+    """What one model can be asked for.
 
     Args:
         model: The model that is served.
-        cut_id: Identity of the cut.
-        return_id: Identity of the cut whose frontier is wanted back; empty = the outputs.
-        names: Names of the tensors that the frame brings; they count where the cut's
-            identity begins with ``UNLISTED``.
-
-    Raises:
-        CutError: The model cannot be cut so, or nothing is left to compute.
     """
-    last = len(model.cuts) - 1
-    cut = next((c for c in model.cuts[:-1] if c.cut_id == cut_id), None)
-    if cut is not None and not return_id:
-        return ServerPart(cut.frontier, (cut.index, last), model.outputs, cut.index == 0)
-    if cut is None and not cut_id.startswith(UNLISTED):
-        raise CutError('no such cut', given=cut_id)
-    route = model.route(cut_id, return_id, () if cut is not None else names)
-    picture = model.cuts[0].frontier[0].name
-    return ServerPart(
-        route.sent, route.middle, route.returned, [s.name for s in route.sent] == [picture]
-    )
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        last = len(model.cuts) - 1
+        self._tails = {
+            cut.cut_id: ServerPart(
+                cut.frontier, (cut.index, last), model.outputs, cut.index == 0
+            )
+            for cut in model.cuts[:-1]
+        }
+        self._picture = model.cuts[0].frontier[0].name
+
+    def find(self, cut_id: str, return_id: str, names: Sequence[str]) -> ServerPart:
+        """Find the work that a frame asks for.
+
+        Args:
+            cut_id: Identity of the cut.
+            return_id: Identity of the cut whose frontier is wanted back; empty = the outputs.
+            names: Names of the tensors that the frame brings; they count where the cut's
+                identity begins with ``exchange.UNLISTED``.
+
+        Raises:
+            CutError: The model cannot be cut so, or nothing is left to compute.
+        """
+        tail = self._tails.get(cut_id)
+        if tail is not None and not return_id:
+            return tail
+        if tail is None and not cut_id.startswith(UNLISTED):
+            raise CutError('no such cut', given=cut_id)
+        route = self._model.route(cut_id, return_id, () if tail is not None else names)
+        is_picture = [spec.name for spec in route.sent] == [self._picture]
+        return ServerPart(route.sent, route.middle, route.returned, is_picture)

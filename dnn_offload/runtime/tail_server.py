@@ -22,7 +22,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.exchange import TailJob, TailResult, Verdict
 from dnn_offload.runtime.backends.base import LoadedModel, segment_of
-from dnn_offload.runtime.server_part import server_part, ServerPart
+from dnn_offload.runtime.server_part import ServerPart, ServerParts
 
 MEMORY_S = 3.0          # how long a frame says something about queue and load
 _ENOUGH_FRAMES = 3
@@ -118,6 +118,7 @@ class TailServer:
         max_bytes: int = 256 << 20,
     ) -> None:
         self._model = model
+        self._parts = ServerParts(model)
         self._respond = respond
         self._log = log
         self._threads = threads
@@ -236,7 +237,7 @@ class TailServer:
 
     def _compute(self, job: TailJob) -> TailResult:
         times_s = [time.monotonic()]
-        part = server_part(self._model, job.cut_id, job.return_id, job.names)
+        part = self._parts.find(job.cut_id, job.return_id, job.names)
         arrays = bundle.decode(job.payload, part.inputs, max_bytes=self._max_bytes)
         times_s.append(time.monotonic())
         segment = segment_of(self._model, part.span)

@@ -103,9 +103,9 @@ class Worker:
                 )
                 return
             frame = self._take(decision)
-            span = shared.slot.next_to_warm()
+            span = shared.slot.next_to_warm() if decision.job is Job.WARM else None
             specs = shared.slot.specs_before(span) if span is not None else ()
-        if decision.job is Job.WARM and span is not None:
+        if span is not None:
             self._warm(span, specs)
         elif frame is not None and decision.job is Job.START:
             self._start(frame)

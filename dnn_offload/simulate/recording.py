@@ -17,7 +17,6 @@ repeats the one above it. What a column means is said once, in ``COLUMNS``.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
 import csv
 from dataclasses import dataclass, replace
 import io
@@ -86,10 +85,6 @@ class Recording:
     def loadavg_at(self, now_s: float) -> float:
         """The raw load average at a time; NaN = not recorded."""
         return self.loadavg[self.index_at(now_s)]
-
-    def with_worlds(self, worlds: Sequence[World]) -> Recording:
-        """The same times with another truth; the load average is then not known."""
-        return replace(self, worlds=tuple(worlds), loadavg=(math.nan,) * len(worlds))
 
     def over(self, other: Recording) -> Recording:
         """This one's columns over another's, e.g. a recorded load over a recorded link.

@@ -69,7 +69,7 @@ class Truth:
             return now.plans.get(plan.key, now.local) if plan is not None else now.local
         found = now.plans.get(plan.key)
         if found is None:
-            found = now.plans[plan.key] = costs.reprice(plan, now.conditions)
+            found = now.plans[plan.key] = search.reprice(plan, now.conditions)
         return found
 
     def judge(self, world: World, plan: Candidate | None) -> tuple[float, float]:

@@ -69,12 +69,24 @@ def test_watches_the_inference_process(tmp_path: Path) -> None:
         parameters = ('rate_hz:=10.0', 'inference_timeout_s:=1.0')
         with monitor(tmp_path / 'log', *parameters):
             assert wait_for(lambda: len(loads) > 2, 20.0)
-            report = FrameReport(pid=os.getpid(), compute_tid=tids[0])
+            report = FrameReport(pid=os.getpid(), compute_tid=tids[0], head_cpu_ms=40.0)
             end_s = time.monotonic() + 10.0
             while time.monotonic() < end_s and loads[-1].factor_source != 'schedstat':
                 reports.publish(report)
                 time.sleep(0.05)
             watched = loads[-1]
+            # Now nearly all goes to a server: the thread is as busy, a scout is all that runs.
+            report = FrameReport(pid=os.getpid(), compute_tid=tids[0], server='desk')
+            scout = FrameReport(
+                pid=os.getpid(), compute_tid=tids[0], head_cpu_ms=100.0, label='scout'
+            )
+            end_s = time.monotonic() + 10.0
+            while time.monotonic() < end_s and loads[-1].factor_source == 'schedstat':
+                reports.publish(report)
+                reports.publish(scout)
+                time.sleep(0.05)
+            assert loads[-1].factor_source in ('probe', 'procs_running')
+            assert loads[-1].inference_pid == os.getpid()
             stop.set()
             # Reports end: after the timeout nothing is watched.
             assert wait_for(lambda: loads[-1].inference_pid == 0)

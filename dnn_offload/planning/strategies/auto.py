@@ -9,9 +9,9 @@ candidates, hence on the same costs it never predicts worse.
 
 from __future__ import annotations
 
-from dnn_offload.planning import placement, two_cuts
-from dnn_offload.planning.costs import local_candidate, remote_candidates
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning import one_cut, placement, two_cuts
+from dnn_offload.planning.costs import local_candidate
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
 
 
 def candidates(conditions: Conditions, constraints: Constraints) -> list[Candidate]:
@@ -20,13 +20,9 @@ def candidates(conditions: Conditions, constraints: Constraints) -> list[Candida
     With a deadline, answers that would come after the robot has begun to finish the frame
     itself have their price (``Candidate.late_ms``).
     """
-    deadline_ms = constraints.deadline_ms
-    found = [
-        local_candidate(conditions),
-        *remote_candidates(conditions, constraints, deadline_ms=deadline_ms),
-    ]
-    if two_cuts.SHAPE in constraints.shapes:
-        found += two_cuts.candidates(conditions, constraints, deadline_ms=deadline_ms)
-    if placement.SHAPE in constraints.shapes:
-        found += placement.candidates(conditions, constraints, deadline_ms=deadline_ms)
+    scope = Scope(deadline_ms=constraints.deadline_ms)
+    found = [local_candidate(conditions), *one_cut.candidates(conditions, constraints, scope)]
+    for shape in (two_cuts, placement):
+        if shape.SHAPE in constraints.shapes:
+            found += shape.candidates(conditions, constraints, scope)
     return found

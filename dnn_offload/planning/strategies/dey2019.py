@@ -16,17 +16,15 @@ every strategy. The server's load is not: the paper scales the robot only.
 
 from __future__ import annotations
 
-from dnn_offload.planning.costs import local_candidate, RAW, remote_candidates
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning import one_cut
+from dnn_offload.planning.costs import local_candidate
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
+from dnn_offload.planning.price_table import RAW
 
 
 def candidates(conditions: Conditions, constraints: Constraints) -> list[Candidate]:
     """Cuts 0..N with raw tensors, robot scaled by the raw load average per core."""
     load = max(1.0, conditions.edge_load_raw)
-    return [
-        local_candidate(conditions, edge_load=load, overheads=False),
-        *remote_candidates(
-            conditions, constraints, edge_load=load, server_load=1.0, codecs=(RAW,),
-            overheads=False,
-        ),
-    ]
+    believed = conditions.believed(edge_load=load, server_load=1.0)
+    cuts = one_cut.candidates(believed, constraints, Scope(codecs=(RAW,)))
+    return [local_candidate(believed), *cuts]

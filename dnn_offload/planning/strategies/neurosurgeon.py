@@ -12,15 +12,14 @@ layer j, B: measured uplink, K: the datacenter's load. Here the load is ``load_f
 
 from __future__ import annotations
 
-from dnn_offload.planning.costs import local_candidate, RAW, remote_candidates
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning import one_cut
+from dnn_offload.planning.costs import local_candidate
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
+from dnn_offload.planning.price_table import RAW
 
 
 def candidates(conditions: Conditions, constraints: Constraints) -> list[Candidate]:
     """Cuts 0..N with raw tensors (at cut 0 the uint8 picture), robot believed idle."""
-    return [
-        local_candidate(conditions, edge_load=1.0, overheads=False),
-        *remote_candidates(
-            conditions, constraints, edge_load=1.0, codecs=(RAW,), overheads=False
-        ),
-    ]
+    believed = conditions.believed(edge_load=1.0)
+    cuts = one_cut.candidates(believed, constraints, Scope(codecs=(RAW,)))
+    return [local_candidate(believed), *cuts]

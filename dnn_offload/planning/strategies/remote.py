@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dnn_offload.planning.costs import PICTURE_CUT, remote_candidates
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning import one_cut
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
+from dnn_offload.planning.price_table import PICTURE_CUT
 
 CODEC = 'jpeg'
 
 
 def candidates(conditions: Conditions, constraints: Constraints) -> list[Candidate]:
     """One plan per usable server; none where the picture may not leave or none is ready."""
-    return remote_candidates(conditions, constraints, codecs=(CODEC,), cuts=(PICTURE_CUT,))
+    scope = Scope(codecs=(CODEC,), cuts=(PICTURE_CUT,))
+    return one_cut.candidates(conditions, constraints, scope)

@@ -26,26 +26,19 @@ that are Pareto optimal; which one runs is the objective's choice.
 from __future__ import annotations
 
 from dnn_offload.cost.profile import Profile
-from dnn_offload.planning import two_cuts
-from dnn_offload.planning.costs import local_candidate, RAW, remote_candidates
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning import one_cut, two_cuts
+from dnn_offload.planning.costs import local_candidate
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
+from dnn_offload.planning.price_table import RAW
 
 
 def candidates(conditions: Conditions, constraints: Constraints) -> list[Candidate]:
     """All-local, cuts 0..N and pairs of cuts with raw tensors, both machines believed idle."""
-    blocks = block_ends(conditions.edge_profile)
-    found = [
-        local_candidate(conditions, edge_load=1.0, overheads=False),
-        *remote_candidates(
-            conditions, constraints, edge_load=1.0, server_load=1.0, codecs=(RAW,),
-            cuts=blocks, overheads=False,
-        ),
-    ]
+    believed = conditions.believed(edge_load=1.0, server_load=1.0)
+    scope = Scope(codecs=(RAW,), cuts=block_ends(conditions.edge_profile))
+    found = [local_candidate(believed), *one_cut.candidates(believed, constraints, scope)]
     if two_cuts.SHAPE in constraints.shapes:
-        found += two_cuts.candidates(
-            conditions, constraints, edge_load=1.0, server_load=1.0, codecs=(RAW,),
-            cuts=blocks, overheads=False,
-        )
+        found += two_cuts.candidates(believed, constraints, scope)
     return found
 
 

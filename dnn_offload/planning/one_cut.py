@@ -1,0 +1,193 @@
+"""One cut: robot, server. All cuts, codecs and servers are priced at once, as arrays.
+
+The equation is in ``costs.py``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_offload.cost.energy import frame_energy_j
+from dnn_offload.errors import PlanningError
+from dnn_offload.planning.costs import (
+    answer_bytes,
+    late_cost_ms,
+    local_candidate,
+    sane_load,
+    slow_down,
+    thread_counts,
+    usable_servers,
+)
+from dnn_offload.planning.objective import late_share, LATENCY
+from dnn_offload.planning.pareto import pareto_indices
+from dnn_offload.planning.plan import (
+    Candidate,
+    Conditions,
+    Constraints,
+    EVERYTHING,
+    Scope,
+    ServerState,
+)
+from dnn_offload.planning.price_table import Floats, price_table, PriceTable
+
+
+def candidates(
+    conditions: Conditions, constraints: Constraints, scope: Scope = EVERYTHING
+) -> list[Candidate]:
+    """Price every legal way to use a server with one cut, in no particular order.
+
+    A cut is a candidate when both profiles have it (by ``cut_id``); the last one is not,
+    since nothing is left for the server.
+
+    Args:
+        conditions: What is known now, or believed.
+        constraints: What the user demands, and how many of the best are wanted.
+        scope: What the strategy considers.
+    """
+    profile = conditions.edge_profile
+    local = local_candidate(conditions)
+    found: list[Candidate] = []
+    for server in usable_servers(conditions, constraints):
+        table = price_table(profile, server.profile)
+        rows = np.flatnonzero(table.allowed(constraints, scope))
+        if not rows.size:
+            continue
+        for threads in thread_counts(profile, constraints):
+            prices = _Prices(table, rows, conditions, server, threads, scope.deadline_ms)
+            found += prices.candidates(constraints, local)
+    return found
+
+
+def price(candidate: Candidate, conditions: Conditions) -> Candidate:
+    """Price a plan with one cut under these conditions.
+
+    Raises:
+        PlanningError: Its server is gone, or its cut or codec is not in both profiles.
+    """
+    threads = (candidate.threads,) if candidate.threads else ()
+    only = Constraints(servers=(candidate.server,), threads=threads)
+    scope = Scope(codecs=(candidate.codec,), cuts=(candidate.cut_index,))
+    for other in candidates(conditions, only, scope):
+        if other.key == candidate.key:
+            return other
+    raise PlanningError(
+        'plan cannot be priced',
+        given=f'cut {candidate.cut_index} ({candidate.label}), {candidate.codec}, '
+        f'{candidate.server}',
+        allowed='a ready server with a live link, and a cut and codec in both profiles',
+    )
+
+
+class _Prices:
+    """Prices of some rows of a table on one server with one thread count."""
+
+    def __init__(
+        self,
+        table: PriceTable,
+        rows: NDArray[np.intp],
+        conditions: Conditions,
+        server: ServerState,
+        threads: int,
+        deadline_ms: float,
+    ) -> None:
+        self._table, self._rows = table, rows
+        self._server, self._threads = server.name, threads
+        self._overhead_ms = server.overhead_ms
+        load, tail_load = sane_load(conditions.edge_load), sane_load(server.load_factor)
+        head_ms, edge_tail_ms = table.variants.get(threads, (table.head_ms, table.edge_tail_ms))
+        slower = slow_down(load, threads)
+        self._head_ms = head_ms[rows] * slower
+        self._encode_ms = table.encode_ms[rows] * load
+        self._uplink_ms = server.link.uplink_ms(table.nbytes[rows].astype(np.float64))
+        self._queue_ms = max(server.queue_ms, 0.0)
+        self._decode_ms = table.decode_ms[rows] * tail_load
+        self._tail_ms = table.tail_ms[rows] * tail_load
+        self._downlink_bytes = answer_bytes(conditions, server)
+        self._downlink_ms = server.link.downlink_ms(float(self._downlink_bytes))
+        self._finish_ms = conditions.edge_profile.finish_ms * load
+        stages_ms = (
+            self._head_ms + self._encode_ms + self._uplink_ms + self._queue_ms + self._decode_ms
+            + self._tail_ms + self._downlink_ms + self._finish_ms
+        )
+        self._late_ms: Floats = np.zeros(rows.size)
+        if deadline_ms > 0.0:
+            rescue_ms = edge_tail_ms[rows] * slower + self._finish_ms
+            self._late_ms = late_cost_ms(
+                stages_ms + self._overhead_ms,
+                self._head_ms + self._encode_ms,
+                rescue_ms,
+                deadline_ms,
+            )
+        self._latency_ms = stages_ms + self._late_ms + self._overhead_ms
+        self._has_energy = conditions.power is not None
+        self._energy_j: Floats = np.full(rows.size, math.nan)
+        if conditions.power is not None:
+            busy_ms = self._head_ms + self._encode_ms + self._finish_ms
+            own_ms = busy_ms / max(load, 1.0)
+            moved_ms = self._uplink_ms + self._downlink_ms
+            self._energy_j = frame_energy_j(
+                conditions.power,
+                own_ms,
+                self._uplink_ms,
+                self._downlink_ms,
+                self._latency_ms - own_ms - moved_ms,
+                max(threads, 1),
+            )
+
+    def candidates(self, constraints: Constraints, local: Candidate) -> list[Candidate]:
+        """The plans that are wanted."""
+        objective = constraints.objective
+        period_ms = np.maximum(
+            np.maximum(self._head_ms + self._encode_ms + self._finish_ms, self._uplink_ms),
+            np.maximum(self._decode_ms + self._tail_ms, self._downlink_ms),
+        )
+        values = objective.value(
+            self._latency_ms,
+            period_ms,
+            self._energy_j,
+            late_share(self._latency_ms, constraints.deadline_ms),
+            (local.latency_ms, local.energy_j),
+        )
+        chosen = self._chosen(values, constraints)
+        rows = self._rows[chosen]
+        table = self._table
+        columns = [
+            column.tolist()
+            for column in (
+                table.position[rows], table.nbytes[rows], self._head_ms[chosen],
+                self._encode_ms[chosen], self._uplink_ms[chosen], self._decode_ms[chosen],
+                self._tail_ms[chosen], self._late_ms[chosen],
+            )
+        ]
+        # What is not known is the very default, so that equal plans are equal.
+        unknown = [math.nan] * rows.size
+        columns.append(self._energy_j[chosen].tolist() if self._has_energy else unknown)
+        columns.append(unknown if objective.name == LATENCY else values[chosen].tolist())
+        return [
+            Candidate(
+                position, table.cut_ids[row], table.labels[row], table.codecs[row], self._server,
+                nbytes, head_ms, encode_ms, uplink_ms, self._queue_ms, decode_ms, tail_ms,
+                self._downlink_ms, self._finish_ms, late_ms, self._overhead_ms,
+                downlink_bytes=self._downlink_bytes, threads=self._threads,
+                energy_j=energy_j, value=value,
+            )
+            for row, position, nbytes, head_ms, encode_ms, uplink_ms, decode_ms, tail_ms, late_ms,
+            energy_j, value in zip(rows.tolist(), *columns, strict=True)
+        ]
+
+    def _chosen(self, values: Floats, constraints: Constraints) -> NDArray[np.intp]:
+        """Indices of the best plans, of the front of latency and energy, and of those to keep."""
+        count = values.size
+        if not 0 < constraints.most < count:
+            return np.arange(count)
+        best = np.argpartition(values, constraints.most - 1)[: constraints.most]
+        wanted = [best, pareto_indices(self._latency_ms, self._energy_j)]
+        place = {row: at for at, row in enumerate(self._rows.tolist())} if constraints.keep else {}
+        for cut_id, codec, server, return_id, _, threads in constraints.keep:
+            row = self._table.index.get((cut_id, codec), -1)
+            if server == self._server and threads == self._threads and not return_id:
+                wanted.append(np.array([place[row]] if row in place else [], np.intp))
+        return np.unique(np.concatenate(wanted))

@@ -1,0 +1,58 @@
+"""The plans that went out last, by their numbers, for the frames that still run under them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dnn_offload.cost.profile import Profile
+from dnn_offload.planning.costs import sane_load, slow_down
+from dnn_offload.planning.plan import Candidate
+from dnn_offload.planning.price_table import PICTURE_CUT, thread_variants
+from dnn_offload.planning.session_data import FrameEvidence
+
+KEPT_PLANS = 16            # plans that are remembered
+
+
+class _Published(NamedTuple):
+    plan: Candidate
+    idle_head_ms: float    # its head on the idle robot, as it was priced
+
+
+class PublishedPlans:
+    """Numbers plans from 1 and remembers the last ones."""
+
+    def __init__(self) -> None:
+        self.last_id = 0
+        self._plans: dict[int, _Published] = {}
+
+    def add(self, plan: Candidate, edge_load: float) -> None:
+        """Give a plan the next number.
+
+        Args:
+            plan: What goes out.
+            edge_load: Load of the robot that it was priced with.
+        """
+        self.last_id += 1
+        slower = slow_down(sane_load(edge_load), plan.threads)
+        self._plans[self.last_id] = _Published(plan, plan.head_ms / slower)
+        while len(self._plans) > KEPT_PLANS:
+            del self._plans[next(iter(self._plans))]
+
+    def profiled_ms(self, frame: FrameEvidence, profile: Profile) -> float:
+        """What the frame's piece on the robot took when it was profiled [ms].
+
+        0 = nothing ran, or it is not known what: then the frame is no evidence of load.
+        """
+        published = self._plans.get(frame.plan_id)
+        if published is None and frame.plan_id:
+            return 0.0  # of a plan of long ago
+        if published is not None and published.plan.frontier and frame.server:
+            return published.idle_head_ms
+        threads = published.plan.threads if published is not None else 0
+        variant = thread_variants(profile).get(threads)
+        if not frame.server:
+            return profile.whole_ms if variant is None else variant.head_ms[-1]
+        cut = profile.by_id().get(frame.cut)
+        if cut is None or cut.index == PICTURE_CUT:
+            return 0.0
+        return cut.head_ms if variant is None else variant.head_ms[cut.index]
