@@ -45,6 +45,21 @@ def test_a_limit_of_runs_is_told() -> None:
     assert just.exhausted and len(just.tried) == 4
 
 
+@given(
+    st.lists(st.tuples(st.floats(0.1, 100.0), st.floats(0.0, 50.0)), min_size=4, max_size=30)
+)
+def test_guesses_never_hide_the_best(pairs: list[tuple[float, float]]) -> None:
+    pairs.sort()
+    known = [_option(n, bound) for n, (bound, _) in enumerate(pairs)]
+    true_ms = {f'cut{n}': bound + more for n, (bound, more) in enumerate(pairs)}
+    found = best_first(
+        known, lambda option: true_ms[option.cut_id], len(pairs), [known[-1], known[2]]
+    )
+    assert found.exhausted and found.tried[0][1] == min(true_ms.values())
+    ran = [option.cut_id for option, _ in found.tried]
+    assert len(set(ran)) == len(ran) and {known[-1].cut_id, known[2].cut_id} <= set(ran)
+
+
 def test_what_does_not_run_is_not_the_best() -> None:
     known = [_option(0, 1.0), _option(1, 2.0)]
     found = best_first(known, lambda o: math.inf if o.cut_index == 0 else 5.0, most=9)

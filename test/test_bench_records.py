@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dnn_offload.cost.energy import PowerModel
+from dnn_offload.exchange import SCOUT_LABEL
 from dnn_offload.report.bench_page import summary, write_json, write_page, write_windows_csv
 from dnn_offload.report.bench_plots import plot_played, plot_series, Series
 from dnn_offload.report.bench_records import (
@@ -21,7 +22,7 @@ from dnn_offload.report.bench_records import (
     Window,
 )
 from dnn_offload.report.bench_targets import figures
-from dnn_offload.report.records import FrameRow, SCOUT
+from dnn_offload.report.records import FrameRow
 from dnn_offload.testbed.changes import plan_in_force, reaction_s
 
 POWER = PowerModel('made up', 4.0, 3.0, 2.0, 1.0, 'a test')
@@ -55,7 +56,7 @@ def window(point: int, row: str, number: int, latency_ms: float, **more: object)
 
 def test_a_window_is_the_median_of_its_results() -> None:
     rows = [frame(i / 10, 20.0 + i) for i in range(10)]
-    rows += [frame(1.0, 0.0, dropped=True), frame(1.1, 500.0, label=SCOUT, server='')]
+    rows += [frame(1.0, 0.0, dropped=True), frame(1.1, 500.0, label=SCOUT_LABEL, server='')]
     rows += [frame(1.2, 30.0, cut=9, server='', codec='', met=False)]
     made = measure(rows, point=2, row='auto', number=1, seconds=2.0)
     assert (made.point, made.row, made.round) == (2, 'auto', 1)
@@ -161,7 +162,7 @@ def test_a_reaction_is_the_first_frame_under_another_plan() -> None:
     local = {'cut': 9, 'server': '', 'codec': ''}
     frames = [frame(t / 10, 50.0, **local) for t in range(10)]  # type: ignore[arg-type]
     frames += [frame(1.05, 0.0, dropped=True), frame(1.1, 50.0, **local)]  # type: ignore[arg-type]
-    frames += [frame(1.2, 50.0, label=SCOUT), frame(1.45, 20.0), frame(1.5, 20.0)]
+    frames += [frame(1.2, 50.0, label=SCOUT_LABEL), frame(1.45, 20.0), frame(1.5, 20.0)]
     assert reaction_s(frames, 1.0, 9.0) == pytest.approx(0.45)
     assert math.isnan(reaction_s(frames, 1.0, 1.4))
     assert plan_in_force([*frames, frame(1.6, 0.0, dropped=True)]) == '3 int8 edge'

@@ -99,7 +99,6 @@ class Bench:
         for row in self._scenario.rows:
             if reason := why_not(row.name):
                 self.note(f'left out: {reason}')
-                self._console.print(f'left out: {reason}', style='yellow', markup=False)
         if self._options.new_profiles:
             forget_profiles(self._cache)
         with self._progress:
@@ -113,6 +112,7 @@ class Bench:
     def note(self, text: str) -> None:
         """Something that a reader of the report has to know."""
         self._run.record.notes.append(text)
+        self._console.print(text, style='yellow', markup=False)
 
     # -- time ---------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ above the best latency that was seen, no candidate that was left out can be bett
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from dnn_offload.cost.profile import CutProfile, Profile
@@ -80,7 +80,8 @@ def options(
 
 
 def best_first(
-    candidates: Sequence[Option], run: Callable[[Option], float], most: int
+    candidates: Sequence[Option], run: Callable[[Option], float], most: int,
+    guesses: Collection[Option] = (),
 ) -> Found:
     """Run candidates in order of their bounds until none can be better, or ``most`` are run.
 
@@ -88,18 +89,24 @@ def best_first(
         candidates: Sorted by ``bound_ms``.
         run: Gives the latency [ms]; infinite = it did not run.
         most: Limit of runs.
+        guesses: Candidates that are likely good: they are run first whatever their bound is, so
+            that fewer others have to be.
     """
-    tried: list[tuple[Option, float]] = []
-    best_ms = float('inf')
+    tried = [(option, run(option)) for option in guesses]
+    best_ms = min((ms for _, ms in tried), default=float('inf'))
+    exhausted = True
     for option in candidates:
         if option.bound_ms >= best_ms:
             break
-        if len(tried) == most:
-            return Found(tuple(sorted(tried, key=lambda item: item[1])), False)
+        if option in guesses:
+            continue
+        if len(tried) >= most:
+            exhausted = False
+            break
         latency_ms = run(option)
         tried.append((option, latency_ms))
         best_ms = min(best_ms, latency_ms)
-    return Found(tuple(sorted(tried, key=lambda item: item[1])), True)
+    return Found(tuple(sorted(tried, key=lambda item: item[1])), exhausted)
 
 
 def _least_ms(cut: CutProfile, part: str) -> float:

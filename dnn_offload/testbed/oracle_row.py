@@ -18,6 +18,7 @@ from dnn_offload.testbed.recorder import wait_until
 from dnn_offload.testbed.scenario import Scenario
 from dnn_offload.testbed.steady import Patience, take_window
 
+JPEG = 'jpeg'
 PLANNER = 'partition_planner_node'
 SERVER_ID = 'edge_server'
 TRY_FRAMES = 8        # of a candidate in the search
@@ -56,7 +57,7 @@ class OracleSearch:
         with self._without_planner():
             found = best_first(
                 known, lambda option: self._try(option, TRY_FRAMES).latency_ms,
-                self._scenario.oracle_candidates,
+                self._scenario.oracle_candidates, self._guesses(known),
             )
             finalists = [option for option, ms in found.tried[:FINALISTS] if math.isfinite(ms)]
             latencies: dict[Option, list[float]] = {option: [] for option in finalists}
@@ -70,6 +71,15 @@ class OracleSearch:
             self._point, f'cut {self._best.cut_index} {self._best.codec}'.strip(),
             len(found.tried), len(known), found.exhausted,
         )
+
+    def _guesses(self, known: list[Option]) -> list[Option]:
+        """All on the robot, the picture as JPEG, and what ran under the planner just now."""
+        plan = self._place.session.recorder.latest.plan
+        wanted = [('', '')]
+        wanted += [(option.cut_id, JPEG) for option in known if option.cut_index == 0]
+        if plan is not None:
+            wanted.append((plan.cut, plan.codec))
+        return [option for option in known if (option.cut_id, option.codec) in wanted]
 
     def again(self, number: int) -> Window:
         """Measure the winner as any other row; ``number`` is the round."""

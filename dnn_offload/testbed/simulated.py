@@ -12,9 +12,8 @@ import math
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.link_state import LinkState
 from dnn_offload.cost.profile import Profile
-from dnn_offload.planning.costs import reprice
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
-from dnn_offload.planning.search import plan
+from dnn_offload.planning.search import plan, reprice
 from dnn_offload.report.bench_records import LOCAL, Window
 from dnn_offload.testbed.scenario import Point, Row
 
