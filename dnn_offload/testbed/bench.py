@@ -90,7 +90,12 @@ class Bench:
             TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn(), console=console,
         )
 
-    def run(self) -> BenchRun:
+    @property
+    def outcome(self) -> BenchRun:
+        """What was measured so far."""
+        return self._run
+
+    def run(self) -> None:
         """Play it; everything that was made is gone when this returns or raises.
 
         Raises:
@@ -107,7 +112,6 @@ class Bench:
                 enumerate(self._scenario.points), lambda item: item[1].machines
             ):
                 self._machines(list(group))
-        return self._run
 
     def note(self, text: str) -> None:
         """Something that a reader of the report has to know."""

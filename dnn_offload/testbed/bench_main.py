@@ -57,8 +57,16 @@ def play(args: argparse.Namespace) -> int:
                 'over loopback: the uplink is limited by the robot itself, downlink and speeds '
                 f'are not emulated ({reason or "--loopback"})'
             )
-        done = bench.run()
-    figures = write_outcome(scenario, options, done)
+        try:
+            bench.run()
+        except BaseException as error:
+            # Hours of measuring are not thrown away for what came last.
+            if bench.outcome.record.windows:
+                bench.note(f'ended early: {str(error) or type(error).__name__}')
+                write_outcome(scenario, options, bench.outcome)
+                console.print(f'what was measured by then: {options.out}', markup=False)
+            raise
+    figures = write_outcome(scenario, options, bench.outcome)
     for figure in figures:
         verdict = 'pass' if figure.passed else 'MISS'
         console.print(

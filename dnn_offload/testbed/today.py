@@ -59,10 +59,10 @@ class Detector(Node):
             outputs = self._loaded.module(
                 tensor_of(np.ascontiguousarray(bgr[:, :, ::-1]), self._loaded)
             )
-        self._publisher.publish(_answer(message.header, outputs))
+        self._publisher.publish(answer_of(message.header, outputs))
 
 
-def _answer(header: Any, outputs: Any) -> Detection2DArray:
+def answer_of(header: Any, outputs: Any) -> Detection2DArray:
     """The best class as one detection; a detector's raw outputs go without boxes."""
     array = Detection2DArray(header=header)
     first = outputs
