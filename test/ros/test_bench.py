@@ -137,3 +137,23 @@ def _wait_for_nodes(process: subprocess.Popen[str]) -> None:
             return
         time.sleep(0.2)
     pytest.fail('the nodes did not start')
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (['no-such'], ('no such scenario', 'dey_load', 'drive')),
+    (['drive', '--rows', 'auto,magic'], ('magic', 'neurosurgeon')),
+    (['drive', '--repeat', '0'], ('--repeat', '1 or more')),
+    (['drive', '--time-scale', '0'], ('time scale', 'above 0')),
+])
+def test_wrong_arguments_are_refused(
+    tmp_path: Path, arguments: list[str], words: tuple[str, ...]
+) -> None:
+    command = Path(os.environ['DNN_OFFLOAD_NODES']) / 'dnn-offload'
+    done = subprocess.run(
+        [str(command), 'bench', *arguments, '--out', str(tmp_path)], capture_output=True,
+        text=True, check=False, timeout=60,
+    )
+    assert done.returncode == 1
+    for word in words:
+        assert word in done.stderr
+    assert 'Traceback' not in done.stderr
