@@ -158,14 +158,45 @@ def test_reactions_and_deaths_are_judged() -> None:
     assert _seen(record, 'deadline while') == (False, '2 in 1 deaths')
 
 
-def test_a_reaction_is_the_first_frame_under_another_plan() -> None:
-    local = {'cut': 9, 'server': '', 'codec': ''}
-    frames = [frame(t / 10, 50.0, **local) for t in range(10)]  # type: ignore[arg-type]
-    frames += [frame(1.05, 0.0, dropped=True), frame(1.1, 50.0, **local)]  # type: ignore[arg-type]
-    frames += [frame(1.2, 50.0, label=SCOUT_LABEL), frame(1.45, 20.0), frame(1.5, 20.0)]
-    assert reaction_s(frames, 1.0, 9.0) == pytest.approx(0.45)
-    assert math.isnan(reaction_s(frames, 1.0, 1.4))
-    assert plan_in_force([*frames, frame(1.6, 0.0, dropped=True)]) == '3 int8 edge'
+LOCAL_PLAN = {'cut': 9, 'server': '', 'codec': ''}
+
+
+def _stream(plans: str, start_s: float = 0.0) -> list[FrameRow]:
+    """A frame every 0.1 s: l = all on the robot, r = remote, s = scout, d = dropped."""
+    made = []
+    for number, plan in enumerate(plans):
+        time_s = start_s + number / 10
+        if plan == 'l':
+            made.append(frame(time_s, 50.0, **LOCAL_PLAN))  # type: ignore[arg-type]
+        elif plan == 's':
+            made.append(frame(time_s, 50.0, cut=9, server='', codec='', label=SCOUT_LABEL))
+        else:
+            made.append(frame(time_s, 20.0, dropped=plan == 'd'))
+    return made
+
+
+@pytest.mark.parametrize(('plans', 'expected_s'), [
+    ('llllllllll', math.nan),                  # nothing to react to
+    ('lldllrrrrrrrrr', 0.5),
+    ('rrrrrrrrrr', 0.0),                       # from the next frame on
+    ('llrlllrrrrrrrrrr', 0.6),                 # a trial is no reaction
+    ('rrrrllllllllllll', 0.4),                 # a detour, back to where it was
+    ('lrlslrllllllllll', math.nan),            # trials and scouts only
+    ('rrrrllllrrrrrrrrrrrrrr', 0.8),
+])
+def test_a_reaction_lasts_until_the_plan_that_stays(plans: str, expected_s: float) -> None:
+    frames = [*_stream('lllll', 0.5), *_stream(plans, 1.0)]
+    found = reaction_s(frames, 1.0, 1.0 + len(plans) / 10)
+    assert found == pytest.approx(expected_s, nan_ok=True)
+
+
+def test_what_comes_long_after_a_change_is_no_reaction_to_it() -> None:
+    frames = [*_stream('llll', 0.6), *_stream('lll' + 'r' * 120 + 'l' * 50, 1.0)]
+    assert reaction_s(frames, 1.0, 99.0) == pytest.approx(0.3)
+
+
+def test_the_plan_in_force_is_that_of_the_last_result() -> None:
+    assert plan_in_force(_stream('lrds')) == '3 int8 edge'
     assert plan_in_force([]) == ''
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from dnn_offload.planning.session import (
 from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
 
 
-def _profiles(last_bytes: int) -> tuple[Profile, Profile]:
+def profiles(last_bytes: int) -> tuple[Profile, Profile]:
     """Two thin branches of a wide stem, a heavy layer behind their join, and a last layer.
 
     The network's answer is small or larger than what comes before the last layer.
@@ -50,14 +51,18 @@ def _profiles(last_bytes: int) -> tuple[Profile, Profile]:
 
 def _settled(last_bytes: int, **settings: object) -> tuple[PlannerSession, float, PlanningOutcome]:
     session = PlannerSession(PlannerSettings(shapes=ALL_SHAPES, **settings))  # type: ignore[arg-type]
-    edge, server = _profiles(last_bytes)
+    edge, server = profiles(last_bytes)
     session.feed_edge_profile(edge)
     session.feed_server_profile('desk', server)
-    now_s, outcome = _run(session, 100.0)
+    now_s, outcome = run(session, 100.0)
     return session, now_s, outcome
 
 
-def _run(session: PlannerSession, now_s: float) -> tuple[float, PlanningOutcome]:
+def run(
+    session: PlannerSession,
+    now_s: float,
+    after: Callable[[PlanningOutcome, float], object] = lambda outcome, now_s: None,
+) -> tuple[float, PlanningOutcome]:
     edge = session.edge_profile
     assert edge is not None
     outcome = None
@@ -69,6 +74,8 @@ def _run(session: PlannerSession, now_s: float) -> tuple[float, PlanningOutcome]
             session.feed_link('desk', evidence, now_s)
             session.feed_link('desk', LinkEvidence(DOWNLINK, nbytes, 2.0 + 0.4e-3 * nbytes), now_s)
         outcome = session.tick(now_s)
+        assert outcome is not None
+        after(outcome, now_s)
     assert outcome is not None
     return now_s, outcome
 
@@ -79,7 +86,7 @@ def test_a_placement_is_taken_and_stays() -> None:
     assert plan.frontier == ('a', 'b')
     # A demand that it fulfils leaves it alone; the switch is no emergency.
     session.set_settings(PlannerSettings(shapes=ALL_SHAPES, private_layers=1))
-    _, after = _run(session, now_s)
+    _, after = run(session, now_s)
     assert after.decision.candidate.key == plan.key
     assert not after.switch_urgent
 
@@ -91,7 +98,7 @@ def test_a_placement_that_becomes_illegal_is_left_at_once(demand: dict[str, obje
     session, now_s, outcome = _settled(4_000)
     assert outcome.decision.candidate.frontier
     session.set_settings(PlannerSettings(shapes=ALL_SHAPES, **demand))  # type: ignore[arg-type]
-    _, after = _run(session, now_s)
+    _, after = run(session, now_s)
     assert after.switch_urgent
     assert not after.decision.candidate.frontier
 
@@ -100,7 +107,7 @@ def test_without_leave_there_is_another_plan() -> None:
     session, now_s, outcome = _settled(4_000)
     assert outcome.decision.candidate.frontier
     session.set_settings(PlannerSettings(shapes=()))
-    _, after = _run(session, now_s)
+    _, after = run(session, now_s)
     plan = after.decision.candidate
     assert not plan.frontier and not plan.return_id
 

@@ -15,6 +15,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from dnn_offload.exchange import TRIAL_FRAMES
 from dnn_offload.graph.fingerprint import distance, TOLERANCE
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
@@ -80,6 +81,7 @@ class LocalInferenceNode(OffloadNode):
     def activate(self) -> None:
         """Open traffic, now or as soon as the network is ready."""
         self.subscribe(Plan, 'plan', self._take_plan, latched())
+        self.subscribe(Plan, 'plan_trial', self._take_trial, 10)
         self.subscribe(Load, 'load', self._take_load, 1)
         # Before there is anything to run on them: finding the camera takes DDS up to 3 s.
         ImageIntake(self, self._take_image)
@@ -217,15 +219,17 @@ class LocalInferenceNode(OffloadNode):
         self._scout_period_s = min(max(message.scout_period_s, 0.0), LONGEST_SCOUT_PERIOD_S)
         if self._engine is not None:
             self._engine.set_scout_period(self._scout_period_s)
-        wanted = PlanRequest(
-            message.plan_id, message.cut, message.codec, message.server, message.private_layers,
-            message.return_cut, message.return_codec, tuple(message.frontier), message.threads,
-            message.cut_index, message.label,
-        )
+        wanted = _request(message)
         if wanted == self._wanted:
             return  # the planner says it every second
         taken = self._engine is None or self._engine.set_plan(wanted)
         self._wanted = wanted if taken else None
+
+    def _take_trial(self, message: Plan) -> None:
+        model, engine = self._model, self._engine
+        if engine is None or model is None or message.model_identity != model.model.identity:
+            return  # nothing runs that could be tried; the planner does not wait for it
+        engine.try_plan(_request(message), TRIAL_FRAMES)
 
     def _take_load(self, message: Load) -> None:
         if self._engine is not None and np.isfinite(message.factor) and message.factor > 0.0:
@@ -312,6 +316,14 @@ class LocalInferenceNode(OffloadNode):
         if not plan.is_local and not uplink.connected(plan.server):
             return WARN, f'server {plan.server} is lost; running on the robot', values
         return OK, 'running', values
+
+
+def _request(message: Plan) -> PlanRequest:
+    return PlanRequest(
+        message.plan_id, message.cut, message.codec, message.server, message.private_layers,
+        message.return_cut, message.return_codec, tuple(message.frontier), message.threads,
+        message.cut_index, message.label,
+    )
 
 
 def main() -> None:

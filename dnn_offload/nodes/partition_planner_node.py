@@ -59,8 +59,10 @@ class PartitionPlannerNode(base.OffloadNode):
         self._session = PlannerSession(planner_settings(self.setting))
         self._outcome: PlanningOutcome | None = None
         self._published_at_s = 0.0
+        self._tried_id = 0
         self._profile_problem = ''
         self._plans = self.advertise(Plan, 'plan', qos.latched())
+        self._trials = self.advertise(Plan, 'plan_trial', 10)
         self._markers = self.advertise(Marker, 'plan_marker', qos.latched())
 
     def activate(self) -> None:
@@ -198,6 +200,8 @@ class PartitionPlannerNode(base.OffloadNode):
                 stages_ms=sum(getattr(message, name) for name in PRICED_STAGES),
                 result_codec=message.result_codec,
                 return_cut=message.return_cut,
+                tail_ms=message.tail_ms,
+                rest_ms=message.rest_ms,
             ),
             time.monotonic(),
         )
@@ -240,44 +244,54 @@ class PartitionPlannerNode(base.OffloadNode):
             self._plans.publish(self._plan_message(outcome))
             if self._markers.get_subscription_count() > 0:
                 self._markers.publish(self._marker(outcome))
+        if outcome.trial is not None and outcome.trial_id != self._tried_id:
+            self._tried_id = outcome.trial_id
+            trial = self._message_of(outcome.trial, outcome.trial_id, outcome)
+            trial.reason = outcome.decision.reason[:REASON_CHARS]
+            self._trials.publish(trial)
 
     def _plan_message(self, outcome: PlanningOutcome) -> Plan:
-        chosen = outcome.decision.candidate
+        """What shall run, with all that it was chosen from."""
         link = outcome.link
+        message = self._message_of(outcome.decision.candidate, outcome.plan_id, outcome)
+        message.previous_ms = outcome.previous_ms
+        message.reason = outcome.switch_reason[:REASON_CHARS]
+        message.urgent = outcome.switch_urgent
+        message.scout_period_s = outcome.scout_period_s
+        message.edge_load_factor = outcome.edge_load.factor
+        message.server_load_factor = outcome.server_load
+        message.uplink_bps = link.uplink_bps if link is not None else 0.0
+        message.uplink_alpha_ms = link.uplink_alpha_ms if link is not None else 0.0
+        message.uplink_burst_bytes = link.uplink_burst_bytes if link is not None else 0.0
+        message.downlink_bps = link.downlink_bps if link is not None else 0.0
+        message.link_confidence = link.confidence if link is not None else 0.0
+        message.planning_ms = outcome.planning_ms
+        message.table = [
+            _plan_cost(c, c.key in outcome.front)
+            for c in outcome.table(self.setting('table_size'))
+        ]
+        return message
+
+    def _message_of(self, plan: Candidate, plan_id: int, outcome: PlanningOutcome) -> Plan:
+        """A plan by itself."""
         message = Plan(
-            plan_id=outcome.plan_id,
+            plan_id=plan_id,
             model_identity=outcome.conditions.edge_profile.model_identity,
             strategy=self.setting('strategy'),
-            cut_index=chosen.cut_index,
-            cut=chosen.cut_id,
-            label=chosen.label[:LABEL_CHARS],
-            codec=chosen.codec,
-            server=chosen.server,
-            return_index=_return_index(chosen),
-            return_cut=chosen.return_id,
-            return_codec=chosen.return_codec,
-            frontier=list(chosen.frontier),
-            threads=chosen.threads,
+            cut_index=plan.cut_index,
+            cut=plan.cut_id,
+            label=plan.label[:LABEL_CHARS],
+            codec=plan.codec,
+            server=plan.server,
+            return_index=_return_index(plan),
+            return_cut=plan.return_id,
+            return_codec=plan.return_codec,
+            frontier=list(plan.frontier),
+            threads=plan.threads,
             objective=outcome.objective.name,
-            objective_value=chosen.cost,
-            predicted_ms=chosen.latency_ms,
-            previous_ms=outcome.previous_ms,
-            reason=outcome.switch_reason[:REASON_CHARS],
-            urgent=outcome.switch_urgent,
+            objective_value=plan.cost,
+            predicted_ms=plan.latency_ms,
             private_layers=outcome.private_layers,
-            scout_period_s=outcome.scout_period_s,
-            edge_load_factor=outcome.edge_load.factor,
-            server_load_factor=outcome.server_load,
-            uplink_bps=link.uplink_bps if link is not None else 0.0,
-            uplink_alpha_ms=link.uplink_alpha_ms if link is not None else 0.0,
-            uplink_burst_bytes=link.uplink_burst_bytes if link is not None else 0.0,
-            downlink_bps=link.downlink_bps if link is not None else 0.0,
-            link_confidence=link.confidence if link is not None else 0.0,
-            planning_ms=outcome.planning_ms,
-            table=[
-                _plan_cost(c, c.key in outcome.front)
-                for c in outcome.table(self.setting('table_size'))
-            ],
         )
         message.header.stamp = self.now_msg()
         return message

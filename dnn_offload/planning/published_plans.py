@@ -19,24 +19,38 @@ class _Published(NamedTuple):
 
 
 class PublishedPlans:
-    """Numbers plans from 1 and remembers the last ones."""
+    """Numbers plans from 1 and remembers the last ones.
+
+    Attributes:
+        last_id: Number of the plan in force; 0 = none.
+    """
 
     def __init__(self) -> None:
         self.last_id = 0
+        self._count = 0
         self._plans: dict[int, _Published] = {}
 
-    def add(self, plan: Candidate, edge_load: float) -> None:
-        """Give a plan the next number.
+    def add(self, plan: Candidate, edge_load: float, *, trial: bool = False) -> int:
+        """Give a plan the next number, and return it.
 
         Args:
             plan: What goes out.
             edge_load: Load of the robot that it was priced with.
+            trial: Only single frames will run under it: ``last_id`` stays.
         """
-        self.last_id += 1
+        self._count += 1
+        if not trial:
+            self.last_id = self._count
         slower = slow_down(sane_load(edge_load), plan.threads)
-        self._plans[self.last_id] = _Published(plan, plan.head_ms / slower)
+        self._plans[self._count] = _Published(plan, plan.head_ms / slower)
         while len(self._plans) > KEPT_PLANS:
             del self._plans[next(iter(self._plans))]
+        return self._count
+
+    def last(self) -> Candidate | None:
+        """The plan in force, as it was priced; None before the first."""
+        published = self._plans.get(self.last_id)
+        return published.plan if published is not None else None
 
     def profiled_ms(self, frame: FrameEvidence, profile: Profile) -> float:
         """What the frame's piece on the robot took when it was profiled [ms].

@@ -59,9 +59,18 @@ def rank_key(candidate: Candidate) -> tuple[float, float, int, int, str, str, in
 
 
 def plan(
-    strategy: str, conditions: Conditions, constraints: Constraints = NO_CONSTRAINTS
+    strategy: str,
+    conditions: Conditions,
+    constraints: Constraints = NO_CONSTRAINTS,
+    correct: Callable[[list[Candidate]], list[Candidate]] = list,
 ) -> list[Candidate]:
     """Rank all plans that a strategy considers, best first, priced as it believes.
+
+    Args:
+        strategy: Its name.
+        conditions: What is known now.
+        constraints: What the user demands.
+        correct: Puts right what frames have told of the prices, before the plans are judged.
 
     Raises:
         ConfigurationError: No strategy of that name.
@@ -90,7 +99,7 @@ def plan(
             allowed='a ready server with a live link and a legal cut and codec',
             hint='use strategy auto and wider limits: it then has the all-local plan',
         )
-    found = _judged(found, conditions, constraints)
+    found = _judged(correct(found), conditions, constraints)
     found.sort(key=rank_key)
     return found
 

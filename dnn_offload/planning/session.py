@@ -28,6 +28,7 @@ from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
     Constraints,
+    Key,
     ServerState,
 )
 from dnn_offload.planning.published_plans import PublishedPlans
@@ -40,6 +41,7 @@ from dnn_offload.planning.session_data import (
     WANTED,
 )
 from dnn_offload.planning.switch import SwitchPolicy
+from dnn_offload.planning.trials import Trials
 from dnn_offload.planning.uptake import Uptake
 from dnn_offload.planning.value_rules import frontier_depth
 
@@ -79,6 +81,7 @@ class PlannerSession:
         self._outlawed = False  # the plan that runs breaks what the user demands since
         self._last_servers: tuple[ServerState, ...] = ()
         self._uptake = Uptake()
+        self._trials = Trials()
 
     def _make_policy(self) -> SwitchPolicy:
         settings = self._settings
@@ -182,6 +185,7 @@ class PlannerSession:
         old, self._edge_profile = self._edge_profile, profile
         self._edge_load.reset_frames()
         self._uptake.reset()
+        self._trials.reset()
         if old is not None and old.model_identity != profile.model_identity:
             self._cause = f'model {profile.model}'
             self._policy.reset()
@@ -189,6 +193,7 @@ class PlannerSession:
 
     def feed_server_profile(self, name: str, profile: Profile) -> None:
         """A server's profile."""
+        self._trials.reset()
         self._servers.add_profile(name, profile)
 
     def feed_status(self, report: ServerReport, now_s: float) -> bool:
@@ -221,6 +226,8 @@ class PlannerSession:
             self._set_uplink_limit(frame.max_uplink_bps)
         if frame.result_codec in profile.output_bytes:
             self._result_codec = frame.result_codec
+        if self._trials.frame(frame, now_s):
+            return False  # it says nothing of the plan in force
         gone = self._count_unanswered(frame, now_s)
         gone = self._uptake.frame(frame.plan_id, now_s) or gone
         if not frame.finished:
@@ -234,6 +241,9 @@ class PlannerSession:
             self._overheads.add(place, frame.latency_ms, frame.stages_ms, frame.age_ms)
         if frame.plan_id and self._as_planned(frame):
             self._latencies_ms.append(frame.latency_ms)
+            plan = self._published.last()
+            if plan is not None and frame.answered:
+                self._trials.ran(plan, frame, now_s)
         self._edge_load.add_frame(
             self._published.profiled_ms(frame, profile),
             frame.head_ms,
@@ -295,15 +305,23 @@ class PlannerSession:
         self._last_servers = conditions.servers
         constraints = self._constraints()
         note = ''
+        ours = settings.strategy == search.DEFAULT_STRATEGY
+        self._trials.settle(now_s)
         try:
-            ranked = search.plan(settings.strategy, conditions, constraints)
+            ranked = search.plan(
+                settings.strategy, conditions, constraints,
+                self._trials.corrected if ours else list,
+            )
         except PlanningError as error:
             ranked, note = [], str(error)
         fallback = search.fallback(conditions, constraints)
         if self._uptake.must_be_local(now_s):
             ranked, note = [], self._uptake.problem
         sure = (ON_ROBOT,) if edge_load.sure else ()
-        decision = self._policy.decide(ranked, now_s, survey.lost, fallback=fallback, sure=sure)
+        decision = self._policy.decide(
+            ranked, now_s, survey.lost, fallback=fallback, sure=sure,
+            untried=lambda plan: ours and self._trials.untried(plan, conditions, now_s),
+        )
         if decision.switched:
             ends = forbidden_ends(conditions, constraints)
             parts = (self._cause, decision.reason, note, *ends, self.objective_problem)
@@ -314,6 +332,9 @@ class PlannerSession:
         elif self._uptake.take_repeat():
             self._switch = (f'said again: {self._uptake.problem}', *self._switch[1:])
             self._publish(decision.candidate, edge_load.factor, again=True)
+        if decision.trial is not None and self._trials.trial is None:
+            number = self._published.add(decision.trial, edge_load.factor, trial=True)
+            self._trials.begin(decision.trial, number, now_s)
         return PlanningOutcome(
             plan_id=self._published.last_id,
             decision=decision,
@@ -330,6 +351,8 @@ class PlannerSession:
             objective=constraints.objective,
             front=frozenset(plan.key for plan in pareto_set(ranked)),
             problem=self.objective_problem,
+            trial=self._trials.trial,
+            trial_id=self._trials.trial_id,
         )
 
     def _constraints(self) -> Constraints:
@@ -346,8 +369,13 @@ class PlannerSession:
             threads=settings.threads,
             objective=self._objective,
             most=settings.most,
-            keep=self._policy.wanted,
+            keep=self._policy.wanted | self._tried,
         )
+
+    @property
+    def _tried(self) -> frozenset[Key]:
+        trial = self._trials.trial
+        return frozenset([trial.key] if trial is not None else [])
 
     def _scout_period_s(self, chosen: Candidate, local: Candidate) -> float:
         """Scouts belong to our own strategy; the published ones run as they were meant."""

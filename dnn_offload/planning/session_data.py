@@ -61,6 +61,8 @@ class FrameEvidence:
         max_uplink_bps: Limit of the robot's uplink; 0 = none, NaN = unknown.
         result_codec: Codec in which the robot wants its answers; empty = not said.
         return_cut: Identity of the plan's second cut; empty = none.
+        tail_ms: The server's part, by its clock; NaN = unknown.
+        rest_ms: What ran here after the answer; NaN = unknown.
     """
 
     plan_id: int
@@ -78,6 +80,8 @@ class FrameEvidence:
     max_uplink_bps: float = math.nan
     result_codec: str = ''
     return_cut: str = ''
+    tail_ms: float = math.nan
+    rest_ms: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ class PlanningOutcome:
         front: Plans that no other beats in both latency and energy; empty where the power of
             the robot is not known.
         problem: Why the objective that the user set is not the one that was minimised.
+        trial: A plan of which single frames shall tell the price; None = none now.
+        trial_id: Its number, out of the same count as ``plan_id``; 0 = none.
     """
 
     plan_id: int
@@ -116,6 +122,8 @@ class PlanningOutcome:
     objective: Objective = LATENCY_OBJECTIVE
     front: frozenset[Key] = frozenset()
     problem: str = ''
+    trial: Candidate | None = None
+    trial_id: int = 0
 
     @property
     def link(self) -> LinkState | None:

@@ -2,7 +2,7 @@
 
 The policy is fed at every planner tick with the ranked candidates *under the conditions of
 now* and answers with the plan to run. Plans are compared by ``Candidate.cost``: the latency, or
-the value of another objective. It guards against the three ways in which a planner
+the value of another objective. It guards against the ways in which a planner
 oscillates under constant conditions:
 
 - noise: a gain counts only above what is demanded (``min_gain_ms``, ``min_gain_ratio``), and
@@ -13,14 +13,16 @@ oscillates under constant conditions:
   the price of what does not run is corrected by what was learned when it was left
   (``promises.py``), and each return to a plan that was left shortly before raises the gain
   demanded next time;
+- prices that no frame has tested (``trials.py``): such a plan is not switched to before some
+  frames have run under it;
 - a server that dies again and again: a single death is forgiven as soon as the server is
   back, each further one shortly after doubles the wait before it is trusted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 import math
 
 from dnn_offload.errors import ConfigurationError, PlanningError
@@ -48,6 +50,7 @@ class Decision:
         urgent: Switched at once because the old plan cannot go on.
         previous_ms: Predicted latency of the plan that was left, under the same
             conditions; NaN when there was none or it cannot run any more.
+        trial: A plan that would have been chosen, had a frame tested its price.
     """
 
     candidate: Candidate
@@ -55,6 +58,7 @@ class Decision:
     reason: str
     urgent: bool = False
     previous_ms: float = math.nan
+    trial: Candidate | None = None
 
 
 @dataclass
@@ -78,6 +82,7 @@ class _Memory:
     returns_at_s: float = 0.0
     promises: Promises = field(default_factory=Promises)
     before: Candidate | None = None  # ran until the reset
+    provisional: bool = False  # the first plan is not chosen yet: a better one is being tried
     sure: frozenset[str] = frozenset()
 
 
@@ -173,6 +178,7 @@ class SwitchPolicy:
         *,
         fallback: Candidate | None = None,
         sure: Collection[str] = (),
+        untried: Callable[[Candidate], bool] = lambda plan: False,
     ) -> Decision:
         """Take the tick's candidates, say what to run.
 
@@ -185,6 +191,7 @@ class SwitchPolicy:
             fallback: What to run when nothing else remains (``costs.local_candidate``).
             sure: Places whose prices rest on frames that ran there lately; nothing that was
                 learnt of what-if prices corrects those.
+            untried: Whether a plan's price must be tested by frames before it may run.
 
         Raises:
             PlanningError: Nothing remains and there is no fallback.
@@ -202,15 +209,13 @@ class SwitchPolicy:
                     hint='pass costs.local_candidate(conditions) as fallback',
                 )
             usable = [fallback]
-        best = usable[0]
         old = self._memory.current
-        if old is None:
-            best = self._first(usable, now_s)
-            return self._switch(
-                best, now_s, f'first plan: {plan_name(best)}, {self._text(best.cost)}'
-            )
-        now_priced = next((c for c in usable if c.key == old.key), None)
+        now_priced = next((c for c in usable if old is not None and c.key == old.key), None)
+        if old is None or (self._memory.provisional and now_priced is not None):
+            return self._begin(usable, now_s, untried)
         if now_priced is None:
+            # At once, so what was never tried has to wait.
+            best = next((c for c in usable if not untried(c)), usable[0])
             why = (
                 f'server {old.server} lost'
                 if old.server in lost
@@ -222,7 +227,25 @@ class SwitchPolicy:
         watched = self._memory.promises.watched
         price = next((c.cost for c in usable if c.key == watched), None)
         self._memory.promises.observe(price, now_s)
-        return self._weigh(now_priced, usable, now_s)
+        return self._weigh(now_priced, usable, now_s, untried)
+
+    def _begin(
+        self, usable: Sequence[Candidate], now_s: float, untried: Callable[[Candidate], bool]
+    ) -> Decision:
+        """The first plan after a start or a reset; the best of those tried while a better is."""
+        best, trial = self._first(usable, now_s), None
+        if untried(best):
+            trial, best = best, next((c for c in usable if not untried(c)), best)
+            trial = None if trial is best else trial
+        memory = self._memory
+        memory.provisional = trial is not None
+        name = f'first plan: {plan_name(best)}, {self._text(best.cost)}'
+        if trial is not None:
+            name += f', while {plan_name(trial)}, {self._text(trial.cost)}, is tried'
+        if memory.current is not None and memory.current.key == best.key:
+            memory.current = best
+            return Decision(best, False, name[:REASON_CHARS], trial=trial)
+        return replace(self._switch(best, now_s, name), trial=trial)
 
     def _first(self, usable: Sequence[Candidate], now_s: float) -> Candidate:
         """The best plan after a reset; what did not run until then is priced as learnt."""
@@ -238,7 +261,13 @@ class SwitchPolicy:
         promises.leave(running.key, running.cost, best.server, now_s)
         return best
 
-    def _weigh(self, old: Candidate, usable: Sequence[Candidate], now_s: float) -> Decision:
+    def _weigh(
+        self,
+        old: Candidate,
+        usable: Sequence[Candidate],
+        now_s: float,
+        untried: Callable[[Candidate], bool],
+    ) -> Decision:
         """Switch to the best if its gain is large enough and has lasted."""
         memory = self._memory
         memory.current = old
@@ -267,6 +296,12 @@ class SwitchPolicy:
                 False,
                 f'kept: {numbers}, sure to {waited:.0f} %)'[:REASON_CHARS],
                 previous_ms=old.latency_ms,
+            )
+        if untried(best):
+            memory.excess = float(self.hold_ticks)  # one tick that it fails, and it waits again
+            return Decision(
+                old, False, f'trying on single frames: {numbers})'[:REASON_CHARS],
+                previous_ms=old.latency_ms, trial=best,
             )
         self._count_return(best.key, now_s, min(CLEAR_GAIN * least / gain, 1.0))
         memory.promises.leave(old.key, old.cost, best.server, now_s)
@@ -316,6 +351,7 @@ class SwitchPolicy:
             memory.left_at_s[memory.current.key] = now_s
         memory.current = best
         memory.better_ticks, memory.excess = 0, 0.0
+        memory.provisional &= not urgent
         return Decision(best, True, reason[:REASON_CHARS], urgent, previous_ms)
 
     def _caution(self, now_s: float) -> float:

@@ -104,7 +104,7 @@ def write_page(
         )))
     if record.steps:
         sections.append(('Changes of conditions', table(
-            ('row', 'round', 'at [s]', 'change', 'another plan after [s]', 'late results'),
+            ('row', 'round', 'at [s]', 'change', 'plan that stays after [s]', 'late results'),
             [
                 (s.row, s.round, s.at_s, s.what,
                  f'{s.reaction_s:.2f}' if math.isfinite(s.reaction_s) else 'none', s.late)

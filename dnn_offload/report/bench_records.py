@@ -75,7 +75,8 @@ class Step:
 
     Attributes:
         what: The change.
-        reaction_s: Until a frame entered under another plan; NaN = none came.
+        reaction_s: Until frames entered under the plan that then stayed (``testbed/changes.py``);
+            NaN = it was in force already.
         late: Results after their deadline until the next change.
     """
 

@@ -105,7 +105,8 @@ def _reactions(record: BenchRecord) -> list[Figure]:
             continue  # the plan in force may be the right one: nothing to react with
         worst = max(moved)
         found.append(Figure(
-            f'another plan of auto after: {what}', f'{worst:.2f} s (worst of {len(moved)})',
+            f'the plan that stays of auto, after: {what}',
+            f'{worst:.2f} s (worst of {len(moved)})',
             f'{MAX_REACTION_S:g} s', worst <= MAX_REACTION_S,
         ))
     deaths = [s for s in record.steps if s.row == AUTO and SERVER_KILLED in s.what]

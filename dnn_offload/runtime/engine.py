@@ -193,6 +193,29 @@ class InferenceEngine:
                 shared.changed.notify_all()
         return True
 
+    def try_plan(self, wanted: PlanRequest, frames: int) -> bool:
+        """Run single frames under a plan, so that its price is known; the active one goes on.
+
+        They run when nothing else is in flight, each with a result like any other. A plan that
+        is tried already gives way to this one.
+
+        Args:
+            wanted: A plan with a server.
+            frames: How many frames.
+
+        Returns:
+            False if the cut or the codec is unknown (reported by ``on_plan_failed``).
+        """
+        shared = self._shared
+        with shared.changed:
+            try:
+                shared.slot.request_trial(wanted, frames, time.monotonic())
+            except OffloadError as error:
+                self._responder.post_plan_failed(wanted.plan_id, error)
+                return False
+            shared.changed.notify_all()
+        return True
+
     def set_scout_period(self, period_s: float) -> None:
         """Run one frame all on the robot every ``period_s`` [s] under a plan that offloads.
 

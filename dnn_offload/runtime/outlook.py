@@ -36,8 +36,9 @@ def sending_key(plan: FramePlan) -> Key:
 def running_plan(shared: Shared, now_s: float) -> FramePlan:
     """The plan of a frame that starts now: the active one, or all local where it cannot be.
 
-    That is where it sends what may not leave the robot, and where its server is lost; and now
-    and then to see what it costs, when nothing is in flight that it could overtake.
+    That is where it sends what may not leave the robot, and where its server is lost. Now and
+    then it is all local to see what that costs, or a plan that is tried, when nothing is in
+    flight that the frame could overtake.
     """
     slot, plan = shared.slot, shared.slot.active
     if not slot.allows(plan):
@@ -46,7 +47,14 @@ def running_plan(shared: Shared, now_s: float) -> FramePlan:
         return slot.here(plan, FALLBACK_LABEL)
     if shared.table.started() == 0 and _scout_due(shared, plan, now_s, 1.0):
         return slot.here(plan, SCOUT_LABEL)
-    return plan
+    trial = _trial(shared)
+    return trial if trial is not None and shared.table.started() == 0 else plan
+
+
+def _trial(shared: Shared) -> FramePlan | None:
+    """The plan that is tried, if it can run now."""
+    trial = shared.slot.trial
+    return trial if trial is not None and shared.connected(trial.server) else None
 
 
 def _scout_due(shared: Shared, plan: FramePlan, now_s: float, periods: float) -> bool:
@@ -86,14 +94,15 @@ def situation(shared: Shared, now_s: float) -> Situation:
             tail_ms + times.expected_ms(FINISH, now_s),
         )
     returned = table.to_complete()
-    span = shared.slot.next_to_warm()
+    span, since_s = shared.slot.next_to_warm() or (None, 0.0)
     whole_ms = times.expected_ms(run_key((0, last)), now_s, 0.95)
     warm_ms = whole_ms * COLD_FACTOR
     if span is not None and times.knows(run_key(span)):
         warm_ms = times.expected_ms(run_key(span), now_s, 0.95) * COLD_FACTOR
     plan = running_plan(shared, now_s)
     waiting = table.waiting is not None
-    scout_waits = _scout_due(shared, plan, now_s, SCOUT_PATIENCE)  # till nothing is in flight
+    # A frame that is to run alone waits till nothing is in flight.
+    alone = _trial(shared) is not None or _scout_due(shared, plan, now_s, SCOUT_PATIENCE)
     return Situation(
         now_s=now_s,
         unanswered=unanswered,
@@ -101,11 +110,11 @@ def situation(shared: Shared, now_s: float) -> Situation:
         rest_ms=_rest_ms(shared, returned, now_s),
         can_commit=pending is not None and not pending.to_warm,
         must_warm=span is not None,
-        warm_since_s=pending.since_s if pending is not None else 0.0,
+        warm_since_s=since_s,
         warm_ms=warm_ms,
         waiting=waiting,
         started=table.started(),
-        window=1 if scout_waits else shared.settings.window,
+        window=1 if alone else shared.settings.window,
         start_ms=start_ms(shared, plan, now_s, 0.95) if waiting else 0.0,
         ready_ms=0.0 if plan.is_local or not waiting else start_ms(shared, plan, now_s, 0.5),
         backlog_ms=0.0 if plan.is_local else shared.backlog_ms(),

@@ -50,14 +50,24 @@ class PlanRequest:
 
 
 @dataclass
-class _Pending:
+class Preparation:
+    """A plan whose slices are being warmed.
+
+    Attributes:
+        plan: The plan.
+        since_s: Since when it is wanted, steady clock.
+        to_warm: Slices that have not run yet.
+        frames: How many frames shall run under it, where it is a trial.
+    """
+
     plan: FramePlan
     since_s: float
     to_warm: list[Span]
+    frames: int = 0
 
 
 class PlanSlot:
-    """Active and pending plan. Not thread-safe: the engine's lock guards it.
+    """Active plan, pending plan, and one that is tried. Not thread-safe: the engine's lock guards.
 
     Args:
         model: The model; asked for routes only.
@@ -68,7 +78,8 @@ class PlanSlot:
         self._cuts = model.cuts
         self._by_id = {cut.cut_id: cut for cut in model.cuts}
         self.active = self._local_plan(0, 0)
-        self.pending: _Pending | None = None
+        self.pending: Preparation | None = None
+        self._trial: Preparation | None = None
         self._warm: set[Span] = set()
         self._private_layers = 0
         self._nothing_leaves = False  # the newest request contradicts itself
@@ -117,7 +128,38 @@ class PlanSlot:
                     hint='planner and robot have different models or versions',
                 )
         spans = [span for span in self.spans(plan) if span not in self._warm]
-        self.pending = _Pending(plan, now_s, spans)
+        self.pending = Preparation(plan, now_s, spans)
+
+    def request_trial(self, wanted: PlanRequest, frames: int, now_s: float) -> None:
+        """Let ``frames`` single frames run under a plan when it is warm; the active one goes on.
+
+        What ``wanted`` says about privacy and threads does not count.
+
+        Raises:
+            CutError: The cut is not one of this model.
+            CodecError: There is no such codec.
+        """
+        plan = self._remote_plan(wanted)
+        spans = [span for span in self.spans(plan) if span not in self._warm]
+        self._trial = Preparation(replace(plan, threads=0), now_s, spans, frames)
+
+    @property
+    def trial(self) -> FramePlan | None:
+        """The plan that is tried, if it is warm and may send what it sends; else None."""
+        trial = self._trial
+        if trial is None or trial.to_warm or not self.allows(trial.plan):
+            return None
+        # Frames of a trial belong to the epoch in which they run.
+        active = self.active
+        return replace(trial.plan, epoch=active.epoch, threads=active.threads)
+
+    def started(self, plan: FramePlan) -> None:
+        """A frame starts under ``plan``: a trial is over after as many as were asked for."""
+        trial = self._trial
+        if trial is not None and plan.plan_id == trial.plan.plan_id and not plan.is_local:
+            trial.frames -= 1
+            if trial.frames <= 0:
+                self._trial = None
 
     def allows(self, plan: FramePlan) -> bool:
         """Whether what ``plan`` sends may leave the robot, by the newest request."""
@@ -164,44 +206,53 @@ class PlanSlot:
         return [span for span in wanted if span[0] != span[1]]
 
     def specs_before(self, span: Span) -> tuple[TensorSpec, ...]:
-        """What a slice of the pending plan takes."""
+        """What a slice of a plan that is being warmed takes."""
         if isinstance(span[0], int):
             return self.cut(span[0]).frontier
         known = list(self.cut(0).frontier)
-        if self.pending is not None and self.pending.plan.route is not None:
-            route = self.pending.plan.route
-            known += [*route.kept, *route.returned]
+        for preparation in self._preparations():
+            route = preparation.plan.route
+            if route is not None:
+                known += [*route.kept, *route.returned]
         by_name = {spec.name: spec for spec in known}
         return tuple(by_name[name] for name in span[0])
 
-    def next_to_warm(self) -> Span | None:
-        """A slice that must be warmed before the pending plan can run."""
-        if self.pending is None or not self.pending.to_warm:
-            return None
-        return self.pending.to_warm[0]
+    def _preparations(self) -> list[Preparation]:
+        """What is being warmed, in order of importance."""
+        return [made for made in (self.pending, self._trial) if made is not None and made.to_warm]
+
+    def next_to_warm(self) -> tuple[Span, float] | None:
+        """A slice that must be warmed before a plan can run, and since when that is wanted [s]."""
+        for preparation in self._preparations():
+            return preparation.to_warm[0], preparation.since_s
+        return None
 
     def warmed(self, span: Span) -> None:
         """A slice has run once on this thread."""
         self._warm.add(span)
-        if self.pending is not None and span in self.pending.to_warm:
-            self.pending.to_warm.remove(span)
+        for preparation in self._preparations():
+            if span in preparation.to_warm:
+                preparation.to_warm.remove(span)
 
     def cool(self) -> None:
         """Forget what is warm (the thread count has changed)."""
         self._warm.clear()
+        self._trial = None
         if self.pending is not None:
             self.pending.to_warm = self.spans(self.pending.plan)
 
     def not_warmed(self, span: Span) -> FramePlan | None:
-        """A slice does not run: give the pending plan up if it needs it, and return it.
+        """A slice does not run: give the plan up that needs it, and return it.
 
         The active plan goes on, as far as the newest request allows.
         """
-        if self.pending is None or span not in self.pending.to_warm:
-            return None
-        plan = self.pending.plan
-        self.pending = None
-        return plan
+        if self._trial is not None and span in self._trial.to_warm:
+            given_up, self._trial = self._trial.plan, None
+        else:
+            given_up = None
+        if self.pending is not None and span in self.pending.to_warm:
+            given_up, self.pending = self.pending.plan, None
+        return given_up
 
     def commit(self) -> FramePlan | None:
         """Switch to the pending plan if it is warm; frames from now on run under it."""

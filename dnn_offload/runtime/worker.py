@@ -103,10 +103,10 @@ class Worker:
                 )
                 return
             frame = self._take(decision)
-            span = shared.slot.next_to_warm() if decision.job is Job.WARM else None
-            specs = shared.slot.specs_before(span) if span is not None else ()
-        if span is not None:
-            self._warm(span, specs)
+            cold = shared.slot.next_to_warm() if decision.job is Job.WARM else None
+            specs = shared.slot.specs_before(cold[0]) if cold is not None else ()
+        if cold is not None:
+            self._warm(cold[0], specs)
         elif frame is not None and decision.job is Job.START:
             self._start(frame)
         elif frame is not None and decision.job is Job.RESCUE:
@@ -140,6 +140,7 @@ class Worker:
             frame = table.start(table.waiting.seq, now_s)
             if frame is not None:
                 frame.plan = plan
+                shared.slot.started(plan)
             return frame
         return None
 

@@ -20,6 +20,7 @@ from dnn_offload.cost.link import DOWNLINK, LinkEvidence, LOST, UPLINK
 from dnn_offload.cost.load import combine, LoadReadings, per_core
 from dnn_offload.cost.load_factors import StepFilter
 from dnn_offload.cost.profile import Profile
+from dnn_offload.exchange import TRIAL_FRAMES
 from dnn_offload.planning.plan import Candidate
 from dnn_offload.planning.server_book import READY, ServerReport
 from dnn_offload.planning.session import FrameEvidence, PlannerSession, PlannerSettings
@@ -123,6 +124,8 @@ class _Loop:
         self.current: Candidate | None = None
         self.plan_id = 0
         self.scout_period_s, self.scouted_s = 0.0, 0.0
+        self.trial: Candidate | None = None
+        self.trial_id, self.trial_frames = 0, 0
         self.cpu_ms = 0.0      # of our threads since the last tick
         self.sent = False      # whether a frame used the link since the last tick
         self.filters = {name: StepFilter() for name in ('schedstat', 'probe')}
@@ -145,9 +148,13 @@ class _Loop:
         scout = 0.0 < self.scout_period_s <= now_s - self.scouted_s
         if scout:
             self.scouted_s = now_s
-        local = current.is_local or scout
+        plan, plan_id = current, self.plan_id
+        if self.trial is not None and self.trial_frames > 0 and not scout:
+            plan, plan_id = self.trial, self.trial_id
+            self.trial_frames -= 1
+        local = plan.is_local or scout
         local = local or (fates is not None and not fates.connected(now_s))
-        true = self.truth.price(world, None if local else current)
+        true = self.truth.price(world, None if local else plan)
         if fates is not None and not fates.enters(enters_s, true.period_ms):
             return
         if fates is None and not local and not world.server_up:
@@ -176,7 +183,7 @@ class _Loop:
             fates.ends(found)
         self.session.feed_frame(
             FrameEvidence(
-                plan_id=self.plan_id,
+                plan_id=plan_id,
                 cut=true.cut_id,
                 server=true.server,
                 finished=found.outcome != 'lost',
@@ -186,6 +193,8 @@ class _Loop:
                 head_cpu_ms=head_cpu_ms,
                 latency_ms=found.latency_ms,
                 deadline_ms=self.deadline_ms,
+                tail_ms=true.tail_ms,
+                rest_ms=true.rest_ms,
             ),
             now_s,
         )
@@ -270,6 +279,9 @@ class _Loop:
         decision = outcome.decision
         self.current, self.plan_id = decision.candidate, outcome.plan_id
         self.scout_period_s = outcome.scout_period_s
+        if outcome.trial_id != self.trial_id:
+            self.trial, self.trial_id = outcome.trial, outcome.trial_id
+            self.trial_frames = TRIAL_FRAMES
         if decision.switched:
             trace.switches.append(
                 Switch(now_s, decision.candidate, decision.urgent, outcome.switch_reason)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from dnn_offload.cost.energy import PowerModel, resolve_board
 from dnn_offload.cost.profile import Profile
+from dnn_offload.errors import OffloadError
 from dnn_offload.report.bench_records import BenchRecord, Window
 from dnn_offload.report.records import FrameRow, LoadSample
 from dnn_offload.runtime.model_cache import ModelRequest
@@ -250,6 +251,10 @@ class Bench:
                 place.emulation.apply(point.conditions, session)
                 if place.emulation.loadavg is not None:
                     place.emulation.loadavg.reset()
+                if not session.wait_for_server():
+                    raise OffloadError(
+                        'the server did not come back', hint=f'see {session.fleet.folder}'
+                    )
                 self._use(row, session)
                 wait_steady(session, Patience(least_s=AFTER_LINK_S))
                 self._doing('', AFTER_LINK_S)

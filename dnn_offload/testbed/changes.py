@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+import itertools
 import math
 
 from dnn_offload.report.bench_targets import SERVER_KILLED
 from dnn_offload.report.records import FrameRow
 from dnn_offload.testbed.scenario import Conditions, Point, Scenario
+
+IN_A_ROW = 3      # frames under another plan are no scout or trial
+JUDGED_S = 10.0
 
 
 def plan_in_force(rows: Sequence[FrameRow]) -> str:
@@ -42,10 +47,32 @@ def difference(before: Conditions, after: Conditions) -> str:
 
 
 def reaction_s(frames: Sequence[FrameRow], at_s: float, until_s: float) -> float:
-    """Until a frame entered under another plan than before; NaN if none did until then."""
-    planned = [f for f in frames if f.has_result and not f.is_scout]
+    """Until frames entered under the plan that then stayed; NaN if it was in force already.
+
+    The plan that stays is the one that ran most in the second half of the ``JUDGED_S`` after the
+    change. Detours count as waiting for it; single frames under other plans (scouts, trials) do
+    not, and are no reaction.
+
+    Args:
+        frames: Of one row, in order of time.
+        at_s: When conditions changed.
+        until_s: When they changed again.
+    """
+    end_s = min(until_s, at_s + JUDGED_S)
+    planned = [f for f in frames if f.has_result and not f.is_scout and f.time_s < end_s]
     before = plan_in_force([f for f in planned if f.time_s < at_s])
-    for frame in planned:
-        if at_s <= frame.time_s < until_s and plan_in_force([frame]) != before:
-            return frame.time_s - at_s
-    return math.nan
+    after = [(f.time_s, plan_in_force([f])) for f in planned if f.time_s >= at_s]
+    later = Counter(plan for time_s, plan in after if time_s >= (at_s + end_s) / 2)
+    if not later:
+        return math.nan
+    stays = later.most_common(1)[0][0]
+    arrived, position = (-1 if before == stays else 0), 0
+    for plan, group in itertools.groupby(plan for _, plan in after):
+        length = len(list(group))
+        position += length
+        if plan != stays and length >= IN_A_ROW:
+            arrived = position
+    if arrived < 0:
+        return math.nan
+    found = (time_s for time_s, plan in after[arrived:] if plan == stays)
+    return next(found, end_s) - at_s

@@ -105,6 +105,7 @@ class Recorder:
         if annotated:
             self._node.create_subscription(Image, 'image_annotated', self._on_annotated, 2)
         self._plans = self._node.create_publisher(Plan, 'plan', LATCHED)
+        self._trials = self._node.create_publisher(Plan, 'plan_trial', 10)
         self._plan_id = BY_HAND
         self._parameter_clients: dict[str, AsyncParameterClient] = {}
         self._executor = SingleThreadedExecutor()
@@ -178,7 +179,14 @@ class Recorder:
             raise OffloadError(f'{node} refused a transition', given=str(transition))
 
     def publish_plan(
-        self, model_identity: str, cut_id: str, codec: str, server: str, **more: object
+        self,
+        model_identity: str,
+        cut_id: str,
+        codec: str,
+        server: str,
+        *,
+        trial: bool = False,
+        **more: object,
     ) -> int:
         """Say in the planner's place what to run (there must be none); returns the plan id.
 
@@ -187,10 +195,12 @@ class Recorder:
             cut_id: Identity of the cut.
             codec: Codec of what crosses.
             server: Name of the server; all three empty = all on the robot.
+            trial: Only single frames shall run under it.
             more: Further fields of the message.
         """
         self._plan_id += 1
-        self._plans.publish(Plan(
+        publisher = self._trials if trial else self._plans
+        publisher.publish(Plan(
             plan_id=self._plan_id, model_identity=model_identity, cut=cut_id, codec=codec,
             server=server, strategy='by hand', reason='set by hand', **more,
         ))

@@ -106,6 +106,7 @@ class Session:
         self._grain_px = grain_px
         self._stack = ExitStack()
         self.recorder: Recorder
+        self._server_lives = 0
         self.inference_started_s = 0.0  # wall clock
         self.rate_hz = 0.0              # of the pictures, once they come
 
@@ -186,6 +187,7 @@ class Session:
 
     def start_server(self) -> None:
         """Start the server, also after it was killed."""
+        self._server_lives += 1
         key = f'{SERVER}/remote_inference_node'
         if key in self.fleet.nodes:
             self.fleet.nodes[key].start()
@@ -194,6 +196,11 @@ class Session:
                 'remote_inference_node', SERVER, self.cores.server, server_id='edge_server',
                 **(self._server or {}),
             )
+
+    def wait_for_server(self, timeout_s: float = READY_TIMEOUT_S) -> bool:
+        """Wait until the server is ready in its newest life; False if it was not in time."""
+        recorder = self.recorder
+        return wait_until(lambda: len(recorder.ready_s) >= self._server_lives, timeout_s)
 
     def kill_server(self) -> None:
         """Kill -9."""

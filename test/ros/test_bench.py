@@ -29,7 +29,7 @@ duration_s: 6
 timeline:
   - {at_s: 2, load: 1}
   - {at_s: 4, outage: true, uplink_mbps: 10}
-  - {at_s: 5, outage: false, load: 0}
+  - {at_s: 5, outage: false, load: 0, server: false}
 rows: [local, auto]
 repeat: 1
 """
@@ -89,7 +89,7 @@ def test_a_tiny_scenario_from_end_to_end(tmp_path: Path) -> None:
     assert all(float(row['latency_ms']) > 0.0 for row in rows)
     data = json.loads((tmp_path / 'out' / 'bench.json').read_text())
     assert [step['what'] for step in data['steps'] if step['row'] == 'auto'] == [
-        'load 0 to 1', 'uplink 20 to 10 Mbit/s, link down', 'load 1 to 0, link up',
+        'load 0 to 1', 'uplink 20 to 10 Mbit/s, link down', 'load 1 to 0, link up, server killed',
     ]
     page = (tmp_path / 'out' / 'report.html').read_text()
     assert 'data:image/png' in page and 'Changes of conditions' in page

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from dnn_offload.demo.verdict import accounting_failures
+from dnn_offload.exchange import TRIAL_FRAMES
 from dnn_offload.report.records import FrameRow
 from dnn_offload.testbed.recorder import wait_until
 from dnn_offload.testbed.session import ROBOT, SERVER, Session
@@ -123,6 +124,30 @@ def test_a_cut_by_its_values(session: Session) -> None:
     remote = _remote_results(session)
     assert {row.cut_label for row in remote} == {'by hand'}
     assert all(row.uplink_bytes >= cut.frontier_bytes for row in remote)
+
+
+def test_single_frames_run_under_a_plan_that_is_tried(session: Session) -> None:
+    _use(session, 0, 'jpeg')
+    profile = session.recorder.profile
+    assert profile is not None
+    cut = profile.cuts[_middle_cut(session)]
+    rows = session.recorder.rows
+    first = len(rows)
+    plan_id = session.recorder.publish_plan(
+        profile.model_identity, cut.cut_id, 'int8', 'edge_server', trial=True
+    )
+
+    def tried() -> list[FrameRow]:
+        return [row for row in rows[first:] if row.plan_id == plan_id]
+
+    assert wait_until(lambda: len(tried()) == TRIAL_FRAMES, 20.0), rows[-5:]
+    _remote_results(session)  # the stream goes on under the old plan
+    assert len(tried()) == TRIAL_FRAMES
+    assert {(row.outcome, row.cut_index, row.codec) for row in tried()} == {
+        ('remote', cut.index, 'int8')
+    }
+    others = [row for row in rows[first:] if row.plan_id != plan_id and row.has_result]
+    assert {row.cut_index for row in others} == {0}
 
 
 def test_a_thousand_switches_lose_no_frame(session: Session) -> None:

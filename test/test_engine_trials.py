@@ -1,0 +1,105 @@
+"""Single frames run under a plan that is tried; the one in force goes on, nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import random
+import time
+
+import pytest
+
+from dnn_offload.runtime.outcomes import Outcome
+from dnn_offload.runtime.plan_slot import PlanRequest
+from engine_parts import check_accounts, Rig
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    made = Rig(delay_s=0.002)
+    yield made
+    made.stop()
+
+
+def _try(rig: Rig, cut: int, plan_id: int, frames: int = 3, private_layers: int = 0) -> bool:
+    wanted = PlanRequest(plan_id, rig.model.cuts[cut].cut_id, 'raw', 'server', private_layers)
+    return rig.engine.try_plan(wanted, frames)
+
+
+def _stream(rig: Rig, frames: int) -> list[tuple[int, int, Outcome]]:
+    """Plan, cut and outcome of each."""
+    before = len(rig.node.reports)
+    for _ in range(frames):
+        rig.push_and_wait()
+    made = rig.node.reports[before:]
+    return [(r.plan.plan_id, r.plan.cut_index, r.outcome) for r in made if r.plan is not None]
+
+
+def test_as_many_frames_as_asked_for_run_under_a_trial(rig: Rig) -> None:
+    rig.start(cut=1)
+    assert _try(rig, 3, 7)
+    rig.node.wait(lambda: (0, 3) in rig.model.runs and (3, 4) in rig.model.runs)  # warm
+    ran = _stream(rig, 8)
+    assert ran.count((7, 3, Outcome.REMOTE)) == 3
+    assert ran.count((1, 1, Outcome.REMOTE)) == 5
+    assert ran[-1][0] == 1
+    assert len(rig.node.plans) == 2  # a trial is no switch
+    assert {r.plan.epoch for r in rig.node.reports} == {1}
+
+
+def test_a_trial_obeys_what_must_stay_here_and_needs_its_server(rig: Rig) -> None:
+    rig.start()
+    assert rig.plan(2, plan_id=2, private_layers=2)
+    rig.node.wait(lambda: len(rig.node.plans) == 2)
+    assert _try(rig, 1, 7)
+    rig.node.wait(lambda: (1, 4) in rig.model.runs)
+    assert all(plan_id == 2 for plan_id, _, _ in _stream(rig, 4))
+    assert _try(rig, 3, 8)
+    rig.node.wait(lambda: (3, 4) in rig.model.runs)
+    rig.uplink.disconnect()
+    assert all(outcome is Outcome.LOCAL for _, _, outcome in _stream(rig, 4))
+
+
+def test_what_cannot_be_tried_is_said_and_changes_nothing(rig: Rig) -> None:
+    rig.start(cut=1)
+    assert not rig.engine.try_plan(PlanRequest(7, 'ffffffffffff', 'raw', 'server'), 3)
+    assert not rig.engine.try_plan(
+        PlanRequest(7, rig.model.cuts[2].cut_id, 'morse', 'server'), 3
+    )
+
+    def fail(span: tuple[int, int]) -> None:
+        if span == (0, 3):
+            raise RuntimeError('no memory')
+
+    rig.model.fail = fail
+    assert _try(rig, 3, 8)
+    rig.node.wait(lambda: len(rig.node.errors) == 3)
+    assert all(plan_id == 1 for plan_id, _, _ in _stream(rig, 4))
+
+
+def test_trials_and_switches_under_a_stream_lose_nothing() -> None:
+    rig = Rig(deadline_ms=100.0, delay_s=0.002).start()
+    chance = random.Random(3)
+    rig.uplink.behave = lambda request: 'answer' if chance.random() < 0.97 else 'drop'
+    for number in range(400):
+        if chance.random() < 0.5:
+            _try(rig, chance.choice((0, 1, 2, 3)), 10_000 + number, chance.choice((1, 3)))
+        else:
+            cut = chance.choice((0, 1, 2, 3, 4))
+            rig.plan(cut, plan_id=number + 1, server='' if cut == 4 else 'server')
+        for _ in range(3):
+            rig.stream.push()
+            time.sleep(chance.uniform(0.0, 0.003))
+        if not rig.uplink.connected('server') and chance.random() < 0.2:
+            rig.uplink.connect()
+    rig.node.wait(lambda: rig.engine.counters().in_flight == 0)
+    rig.stop()
+    check_accounts(rig.node, rig.stream.count)
+    tried = [r for r in rig.node.reports if r.plan is not None and r.plan.plan_id > 10_000]
+    assert sum(r.outcome is Outcome.REMOTE for r in tried) > 50
+    by_seq = sorted(
+        (r.frame_seq, r.plan.epoch) for r in rig.node.reports if r.plan is not None
+    )
+    assert all(a[1] <= b[1] for a, b in zip(by_seq, by_seq[1:], strict=False))
+    assert not [text for text, _ in rig.node.errors]
