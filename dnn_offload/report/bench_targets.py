@@ -68,7 +68,8 @@ def _regret(record: BenchRecord) -> list[Figure]:
     average, worst = statistics.fmean(found), max(found)
     return [
         Figure(
-            'mean regret of auto against the oracle', f'{100 * average:.1f} %; the same plan at {same} of {len(found)} points{note}',
+            'mean regret of auto against the oracle',
+            f'{100 * average:.1f} %; the same plan at {same} of {len(found)} points{note}',
             f'{100 * limit:.1f} % (5 %, or twice the noise floor of {100 * floor:.1f} %)',
             average <= limit,
         ),
