@@ -57,7 +57,11 @@ setup(
         'PyYAML>=6',
         'rich>=13',
     ],
-    extras_require={'torch': ['torch>=2.6', 'torchvision', 'pillow']},
+    extras_require={
+        'torch': ['torch>=2.6', 'torchvision', 'pillow'],
+        'onnxruntime': ['onnxruntime>=1.31'],
+        'openvino': ['openvino>=2024.0'],
+    },
     entry_points={'console_scripts': ['dnn-offload = dnn_offload.cli.main:main']},
     zip_safe=False,
 )

@@ -32,7 +32,7 @@ from dnn_offload.testbed.recorder import wait_until
 from dnn_offload.testbed.session import ROBOT, Session
 
 MODEL = 'torchvision:squeezenet1_1'
-COMMON = {'weights': 'random'}
+COMMON = {'weights': 'random', 'backend': 'torch'}  # as the bare network
 TENSOR_BYTES = 100_000
 BUSY = 8  # processes; three slow a stream that sleeps between frames down by less than two
 

@@ -61,8 +61,8 @@ def main() -> None:
     prepare_environment(95)
     times, sizes, heaps = [], [], []
     with tempfile.TemporaryDirectory() as folder, Session(
-        Path(folder), model=arguments.model, common={'weights': 'random'}, server={},
-        rate_hz=arguments.rate_hz,
+        Path(folder), model=arguments.model, server={}, rate_hz=arguments.rate_hz,
+        common={'weights': 'random', 'backend': 'torch'},  # others: docs/backends.md
     ) as session:
         process = psutil.Process(session.pid('local_inference_node'))
         for strategy in WARM_UP:

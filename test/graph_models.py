@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from hypothesis import strategies as st
 import torch
@@ -16,7 +17,7 @@ from dnn_offload.graph.program import Program
 from dnn_offload.graph.routes import Route
 from dnn_offload.graph.segment import Segment
 from dnn_offload.graph.sources import LoadedModel
-from dnn_offload.graph.weights import Weights
+from dnn_offload.graph.weights import load_weights, save_weights, Weights
 from dnn_offload.tensors import TensorSpec
 
 
@@ -189,3 +190,13 @@ def check_every_cut(program: Program, weights: Weights, step: int = 1) -> list[t
         for ours, theirs in zip(whole, answer, strict=True):
             assert torch.equal(ours, theirs), f'cut {cut.index} ({cut.label}) differs'
     return whole
+
+
+def through_disk(loaded: LoadedModel, folder: Path) -> tuple[Program, Weights]:
+    """Export, save, and load again what was saved."""
+    program, weights = export(loaded)
+    program.save(folder)
+    save_weights(folder, weights)
+    again = Program.load(folder)
+    assert again == program
+    return again, load_weights(folder, again)

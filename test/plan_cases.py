@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile, Variant
-from dnn_offload.planning.plan import Conditions, LinkState, ServerState
+from dnn_offload.errors import PlanningError
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState, ServerState
+from dnn_offload.planning.search import plan, reprice, STRATEGIES
 from dnn_offload.simulate.made_up import made_up_profile
 
 BOARD = PowerModel('b', 3.0, 2.5, 2.2, 2.0, 'test', core_w=0.5)
@@ -87,3 +89,25 @@ def two_plans(
     return Conditions(
         profile(whole_ms), servers=(server,), power=BOARD if power else None
     )
+
+
+def auto_and_others(
+    at: Conditions, constraints: Constraints
+) -> tuple[list[Candidate], list[list[Candidate]]]:
+    """Candidates of ``auto``, each once, and those of every strategy that has some.
+
+    No other strategy's first few cost less than auto's first under the true conditions.
+    """
+    ranked = plan('auto', at, constraints)
+    assert len({c.key for c in ranked}) == len(ranked)
+    theirs = []
+    for name in STRATEGIES:
+        try:
+            others = plan(name, at, constraints)
+        except PlanningError:
+            assert name == 'remote'
+            continue
+        for other in others[:5]:
+            assert ranked[0].latency_ms <= reprice(other, at).latency_ms * (1 + 1e-12) + 1e-9
+        theirs.append(others)
+    return ranked, theirs

@@ -18,7 +18,7 @@ from dnn_offload.cli import main as cli
 from dnn_offload.cli import profile_command
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile, Variant
 from dnn_offload.errors import OffloadError
-from dnn_offload.runtime.profile_wishes import ProfileWishes
+from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -93,6 +93,26 @@ def test_an_error_is_one_line(
     assert capsys.readouterr().err == 'dnn-offload: a thing failed; do that\n'
 
 
+@pytest.mark.parametrize('more, wish', [([], NO), (['--quick'], ONLY)])
+def test_quick_asks_for_a_provisional_profile_only(
+    more: list[str], wish: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[ProfileWishes] = []
+    path = tmp_path / 'profile.json'
+    path.write_text(made_up_profile(provisional='3 runs' if more else '').to_json())
+
+    def measure(*given: object) -> Path:
+        assert isinstance(given[-1], ProfileWishes)
+        asked.append(given[-1])
+        return path
+
+    monkeypatch.setattr(profile_command, 'measure', measure)
+    assert cli.main(['profile', 'demo:detector', *more]) == 0
+    assert [wishes.provisional for wishes in asked] == [wish]
+    assert ('provisional' in capsys.readouterr().out) == bool(more)
+
+
 def test_a_missing_package_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +149,8 @@ def test_profile_says_how_sure_it_is() -> None:
     sure, threads = profile_command.summary(made_up_profile(variants=(variant,)))
     assert '1 of 2 inner cuts measured' in sure and '± 10 %' in sure and '4.2 s' in sure
     assert threads.endswith('1: 10.00 ms, 2: 6.00 ms')
+    first, *_ = profile_command.summary(made_up_profile(provisional='3 runs'))
+    assert 'provisional: 3 runs' in first and '--quick' in first
     cuts = tuple(replace(cut, measured=True) for cut in made_up_profile().cuts)
     (line,) = profile_command.summary(made_up_profile(cuts=cuts))
     assert '2 of 2 inner cuts' in line and '±' not in line

@@ -17,10 +17,10 @@ from dnn_offload.graph.random_weights import fill
 from dnn_offload.graph.routes import find_route
 from dnn_offload.graph.sources import resolve
 from dnn_offload.graph.torchvision_compat import import_torchvision
-from dnn_offload.graph.weights import load_weights, save_weights, Weights
+from dnn_offload.graph.weights import Weights
 from dnn_offload.vision.decode import decode_detections
 from dnn_offload.vision.preprocess import Mapping
-from graph_models import check_every_cut, inputs_of, pieces_of, run_pieces
+from graph_models import check_every_cut, inputs_of, pieces_of, run_pieces, through_disk
 
 # Name: (input size, every how manieth cut is run, cuts at least).
 TORCHVISION = {
@@ -30,21 +30,7 @@ TORCHVISION = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def through_disk(loaded: LoadedModel, folder) -> tuple[Program, Weights]:
-    program, weights = export(loaded)
-    program.save(folder)
-    save_weights(folder, weights)
-    again = Program.load(folder)
-    assert again == program
-    return again, load_weights(folder, again)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def eager(loaded: LoadedModel, program: Program) -> list[torch.Tensor]:

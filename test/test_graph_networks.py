@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from dnn_offload.graph import fingerprint
 from dnn_offload.graph.export import export, Normalised
-from dnn_offload.graph.program import Program
 from dnn_offload.graph.segment import Segment
-from dnn_offload.graph.sources import LoadedModel, resolve
-from dnn_offload.graph.weights import load_weights, save_weights, Weights
-from graph_models import check_every_cut, picture_of
+from dnn_offload.graph.sources import resolve
+from graph_models import check_every_cut, picture_of, through_disk
 
 # Name: (costly operators at least, cuts whose frontier has several tensors at least).
 NETWORKS = {
@@ -30,21 +26,7 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def through_disk(loaded: LoadedModel, folder: Path) -> tuple[Program, Weights]:
-    program, weights = export(loaded)
-    program.save(folder)
-    save_weights(folder, weights)
-    again = Program.load(folder)
-    assert again == program
-    return again, load_weights(folder, again)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.mark.parametrize('source', NETWORKS)

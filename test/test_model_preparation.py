@@ -9,7 +9,7 @@ import pytest
 
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
-from dnn_offload.nodes.model_preparation import PreparationWatch
+from dnn_offload.nodes.model_preparation import PreparationWatch, start_preparation
 from dnn_offload.runtime.preparation import Preparation, Progress
 
 
@@ -54,6 +54,18 @@ def test_an_attempt_that_works_is_followed_to_the_end() -> None:
     for now_s in (1.0, 2.0):
         assert watch.poll(now_s) == attempts.progress
     assert attempts.count == 1
+
+
+@pytest.mark.parametrize('provisional', [True, False])
+def test_the_child_is_asked_for_a_provisional_profile_as_set(
+    provisional: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(Preparation, 'start', lambda self: asked.append(self._command))
+    values = settings() | {'provisional_profile': provisional, 'cache_dir': str(tmp_path)}
+    start_preparation(values.__getitem__, 'edge')
+    (command,) = asked
+    assert command[command.index('--provisional') + 1] == ('first' if provisional else 'no')
 
 
 def test_failures_are_repeated_after_5_s_to_60_s() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from dnn_offload.cli import plan_command, power_command
 from dnn_offload.cli.plan_arguments import conditions_of, constraints_of
 from dnn_offload.cost.energy import load_board
+from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.objective import Objective
 from dnn_offload.planning.plan import Constraints
@@ -42,6 +44,18 @@ def test_table_has_every_cut_and_strategy(
     output = capsys.readouterr().out
     for word in ('picture', 'layer5', 'all on the robot', 'neurosurgeon', 'dey2019', 'made-up:6'):
         assert word in output
+
+
+def test_a_provisional_profile_is_named(
+    profiles: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plan_command.run(parse(profiles)) == 0
+    assert 'provisional' not in capsys.readouterr().out
+    server = Path(profiles[-1])
+    made = Profile.from_json(server.read_text())
+    server.write_text(replace(made, provisional='3 runs').to_json())
+    assert plan_command.run(parse(profiles)) == 0
+    assert 'The profile of server is provisional: 3 runs.' in capsys.readouterr().out
 
 
 def test_json_is_ranked(profiles: list[str], capsys: pytest.CaptureFixture[str]) -> None:

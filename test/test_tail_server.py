@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 import queue
 import time
 
@@ -154,6 +155,17 @@ def test_load_factor_is_relative_to_the_profile() -> None:
     factor = bench.server.statistics().load_factor
     assert factor is not None and 4.5 < factor < 15.0
     assert bench.server.statistics(time.monotonic() + 60.0).load_factor is None
+    # Another profile: what was measured against the old one says nothing, frames go on.
+    slower = tuple(replace(cut, tail_ms=20.0) for cut in cuts)
+    bench.server.set_profile(replace(profile, cuts=slower))
+    assert bench.server.statistics().load_factor is None
+    for _ in range(1, 6):
+        bench.block('one')
+        time.sleep(0.010)
+        bench.model.gate.set()
+        bench.next()
+    now = bench.server.statistics().load_factor
+    assert now is not None and 0.45 < now < 1.5
     bench.server.stop()
 
 

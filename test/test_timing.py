@@ -33,6 +33,20 @@ def test_what_runs_all_the_time_takes_what_it_took() -> None:
     assert times.expected_ms(HEAD, 1.0, 0.95) == 12.0
 
 
+def test_another_profile_makes_what_was_slow_relative_to_the_old_one_void() -> None:
+    times = RunTimes()
+    times.seed(HEAD, 5.0)
+    times.seed(TAIL, 40.0)
+    for number in range(5):
+        times.add(HEAD, 10.0, 0.1 * number)
+    assert times.expected_ms(TAIL, 0.5, 0.95) == 80.0
+    times.seed(HEAD, 10.0)
+    times.forget_factors()
+    assert times.expected_ms(TAIL, 0.5, 0.95) == 40.0
+    times.add(HEAD, 10.0, 0.5)
+    assert times.expected_ms(TAIL, 0.5, 0.95) == 40.0
+
+
 def test_rare_work_follows_the_load_seen_in_other_work() -> None:
     times = RunTimes()
     times.seed(HEAD, 10.0)

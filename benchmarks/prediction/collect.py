@@ -18,26 +18,11 @@ import devices
 import networks
 import numpy as np
 
-from dnn_offload.cost.layer_features import facts_of, FEATURES, layer_features
+from dnn_offload.cost.layer_features import FEATURES
 from dnn_offload.cost.predict.database import DATABASE_FILE, parse, SCHEMA_VERSION
 from dnn_offload.runtime.profile_machine import describe_device
 
 QUANTILE = 0.3
-
-
-def features_of(layer: dict[str, Any]) -> list[float]:
-    """The features of a traced layer, in order of ``FEATURES``."""
-    found = layer_features(
-        layer['kind'],
-        [tuple(shape) for _, shape, _ in layer['reads']],
-        [tuple(shape) for _, shape, _ in layer['makes']],
-        [tuple(shape) for shape, _ in layer['weights']],
-        facts_of(layer['kind'], layer['arguments']),
-        input_bytes=sum(nbytes for _, _, nbytes in layer['reads']),
-        output_bytes=sum(nbytes for _, _, nbytes in layer['makes']),
-        weight_bytes=sum(nbytes for _, nbytes in layer['weights']),
-    )
-    return [found[name] for name in FEATURES]
 
 
 def typical_us(runs: list[Any]) -> Any:
@@ -56,10 +41,9 @@ def collect(work: Path) -> dict[str, Any]:
     configurations: dict[tuple[Any, ...], int] = {}
     nets = []
     for network in networks.NETWORKS:
-        layers = json.loads((networks.folder_of(work, network) / networks.LAYERS_FILE).read_text())
         columns = []
-        for layer in layers:
-            key = (layer['kind'], *features_of(layer))
+        for layer in networks.layers(work, network):
+            key = (layer.kind, *(layer.features[name] for name in FEATURES))
             columns.append(configurations.setdefault(key, len(configurations)))
         nets.append({'name': network, 'layers': columns})
     rows = []

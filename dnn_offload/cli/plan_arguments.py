@@ -159,13 +159,7 @@ def conditions_of(args: argparse.Namespace) -> Conditions:
         if not separator:
             name, path = f'server{number}' if len(args.server) > 1 else 'server', text
         profile = read_profile(Path(path))
-        if profile.model_identity != edge.model_identity:
-            raise ConfigurationError(
-                'the profiles are of different models',
-                given=f'{profile.model} ({profile.model_identity[:12]})',
-                allowed=f'{edge.model} ({edge.model_identity[:12]})',
-                hint='profile the same model with the same weights on both sides',
-            )
+        check_same_model(edge, profile)
         servers.append(ServerState(name, profile, link, args.server_load, args.queue_ms))
     loadavg = args.load if args.loadavg is None else args.loadavg
     power = resolve_board(args.board)
@@ -209,6 +203,21 @@ def read_profile(path: Path) -> Profile:
             'profile cannot be read', given=f'{path}: {error}', allowed='a profile in JSON'
         ) from error
     return Profile.from_json(text)
+
+
+def check_same_model(edge: Profile, server: Profile) -> None:
+    """Make sure that two profiles can be planned with together.
+
+    Raises:
+        ConfigurationError: They are of different models.
+    """
+    if server.model_identity != edge.model_identity:
+        raise ConfigurationError(
+            'the profiles are of different models',
+            given=f'{server.model} ({server.model_identity[:12]})',
+            allowed=f'{edge.model} ({edge.model_identity[:12]})',
+            hint='profile the same model with the same weights on both sides',
+        )
 
 
 def bits_per_second(text: str) -> float:

@@ -73,6 +73,13 @@ def run(args: argparse.Namespace) -> int:
     for sentence in explanation.sentences(constraints):
         console.print(sentence, markup=False, highlight=False)
     console.print(table_of_strategies(choices))
+    profiles = {'the robot': conditions.edge_profile}
+    profiles |= {server.name: server.profile for server in conditions.servers}
+    for whose, profile in profiles.items():
+        if profile.provisional:
+            console.print(
+                f'The profile of {whose} is provisional: {profile.provisional}.', markup=False
+            )
     return 0
 
 

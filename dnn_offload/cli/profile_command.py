@@ -23,7 +23,7 @@ from dnn_offload.runtime.frame_files import ENOUGH
 from dnn_offload.runtime.model_cache import cached_program, ModelRequest, ROLES
 from dnn_offload.runtime.preparation import Preparation
 from dnn_offload.runtime.profile_model import FLOOR, LEVEL
-from dnn_offload.runtime.profile_wishes import ProfileWishes, read_thread_counts
+from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes, read_thread_counts
 
 BUDGET_S = 30.0
 POLL_S = 0.1
@@ -44,6 +44,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_model_arguments(parser)
     parser.add_argument(
         '--threads', type=int, default=1, help='compute threads [%(default)s]'
+    )
+    parser.add_argument(
+        '--backend', default='auto', metavar='B',
+        help='torch, onnxruntime, openvino, openvino:DEVICE, or the fastest of the installed '
+        'ones, as the nodes choose it [%(default)s]',
     )
     parser.add_argument('--role', choices=ROLES, default='edge', help='[%(default)s]')
     parser.add_argument(
@@ -78,6 +83,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help='time for it [s]; fewer cuts are tried when it is short [%(default)s]',
     )
     parser.add_argument('--again', action='store_true', help='measure even if cached')
+    parser.add_argument(
+        '--quick', action='store_true',
+        help='a provisional profile, within a second or two after the export: some runs or '
+        'operators measured, the rest predicted from the devices of the data base; not cached',
+    )
     parser.add_argument('--output', type=Path, metavar='F', help='copy the profile (JSON) to F')
     parser.add_argument('--all', action='store_true', help='show all cuts of a long network')
 
@@ -91,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.input_size,
         arguments.role,
         arguments.threads,
+        arguments.backend,
     )
     console = Console()
     asked = arguments.agreement or arguments.frames is not None
@@ -102,6 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         agreement_budget_s=arguments.agreement_budget_s,
         frames=arguments.frames,
         frame_count=arguments.frame_count,
+        provisional=ONLY if arguments.quick else NO,
     )
     if asked and wishes.frames is None and request.source == 'demo:detector':
         folder = draw_scenes(arguments.cache.expanduser(), wishes.frame_count, console)
@@ -179,9 +191,19 @@ def summary(profile: Profile) -> list[str]:
             f'{100 * FLOOR:.0f} % of the whole: of that)'
         )
     lines = [f'{sure}; {profile.seconds_spent:.1f} s of measuring']
-    if profile.variants:
+    if profile.provisional:
+        lines.insert(0, f'[yellow]provisional: {profile.provisional}; without --quick all of it '
+                     'is measured[/]')
+    own = [variant for variant in profile.variants if variant.backend == profile.backend]
+    others = [variant for variant in profile.variants if variant.backend != profile.backend]
+    if others:
+        lines.append(f'whole network by backend: {profile.backend} (used): '
+                     f'{profile.whole_ms:.2f} ms' + ''.join(
+            f', {variant.backend}: {variant.head_ms[-1]:.2f} ms' for variant in others
+        ))
+    if own:
         times = {profile.threads: profile.whole_ms}
-        times |= {variant.threads: variant.head_ms[-1] for variant in profile.variants}
+        times |= {variant.threads: variant.head_ms[-1] for variant in own}
         lines.append('whole network by threads: ' + ', '.join(
             f'{count}: {time_ms:.2f} ms' for count, time_ms in sorted(times.items())
         ))

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dnn_offload.cli.plan_arguments import read_profile
+from dnn_offload.cli.plan_arguments import check_same_model, read_profile
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError, OffloadError
 from dnn_offload.planning.search import STRATEGIES
@@ -117,13 +117,7 @@ def _profiles(args: argparse.Namespace) -> tuple[Profile, Profile]:
             allowed='both, or none for a made-up network',
         )
     edge, server = read_profile(args.edge), read_profile(args.server)
-    if edge.model_identity != server.model_identity:
-        raise ConfigurationError(
-            'the profiles are of different models',
-            given=f'{server.model} ({server.model_identity[:12]})',
-            allowed=f'{edge.model} ({edge.model_identity[:12]})',
-            hint='profile the same model with the same weights on both sides',
-        )
+    check_same_model(edge, server)
     return edge, server
 
 

@@ -20,6 +20,7 @@ MAX_CUTS = 4096
 MAX_LAYERS = 20_000
 MAX_VARIANTS = 64
 MAX_JSON_BYTES = 16 << 20
+MAX_WORDS = 200
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,8 @@ class Profile:
         outputs: Names of the values that the network returns.
         variants: The same under other backends and thread counts.
         agreement_frames: Frames behind ``CodecCost.agreement``.
+        provisional: On what a profile rests that is to be replaced by a measured one, in words
+            for people; empty = measured.
     """
 
     model: str
@@ -151,6 +154,7 @@ class Profile:
     outputs: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
     agreement_frames: int = 0
+    provisional: str = ''
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -222,6 +226,7 @@ class Profile:
                 outputs=tuple(str(name) for name in data['outputs']),
                 variants=tuple(_read_variant(item, len(cuts)) for item in data['variants']),
                 agreement_frames=int(_number(data['agreement_frames'], 'agreement_frames')),
+                provisional=str(data.get('provisional', ''))[:MAX_WORDS],
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ProfileError('profile is damaged', given=repr(error)) from error

@@ -105,3 +105,23 @@ def assign(module: torch.nn.Module, state: dict[str, torch.Tensor], origin: str)
             f'weights hold {surplus[0]!r}, which the model does not have', given=origin
         )
     module.load_state_dict(state, strict=True, assign=True)
+
+
+def check_fixed_size(
+    name: str, size: tuple[int, int], wanted: tuple[int, int] | None
+) -> None:
+    """Refuse another input size than the only one that a model takes.
+
+    Args:
+        name: Of the model.
+        size: (height, width) that it takes.
+        wanted: What was asked for; None = whatever it takes.
+
+    Raises:
+        ModelError: Another one was asked for.
+    """
+    if wanted is not None and tuple(wanted) != size:
+        raise ModelError(
+            f'the input size of {name} is fixed', given='{}x{}'.format(*wanted),
+            allowed='{}x{}'.format(*size),
+        )

@@ -18,7 +18,13 @@ import torch
 from dnn_offload.errors import ModelError
 from dnn_offload.graph import random_weights
 from dnn_offload.graph.fingerprint import seeded_inputs
-from dnn_offload.graph.loaded_model import assign, is_file, LoadedModel, read_state
+from dnn_offload.graph.loaded_model import (
+    assign,
+    check_fixed_size,
+    is_file,
+    LoadedModel,
+    read_state,
+)
 from dnn_offload.graph.torchvision_source import load_torchvision
 from dnn_offload.graph.trace import spec_of
 
@@ -185,12 +191,7 @@ def _load_file(name: str, weights: str, input_size: tuple[int, int] | None) -> L
     if first.dtype != torch.float32 or first.ndim != 4 or first.shape[:2] != (1, 3):
         return LoadedModel(source='', module=module, examples=examples, task='tensor')
     height, width = first.shape[2:]
-    if input_size is not None and tuple(input_size) != (height, width):
-        raise ModelError(
-            f'the input size of {name} is fixed',
-            given=f'{input_size[0]}x{input_size[1]}',
-            allowed=f'{height}x{width}',
-        )
+    check_fixed_size(name, (height, width), input_size)
     return LoadedModel(
         source='', module=module, height=int(height), width=int(width), examples=examples[1:]
     )

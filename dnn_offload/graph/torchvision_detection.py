@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from dnn_offload.errors import ModelError
-from dnn_offload.graph.loaded_model import LoadedModel
+from dnn_offload.graph.loaded_model import check_fixed_size, LoadedModel
 from dnn_offload.graph.torchvision_weights import give_weights
 
 NAMES = ('ssd300_vgg16', 'ssdlite320_mobilenet_v3_large')
@@ -83,12 +82,7 @@ def load(
     enum = get_model_weights(builder)
     stamp = give_weights(detector, enum, weights, name)
     width, height = detector.transform.fixed_size
-    if input_size is not None and tuple(input_size) != (height, width):
-        raise ModelError(
-            f'the input size of {name} is fixed',
-            given=f'{input_size[0]}x{input_size[1]}',
-            allowed=f'{height}x{width}',
-        )
+    check_fixed_size(name, (height, width), input_size)
     return LoadedModel(
         source='',
         module=SingleShot(detector, height, width),

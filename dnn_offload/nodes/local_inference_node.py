@@ -74,7 +74,7 @@ class LocalInferenceNode(OffloadNode):
         # Not a lifecycle publisher: what it has said once must stay for late-comers.
         self._profile_publisher = self.create_publisher(String, 'edge_profile', latched())
         self._loader = ModelLoader(
-            self, 'edge', on_loaded=self._ready,
+            self, 'edge', on_loaded=self._ready, on_measured=self._measured,
             on_failed=lambda why: self.get_logger().error(f'no network: {why}'),
         )
 
@@ -126,6 +126,13 @@ class LocalInferenceNode(OffloadNode):
         self._preprocess = PreprocessSpec.from_json(dict(program.preprocess))
         if self.is_active:
             self._open(model)
+
+    def _measured(self, model: PreparedModel) -> None:
+        """The profile that replaces a provisional one; frames go on."""
+        self._model = model
+        self._profile_publisher.publish(String(data=model.profile_json))
+        if self._engine is not None:
+            self._engine.seed(model.profile)
 
     def _open(self, model: PreparedModel) -> None:
         """Start engine, uplink and pictures."""
@@ -308,6 +315,7 @@ class LocalInferenceNode(OffloadNode):
             'rescued': counters.rescued, 'dropped': counters.dropped,
             'in_flight': counters.in_flight, 'late_answers': counters.late_answers,
             'longest_publish_ms': uplink.take_longest_publish_ms(),
+            'profile': model.profile.provisional or 'measured',
         }
         values |= {f'dropped_{k.name.lower()}': v for k, v in counters.drop_reasons.items()}
         values |= {f'link to {name}': text for name, text in uplink.describe().items()}

@@ -1,4 +1,7 @@
-"""From a node's parameters to its network in memory: a child prepares it, a thread loads it."""
+"""From a node's parameters to its network in memory: a child prepares it, a thread loads it.
+
+At a first start the network comes with a provisional profile, and the measured one follows.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,12 @@ import time
 from dnn_offload.errors import OffloadError
 from dnn_offload.nodes.base import OffloadNode
 from dnn_offload.nodes.model_preparation import PreparationWatch
-from dnn_offload.runtime.prepared_model import load_prepared_model, PreparedModel
+from dnn_offload.runtime.preparation import Progress
+from dnn_offload.runtime.prepared_model import (
+    load_prepared_model,
+    PreparedModel,
+    with_profile,
+)
 
 POLL_PERIOD_S = 0.1
 # One for all loaders of the process: two networks are never loaded at the same time, even if a
@@ -26,9 +34,12 @@ class ModelLoader:
     Args:
         node: Gives the parameters of ``model_parameters.py``.
         role: ``edge`` or ``server``.
-        on_loaded: Called once, with the network.
-        on_failed: Called with the reason of each failed attempt; ``PreparationWatch`` goes on
-            trying, unless what was prepared cannot be used.
+        on_loaded: Called once, with the network; its profile may be provisional.
+        on_measured: Called once after that if it was, with the same network and the measured
+            profile.
+        on_failed: Called with the reason of each failed attempt to get a network;
+            ``PreparationWatch`` goes on trying, unless what was prepared cannot be used.
+            Attempts to get the measured profile are only logged.
         on_progress: Called with what is going on, in words, while an attempt runs.
 
     Attributes:
@@ -44,16 +55,19 @@ class ModelLoader:
         role: str,
         *,
         on_loaded: Callable[[PreparedModel], None],
+        on_measured: Callable[[PreparedModel], None],
         on_failed: Callable[[str], None],
         on_progress: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._node = node
         self._on_loaded = on_loaded
+        self._on_measured = on_measured
         self._on_failed = on_failed
         self._on_progress = on_progress
         self._threads: int = node.setting('threads')  # the profile is of this many
         self.progress = 'starting'
         self._broken = ''
+        self._loaded: PreparedModel | None = None
         self._loading: Future[PreparedModel] | None = None
         self._watch = PreparationWatch(node.setting, role)
         self._timer = node.steady_timer(POLL_PERIOD_S, self._poll)
@@ -61,7 +75,7 @@ class ModelLoader:
     @property
     def failure(self) -> str:
         """Why there is no network yet, if an attempt has failed; else ''."""
-        return self._broken or self._watch.failure
+        return '' if self._loaded is not None else self._broken or self._watch.failure
 
     def stop(self) -> None:
         """End what runs; nothing is called back afterwards."""
@@ -73,43 +87,74 @@ class ModelLoader:
     def _poll(self) -> None:
         if self._loading is not None:
             if self._loading.done():
-                self._timer.cancel()
-                self._take(self._loading)
+                loading, self._loading = self._loading, None
+                self._take(loading)
             return
         progress = self._watch.poll(time.monotonic())
         if progress.stage == 'failed':
             self.progress = progress.message
-            self._on_failed(progress.message)
-        elif progress.stage == 'done':
-            assert progress.folder is not None and progress.profile_path is not None
-            self._say('loading the network')
-            self._loading = _THREAD.submit(
-                load_prepared_model, progress.folder, progress.profile_path, self._threads
-            )
+            if self._loaded is None:
+                self._on_failed(progress.message)
+            else:
+                self._node.get_logger().warning(f'no measured profile: {progress.message}')
         elif progress.stage == 'waiting':
             self.progress = progress.message
-        else:
+        elif not self._load(progress):
             self._say(
                 f'{progress.stage} {100.0 * progress.fraction:.0f} %: {progress.message}'
             )
 
+    def _load(self, progress: Progress) -> bool:
+        """Load what is there by now and was not before; False if there is nothing."""
+        path = progress.profile_path if progress.stage == 'done' else progress.provisional_path
+        if path is None or (self._loaded is not None and progress.stage != 'done'):
+            return False
+        if self._loaded is None:
+            assert progress.folder is not None
+            self._say('loading the network')
+            self._loading = _THREAD.submit(
+                load_prepared_model, progress.folder, path, self._threads,
+                backend=self._node.setting('backend'), log=self._node.get_logger().warning,
+            )
+        else:
+            self._say('loading the measured profile')
+            self._loading = _THREAD.submit(with_profile, self._loaded, path)
+        return True
+
     def _say(self, text: str) -> None:
         self.progress = text
-        self._on_progress(text)
+        if self._loaded is None:
+            self._on_progress(text)
 
     def _take(self, loading: Future[PreparedModel]) -> None:
         """What was prepared is loaded, or cannot be used: then trying again would not help."""
         try:
             model = loading.result()
         except Exception as error:  # whatever torch raises while loading
+            self._end()
             kind = '' if isinstance(error, OffloadError) else f'{type(error).__name__}: '
+            if self._loaded is not None:
+                self._node.get_logger().error(
+                    f'the provisional profile stays: {kind}{error}'
+                )
+                return
             self._broken = f'cannot use the prepared network: {kind}{error}'
-            self._watch.stop()
             self._on_failed(self._broken)
             return
-        program = model.model.program
+        first, self._loaded = self._loaded is None, model
+        program, profile = model.model.program, model.profile
         self._node.get_logger().info(
-            f'{program.source} is prepared: {len(program.cuts)} cuts, whole network '
-            f'{model.profile.whole_ms:.1f} ms'
+            f'{program.source} is {"prepared" if first else "measured"}: {len(program.cuts)} '
+            f'cuts, whole network {profile.whole_ms:.1f} ms by {model.model.backend}'
+            + (f'; provisional: {profile.provisional}' if profile.provisional else '')
         )
-        self._on_loaded(model)
+        if not profile.provisional:
+            self._end()
+        if first:
+            self._on_loaded(model)
+        else:
+            self._on_measured(model)
+
+    def _end(self) -> None:
+        self._timer.cancel()
+        self._watch.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dnn_offload.nodes.parameters import ParameterSpec
+from dnn_offload.runtime.backends import names
 
 
 def _input_size(text: str) -> str:
@@ -77,10 +78,27 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
         read_only=True,
     ),
     ParameterSpec(
+        'provisional_profile',
+        True,
+        'At a first start, begin with a profile that is measured within 1.5 s (at most a fifth of '
+        'profile_budget_s) and in part predicted, and measure the whole one beside the stream. '
+        'false, or another backend than torch: begin when the whole one is measured.',
+        read_only=True,
+    ),
+    ParameterSpec(
+        'backend',
+        'auto',
+        'What runs the network: torch, onnxruntime, openvino or openvino:DEVICE (e.g. GPU); '
+        'auto = the fastest of those that are installed, measured with the profile. What is '
+        'not installed, or cannot run the network, is replaced by torch.',
+        read_only=True,
+        check=names.check,
+    ),
+    ParameterSpec(
         'threads',
         1,
-        'Threads of torch. One is best beside a busy navigation: with as many threads as cores '
-        'and one busy process, inference slows down 3 to 4 times.',
+        'Threads of the backend. One is best beside a busy navigation: with as many threads as '
+        'cores and one busy process, inference slows down 3 to 4 times.',
         minimum=1,
         maximum=64,
         at_configure=True,

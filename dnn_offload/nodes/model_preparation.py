@@ -7,8 +7,10 @@ from typing import Any
 
 from dnn_offload.errors import OffloadError
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
+from dnn_offload.runtime.backends.names import candidates, TORCH
 from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.preparation import Preparation, Progress
+from dnn_offload.runtime.profile_wishes import FIRST, NO, ProfileWishes
 
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 60.0
@@ -30,9 +32,13 @@ def start_preparation(setting: Setting, role: str) -> Preparation:
     request = ModelRequest(
         source=setting('model'), weights=setting('weights'), allow_code=setting('allow_code'),
         input_size=setting('input_size'), role=role, threads=setting('threads'),
+        backend=setting('backend'),
     )
+    # A first look is taken by torch, and the network loaded then is not changed for another.
+    first = setting('provisional_profile') and candidates(setting('backend'))[0] == (TORCH,)
     preparation = Preparation(
-        request, setting('cache_dir'), profile_budget_s=setting('profile_budget_s')
+        request, setting('cache_dir'), profile_budget_s=setting('profile_budget_s'),
+        wishes=ProfileWishes(provisional=FIRST if first else NO),
     )
     preparation.start()
     return preparation

@@ -38,6 +38,7 @@ PRICED_STAGES = (
     'head_ms', 'encode_ms', 'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms',
     'rest_ms', 'finish_ms',
 )
+THIS_ROBOT = 'this robot'
 UNANSWERED = (FrameReport.DROP_NO_ANSWER, FrameReport.DROP_CANNOT_RESCUE)
 
 
@@ -61,6 +62,7 @@ class PartitionPlannerNode(base.OffloadNode):
         self._published_at_s = 0.0
         self._tried_id = 0
         self._profile_problem = ''
+        self._provisional: dict[str, str] = {}  # whose profile rests on what, until it is measured
         self._plans = self.advertise(Plan, 'plan', qos.latched())
         self._trials = self.advertise(Plan, 'plan_trial', 10)
         self._markers = self.advertise(Marker, 'plan_marker', qos.latched())
@@ -110,7 +112,7 @@ class PartitionPlannerNode(base.OffloadNode):
     # ---- facts -----------------------------------------------------------------------------
 
     def _on_edge_profile(self, message: String) -> None:
-        profile = self._read_profile(message.data, 'this robot')
+        profile = self._read_profile(message.data, THIS_ROBOT)
         if profile is not None and self._session.feed_edge_profile(profile):
             self._tick()
 
@@ -127,9 +129,13 @@ class PartitionPlannerNode(base.OffloadNode):
             self.get_logger().warning(self._profile_problem)
             return None
         self._profile_problem = ''
+        self._provisional.pop(whose, None)
+        if profile.provisional:
+            self._provisional[whose] = profile.provisional
         self.get_logger().info(
             f'profile of {whose}: {profile.model}, {len(profile.cuts)} cuts, whole network '
             f'{profile.whole_ms:.1f} ms'
+            + (f'; provisional: {profile.provisional}' if profile.provisional else '')
         )
         return profile
 
@@ -255,7 +261,7 @@ class PartitionPlannerNode(base.OffloadNode):
         link = outcome.link
         message = self._message_of(outcome.decision.candidate, outcome.plan_id, outcome)
         message.previous_ms = outcome.previous_ms
-        message.reason = outcome.switch_reason[:REASON_CHARS]
+        message.reason = self._reason(outcome)[:REASON_CHARS]
         message.urgent = outcome.switch_urgent
         message.scout_period_s = outcome.scout_period_s
         message.edge_load_factor = outcome.edge_load.factor
@@ -296,6 +302,14 @@ class PartitionPlannerNode(base.OffloadNode):
         message.header.stamp = self.now_msg()
         return message
 
+    def _reason(self, outcome: PlanningOutcome) -> str:
+        """Why the plan runs; and that profiles it rests on are provisional, while they are."""
+        whose = [THIS_ROBOT, f'server {outcome.decision.candidate.server}']
+        provisional = [name for name in whose if name in self._provisional]
+        if not provisional:
+            return outcome.switch_reason
+        return f'{outcome.switch_reason}; profile of {" and ".join(provisional)} is provisional'
+
     def _marker(self, outcome: PlanningOutcome) -> Marker:
         marker = Marker(ns='plan', id=0, type=Marker.TEXT_VIEW_FACING, action=Marker.ADD)
         marker.header.stamp = self.now_msg()
@@ -310,7 +324,7 @@ class PartitionPlannerNode(base.OffloadNode):
             f'{_describe(outcome.decision.candidate)}{measured}\n'
             f'load {outcome.edge_load.factor:.2f} ({outcome.edge_load.source}), '
             f'{self.setting("strategy")}, {outcome.objective.name}: '
-            f'{outcome.switch_reason[:MARKER_CHARS]}'
+            f'{self._reason(outcome)[:MARKER_CHARS]}'
         )
         return marker
 
@@ -345,6 +359,8 @@ class PartitionPlannerNode(base.OffloadNode):
             values['link_confidence'] = outcome.link.confidence
         if self._session.max_uplink_bps > 0.0:
             values['max_uplink_bps'] = self._session.max_uplink_bps
+        for whose, what in self._provisional.items():
+            values[f'profile of {whose}'] = f'provisional: {what}'
         for name, why in outcome.unusable.items():
             values[f'server {name} not used'] = why
         others = [c for c in outcome.ranked if c.key != chosen.key][:ALTERNATIVES]

@@ -70,8 +70,8 @@ class RemoteInferenceNode(OffloadNode):
         self._max_clients = self.setting('max_clients')
         self._enter(ServerStatus.STATE_PREPARING, 'starting')
         self._loader = ModelLoader(
-            self, 'server', on_loaded=self._take_model, on_failed=self._fail,
-            on_progress=self._go_on,
+            self, 'server', on_loaded=self._take_model, on_measured=self._take_profile,
+            on_failed=self._fail, on_progress=self._go_on,
         )
 
     def activate(self) -> None:
@@ -122,11 +122,20 @@ class RemoteInferenceNode(OffloadNode):
         self._detail = detail[:MAX_DETAIL]
 
     def _take_model(self, served: PreparedModel) -> None:
+        self._publish_profile(served)
+        if self.is_active:
+            self._serve(served)
+
+    def _take_profile(self, served: PreparedModel) -> None:
+        """The profile that replaces a provisional one; frames go on."""
+        self._publish_profile(served)
+        if self._tail is not None:
+            self._tail.set_profile(served.profile)
+
+    def _publish_profile(self, served: PreparedModel) -> None:
         self._served = served
         self._profile_revision += 1
         self._profile_publisher.publish(String(data=served.profile_json))
-        if self.is_active:
-            self._serve(served)
 
     def _fail(self, why: str) -> None:
         self.get_logger().error(f'cannot serve: {why}')
@@ -226,6 +235,7 @@ class RemoteInferenceNode(OffloadNode):
             'model': self._served.model.program.source,
             'robots': ', '.join(self._tensors.clients),
             'max_clients': self._max_clients,
+            'backend': self._served.model.backend,
             'threads': self._served.threads,
             'served': statistics.served,
             'superseded': statistics.superseded,
@@ -235,6 +245,7 @@ class RemoteInferenceNode(OffloadNode):
             'load_factor': self._load_factor(),
             'held_bytes': self._tensors.held_bytes,
             'longest_publish_ms': counters.longest_publish_ms,
+            'profile': self._served.profile.provisional or 'measured',
         }
         counters.longest_publish_ms = 0.0
         return OK, f'serving {len(self._tensors.clients)} robots', values

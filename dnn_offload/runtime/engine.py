@@ -112,7 +112,11 @@ class InferenceEngine:
         self._responder.stop(STOP_TIMEOUT_S)
 
     def seed(self, profile: Profile) -> None:
-        """Take the expected times from a profile (of this machine, model and threads)."""
+        """Take the expected times from a profile (of this machine, model and threads).
+
+        Another one may come while frames run, such as the measured one after a provisional one.
+        What slow-down was seen relative to the one before is forgotten.
+        """
         last = self._shared.slot.last_cut
         self._shared.times.set_load_ratios(profile.load_ratios)
         self._shared.baselines = lambda threads: _baselines(profile, threads, last)
@@ -124,6 +128,7 @@ class InferenceEngine:
             for name, cost in cut.codecs.items():
                 self._shared.times.seed(encode_key(cut.index, name), cost.encode_ms)
         self._shared.times.seed(FINISH, profile.finish_ms)
+        self._shared.times.forget_factors()
 
     # -- work ---------------------------------------------------------------------------
 
@@ -328,7 +333,8 @@ class InferenceEngine:
 
 def _baselines(profile: Profile, threads: int, last: int) -> dict[Key, float]:
     """What heads and tails take with a thread count, as profiled; else as with the usual one."""
-    variant = next((v for v in profile.variants if v.threads == threads), None)
+    own = (v for v in profile.variants if v.backend == profile.backend)
+    variant = next((v for v in own if v.threads == threads), None)
     found: dict[Key, float] = {}
     for cut in profile.cuts[: last + 1]:
         if cut.index > 0:

@@ -16,6 +16,7 @@ from pathlib import Path
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError, ModelError, ProfileError
 from dnn_offload.graph.program import Program, PROGRAM_FILE
+from dnn_offload.runtime.backends.names import AUTO, candidates
 
 FORMAT = 1  # raise when what is kept in a folder changes
 ROLES = ('edge', 'server')
@@ -34,7 +35,7 @@ class ModelRequest:
         input_size: ``HEIGHTxWIDTH``, or empty for the model's own.
         role: ``edge`` or ``server``: whose profile.
         threads: Compute threads that are profiled.
-        backend: Segment backend.
+        backend: What shall run it (``backends/names.py``), or ``auto``: the fastest here.
     """
 
     source: str
@@ -52,6 +53,7 @@ class ModelRequest:
             raise ConfigurationError(
                 'threads must be positive', given=self.threads, allowed='1 or more'
             )
+        candidates(self.backend)
         _ = self.size
 
     @property
@@ -68,8 +70,16 @@ class ModelRequest:
 
     @property
     def profile_name(self) -> str:
-        """File name of this request's profile."""
-        return f'profile_{self.role}_{self.backend}_{self.threads}t.json'
+        """File name of this request's profile: of the backends that it was chosen from."""
+        names, _ = candidates(self.backend)
+        word = '-'.join(names) if self.backend == AUTO else names[-1]
+        word = ''.join(c if c.isalnum() or c == '-' else '_' for c in word)
+        return f'profile_{self.role}_{word}_{self.threads}t.json'
+
+    @property
+    def provisional_name(self) -> str:
+        """File name of the provisional one: handed on, never looked for."""
+        return f'provisional_{self.role}_{self.backend}_{self.threads}t.json'
 
 
 def cache_key(request: ModelRequest) -> str:

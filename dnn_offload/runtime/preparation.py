@@ -30,6 +30,8 @@ class Progress:
         fraction: 0..1.
         message: For people; of ``failed`` the whole reason.
         folder: Where the model is, as soon as it can be loaded (before it is profiled).
+        provisional_path: Where the provisional profile is, as soon as there is one; not with
+            what is in the cache.
         profile_path: Where the profile is; with ``done``.
     """
 
@@ -37,6 +39,7 @@ class Progress:
     fraction: float = 0.0
     message: str = ''
     folder: Path | None = None
+    provisional_path: Path | None = None
     profile_path: Path | None = None
 
     @property
@@ -73,7 +76,8 @@ class Preparation:
             sys.executable, '-m', 'dnn_offload.runtime.prepare',
             '--source', request.source, '--weights', request.weights,
             '--input-size', request.input_size, '--role', request.role,
-            '--threads', str(request.threads), '--cache', str(Path(cache_dir).expanduser()),
+            '--threads', str(request.threads), '--backend', request.backend,
+            '--cache', str(Path(cache_dir).expanduser()),
             '--profile-budget-s', str(profile_budget_s), '--nice', str(nice), '--watch-stdin',
             *wishes.arguments(),
         ]
@@ -152,12 +156,14 @@ class Preparation:
     def _take(self, line: bytes) -> None:
         try:
             data = json.loads(line)
-            progress = Progress(
-                str(data['stage']), float(data['fraction']), str(data['message']),
-                self._progress.folder, self._progress.profile_path,
+            progress = replace(
+                self._progress, stage=str(data['stage']), fraction=float(data['fraction']),
+                message=str(data['message']),
             )
             if 'folder' in data:
                 progress = replace(progress, folder=Path(data['folder']))
+            if 'provisional' in data:
+                progress = replace(progress, provisional_path=Path(data['provisional']))
             if 'profile' in data:
                 progress = replace(progress, profile_path=Path(data['profile']))
         except (ValueError, KeyError, TypeError):

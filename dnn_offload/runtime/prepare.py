@@ -5,7 +5,8 @@
 It is a process of its own because exporting holds the interpreter lock for half a second and
 takes 200 MiB. Progress goes to stdout, a JSON object per line: ``stage`` (``cache``, ``export``,
 ``profile``, ``agreement``, ``done``, ``failed``), ``fraction``, ``message``; ``folder`` from the
-moment the model can be loaded, ``profile`` with ``done``. Exit status 1 after ``failed``.
+moment the model can be loaded, ``provisional`` (a path) as soon as there is a provisional profile,
+if one is wanted, ``profile`` with ``done``. Exit status 1 after ``failed``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import os
 from pathlib import Path
 import sys
 import threading
-from typing import Protocol, TextIO
+from typing import Protocol, TextIO, TYPE_CHECKING
 
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
@@ -31,7 +32,21 @@ from dnn_offload.runtime.model_cache import (
     ModelRequest,
     ROLES,
 )
-from dnn_offload.runtime.profile_wishes import ProfileWishes, read_thread_counts
+from dnn_offload.runtime.profile_wishes import (
+    NO,
+    ONLY,
+    ProfileWishes,
+    PROVISIONAL,
+    read_thread_counts,
+)
+
+# A provisional profile is to be there long before the measured one.
+PROVISIONAL_SHARE = 0.2  # of the budget
+
+if TYPE_CHECKING:  # torch is imported when there is something to do
+    from dnn_offload.runtime.backends.torch_backend import TorchModel
+
+BACKENDS_SHARE = 0.1  # of the budget, beside it: for choosing a backend
 
 
 class Reporter:
@@ -88,7 +103,7 @@ def prepare(
     report('profile', 0.5, 'model is ready to be loaded', folder=str(folder))
     path = folder / request.profile_name
     if profile:
-        _profile(request, folder, program, budget_s, report, again, wishes)
+        path = _profile(request, folder, program, budget_s, report, again, wishes)
     report(
         'done', 1.0, 'ready', folder=str(folder), **({'profile': str(path)} if profile else {})
     )
@@ -102,30 +117,45 @@ def _profile(
     report: Report,
     again: bool,
     wishes: ProfileWishes,
-) -> None:
-    """Measure times and agreement, each if it is wanted and not in the folder yet."""
+) -> Path:
+    """Measure times and agreement, each if it is wanted and not in the folder yet.
+
+    Returns:
+        Where the profile is.
+    """
     path = folder / request.profile_name
     made = None if again else cached_profile(path, program.identity)
     agree = wishes.agreement and (
         wishes.agreement_again or made is None or made.agreement_frames == 0
     )
     if made is not None and not agree:
-        return
+        return path
     from dnn_offload.runtime.backends.torch_backend import TorchBackend
     from dnn_offload.runtime.frame_files import Frames
     from dnn_offload.runtime.profile_agreement import measure_agreement, with_agreement_of
+    from dnn_offload.runtime.profile_backends import choose, with_backends
     from dnn_offload.runtime.profiler import measure_profile
 
     # Before minutes of measuring: are there any?
     frames = Frames(wishes.frames, wishes.frame_count) if agree else None
     model = TorchBackend().load(folder)
     end = 0.6 if agree else 1.0
+    if made is None and wishes.provisional != NO:
+        provisional = _provisional(request, model, folder, budget_s, report)
+        if wishes.provisional == ONLY:
+            return provisional
     if made is None:
+        report('profile', 0.5, 'comparing backends')
+        choice = choose(
+            folder, request.backend, request.threads, BACKENDS_SHARE * budget_s,
+            lambda text: report('profile', 0.5, text),
+        )
         made = measure_profile(
-            model, request.threads, budget_s,
+            choice.model, request.threads, budget_s,
             lambda fraction, message: report('profile', 0.5 + (end - 0.5) * fraction, message),
             fraction=wishes.fraction, other_threads=wishes.thread_counts,
         )
+        made = with_backends(made, choice.others)
         made = with_agreement_of(made, _profiles(folder, program.identity))
         _save(path, made)
     if frames is not None:
@@ -134,6 +164,24 @@ def _profile(
             lambda fraction, message: report('agreement', end + (1.0 - end) * fraction, message),
         )
         _save(path, made)
+    return path
+
+
+def _provisional(
+    request: ModelRequest, model: TorchModel, folder: Path, budget_s: float, report: Report
+) -> Path:
+    """Measure a little, predict the rest, and tell where the result is."""
+    from dnn_offload.runtime.profile_agreement import with_agreement_of
+    from dnn_offload.runtime.profile_quick import QUICK_BUDGET_S, quick_profile
+
+    made = quick_profile(
+        model, request.threads, min(QUICK_BUDGET_S, PROVISIONAL_SHARE * budget_s),
+        report=lambda fraction, message: report('profile', 0.5, message),
+    )
+    path = folder / request.provisional_name
+    _save(path, with_agreement_of(made, _profiles(folder, model.identity)))
+    report('profile', 0.5, 'provisional profile is ready', provisional=str(path))
+    return path
 
 
 def _profiles(folder: Path, identity: str) -> list[Profile]:
@@ -197,6 +245,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--input-size', default='', help='HEIGHTxWIDTH; the own one if empty')
     parser.add_argument('--cache', required=True, type=Path, help='folder for results')
     parser.add_argument('--threads', type=int, default=1, help='compute threads')
+    parser.add_argument('--backend', default='torch', help='what runs it, or auto')
     parser.add_argument('--role', choices=ROLES, default='edge', help='whose profile')
     parser.add_argument('--profile-budget-s', type=float, default=8.0, help='time to measure [s]')
     parser.add_argument('--no-profile', action='store_true', help='only export')
@@ -214,6 +263,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--frames', type=Path, help='folder of pictures, or video')
     parser.add_argument(
         '--frame-count', type=int, default=wishes.frame_count, help='most frames'
+    )
+    parser.add_argument(
+        '--provisional', choices=PROVISIONAL, default=NO, help='a provisional profile first, only'
     )
     parser.add_argument('--nice', type=int, default=0, help='added to the niceness')
     parser.add_argument('--watch-stdin', action='store_true', help='end when stdin closes')
@@ -235,11 +287,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             request = ModelRequest(
                 args.source, args.weights, args.allow_code, args.input_size, args.role,
-                args.threads,
+                args.threads, args.backend,
             )
             wishes = ProfileWishes(
                 args.fraction, read_thread_counts(args.threads_list), args.agreement,
                 args.agreement_again, args.agreement_budget_s, args.frames, args.frame_count,
+                args.provisional,
             )
             prepare(
                 request, args.cache.expanduser(), args.profile_budget_s, not args.no_profile,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.fingerprint import agree, distance, sample, seeded_inputs
-from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
+from dnn_offload.graph.program import Program
+from dnn_offload.runtime.backends.load import load
+from dnn_offload.runtime.backends.names import AUTO, candidates
+from dnn_offload.runtime.backends.torch_backend import TorchModel
 
 DECODED_TASKS = ('classification', 'detection')  # what `nodes/local_outputs.py` publishes
 
@@ -32,16 +36,24 @@ class PreparedModel:
     fingerprint: tuple[float, ...]
 
 
-def load_prepared_model(folder: Path, profile_path: Path, threads: int) -> PreparedModel:
+def load_prepared_model(
+    folder: Path, profile_path: Path, threads: int, *, backend: str = AUTO,
+    log: Callable[[str], None] = lambda text: None,
+) -> PreparedModel:
     """Load, run once on the seeded picture, compare with what the export has computed.
+
+    Args:
+        folder: What ``prepare.py`` saved.
+        profile_path: Its profile.
+        threads: Compute threads.
+        backend: What shall run it; ``auto`` = what the profile is of.
+        log: Gets what must be run by torch instead, and why; from any thread, later as well.
 
     Raises:
         ModelError: The files cannot be read, or are not those that were exported.
         ProfileError: The profile is damaged.
     """
-    model = TorchBackend().load(folder)
-    model.set_threads(threads)
-    program = model.program
+    program = Program.load(folder)
     if not program.takes_picture or program.task not in DECODED_TASKS:
         raise ModelError(
             'the nodes cannot run this network',
@@ -50,6 +62,13 @@ def load_prepared_model(folder: Path, profile_path: Path, threads: int) -> Prepa
             allowed=f'one camera picture; {" or ".join(DECODED_TASKS)}',
             hint='it can be cut, profiled and planned by dnn-offload on the command line',
         )
+    profile, profile_json = _read_profile(profile_path)
+    names, missing = candidates(profile.backend if backend == AUTO else backend)
+    if missing:
+        log(missing)
+    model = load(folder, names[-1], threads=threads, log=log)
+    if model.backend != profile.backend:
+        log(f'the profile holds for {profile.backend}, the network runs by {model.backend}')
     outputs = model.run(
         model.segment(0, len(model.cuts) - 1), seeded_inputs(program.inputs)
     )
@@ -60,8 +79,29 @@ def load_prepared_model(folder: Path, profile_path: Path, threads: int) -> Prepa
             given=f'relative difference {distance(fingerprint, program.fingerprint):.2g}',
             hint=f'delete {folder} and start again',
         )
+    return PreparedModel(model, profile, profile_json, threads, fingerprint)
+
+
+def with_profile(prepared: PreparedModel, profile_path: Path) -> PreparedModel:
+    """The same network with another profile, such as the one that replaces a provisional one.
+
+    Raises:
+        ModelError: The profile cannot be read, or is of another model.
+        ProfileError: The profile is damaged.
+    """
+    profile, profile_json = _read_profile(profile_path)
+    if profile.model_identity != prepared.model.identity:
+        raise ModelError(
+            'the new profile is of another model', given=profile.model_identity[:12],
+            allowed=prepared.model.identity[:12],
+        )
+    return replace(prepared, profile=profile, profile_json=profile_json)
+
+
+def _read_profile(path: Path) -> tuple[Profile, str]:
+    """A profile, and the same for others, compact."""
     try:
-        profile = Profile.from_json(profile_path.read_text(encoding='utf-8'))
+        profile = Profile.from_json(path.read_text(encoding='utf-8'))
     except OSError as error:
-        raise ModelError('profile cannot be read', given=str(profile_path)) from error
-    return PreparedModel(model, profile, profile.to_json(indent=None), threads, fingerprint)
+        raise ModelError('profile cannot be read', given=str(path)) from error
+    return profile, profile.to_json(indent=None)

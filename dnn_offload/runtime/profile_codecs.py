@@ -1,4 +1,4 @@
-"""What codecs cost at each cut: bytes, encoding, decoding, on real activations."""
+"""What codecs cost at each cut: bytes, encoding, decoding, on real activations; and answers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from dnn_offload.codec import bundle
 from dnn_offload.codec.registry import codec_named, CODECS, names_for_cut
 from dnn_offload.cost.profile import CodecCost
 from dnn_offload.runtime.backends.base import LoadedModel
+from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.profile_layers import TIME_DIGITS
 from dnn_offload.runtime.profile_meter import is_picture, without_wait
 from dnn_offload.runtime.profile_model import nearest
 from dnn_offload.runtime.shared import ThreadClock
+from dnn_offload.vision.decode import decode_classes, decode_detections
+from dnn_offload.vision.preprocess import Mapping
 
+DECODINGS = 10  # of the outputs
 REPEATS = 2  # after one run that pays for first allocations
 # Codecs whose size does not depend on the values: known without measuring.
 FIXED_SIZE = ('raw', 'fp16', 'int8')
@@ -146,3 +150,21 @@ def output_sizes(model: LoadedModel, outputs: Sequence[np.ndarray]) -> dict[str,
         for name, codec in CODECS.items()
         if codec.for_activations
     }
+
+
+def decoding_ms(model: TorchModel, outputs: list[np.ndarray]) -> float:
+    """Time of decoding the outputs [ms]; 0 where nothing here decodes them."""
+    program = model.program
+    if program.task not in ('classification', 'detection'):
+        return 0.0
+    height, width = program.input.shape[1:3]
+    mapping = Mapping(1.0, 1.0, 0.0, 0.0, width, height)
+    spent_ms = []
+    for _ in range(DECODINGS):
+        started_s = time.perf_counter()
+        if program.task == 'detection':
+            decode_detections(outputs, mapping, program.class_names)
+        else:
+            decode_classes(outputs, program.class_names)
+        spent_ms.append((time.perf_counter() - started_s) * 1e3)
+    return min(spent_ms)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dnn_offload.graph.segment import Segment
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.pictures import natural_picture
 from dnn_offload.runtime.profile_machine import LoadWatch
@@ -41,10 +42,13 @@ class Meter:
         """Outputs, and wall time without run-queue wait [ms]."""
         segment = self.model.segment(start, end)
         outputs, spent = self.clock.measure(lambda: self.model.run(segment, arrays))
+        return outputs, self._working(spent)
+
+    def _working(self, spent: Spent) -> float:
         working_ms = without_wait(spent)
         self._working_ms += working_ms
         self._waiting_ms += spent.wall_ms - working_ms
-        return outputs, working_ms
+        return working_ms
 
     def unit(self, cut: int) -> None:
         """One run of a cut's head and of its tail; the whole network is head N and tail 0."""
@@ -55,6 +59,14 @@ class Meter:
             self.tails.setdefault(cut, []).append(tail_ms)
         else:
             self.tails.setdefault(0, []).append(head_ms)
+
+    def stamps(
+        self, segment: Segment, arrays: Sequence[np.ndarray]
+    ) -> tuple[list[float], float]:
+        """One run of a segment: time of each operator in place, and of all without wait [ms]."""
+        stamps_ms, spent = self.clock.measure(lambda: self.model.stamps(segment, arrays))
+        waiting_ms = spent.wall_ms - self._working(spent)
+        return stamps_ms, max(0.0, sum(stamps_ms) - waiting_ms)
 
     def stamp(self) -> list[float]:
         """One run of the whole network; the time of each operator in place [ms]."""

@@ -193,7 +193,7 @@ def half_widths(
     for side, measured, own in zip(sides, medians, errors, strict=True):
         floor_ms = max(FLOOR * max(measured.values()), _EMPTY_MS)
         noise = statistics.median(
-            _standard_error(runs) / max(measured[index], floor_ms)
+            standard_error(runs) / max(measured[index], floor_ms)
             for index, runs in side[1].items()
         )
         widths.append(math.hypot(max(half_width(own), together), _Z * noise))
@@ -206,7 +206,7 @@ def interquartile(values: Sequence[float]) -> float:
     return ordered[(3 * len(ordered)) // 4] - ordered[len(ordered) // 4]
 
 
-def _standard_error(values: Sequence[float]) -> float:
+def standard_error(values: Sequence[float]) -> float:
     """Of the median, from the interquartile range, as if they were normal."""
     return 1.2533 * interquartile(values) / 1.349 / math.sqrt(len(values))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from dnn_offload.errors import ConfigurationError
 
 MAX_THREADS = 256
+NO, FIRST, ONLY = PROVISIONAL = ('no', 'first', 'only')
 NO_THREADS = 'none'
 
 
@@ -23,6 +24,8 @@ class ProfileWishes:
         agreement_budget_s: Time for it.
         frames: Folder of pictures or video; None = made-up pictures.
         frame_count: Most frames that are looked at.
+        provisional: ``first``: a provisional profile within seconds, then the measured one;
+            ``only``: no more than that.
     """
 
     fraction: float = 0.3
@@ -32,6 +35,7 @@ class ProfileWishes:
     agreement_budget_s: float = 120.0
     frames: Path | None = None
     frame_count: int = 150
+    provisional: str = NO
 
     def __post_init__(self) -> None:
         if not 0.0 < self.fraction <= 1.0:
@@ -42,6 +46,16 @@ class ProfileWishes:
             raise ConfigurationError(
                 'impossible number of threads', given=self.thread_counts,
                 allowed=f'1..{MAX_THREADS} each',
+            )
+        if self.provisional not in PROVISIONAL:
+            raise ConfigurationError(
+                'no such wish for a provisional profile', given=self.provisional,
+                allowed=', '.join(PROVISIONAL),
+            )
+        if self.provisional == ONLY and self.agreement:
+            raise ConfigurationError(
+                'a provisional profile tells no agreement', given='both were asked for',
+                allowed='one of them', hint='measure the agreement with the whole profile',
             )
         if self.frame_count < 1:
             raise ConfigurationError(
@@ -57,6 +71,7 @@ class ProfileWishes:
         given = [
             '--fraction', str(self.fraction), '--frame-count', str(self.frame_count),
             '--agreement-budget-s', str(self.agreement_budget_s),
+            '--provisional', self.provisional,
         ]
         if self.thread_counts is not None:
             counts = ','.join(str(count) for count in self.thread_counts)

@@ -17,7 +17,7 @@ import numpy as np
 from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.pictures import COUNT
-from dnn_offload.runtime.profile_codecs import CodecMeter, output_sizes
+from dnn_offload.runtime.profile_codecs import CodecMeter, decoding_ms, output_sizes
 from dnn_offload.runtime.profile_layers import layer_profiles, memory, TIME_DIGITS
 from dnn_offload.runtime.profile_machine import describe_device
 from dnn_offload.runtime.profile_meter import made_up_inputs, Meter
@@ -31,10 +31,7 @@ from dnn_offload.runtime.profile_model import (
     times,
 )
 from dnn_offload.runtime.profile_variants import ThreadVariants, usual_thread_counts
-from dnn_offload.vision.decode import decode_classes, decode_detections
-from dnn_offload.vision.preprocess import Mapping
 
-BACKEND = 'torch'
 FRACTION = 0.3  # of the cuts that are measured as units
 STAMP_RUNS = 5
 FIRST_STAMPS = 2  # of these before units are chosen, the others between their rounds
@@ -45,7 +42,6 @@ LATE = 0.25  # of the time for units: later than this, one round has to do
 # Rounds that the number of cuts is reckoned for when time is short, and how many cuts it takes
 # to rather have fewer rounds: between too few of them nothing can be interpolated.
 SHORT_RUNS, FEW_CUTS = 5, 8
-FINISH_RUNS = 10
 # Shares of the budget that have passed when a stage ends at the latest.
 FIRST_STAMPS_END = 0.12
 UNITS_SHARE = 0.5
@@ -95,7 +91,7 @@ def measure_profile(
     order = promising_cuts(
         in_situ, [cut.nbytes for cut in model.cuts], [cut.depth for cut in model.cuts]
     )
-    _units(meter, order[:how_many(last, fraction)], run_ms,
+    _units(meter, order[:how_many(last, fraction)][:model.most_units], run_ms,
            min(time.perf_counter() + UNITS_SHARE * budget_s, started_s + UNITS_END * budget_s),
            report)
 
@@ -108,7 +104,7 @@ def measure_profile(
     variants = ThreadVariants(meter, threads, other_threads)
     variants.measure(run_ms, started_s + VARIANTS_END * budget_s)
     outputs, _ = meter.run(0, last, inputs[0])
-    finish_ms = _finish_ms(model, outputs)
+    finish_ms = decoding_ms(model, outputs)
 
     wait = meter.wait_ratio
     in_situ = meter.in_situ()
@@ -126,7 +122,7 @@ def measure_profile(
         model=model.program.source,
         model_identity=model.identity,
         device=describe_device(),
-        backend=BACKEND,
+        backend=model.backend,
         threads=threads,
         load_ratios=meter.load.ratios(wait),
         finish_ms=round(finish_ms * wait, TIME_DIGITS),
@@ -156,7 +152,7 @@ def measure_profile(
         input_name=model.program.input.name,
         input_bytes=model.program.input.nbytes,
         outputs=tuple(spec.name for spec in model.outputs),
-        variants=variants.variants(head_ms, tail_ms, BACKEND),
+        variants=variants.variants(head_ms, tail_ms, model.backend),
     )
 
 
@@ -209,7 +205,7 @@ def _codecs(
     report: Report,
 ) -> CodecMeter:
     """The likely cuts with all pictures first, then ever more of the others."""
-    meter = CodecMeter(units.model, units.clock)
+    meter = CodecMeter(units.model.by_torch, units.clock)
     likely = [0, *order[:8]]
     meter.walk(inputs[0], likely, end_s=time.perf_counter())  # cut 0 at the least
     meter.walk(inputs[0], [order[0]] if order else [], end_s)
@@ -244,21 +240,3 @@ def _spread(
     if index in samples:
         return round(interquartile(samples[index]) * wait_ratio, TIME_DIGITS)
     return round(2.0 * width * max(times_ms[index], FLOOR * max(times_ms)), TIME_DIGITS)
-
-
-def _finish_ms(model: TorchModel, outputs: list[np.ndarray]) -> float:
-    """Time of decoding the outputs [ms]; 0 where nothing here decodes them."""
-    program = model.program
-    if program.task not in ('classification', 'detection'):
-        return 0.0
-    height, width = program.input.shape[1:3]
-    mapping = Mapping(1.0, 1.0, 0.0, 0.0, width, height)
-    spent_ms = []
-    for _ in range(FINISH_RUNS):
-        started_s = time.perf_counter()
-        if program.task == 'detection':
-            decode_detections(outputs, mapping, program.class_names)
-        else:
-            decode_classes(outputs, program.class_names)
-        spent_ms.append((time.perf_counter() - started_s) * 1e3)
-    return min(spent_ms)

@@ -21,7 +21,7 @@ from dnn_offload.codec import bundle
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.exchange import TailJob, TailResult, Verdict
-from dnn_offload.runtime.backends.base import LoadedModel, segment_of
+from dnn_offload.runtime.backends.base import LoadedModel, segment_of, stood_in
 from dnn_offload.runtime.server_part import ServerPart, ServerParts
 
 MEMORY_S = 3.0          # how long a frame says something about queue and load
@@ -123,8 +123,8 @@ class TailServer:
         self._log = log
         self._threads = threads
         self._max_bytes = max_bytes
-        self._tail_ms = {cut.cut_id: cut.tail_ms for cut in profile.cuts} if profile else {}
-        self._layers_ms = [layer.time_ms for layer in profile.layers] if profile else []
+        self._tail_ms: dict[str, float] = {}
+        self._layers_ms: list[float] = []
         self._changed = threading.Condition()
         self._queue = TailQueue()
         self._running = False
@@ -133,6 +133,8 @@ class TailServer:
         self._compute_ms: deque[float] = deque(maxlen=16)
         self._served = self._superseded = self._refused = 0
         self._thread = threading.Thread(target=self._run, name='tail', daemon=True)
+        if profile is not None:
+            self.set_profile(profile)
 
     def start(self) -> None:
         """Start to compute."""
@@ -147,6 +149,13 @@ class TailServer:
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
+
+    def set_profile(self, profile: Profile) -> None:
+        """Take what the load factor is relative to; frames go on, older ones are no evidence."""
+        with self._changed:
+            self._tail_ms = {cut.cut_id: cut.tail_ms for cut in profile.cuts}
+            self._layers_ms = [layer.time_ms for layer in profile.layers]
+            self._loads.clear()
 
     def submit(self, job: TailJob) -> None:
         """Take a frame; an older one of the same robot that still waits is superseded."""
@@ -229,6 +238,8 @@ class TailServer:
 
         The difference of two tails would be their noise: a route's layers are added up.
         """
+        if stood_in(segment):
+            return 0.0
         if isinstance(part.span[0], int):
             return self._tail_ms.get(job.cut_id, 0.0)
         if not self._layers_ms:

@@ -76,6 +76,11 @@ class RunTimes:
             for key, baseline_ms in baselines.items():
                 self._work.setdefault(key, _Work()).baseline_ms = max(baseline_ms, 0.0)
 
+    def forget_factors(self) -> None:
+        """The baselines are others now: forget how slow things were relative to the old ones."""
+        with self._lock:
+            self._factors.clear()
+
     def set_load_ratios(self, load_ratios: Mapping[str, float]) -> None:
         """Tell how loaded the machine was when it was profiled (``Profile.load_ratios``)."""
         with self._lock:

@@ -17,7 +17,7 @@ from dnn_offload.codec.layout import Target
 from dnn_offload.codec.registry import names_for_cut
 from dnn_offload.errors import ImageError, OffloadError
 from dnn_offload.exchange import UplinkRequest
-from dnn_offload.runtime.backends.base import segment_of
+from dnn_offload.runtime.backends.base import segment_of, stood_in
 from dnn_offload.runtime.frames import Frame, FramePlan, Span
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.outlook import rescue_time, run_key, running_plan, sending_key, situation
@@ -153,7 +153,8 @@ class Worker:
         segment = segment_of(model, span)
         assert self._clock is not None
         outputs, spent = self._clock.measure(lambda: model.run(segment, arrays))
-        self._shared.times.add(run_key(span), spent.wall_ms, time.monotonic(), spent.cpu_ms)
+        if not stood_in(segment):
+            self._shared.times.add(run_key(span), spent.wall_ms, time.monotonic(), spent.cpu_ms)
         return outputs, spent
 
     def _apply_threads(self) -> None:

@@ -7,6 +7,7 @@ deterministic for given arguments.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import hashlib
 import math
 
@@ -17,12 +18,14 @@ JPEG_BYTES = 10_000
 OUTPUT_BYTES = 4_000
 # Share of the raw float tensor that each codec leaves, and ms per MB of raw tensor on a
 # machine of speed 1: rough numbers, benchmarks/codec_times.py measures real ones.
-_CODECS = {
+RATES: Mapping[str, tuple[float, float, float]] = {
     'raw': (1.0, 0.05, 0.05),
     'fp16': (0.5, 0.3, 0.2),
     'int8': (0.25, 0.6, 0.2),
     'int8_zstd': (0.14, 1.0, 0.3),
+    'int4_zstd': (0.07, 1.2, 0.4),
 }
+CODECS = ('raw', 'fp16', 'int8', 'int8_zstd')  # of a chain of cuts
 
 
 def made_up_profile(
@@ -31,7 +34,7 @@ def made_up_profile(
     whole_ms: float = 40.0,
     finish_ms: float = 0.3,
     largest_bytes: int = 800_000,
-    codecs: tuple[str, ...] = tuple(_CODECS),
+    codecs: tuple[str, ...] = CODECS,
     speed: float = 1.0,
 ) -> Profile:
     """A profile with cuts 0..``cuts``.
@@ -63,18 +66,49 @@ def made_up_profile(
                 codecs=_codec_costs(index, raw, codecs, speed),
             )
         )
+    return machine_profile(
+        table, f'made-up:{cuts}', f'made-up-{cuts}-{whole_ms:g}-{largest_bytes}', speed,
+        finish_ms, OUTPUT_BYTES,
+    )
+
+
+def machine_profile(
+    cuts: Sequence[CutProfile],
+    model: str,
+    identity: str,
+    speed: float,
+    finish_ms: float,
+    output_bytes: int,
+) -> Profile:
+    """A made-up profile of some cuts, on a machine without load.
+
+    Args:
+        cuts: On that machine.
+        model: Name of the model.
+        identity: Its identity.
+        speed: Of the machine.
+        finish_ms: Decoding the outputs at speed 1.
+        output_bytes: Raw size of the outputs.
+    """
     return Profile(
-        model=f'made-up:{cuts}',
-        model_identity=f'made-up-{cuts}-{whole_ms:g}-{largest_bytes}',
+        model=model,
+        model_identity=identity,
         device={'name': f'made-up, speed {speed:g}'},
         backend='none',
         threads=1,
         load_ratios={},
         finish_ms=finish_ms / speed,
-        output_bytes={'raw': OUTPUT_BYTES, 'fp16': OUTPUT_BYTES // 2},
+        output_bytes={'raw': output_bytes, 'fp16': output_bytes // 2},
         seconds_spent=0.0,
-        cuts=tuple(table),
+        cuts=tuple(cuts),
     )
+
+
+def codec_cost(rate: tuple[float, float, float], nbytes: int, speed: float) -> CodecCost:
+    """What a codec with one of ``RATES`` costs for a raw size on a machine of some speed."""
+    share, encode, decode = rate
+    scale = nbytes / 1e6 / speed
+    return CodecCost(round(share * nbytes), encode * scale, decode * scale)
 
 
 def _codec_costs(
@@ -86,9 +120,4 @@ def _codec_costs(
             'zstd': CodecCost(round(0.7 * PICTURE_BYTES), 0.4 / speed, 0.2 / speed),
             'jpeg': CodecCost(JPEG_BYTES, 0.3 / speed, 0.2 / speed),
         }
-    costs = {}
-    for name in codecs:
-        share, encode, decode = _CODECS[name]
-        scale = raw_bytes / 1e6 / speed
-        costs[name] = CodecCost(round(share * raw_bytes), encode * scale, decode * scale)
-    return costs
+    return {name: codec_cost(RATES[name], raw_bytes, speed) for name in codecs}

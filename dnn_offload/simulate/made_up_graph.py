@@ -9,20 +9,19 @@ all ways of planning see the same network.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 import hashlib
 
 from dnn_offload.cost.profile import CodecCost, CutProfile, LayerProfile, Profile
 from dnn_offload.planning.layer_graph import crossing
-from dnn_offload.simulate.made_up import JPEG_BYTES, PICTURE_BYTES
+from dnn_offload.simulate.made_up import (
+    codec_cost,
+    JPEG_BYTES,
+    machine_profile,
+    PICTURE_BYTES,
+    RATES,
+)
 
-# Share of the raw bytes that a codec leaves, and ms per raw MB to encode and decode.
-RATES: Mapping[str, tuple[float, float, float]] = {
-    'raw': (1.0, 0.05, 0.05),
-    'fp16': (0.5, 0.3, 0.2),
-    'int8': (0.25, 0.6, 0.2),
-    'int8_zstd': (0.14, 1.0, 0.3),
-    'int4_zstd': (0.07, 1.2, 0.4),
-}
 PICTURE = 'picture'
 INCEPTION_BRANCHES = (1, 3, 5, 7)
 FIRE_BRANCHES = (1, 1)
@@ -114,7 +113,7 @@ def profile_of_layers(
     one_by_one = {
         codec: {
             # Codecs of activations leave the picture as it is.
-            n: _codec_cost(rates['raw' if n == PICTURE else codec], size, speed)
+            n: codec_cost(rates['raw' if n == PICTURE else codec], size, speed)
             for n, size in nbytes.items()
         }
         for codec in rates
@@ -146,18 +145,11 @@ def profile_of_layers(
                 frontier=frontier,
             )
         )
-    answer = sum(nbytes[n] for n in outputs)
-    return Profile(
-        model=name,
-        model_identity=f'{name}-{end}',
-        device={'name': f'made-up, speed {speed:g}'},
-        backend='none',
-        threads=1,
-        load_ratios={},
-        finish_ms=finish_ms / speed,
-        output_bytes={'raw': answer, 'fp16': answer // 2},
-        seconds_spent=0.0,
-        cuts=tuple(cuts),
+    bare = machine_profile(
+        cuts, name, f'{name}-{end}', speed, finish_ms, sum(nbytes[n] for n in outputs)
+    )
+    return replace(
+        bare,
         layers=tuple(
             LayerProfile(
                 layer.name, layer.kind, layer.time_ms / speed, 0.0, layer.reads, layer.makes,
@@ -186,12 +178,6 @@ def made_up_squeezenet(speed: float = 1.0) -> Profile:
         stem=3, blocks=21, branches=FIRE_BRANCHES, whole_ms=20.0, largest_bytes=800_000
     )
     return profile_of_layers(layers, outputs=('join20',), speed=speed, name='squeezenet')
-
-
-def _codec_cost(rate: tuple[float, float, float], nbytes: int, speed: float) -> CodecCost:
-    share, encode, decode = rate
-    scale = nbytes / 1e6 / speed
-    return CodecCost(round(share * nbytes), encode * scale, decode * scale)
 
 
 def _together(costs: Sequence[CodecCost]) -> CodecCost:

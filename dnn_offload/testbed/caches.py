@@ -16,6 +16,7 @@ from dnn_offload.runtime.preparation import Preparation
 
 _POLL_S = 0.1
 _FOLDER = 'testbed'
+MEASURED = ('profile_', 'provisional_')  # of this machine itself: not shared
 
 
 def exported(request: ModelRequest, cache: Path) -> Path:
@@ -53,7 +54,7 @@ def cache_of(request: ModelRequest, cache: Path, role: str, speed: float) -> Pat
     folder = own / cache_key(request)
     folder.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
-        if path.suffix == '.lock' or path.name.startswith('profile_'):
+        if not path.is_file() or path.suffix == '.lock' or path.name.startswith(MEASURED):
             continue
         target = folder / path.name
         if not target.exists():

@@ -46,7 +46,9 @@ class Fleet:
         self._within = dict(within or {})
         self._prefix = Path(get_package_prefix('dnn_offload'))
         self._shared: dict[str, object] = {
-            'model': model, 'cache_dir': str(cache_dir.expanduser()), **(common or {}),
+            'model': model, 'cache_dir': str(cache_dir.expanduser()),
+            # What is looked at here shall not run beside the measuring of a first start.
+            'provisional_profile': False, **(common or {}),
         }
 
     def __enter__(self) -> Fleet:

@@ -37,7 +37,10 @@ class Place:
         return profile
 
     def server_profile(self) -> Profile:
-        """The server's profile."""
+        """The server's profile: the newest one of its cache."""
         folder = self.server_cache / cache_key(self.request)
-        path = folder / f'profile_server_{self.request.backend}_{self.request.threads}t.json'
-        return Profile.from_json(path.read_text(encoding='utf-8'))
+        pattern = f'profile_server_*_{self.request.threads}t.json'
+        found = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise OffloadError('the server has no profile yet', given=str(folder))
+        return Profile.from_json(found[-1].read_text(encoding='utf-8'))

@@ -14,8 +14,10 @@ import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
+from std_msgs.msg import String
 
-from dnn_offload.msg import FrameReport
+from dnn_offload.cost.profile import Profile
+from dnn_offload.msg import FrameReport, Plan
 from dnn_offload.transport.conversion import byte_array
 from dnn_offload.transport.qos import latched, newest_only
 from vision_msgs.msg import Detection2DArray
@@ -88,6 +90,43 @@ def test_every_transition_twice(graph: Graph, tmp_path: Path) -> None:
             assert graph.change_state(NODE, Transition.TRANSITION_CLEANUP)
         assert graph.change_state(NODE, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
         assert process.end() == 0, process.log.read_text()
+
+
+def test_streams_and_plans_on_a_provisional_profile_until_it_is_measured(
+    graph: Graph, tmp_path: Path
+) -> None:
+    """A first start: frames run meanwhile, none is lost when the measured profile comes."""
+    reports = graph.collect(FrameReport, '/robot/frame_report', latched(1000))
+    told: list[tuple[int, Profile]] = []  # frames reported by then, profile
+
+    def hear(message: String) -> None:
+        told.append((len(reports), Profile.from_json(message.data)))
+
+    graph.observer.create_subscription(String, '/robot/edge_profile', hear, latched())
+    plans = graph.collect(Plan, '/robot/plan', latched())
+    Camera(graph).stream()
+    parameters = (
+        'model:=torchvision:squeezenet1_1', 'weights:=random', 'input_size:=64x64',
+        'backend:=torch', f'cache_dir:={tmp_path / "cache"}', 'profile_budget_s:=5.0', 'deadline_ms:=0.0',
+    )
+    planner = NodeProcess('partition_planner_node', ['-r', '__ns:=/robot'], tmp_path / 'planner')
+    with planner, node(tmp_path / 'log', *parameters) as process:
+        assert wait_for(lambda: len(told) == 2, 120.0), process.log.read_text()
+        (_, provisional), (before, measured) = told
+        assert provisional.provisional and not measured.provisional
+        assert provisional.model_identity == measured.model_identity
+        assert before > 3, 'no frame ran on the provisional profile'
+        assert any('profile of this robot is provisional' in plan.reason for plan in plans)
+        count = len(reports)
+        assert wait_for(lambda: len(reports) > count + 5), process.log.read_text()
+        assert wait_for(lambda: 'provisional' not in plans[-1].reason), plans[-1].reason
+        assert process.process.poll() is None
+    # Nothing was lost on the way: one report for each frame that entered, in order.
+    seqs = [report.frame_seq for report in reports]
+    assert seqs == list(range(1, len(seqs) + 1))
+    lost = [r for r in reports if r.outcome == FrameReport.OUTCOME_DROPPED]
+    assert all(report.drop_reason == FrameReport.DROP_SUPERSEDED for report in lost)
+    assert reports[-1].in_flight <= 2
 
 
 def test_cameras_of_all_kinds(graph: Graph, tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ class Environment:
     def __init__(self, ros_prefix: Path | None) -> None:
         self.ros_prefix = ros_prefix
         self.python = VENV / 'bin/python'
-        names = ['library', 'ros', 'develop'] if ros_prefix is None else ['jazzy', 'develop']
-        self.files = [REQUIREMENTS / f'{name}.txt' for name in names]
+        own = ['library', 'ros'] if ros_prefix is None else ['jazzy']
+        self.files = [REQUIREMENTS / f'{name}.txt' for name in (*own, 'backends', 'develop')]
 
     def variables(self) -> dict[str, str]:
         """Return the process environment for commands in this virtual environment."""

@@ -12,12 +12,16 @@ from pathlib import Path
 import re
 import sys
 
+SINCE = re.compile(r';\s*python_version >= "3\.(\d+)"')
 PIN = re.compile(r'^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s#;]+)')
 
 
 def pins(path: Path) -> list[tuple[str, str]]:
-    """Return (name, version) of every pinned line of a requirements file."""
-    lines = path.read_text(encoding='utf-8').splitlines()
+    """Return (name, version) of each pin of a requirements file that is for this Python."""
+    lines = [
+        line for line in path.read_text(encoding='utf-8').splitlines()
+        if not (since := SINCE.search(line)) or sys.version_info >= (3, int(since[1]))
+    ]
     return [(match[1], match[2]) for match in map(PIN.match, lines) if match]
 
 

@@ -154,14 +154,9 @@ def join_device(
         ridge: Penalty of the latent vector.
         bias_ridge: Penalty of the bias.
     """
-    latent = factors.layer_latent[layers]
-    basis = np.column_stack([np.ones(len(latent)), latent])
-    gram = basis.T @ basis + np.diag([bias_ridge, *[ridge] * latent.shape[1]])
-    wanted = np.asarray(log_times) - factors.mean - factors.layer_bias[layers]
-    solved = np.linalg.solve(gram, basis.T @ wanted)
-    return Joined(
-        float(solved[0]), solved[1:], factors.noise**2 * np.linalg.inv(gram)
-    )
+    left = np.asarray(log_times) - factors.mean - factors.layer_bias[layers]
+    solved, gram = _fold_in(factors.layer_latent[layers], left, ridge, bias_ridge)
+    return Joined(float(solved[0]), solved[1:], factors.noise**2 * np.linalg.inv(gram))
 
 
 def join_layer(
@@ -181,11 +176,28 @@ def join_layer(
         ridge: Penalty of the latent vector.
         bias_ridge: Penalty of the bias.
     """
-    basis = np.column_stack([np.ones(len(devices)), factors.device_latent[devices]])
-    gram = basis.T @ basis + np.diag([bias_ridge, *[ridge] * (basis.shape[1] - 1)])
-    wanted = np.asarray(log_times) - factors.mean - factors.device_bias[devices]
-    solved = np.linalg.solve(gram, basis.T @ wanted)
+    left = np.asarray(log_times) - factors.mean - factors.device_bias[devices]
+    solved, _ = _fold_in(factors.device_latent[devices], left, ridge, bias_ridge)
     return float(solved[0]), solved[1:]
+
+
+def _fold_in(
+    latent: np.ndarray, left: np.ndarray, ridge: float, bias_ridge: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bias and latent vector of a newcomer: one ridge regression.
+
+    Args:
+        latent: Latent vectors of those that it was measured with, (n, rank).
+        left: What mean and their biases leave of the measurements, (n,).
+        ridge: Penalty of the latent vector.
+        bias_ridge: Penalty of the bias.
+
+    Returns:
+        Bias and latent vector (1 + rank,), and the matrix that was inverted.
+    """
+    basis = np.column_stack([np.ones(len(latent)), latent])
+    gram = basis.T @ basis + np.diag([bias_ridge, *[ridge] * latent.shape[1]])
+    return np.linalg.solve(gram, basis.T @ left), gram
 
 
 def predict(factors: Factors, device: Joined) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """The interface of a loaded model, so that the engine needs no torch to be tested.
 
-A backend is a class whose ``load(folder)`` makes one of what ``runtime/prepare.py`` saved:
-``torch_backend.py``. ``prepared_model.py`` chooses it.
+``load.py`` makes one of what ``runtime/prepare.py`` saved: by torch (``torch_backend.py``), or
+compiled by onnxruntime or openvino (``compiled.py``).
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ class LoadedModel(Protocol):
 
     def set_threads(self, threads: int) -> None:
         """Set the number of compute threads of the calling thread."""
+
+
+def stood_in(segment: Any) -> bool:
+    """Whether torch has run a part that is still being compiled: its time is not typical."""
+    return getattr(segment, 'stood_in', False)
 
 
 def segment_of(model: LoadedModel, span: Span) -> Any:

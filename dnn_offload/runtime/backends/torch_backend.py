@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from dnn_offload.tensors import TensorSpec
 # Indices of two cuts, or the names of what goes in and comes out.
 Key: TypeAlias = tuple[int, int] | tuple[tuple[str, ...], tuple[str, ...]]
 
+S = TypeVar('S')
+
 MAX_ROUTES = 256
 MAX_SEGMENTS = 64  # a segment is small, its operators are Python objects all the same
 
@@ -33,18 +35,30 @@ class TorchModel:
     Args:
         program: The whole program.
         weights: Its weights, mapped or in memory; shared by all segments.
+
+    Attributes:
+        backend: Name of what runs the segments.
+        most_units: How many cuts can be measured by turns; None = any number.
     """
+
+    backend = 'torch'
+    most_units: int | None = None
 
     def __init__(self, program: Program, weights: Weights) -> None:
         self.program = program
-        self._weights = weights
-        self._segments: dict[Key, Segment] = {}
+        self.weights = weights
+        self._segments: dict[Key, Any] = {}
         self._routes: dict[tuple[str, str, tuple[str, ...]], Route] = {}
 
     @property
     def identity(self) -> str:
         """Digest of weights and input specification."""
         return self.program.identity
+
+    @property
+    def by_torch(self) -> TorchModel:
+        """The same network run by torch alone."""
+        return self
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
@@ -59,7 +73,7 @@ class TorchModel:
     def segment(self, start: int, end: int) -> Segment:
         """The slice between two cuts; raises CutError if there is none."""
         return self._cached(
-            (start, end), lambda: Segment(self.program, self._weights, start, end)
+            (start, end), lambda: Segment(self.program, self.weights, start, end)
         )
 
     def piece(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Segment:
@@ -71,7 +85,7 @@ class TorchModel:
         return self._cached(
             (inputs, outputs),
             lambda: Segment.of(
-                self.program, self._weights, piece(self.program, inputs, outputs)
+                self.program, self.weights, piece(self.program, inputs, outputs)
             ),
         )
 
@@ -97,7 +111,7 @@ class TorchModel:
             self._routes[key] = made
         return made
 
-    def _cached(self, key: Key, make: Callable[[], Segment]) -> Segment:
+    def _cached(self, key: Key, make: Callable[[], S]) -> S:
         made = self._segments.pop(key, None) or make()
         self._segments[key] = made  # last used is last
         if len(self._segments) > MAX_SEGMENTS:

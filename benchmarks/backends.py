@@ -1,0 +1,196 @@
+"""What onnxruntime and openvino bring over torch, and what cutting costs them.
+
+Run: ``python benchmarks/backends.py [--networks NAME ...] [--cuts 8] [--rounds 25]``.
+
+*whole*: time of the whole network over torch's, median of rounds in which all run by turns, time
+in the CPU's run queue taken out. *cut*: head plus tail over the whole network of the same backend,
+run by turns, median for each of some cuts spread over the network; mean and worst (aim: 3 %).
+*deviation*: largest difference from torch's numbers at these cuts and outputs, relative to the
+largest number of the tensor. *compile*: time of making the whole network ready, and the longest
+time for which it held the interpreter lock (aim: 5 ms). *memory*: resident memory of a process
+with the whole network, a head and a tail, over that of a process with torch alone [MB]. *disk*:
+what the model's folder holds, over the weights (aim: 2). Exits non-zero when the mean of *cut*,
+the lock or the disk misses its aim.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import psutil
+
+from dnn_offload.graph.export import export
+from dnn_offload.graph.sources import resolve
+from dnn_offload.graph.weights import save_weights
+from dnn_offload.runtime.backends.compiled import CompiledModel
+from dnn_offload.runtime.backends.load import deviation, load
+from dnn_offload.runtime.backends.names import COMPILED, missing, TORCH
+from dnn_offload.runtime.backends.torch_backend import TorchModel
+from dnn_offload.runtime.gil import GilMonitor
+from dnn_offload.runtime.profile_meter import made_up_inputs, Meter, without_wait
+from dnn_offload.runtime.shared import ThreadClock
+
+NETWORKS = ('squeezenet1_1', 'mobilenet_v2', 'resnet18', 'googlenet', 'demo:detector')
+CUT_AIM, LOCK_AIM_MS, DISK_AIM = 0.03, 5.0, 2.0
+
+
+def saved(name: str, folder: Path) -> Path:
+    """Export a network into a folder; torchvision's with random weights."""
+    own = ':' in name
+    loaded = resolve(name) if own else resolve(f'torchvision:{name}', weights='random')
+    program, weights = export(loaded)
+    save_weights(folder, weights)
+    program.save(folder)
+    return folder
+
+
+def whole_ratios(models: dict[str, TorchModel], rounds: int) -> dict[str, float]:
+    """Median over rounds of each backend's time over torch's in the same round."""
+    meters = {
+        name: Meter(model, made_up_inputs(model.cuts[0].frontier, 0))
+        for name, model in models.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(rounds):
+        for name, meter in meters.items():
+            times[name].append(meter.run(0, meter.last, meter.inputs)[1])
+    return {
+        name: float(np.median(np.divide(times[name], times[TORCH]))) for name in models
+    }
+
+
+def cut_ratios(model: TorchModel, cuts: list[int], rounds: int) -> list[float]:
+    """For each cut the median of (head + tail) / whole of the same round."""
+    meter = Meter(model, made_up_inputs(model.cuts[0].frontier, 0))
+    ratios: dict[int, list[float]] = {cut: [] for cut in cuts}
+    for number in range(rounds + 1):
+        for cut in cuts:
+            _, whole_ms = meter.run(0, meter.last, meter.inputs)
+            arrays, head_ms = meter.run(0, cut, meter.inputs)
+            _, tail_ms = meter.run(cut, meter.last, arrays)
+            if number:  # the first round compiles
+                ratios[cut].append((head_ms + tail_ms) / whole_ms)
+    return [float(np.median(ratios[cut])) for cut in cuts]
+
+
+def worst_deviation(model: TorchModel, reference: TorchModel, cuts: list[int]) -> float:
+    """Largest at heads, and at the outputs behind them."""
+    last = len(model.cuts) - 1
+    inputs = made_up_inputs(model.cuts[0].frontier, 1)
+    whole = reference.run(reference.segment(0, last), inputs)
+    worst = 0.0
+    for cut in cuts:
+        heads = model.run(model.segment(0, cut), inputs)
+        wanted = reference.run(reference.segment(0, cut), inputs)
+        tails = model.run(model.segment(cut, last), heads)
+        pairs = [*zip(heads, wanted, strict=True), *zip(tails, whole, strict=True)]
+        worst = max(worst, *(deviation(a, b) for a, b in pairs))
+    return worst
+
+
+def compile_cost(folder: Path, backend: str) -> tuple[float, float]:
+    """Time to compile the middle cut's tail beside a sleeping thread, and the lock's hold [ms]."""
+    model = load(folder, backend)
+    if not isinstance(model, CompiledModel):
+        raise SystemExit(f'{backend} does not run {folder}')
+    last = len(model.cuts) - 1
+    monitor, clock = GilMonitor(), ThreadClock()
+    monitor.start()
+    holds, spent_ms = [], []
+    for start in range(1, 4):
+        model.segment(start, last)
+        monitor.take()
+        _, spent = clock.measure(lambda start=start: model.warm(start, last))
+        holds.append(monitor.take().longest_ms)
+        spent_ms.append(without_wait(spent))
+    monitor.stop()
+    clock.close()
+    return float(np.median(spent_ms)), float(np.median(holds))
+
+
+def resident(folder: Path, backend: str) -> float:
+    """Resident memory of a new process that runs the whole network, a head and a tail [MB]."""
+    command = [sys.executable, __file__, '--resident', str(folder), '--backend', backend]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def print_resident(folder: Path, backend: str) -> None:
+    """What ``resident`` starts."""
+    model = load(folder, backend)
+    last = len(model.cuts) - 1
+    arrays = inputs = made_up_inputs(model.cuts[0].frontier, 0)
+    for start, end in ((0, last), (0, last // 2), (last // 2, last)):
+        if isinstance(model, CompiledModel):
+            model.warm(start, end)
+        given = inputs if start == 0 else arrays
+        for _ in range(5):
+            arrays = model.run(model.segment(start, end), given)
+    print(psutil.Process().memory_info().rss / 1e6)
+
+
+def measure(name: str, backends: list[str], count: int, rounds: int, folder: Path) -> bool:
+    """One network: print its rows; whether all aims are kept."""
+    folder = saved(name, folder / name.replace(':', '_'))
+    models = {backend: load(folder, backend, wait=True, log=print) for backend in backends}
+    ratios = whole_ratios(models, rounds)
+    last = len(models[TORCH].cuts) - 1
+    cuts = sorted({int(cut) for cut in np.linspace(1, last - 1, min(count, last - 1))})
+    weights = (folder / 'weights.safetensors').stat().st_size
+    base_mb = resident(folder, TORCH)
+    kept = True
+    for backend, model in models.items():
+        overheads = [ratio - 1.0 for ratio in cut_ratios(model, cuts, rounds)]
+        row = [name, backend, f'{ratios[backend]:.2f}',
+               f'{100 * np.mean(overheads):+.1f} %', f'{100 * max(overheads):+.1f} %']
+        if backend == TORCH:
+            row += ['0', '', '', f'{base_mb:.0f}', '']
+        else:
+            spent_ms, held_ms = compile_cost(folder, backend)
+            disk = sum(path.stat().st_size for path in folder.rglob('*')) / weights
+            row += [f'{worst_deviation(model, models[TORCH], cuts):.0e}', f'{spent_ms:.0f} ms',
+                    f'{held_ms:.1f} ms', f'{resident(folder, backend) - base_mb:+.0f}',
+                    f'{disk:.2f}']
+            kept = kept and (
+                np.mean(overheads) <= CUT_AIM and held_ms <= LOCK_AIM_MS and disk <= DISK_AIM
+            )
+        print('| ' + ' | '.join(row) + ' |', flush=True)
+    return kept
+
+
+def main() -> int:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--networks', nargs='+', default=NETWORKS)
+    parser.add_argument('--cuts', type=int, default=8)
+    parser.add_argument('--rounds', type=int, default=25)
+    parser.add_argument('--resident', type=Path, help=argparse.SUPPRESS)
+    parser.add_argument('--backend', help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.resident is not None:
+        print_resident(arguments.resident, arguments.backend)
+        return 0
+    backends = [TORCH]
+    for kind in COMPILED:
+        if missing(kind):
+            print(f'{kind} is left out: {missing(kind)}')
+        else:
+            backends.append(kind)
+    print('| network | backend | whole | cut, mean | worst | deviation | compile | lock | memory '
+          '| disk |\n|---|---|---|---|---|---|---|---|---|---|')
+    with tempfile.TemporaryDirectory() as folder:
+        kept = [
+            measure(name, backends, arguments.cuts, arguments.rounds, Path(folder))
+            for name in arguments.networks
+        ]
+    print('every aim is kept' if all(kept) else 'an aim is missed')
+    return 0 if all(kept) else 1
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

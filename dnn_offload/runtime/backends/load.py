@@ -1,0 +1,97 @@
+"""A saved model behind the backend that is wanted, or behind torch if that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from dnn_offload.errors import ConfigurationError, ModelError
+from dnn_offload.graph.fingerprint import seeded_inputs
+from dnn_offload.runtime.backends.compiled import CompiledModel
+from dnn_offload.runtime.backends.names import missing, parse, TOLERANCES, TORCH
+from dnn_offload.runtime.backends.onnx.lowering import OnnxProgram
+from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
+
+Log = Callable[[str], None]
+
+
+def load(
+    folder: Path, backend: str, *, threads: int = 1, log: Log = lambda text: None,
+    wait: bool = False,
+) -> TorchModel:
+    """Load a model whose pieces run on ``backend``; by torch if they cannot, and say why.
+
+    The whole network is compiled and compared with torch on the seeded inputs before anything
+    else runs: a runtime that computes something else is not used.
+
+    Args:
+        folder: What ``runtime/prepare.py`` saved.
+        backend: Its name, not ``auto``.
+        threads: Compute threads, set for the calling thread.
+        log: Gets the reason if torch must do.
+        wait: Compile heads and tails before their first run (for measuring).
+
+    Raises:
+        ModelError: The model cannot be loaded at all.
+        ConfigurationError: There is no such backend.
+    """
+    name = parse(backend)
+    model = TorchBackend().load(folder)
+    model.set_threads(threads)
+    if name.kind == TORCH:
+        return model
+    try:
+        compiled = _compiled(model, folder, backend, log, wait)
+        compiled.set_threads(threads)
+        _check(compiled, model, TOLERANCES[name.kind])
+    except (ModelError, ImportError) as error:
+        log(f'{backend} cannot run this network; torch does: {error}')
+        return model
+    return compiled
+
+
+def _compiled(
+    model: TorchModel, folder: Path, backend: str, log: Log, wait: bool
+) -> CompiledModel:
+    name = parse(backend)
+    reason = missing(name.kind)
+    if reason:
+        raise ModelError(reason)
+    onnx = OnnxProgram(model.program, folder)
+    # Imported here: 0.1 s and 40 MiB that a robot with torch alone does not have.
+    if name.kind == 'onnxruntime':
+        from dnn_offload.runtime.backends.onnxruntime_backend import compiler
+    elif name.kind == 'openvino':
+        from dnn_offload.runtime.backends.openvino_backend import compiler
+    else:
+        raise ConfigurationError('no such backend', given=backend)
+    return CompiledModel(
+        model.program, model.weights, onnx, backend, compiler(folder, name.device),
+        log=log, wait=wait,
+    )
+
+
+def _check(compiled: CompiledModel, model: TorchModel, tolerance: float) -> None:
+    last = len(model.cuts) - 1
+    failure = compiled.warm(0, last)
+    if failure:
+        raise ModelError(failure)
+    inputs = seeded_inputs(model.program.inputs)
+    wanted = model.run(model.segment(0, last), inputs)
+    found = compiled.run(compiled.segment(0, last), inputs)
+    worst = max(deviation(a, b) for a, b in zip(found, wanted, strict=True))
+    if not worst <= tolerance:
+        raise ModelError('it computes something else than torch', given=f'deviation {worst:.2g}',
+                         allowed=f'{tolerance:g} of the largest number')
+
+
+def deviation(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest difference, relative to the largest number that is wanted."""
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        return float('inf')
+    if found.size == 0:
+        return 0.0
+    a, b = found.astype(np.float64), wanted.astype(np.float64)
+    return float(np.abs(a - b).max()) / max(float(np.abs(b).max()), 1e-12)

@@ -1,0 +1,104 @@
+"""Which backends there are, which are installed, and how a parameter names one. No torch.
+
+``torch``, ``onnxruntime`` or ``openvino``; openvino may be given a device, ``openvino:GPU``
+(a compute stick, an NPU, an integrated GPU). ``auto`` stands for the fastest of those that are
+installed, measured when the profile is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+import re
+
+from dnn_offload.errors import ConfigurationError
+
+AUTO = 'auto'
+TORCH = 'torch'
+# Largest deviation from torch that a backend may have, relative to the largest number of a
+# tensor; tested at every cut (test/test_backend_onnx.py). 0 = bit for bit.
+TOLERANCES = {TORCH: 0.0, 'onnxruntime': 1e-4, 'openvino': 1e-4}
+COMPILED = tuple(name for name in TOLERANCES if name != TORCH)
+# Distributions that bring them, and the oldest version that will do. An older onnxruntime holds
+# the interpreter lock while it compiles (measured: 1.29.0 for 100 to 620 ms, 1.31.1 for none of
+# it), and all inference would stop at every new plan.
+PACKAGES = {'onnxruntime': ('onnxruntime', 'onnxruntime-gpu'), 'openvino': ('openvino',)}
+OLDEST = {'onnxruntime': (1, 31), 'openvino': (2024, 0)}
+_DEVICE = re.compile(r'[A-Za-z0-9_.:,()-]{1,64}\Z')
+ALLOWED = 'auto, torch, onnxruntime, openvino, or openvino:DEVICE such as openvino:GPU'
+
+
+@dataclass(frozen=True)
+class BackendName:
+    """A backend and the device that it shall use; '' = the CPU."""
+
+    kind: str
+    device: str = ''
+
+    def __str__(self) -> str:
+        return f'{self.kind}:{self.device}' if self.device else self.kind
+
+
+def parse(text: str) -> BackendName:
+    """Read ``KIND`` or ``KIND:DEVICE``; ``auto`` is none.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    kind, colon, device = text.partition(':')
+    takes_device = kind == 'openvino'
+    if kind not in TOLERANCES or (colon and not (takes_device and _DEVICE.match(device))):
+        raise ConfigurationError('no such backend', given=text, allowed=ALLOWED)
+    return BackendName(kind, device)
+
+
+def check(text: str) -> str:
+    """What is allowed, if a parameter's text is not; '' if it is."""
+    if text == AUTO:
+        return ''
+    try:
+        parse(text)
+    except ConfigurationError:
+        return ALLOWED
+    return ''
+
+
+def missing(kind: str) -> str:
+    """Why a backend cannot be used here, and what to do; '' if it can. Nothing is imported."""
+    if kind == TORCH:
+        return ''
+    oldest = '.'.join(str(number) for number in OLDEST[kind])
+    cure = f"python -m pip install 'dnn_offload[{kind}]'"
+    for package in PACKAGES[kind]:
+        try:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+        found = tuple(int(number) for number in re.findall(r'\d+', version)[:2])
+        if found >= OLDEST[kind]:
+            return ''
+        return f'{package} {version} is too old, {oldest} or newer will do; {cure}'
+    return f'{kind} is not installed; {cure}'
+
+
+def candidates(text: str) -> tuple[tuple[str, ...], str]:
+    """Backends to choose from, torch first, and a word on what is missing.
+
+    Args:
+        text: ``auto``, or the backend that is wanted.
+
+    Returns:
+        Names, and '' or why the wanted one is not among them.
+
+    Raises:
+        ConfigurationError: There is no such backend.
+    """
+    if text == AUTO:
+        return (TORCH, *(kind for kind in COMPILED if not missing(kind))), ''
+    wanted = parse(text)
+    if wanted.kind == TORCH:
+        return (str(wanted),), ''
+    reason = missing(wanted.kind)
+    if reason:
+        return (TORCH,), f'torch is used instead of {wanted}: {reason}'
+    return (TORCH, str(wanted)), ''

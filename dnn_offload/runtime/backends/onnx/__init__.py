@@ -1,0 +1,1 @@
+"""Pieces of a program as ONNX models: what onnxruntime and openvino read."""
