@@ -107,7 +107,8 @@ def test_streams_and_plans_on_a_provisional_profile_until_it_is_measured(
     Camera(graph).stream()
     parameters = (
         'model:=torchvision:squeezenet1_1', 'weights:=random', 'input_size:=64x64',
-        'backend:=torch', f'cache_dir:={tmp_path / "cache"}', 'profile_budget_s:=5.0', 'deadline_ms:=0.0',
+        'backend:=torch', f'cache_dir:={tmp_path / "cache"}', 'profile_budget_s:=5.0',
+        'deadline_ms:=0.0',
     )
     planner = NodeProcess('partition_planner_node', ['-r', '__ns:=/robot'], tmp_path / 'planner')
     with planner, node(tmp_path / 'log', *parameters) as process:
