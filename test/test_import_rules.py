@@ -46,7 +46,7 @@ ROS_HALF_OF_DEMO = {
 }  # fmt: skip
 
 TORCH = {'torch', 'torchvision'}
-TORCH_ROOMS = {'graph', 'runtime', 'demo'}
+TORCH_ROOMS = {'graph', 'runtime', 'demo', 'testbed'}
 # What a room may import of the outside, where it is restricted (docs/architecture.md, Rooms).
 ONLY = {
     'cost': {'numpy', 'scipy', 'psutil'},
