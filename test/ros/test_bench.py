@@ -55,7 +55,7 @@ def _left(pid: int) -> list[str]:
         except OSError:
             continue  # it has just ended
         if b'--ros-args' in command and f'dnn_bench_{pid}'.encode() in _environment(path.parent):
-            left.append(command.replace(b'\0', b' ').decode()[:80])
+            left.append(command.replace(b'\0', b' ').decode())
     return left
 
 
