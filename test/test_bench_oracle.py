@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
+from dnn_offload.bench.rows.oracle import best_first, Option, options
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
-from dnn_offload.testbed.oracle import best_first, Option, options
 
 
 def _option(number: int, bound_ms: float) -> Option:

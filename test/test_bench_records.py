@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dnn_offload.bench.scenario.changes import plan_in_force, reaction_s
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.exchange import SCOUT_LABEL
 from dnn_offload.report.bench_page import summary, write_json, write_page, write_windows_csv
@@ -23,7 +24,6 @@ from dnn_offload.report.bench_records import (
 )
 from dnn_offload.report.bench_targets import figures
 from dnn_offload.report.records import FrameRow
-from dnn_offload.testbed.changes import plan_in_force, reaction_s
 
 POWER = PowerModel('made up', 4.0, 3.0, 2.0, 1.0, 'a test')
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from dnn_offload.bench import caches
+from dnn_offload.bench.rows.eager import tensor_of
+from dnn_offload.bench.rows.simulated import simulate_point
+from dnn_offload.bench.scenario.scenario import Conditions, Point, Row
 from dnn_offload.graph.export import export
 from dnn_offload.graph.sources import resolve
 from dnn_offload.planning.search import STRATEGIES
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.model_cache import cache_key, ModelRequest
 from dnn_offload.simulate.made_up import made_up_profile
-from dnn_offload.testbed import caches
-from dnn_offload.testbed.eager import tensor_of
-from dnn_offload.testbed.scenario import Conditions, Point, Row
-from dnn_offload.testbed.simulated import simulate_point
 from dnn_offload.vision.preprocess import prepare, PreprocessSpec
 
 
@@ -38,7 +38,7 @@ def test_the_eager_network_computes_what_the_exported_one_does() -> None:
 
 def test_the_bare_loop_prints_a_latency_per_run() -> None:
     done = subprocess.run(
-        [sys.executable, '-m', 'dnn_offload.testbed.bare_loop', '--source',
+        [sys.executable, '-m', 'dnn_offload.bench.rows.bare_loop', '--source',
          'torchvision:squeezenet1_1', '--weights', 'random', '--input-size=64x64', '--runs', '4'],
         capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[1],
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from dnn_offload.bench.scenario import file as scenarios
+from dnn_offload.bench.scenario.changes import difference, loaded_parts
+from dnn_offload.bench.scenario.scenario import Conditions, Row
 from dnn_offload.cost.energy import load_board
 from dnn_offload.errors import ConfigurationError
-from dnn_offload.testbed import scenario_file as scenarios
-from dnn_offload.testbed.changes import difference, loaded_parts
-from dnn_offload.testbed.scenario import Conditions, Row
 
 SMALL = """
 title: small

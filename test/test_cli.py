@@ -201,8 +201,8 @@ def test_the_bench_says_what_it_needs_where_pip_has_installed_no_ros(
     original = importlib.import_module
 
     def without(name: str) -> object:
-        if name.startswith('dnn_offload.testbed'):
-            raise ModuleNotFoundError(f'No module named {name}', name='dnn_offload.testbed')
+        if name.startswith('dnn_offload.bench'):
+            raise ModuleNotFoundError(f'No module named {name}', name='dnn_offload.bench')
         return original(name)
 
     monkeypatch.setattr(cli.importlib, 'import_module', without)

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         # Not installed by pip, which brings no ROS (setup.py).
-        play = importlib.import_module('dnn_offload.testbed.bench_main').play
+        play = importlib.import_module('dnn_offload.bench.main').play
     except ModuleNotFoundError as error:
         raise OffloadError(
             f'dnn-offload bench runs real ROS nodes, and {error.name} is missing',

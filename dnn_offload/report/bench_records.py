@@ -75,8 +75,8 @@ class Step:
 
     Attributes:
         what: The change.
-        reaction_s: Until frames entered under the plan that then stayed (``testbed/changes.py``);
-            NaN = it was in force already.
+        reaction_s: Until frames entered under the plan that then stayed
+            (``bench/scenario/changes.py``); NaN = it was in force already.
         late: Results after their deadline until the next change.
     """
 

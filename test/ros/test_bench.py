@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from dnn_offload.testbed.emulation import why_loopback
+from dnn_offload.bench.emulation import why_loopback
 from dnn_offload.testbed.quota import cgroup_folder
 
 SCENARIO = """

@@ -6,9 +6,9 @@ import numpy as np
 from std_msgs.msg import Header
 import torch
 
+from dnn_offload.bench.rows.one_message import pack, unpack
+from dnn_offload.bench.rows.today import answer_of
 from dnn_offload.tensors import TensorSpec
-from dnn_offload.testbed.one_message import pack, unpack
-from dnn_offload.testbed.today import answer_of
 
 
 def test_tensors_of_any_layout_arrive_as_they_were() -> None:

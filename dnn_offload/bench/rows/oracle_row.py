@@ -9,14 +9,14 @@ import math
 import statistics
 import time
 
+from dnn_offload.bench.place import Place
+from dnn_offload.bench.rows.oracle import best_first, Option, options
+from dnn_offload.bench.scenario.scenario import Scenario
+from dnn_offload.bench.steady import Patience, take_window
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.errors import OffloadError
 from dnn_offload.report.bench_records import BenchRecord, noise_floor, Search, Window
-from dnn_offload.testbed.oracle import best_first, Option, options
-from dnn_offload.testbed.place import Place
 from dnn_offload.testbed.recorder import wait_until
-from dnn_offload.testbed.scenario import Scenario
-from dnn_offload.testbed.steady import Patience, take_window
 
 JPEG = 'jpeg'
 PLANNER = 'partition_planner_node'

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 import math
 
+from dnn_offload.bench.scenario.scenario import Point, Row
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.link_state import LinkState
 from dnn_offload.cost.profile import Profile
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
 from dnn_offload.planning.search import plan, reprice
 from dnn_offload.report.bench_records import LOCAL, Window
-from dnn_offload.testbed.scenario import Point, Row
 
 ALPHA_MS = 3.0  # of a transfer, as measured over the shaped link (docs/benchmarks.md)
 

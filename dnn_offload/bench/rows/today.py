@@ -26,8 +26,8 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage
 import torch
 
+from dnn_offload.bench.rows.eager import tensor_of
 from dnn_offload.graph.sources import resolve
-from dnn_offload.testbed.eager import tensor_of
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)

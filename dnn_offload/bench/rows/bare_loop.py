@@ -1,8 +1,8 @@
 """The network in a loop on the robot's share of the CPU: no ROS, no picture, nothing else.
 
-``python -m dnn_offload.testbed.bare_loop --source torchvision:squeezenet1_1 --runs 30`` prints one
-latency [ms] per line. What a user has who runs the network without any of this package: torch as
-torchvision gives it (eager, NCHW, not folded), or onnxruntime on the same network exported.
+``python -m dnn_offload.bench.rows.bare_loop --source torchvision:squeezenet1_1 --runs 30`` prints
+one latency [ms] per line. What a user has who runs the network without any of this package: torch
+as torchvision gives it (eager, NCHW, not folded), or onnxruntime on the same network exported.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import time
 
 import torch
 
+from dnn_offload.bench.rows.eager import example
 from dnn_offload.errors import OffloadError
 from dnn_offload.graph.loaded_model import LoadedModel
 from dnn_offload.graph.sources import resolve
-from dnn_offload.testbed.eager import example
 
 WARM_UP = 3
 RUNTIMES = ('torch', 'onnxruntime')

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from dnn_offload.bench.scenario.scenario import Conditions, Point
 from dnn_offload.testbed.loadavg import EmulatedLoadAverage, seen_as_loadavg
 from dnn_offload.testbed.network import Network, why_no_network
 from dnn_offload.testbed.quota import CpuGroup, entrance, why_no_quota
-from dnn_offload.testbed.scenario import Conditions, Point
 from dnn_offload.testbed.session import ROBOT, SERVER, Session
 
 # What competes with inference for the robot's share of a core. Camera and planner stand outside:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import itertools
 import math
 
+from dnn_offload.bench.scenario.scenario import Conditions, Point, Scenario
 from dnn_offload.report.bench_targets import SERVER_KILLED
 from dnn_offload.report.records import FrameRow
-from dnn_offload.testbed.scenario import Conditions, Point, Scenario
 
 IN_A_ROW = 3      # frames under another plan are no scout or trial
 JUDGED_S = 10.0

@@ -9,13 +9,13 @@ import os
 from pathlib import Path
 import platform
 
+from dnn_offload.bench.run import BenchOptions, BenchRun
+from dnn_offload.bench.scenario.changes import loaded_parts
+from dnn_offload.bench.scenario.scenario import Point, Scenario
 from dnn_offload.report.bench_page import write_json, write_page, write_windows_csv
 from dnn_offload.report.bench_plots import plot_played, plot_series, Series
 from dnn_offload.report.bench_targets import Figure, figures
 from dnn_offload.report.records import write_frames_csv
-from dnn_offload.testbed.bench import BenchOptions, BenchRun
-from dnn_offload.testbed.changes import loaded_parts
-from dnn_offload.testbed.scenario import Point, Scenario
 
 
 def write_outcome(

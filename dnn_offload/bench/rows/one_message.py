@@ -21,10 +21,10 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 from std_msgs.msg import UInt8MultiArray
 
+from dnn_offload.bench.rows.today import spin
 from dnn_offload.graph.program import Program
 from dnn_offload.runtime.backends.torch_backend import TorchBackend
 from dnn_offload.tensors import TensorSpec
-from dnn_offload.testbed.today import spin
 from dnn_offload.vision.preprocess import prepare, PreprocessSpec
 
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)

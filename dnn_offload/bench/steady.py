@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 import time
 
+from dnn_offload.bench.scenario.changes import plan_in_force
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.report.bench_records import measure, Window
 from dnn_offload.report.records import FrameRow
-from dnn_offload.testbed.changes import plan_in_force
 from dnn_offload.testbed.session import Session
 
 POLL_S = 0.1

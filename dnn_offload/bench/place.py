@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnn_offload.bench.emulation import Emulation
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.runtime.model_cache import cache_key, ModelRequest
-from dnn_offload.testbed.emulation import Emulation
 from dnn_offload.testbed.session import Session
 
 

@@ -10,23 +10,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from dnn_offload.bench.caches import cache_of, forget_profiles
+from dnn_offload.bench.emulation import Emulation
+from dnn_offload.bench.place import Place
+from dnn_offload.bench.rows.oracle_row import OracleSearch
+from dnn_offload.bench.rows.other_rows import measure_other, why_not
+from dnn_offload.bench.rows.simulated import simulate_point
+from dnn_offload.bench.scenario.file import ROW_SETTINGS
+from dnn_offload.bench.scenario.scenario import Conditions, Point, Row, Scenario
+from dnn_offload.bench.steady import Patience, take_window, wait_steady
+from dnn_offload.bench.timeline import play, Played
 from dnn_offload.cost.energy import PowerModel, resolve_board
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.report.bench_records import BenchRecord, Window
 from dnn_offload.report.records import FrameRow, LoadSample
 from dnn_offload.runtime.model_cache import ModelRequest
-from dnn_offload.testbed.caches import cache_of, forget_profiles
-from dnn_offload.testbed.emulation import Emulation
-from dnn_offload.testbed.oracle_row import OracleSearch
-from dnn_offload.testbed.other_rows import measure_other, why_not
-from dnn_offload.testbed.place import Place
-from dnn_offload.testbed.scenario import Conditions, Point, Row, Scenario
-from dnn_offload.testbed.scenario_file import ROW_SETTINGS
 from dnn_offload.testbed.session import Session
-from dnn_offload.testbed.simulated import simulate_point
-from dnn_offload.testbed.steady import Patience, take_window, wait_steady
-from dnn_offload.testbed.timeline import play, Played
 
 START_S = 25.0       # of nodes with cached profiles, for the estimate of the time left
 AFTER_LINK_S = 4.0   # after a change of conditions, until estimates have followed

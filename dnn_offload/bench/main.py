@@ -11,13 +11,13 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from dnn_offload.bench.emulation import why_loopback
+from dnn_offload.bench.outcome import write_outcome
+from dnn_offload.bench.run import Bench, BenchOptions
+from dnn_offload.bench.scenario import file as scenario_file
+from dnn_offload.bench.scenario.scenario import Scenario
 from dnn_offload.errors import ConfigurationError
-from dnn_offload.testbed import scenario_file
-from dnn_offload.testbed.bench import Bench, BenchOptions
-from dnn_offload.testbed.bench_outcome import write_outcome
-from dnn_offload.testbed.emulation import why_loopback
 from dnn_offload.testbed.environment import changed_environment, prepare_environment
-from dnn_offload.testbed.scenario import Scenario
 
 DOMAIN = 96
 

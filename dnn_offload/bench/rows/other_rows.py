@@ -15,6 +15,8 @@ import statistics
 import sys
 import time
 
+from dnn_offload.bench.place import Place
+from dnn_offload.bench.rows.simulated import ALPHA_MS
 from dnn_offload.cost.link_state import LinkState
 from dnn_offload.errors import OffloadError
 from dnn_offload.planning.plan import Conditions, ServerState
@@ -22,16 +24,14 @@ from dnn_offload.planning.search import plan
 from dnn_offload.report.bench_records import Window
 from dnn_offload.runtime.model_cache import cache_key
 from dnn_offload.testbed.loadavg import seen_as_loadavg
-from dnn_offload.testbed.place import Place
 from dnn_offload.testbed.processes import NodeProcess
 from dnn_offload.testbed.quota import entrance
 from dnn_offload.testbed.recorder import wait_until
-from dnn_offload.testbed.simulated import ALPHA_MS
 
 INFERENCE = 'local_inference_node'
 START_TIMEOUT_S = 90.0   # torch is imported inside the quota
 WARM_UP = 3              # answers that are not counted
-MODULE = 'dnn_offload.testbed'
+MODULE = 'dnn_offload.bench.rows'
 
 
 def why_not(row: str) -> str:

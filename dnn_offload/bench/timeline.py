@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 import time
 
+from dnn_offload.bench.emulation import Emulation
+from dnn_offload.bench.scenario.changes import difference, loaded_parts, reaction_s
+from dnn_offload.bench.scenario.scenario import Point, Scenario
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.report.bench_records import measure, Step, Window
 from dnn_offload.report.records import FrameRow
-from dnn_offload.testbed.changes import difference, loaded_parts, reaction_s
-from dnn_offload.testbed.emulation import Emulation
-from dnn_offload.testbed.scenario import Point, Scenario
 from dnn_offload.testbed.session import Session
 
 TICK_S = 0.05

@@ -9,17 +9,17 @@ from typing import Any
 
 import yaml
 
+from dnn_offload.bench.scenario import values
+from dnn_offload.bench.scenario.scenario import Conditions, Point, Row, Scenario
+from dnn_offload.bench.scenario.values import Reader
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.search import STRATEGIES
-from dnn_offload.testbed import scenario_values as values
-from dnn_offload.testbed.scenario import Conditions, Point, Row, Scenario
-from dnn_offload.testbed.scenario_values import Reader
 
 # Parameters of the planner that a row may set, and what they are for all other rows.
 ROW_SETTINGS: dict[str, object] = {
     'codecs': [], 'load_source': 'auto', 'plan_shapes': ['two_cuts', 'dag'], 'private_layers': 0,
 }
-SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'scenarios'
+SHIPPED = Path(__file__).resolve().parents[2] / 'data' / 'scenarios'
 
 # Rows that are no strategy of the planner, and what each of them is.
 OTHER_ROWS = {
