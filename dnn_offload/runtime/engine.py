@@ -293,6 +293,8 @@ class InferenceEngine:
             frame = self._shared.table.answered(answer.frame_seq)
             if frame is not None:
                 self._shared.misses.answered(answer.frame_seq)
+                busy_ms = answer.decode_ms + answer.compute_ms + answer.encode_ms
+                self._shared.pace.answered(answer.frame_seq, answer.queue_ms, busy_ms)
         if frame is not None:
             self._responder.post_answer(frame, answer)
 
