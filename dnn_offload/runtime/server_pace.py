@@ -1,9 +1,9 @@
 """When the server will be free for the next frame of ours. Pure, clocks are passed in.
 
-Where the server is the slowest stage, a frame that is sent as soon as the link is free waits in its
-queue while newer pictures come. Sent one service time after the one before, it arrives just when its
-turn comes, with a picture that is newer by that wait. What the way takes cancels out: each frame
-takes it alike.
+Where the server is the slowest stage, a frame that is sent as soon as the link is free waits in
+its queue while newer pictures come. Sent one service time after the one before, it arrives just
+when its turn comes, with a picture that is newer by that wait. What the way takes cancels out: it
+is the same for each frame.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dnn_offload.runtime.timing import quantile
 KEPT_ANSWERS = 15
 KEPT_FRAMES = 32  # sent and not answered
 ENOUGH = 3        # answers under a plan: before, frames go as soon as the link is free
-# Of the quarter of the answers that took least: too early costs a short wait in the queue, too late
-# costs results.
+# Of the quarter of the answers that took least: too early costs a short wait in the queue, too
+# late costs results.
 EARLY_SHARE = 0.9
 
 
