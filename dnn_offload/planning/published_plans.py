@@ -10,7 +10,7 @@ from dnn_offload.planning.plan import Candidate
 from dnn_offload.planning.price_table import PICTURE_CUT, thread_variants
 from dnn_offload.planning.session_data import FrameEvidence
 
-KEPT_PLANS = 16            # plans that are remembered
+KEPT_PLANS = 16            # plans that are remembered, the one in force always
 
 
 class _Published(NamedTuple):
@@ -43,8 +43,8 @@ class PublishedPlans:
             self.last_id = self._count
         slower = slow_down(sane_load(edge_load), plan.threads)
         self._plans[self._count] = _Published(plan, plan.head_ms / slower)
-        while len(self._plans) > KEPT_PLANS:
-            del self._plans[next(iter(self._plans))]
+        if len(self._plans) > KEPT_PLANS:  # trials may come and go while one plan stays
+            del self._plans[next(number for number in self._plans if number != self.last_id)]
         return self._count
 
     def last(self) -> Candidate | None:
