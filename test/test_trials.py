@@ -79,6 +79,24 @@ def test_pieces_are_corrected_by_what_frames_took() -> None:
     assert trials.untried(TWO, AT, 10.0)
 
 
+def test_frames_are_set_against_the_price_of_the_very_plan_that_ran() -> None:
+    trials = Trials()
+    # The codec of what comes back is a part of the server's piece and of the rest.
+    packed = replace(TWO, return_codec='int8_zstd', tail_ms=8.0, rest_ms=9.0)
+    trials.begin(TWO, 7, 0.0)
+    trials.corrected([packed, TWO])
+    for _ in range(4):
+        trials.frame(_frame(7, head_ms=10.0, tail_ms=4.0, rest_ms=6.0), 0.2)  # as predicted
+    trials.settle(0.2)
+    assert trials.corrected([packed, TWO]) == [packed, TWO]
+    # Another thread count is another piece: nothing was learnt of it, and it teaches nothing.
+    two_threads = replace(TWO, threads=2, head_ms=6.0, rest_ms=4.0)
+    for _ in range(9):
+        trials.corrected([TWO, two_threads])
+        trials.ran(two_threads, _frame(8, head_ms=6.0, tail_ms=4.0, rest_ms=4.0), 1.0)
+    assert trials.corrected([TWO, two_threads]) == [TWO, two_threads]
+
+
 def test_a_trial_without_frames_ends_and_the_plan_stays_as_priced() -> None:
     trials = Trials()
     trials.begin(TWO, 7, 0.0)

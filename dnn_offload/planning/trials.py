@@ -18,7 +18,7 @@ import statistics
 from typing import TypeAlias
 
 from dnn_offload.exchange import TRIAL_FRAMES
-from dnn_offload.planning.plan import Candidate, Conditions
+from dnn_offload.planning.plan import Candidate, Conditions, Key
 from dnn_offload.planning.session_data import FrameEvidence
 
 NEEDED_FRAMES = TRIAL_FRAMES - 1  # answered ones behind a judgement
@@ -30,12 +30,12 @@ RATIOS = (0.67, 1.5)
 LEAST_MS = 0.3         # shorter pieces are mostly noise
 FORGET_S = 900.0       # without a frame for so long a plan is tried again
 
-Pieces: TypeAlias = tuple[str, str, str]
+Pieces: TypeAlias = tuple[str, str, str, int]
 
 
 def _pieces(plan: Candidate) -> Pieces:
-    """What decides on a plan's computing times; codecs do not."""
-    return plan.cut_id, plan.server, plan.return_id
+    """What decides on how far off a plan's computing times are; codecs hardly do."""
+    return plan.cut_id, plan.server, plan.return_id, plan.threads
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Trials:
         self._trial_id = 0
         self._began_s = -math.inf
         self._answers = 0
-        self._priced: dict[Pieces, Candidate] = {}  # as predicted at the last tick
+        self._priced: dict[Key, Candidate] = {}  # as predicted at the last tick
 
     @property
     def trial_id(self) -> int:
@@ -124,7 +124,7 @@ class Trials:
             self._learn(plan, frame, now_s)
 
     def _learn(self, plan: Candidate, frame: FrameEvidence, now_s: float) -> None:
-        priced = self._priced.get(_pieces(plan), plan)
+        priced = self._priced.get(plan.key, plan)
         self._seen.setdefault(_pieces(plan), _Seen()).add(frame, priced, now_s)
 
     def settle(self, now_s: float) -> None:
@@ -150,7 +150,7 @@ class Trials:
         for plan in plans:
             pieces = _pieces(plan)
             if pieces in known:
-                self._priced.setdefault(pieces, plan)
+                self._priced[plan.key] = plan
                 seen = self._seen.get(pieces)
                 head, tail, rest = seen.factors() if seen is not None else (1.0, 1.0, 1.0)
                 plan = replace(
