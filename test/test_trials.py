@@ -47,7 +47,14 @@ def test_what_rests_on_measured_pieces_is_no_prediction() -> None:
     cuts = tuple(replace(c, measured=c.index != 3) for c in EDGE.cuts)
     there = replace(SERVER, profile=replace(EDGE, cuts=cuts))
     assert is_predicted(one, replace(AT, servers=(there,)))
-    assert not is_predicted(replace(one, cut_index=4), replace(AT, servers=(there,)))
+    other = replace(one, cut_index=4, cut_id=EDGE.cuts[4].cut_id)
+    assert not is_predicted(other, replace(AT, servers=(there,)))
+    # A server of another version knows fewer cuts; where they stand says nothing.
+    few = tuple(replace(c, index=n) for n, c in enumerate((cuts[0], cuts[3], cuts[5], cuts[-1])))
+    other = replace(one, cut_index=5, cut_id=EDGE.cuts[5].cut_id)
+    for plan, predicted in ((one, True), (other, False)):
+        there = replace(SERVER, profile=replace(EDGE, cuts=few))
+        assert is_predicted(plan, replace(AT, servers=(there,))) is predicted
 
 
 def test_pieces_are_corrected_by_what_frames_took() -> None:

@@ -169,4 +169,6 @@ def is_predicted(plan: Candidate, conditions: Conditions) -> bool:
         return True
     servers = (server for server in conditions.servers if server.name == plan.server)
     profiles = [conditions.edge_profile, *(server.profile for server in servers)]
-    return not all(profile.cuts[plan.cut_index].measured for profile in profiles)
+    # By identity: of another version the cuts may stand elsewhere in the list, or be fewer.
+    cuts = (next((c for c in p.cuts if c.cut_id == plan.cut_id), None) for p in profiles)
+    return not all(cut is not None and cut.measured for cut in cuts)
