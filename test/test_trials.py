@@ -175,6 +175,32 @@ def test_a_session_tries_a_placement_before_it_runs(times: float) -> None:
     assert ran[-1].tail_ms == pytest.approx(times * first.tail_ms, rel=0.01)
 
 
+def test_the_running_plan_tells_its_price_anew_when_a_profile_has_come_again() -> None:
+    session = PlannerSession(PlannerSettings(shapes=ALL_SHAPES))
+    edge, server = profiles(4_000)
+    session.feed_edge_profile(edge)
+    session.feed_server_profile('desk', server)
+    now_s, before = run(session, 100.0)
+    plan = before.decision.candidate
+    assert plan.frontier == ('a', 'b')
+    session.feed_server_profile('desk', server)  # the server has been restarted
+
+    def look(outcome: PlanningOutcome, at_s: float) -> None:
+        running = outcome.decision.candidate
+        if running.key == plan.key:
+            session.feed_frame(
+                _frame(
+                    outcome.plan_id, cut=plan.cut_id, server='desk', head_ms=plan.head_ms,
+                    tail_ms=1.2 * plan.tail_ms,
+                ),
+                at_s,
+            )
+
+    _, after = run(session, now_s, look)
+    assert after.decision.candidate.key == plan.key
+    assert after.decision.candidate.tail_ms == pytest.approx(1.2 * plan.tail_ms, rel=0.01)
+
+
 def _answer(
     session: PlannerSession, outcome: PlanningOutcome, now_s: float, times: float,
     tried: list[Candidate],

@@ -332,6 +332,8 @@ class PlannerSession:
         elif self._uptake.take_repeat():
             self._switch = (f'said again: {self._uptake.problem}', *self._switch[1:])
             self._publish(decision.candidate, edge_load.factor, again=True)
+        if ours:
+            self._trials.follow(decision.candidate, conditions)
         if decision.trial is not None and self._trials.trial is None:
             number = self._published.add(decision.trial, edge_load.factor, trial=True)
             self._trials.begin(decision.trial, number, now_s)

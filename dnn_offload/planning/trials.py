@@ -73,6 +73,7 @@ class Trials:
         self._began_s = -math.inf
         self._answers = 0
         self._priced: dict[Key, Candidate] = {}  # as predicted at the last tick
+        self._followed: Candidate | None = None
 
     @property
     def trial_id(self) -> int:
@@ -88,7 +89,16 @@ class Trials:
         """Forget all: a profile is another one."""
         self._seen.clear()
         self._priced.clear()
-        self._trial = None
+        self._trial = self._followed = None
+
+    def follow(self, plan: Candidate, conditions: Conditions) -> None:
+        """Learn from the frames of the plan in force, tried or not, if its price is a prediction.
+
+        Of plans that need another thread count nothing is learnt, since they are not tried either:
+        the one that runs would be right and its neighbour not.
+        """
+        wanted = not plan.threads and is_predicted(plan, conditions)
+        self._followed = plan if wanted else None
 
     def untried(self, plan: Candidate, conditions: Conditions, now_s: float) -> bool:
         """Whether a plan's price is a prediction that no frame has tested.
@@ -120,7 +130,7 @@ class Trials:
 
     def ran(self, plan: Candidate, frame: FrameEvidence, now_s: float) -> None:
         """Take an answered frame of the plan in force."""
-        if _pieces(plan) in self._seen:
+        if plan.key in self._priced:
             self._learn(plan, frame, now_s)
 
     def _learn(self, plan: Candidate, frame: FrameEvidence, now_s: float) -> None:
@@ -143,9 +153,10 @@ class Trials:
     def corrected(self, plans: Sequence[Candidate]) -> list[Candidate]:
         """Plans with what was learnt of their pieces; energy and value are reckoned anew."""
         self._priced = {}
-        if not self._seen and self._trial is None:
+        told = [plan for plan in (self._trial, self._followed) if plan is not None]
+        known = {*self._seen, *(_pieces(plan) for plan in told)}
+        if not known:
             return list(plans)
-        known = {*self._seen, *([_pieces(self._trial)] if self._trial is not None else [])}
         made = []
         for plan in plans:
             pieces = _pieces(plan)
