@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from dnn_offload.exchange import TRIAL_PATIENCE_S
 from dnn_offload.planning.plan import Candidate, Conditions, LinkState, ServerState
 from dnn_offload.planning.search import ALL_SHAPES
 from dnn_offload.planning.session import (
@@ -15,7 +16,7 @@ from dnn_offload.planning.session import (
     PlanningOutcome,
 )
 from dnn_offload.planning.switch import SwitchPolicy
-from dnn_offload.planning.trials import FORGET_S, is_predicted, PATIENCE_S, Trials
+from dnn_offload.planning.trials import FORGET_S, is_predicted, Trials
 from dnn_offload.simulate.made_up import made_up_profile
 from test_session_shapes import profiles, run
 
@@ -107,11 +108,11 @@ def test_frames_are_set_against_the_price_of_the_very_plan_that_ran() -> None:
 def test_a_trial_without_frames_ends_and_the_plan_stays_as_priced() -> None:
     trials = Trials()
     trials.begin(TWO, 7, 0.0)
-    trials.settle(0.9 * PATIENCE_S)
+    trials.settle(0.9 * TRIAL_PATIENCE_S)
     assert trials.trial is not None
     trials.frame(_frame(7, answered=False, unanswered=True, tail_ms=90.0), 1.0)  # rescued
-    trials.settle(PATIENCE_S)
-    assert trials.trial is None and not trials.untried(TWO, AT, PATIENCE_S)
+    trials.settle(TRIAL_PATIENCE_S)
+    assert trials.trial is None and not trials.untried(TWO, AT, TRIAL_PATIENCE_S)
     assert trials.corrected([TWO]) == [TWO]
 
 
@@ -131,6 +132,16 @@ def test_the_policy_does_not_switch_to_what_was_not_tried() -> None:
     tried.add(TWO.key)
     chosen = decide(0.4, LOCAL, TWO)  # a first plan needs no gain that lasts
     assert (chosen.candidate, chosen.switched, chosen.trial) == (TWO, True, None)
+    # Meanwhile the stream stays where it is, however close others are.
+    policy.reset()
+    tried.discard(TWO.key)
+    near = replace(LOCAL, threads=2, head_ms=29.9)
+    tried.add(near.key)
+    decide(0.6, replace(LOCAL, head_ms=29.8), near, TWO)
+    waits = decide(0.8, LOCAL, near, TWO)
+    assert (waits.candidate, waits.switched, waits.trial) == (LOCAL, False, TWO)
+    gone = decide(1.0, LOCAL, near)  # the server, and what was tried with it
+    assert (gone.candidate, gone.switched, gone.trial) == (near, True, None)
     # In a running stream: only after the gain has lasted, and not if the trial says otherwise.
     policy.reset()
     dear = replace(TWO, tail_ms=90.0)
@@ -199,6 +210,25 @@ def test_the_running_plan_tells_its_price_anew_when_a_profile_has_come_again() -
     _, after = run(session, now_s, look)
     assert after.decision.candidate.key == plan.key
     assert after.decision.candidate.tail_ms == pytest.approx(1.2 * plan.tail_ms, rel=0.01)
+
+
+def test_other_demands_end_a_trial() -> None:
+    session = PlannerSession(PlannerSettings(shapes=ALL_SHAPES))
+    edge, server = profiles(4_000)
+    session.feed_edge_profile(edge)
+    session.feed_server_profile('desk', server)
+    seen: list[tuple[int, int]] = []
+
+    def look(outcome: PlanningOutcome, at_s: float) -> None:
+        seen.append((outcome.trial_id, outcome.plan_id))
+        if len(seen) == 1:
+            assert outcome.trial is not None
+            session.set_settings(PlannerSettings(shapes=ALL_SHAPES, servers=('other',)))
+
+    run(session, 100.0, look)
+    assert seen[1][0] == 0
+    # The plan that goes out is newer than the trial, which tells the robot to end it.
+    assert seen[1][1] > seen[0][0] > seen[0][1]
 
 
 def _answer(

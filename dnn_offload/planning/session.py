@@ -155,6 +155,7 @@ class PlannerSession:
             self._cause = ', '.join(changes)
             self._outlawed = self._outlawed or not self._is_legal(policy.current)
             self._uptake.reset()
+            self._trials.drop()
             policy.reset(keep_promises=same_unit)
 
     def _is_legal(self, plan: Candidate | None) -> bool:
@@ -388,6 +389,7 @@ class PlannerSession:
     def _publish(self, plan: Candidate, edge_load: float, *, again: bool = False) -> None:
         """Give the plan that goes out a new id."""
         self._published.add(plan, edge_load)
+        self._trials.drop()
         self._latencies_ms.clear()
         self._unanswered = 0
         self._uptake.published(self._published.last_id, plan.is_local, again=again)

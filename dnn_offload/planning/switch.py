@@ -82,7 +82,7 @@ class _Memory:
     returns_at_s: float = 0.0
     promises: Promises = field(default_factory=Promises)
     before: Candidate | None = None  # ran until the reset
-    provisional: bool = False  # the first plan is not chosen yet: a better one is being tried
+    awaited: Key | None = None  # is being tried, and may be the first plan then
     sure: frozenset[str] = frozenset()
 
 
@@ -211,7 +211,7 @@ class SwitchPolicy:
             usable = [fallback]
         old = self._memory.current
         now_priced = next((c for c in usable if old is not None and c.key == old.key), None)
-        if old is None or (self._memory.provisional and now_priced is not None):
+        if old is None:
             return self._begin(usable, now_s, untried)
         if now_priced is None:
             # At once, so what was never tried has to wait.
@@ -224,6 +224,8 @@ class SwitchPolicy:
             return self._switch(
                 best, now_s, f'{why}: {plan_name(best)}, {self._text(best.cost)}', urgent=True
             )
+        if self._memory.awaited is not None:
+            return self._first_after_trial(now_priced, usable, now_s, untried)
         watched = self._memory.promises.watched
         price = next((c.cost for c in usable if c.key == watched), None)
         self._memory.promises.observe(price, now_s)
@@ -237,15 +239,36 @@ class SwitchPolicy:
         if untried(best):
             trial, best = best, next((c for c in usable if not untried(c)), best)
             trial = None if trial is best else trial
-        memory = self._memory
-        memory.provisional = trial is not None
         name = f'first plan: {plan_name(best)}, {self._text(best.cost)}'
         if trial is not None:
             name += f', while {plan_name(trial)}, {self._text(trial.cost)}, is tried'
-        if memory.current is not None and memory.current.key == best.key:
-            memory.current = best
-            return Decision(best, False, name[:REASON_CHARS], trial=trial)
-        return replace(self._switch(best, now_s, name), trial=trial)
+        made = self._switch(best, now_s, name)
+        self._memory.awaited = None if trial is None else trial.key
+        return replace(made, trial=trial)
+
+    def _first_after_trial(
+        self,
+        now_priced: Candidate,
+        usable: Sequence[Candidate],
+        now_s: float,
+        untried: Callable[[Candidate], bool],
+    ) -> Decision:
+        """The stream waits for one trial; then it gets the best plan that needs none.
+
+        What else would have to be tried must gain as much as any later plan.
+        """
+        memory = self._memory
+        memory.current = now_priced
+        trial = next((c for c in usable if c.key == memory.awaited), None)
+        if trial is not None and untried(trial):
+            reason = f'first plan: {plan_name(now_priced)}, while {plan_name(trial)} is tried'
+            return Decision(now_priced, False, reason[:REASON_CHARS], trial=trial)
+        memory.awaited = None
+        best = next((c for c in usable if not untried(c)), now_priced)
+        name = f'first plan: {plan_name(best)}, {self._text(best.cost)}'
+        if best.key == now_priced.key:
+            return Decision(best, False, name[:REASON_CHARS])
+        return self._switch(best, now_s, name)
 
     def _first(self, usable: Sequence[Candidate], now_s: float) -> Candidate:
         """The best plan after a reset; what did not run until then is priced as learnt."""
@@ -351,7 +374,7 @@ class SwitchPolicy:
             memory.left_at_s[memory.current.key] = now_s
         memory.current = best
         memory.better_ticks, memory.excess = 0, 0.0
-        memory.provisional &= not urgent
+        memory.awaited = None
         return Decision(best, True, reason[:REASON_CHARS], urgent, previous_ms)
 
     def _caution(self, now_s: float) -> float:

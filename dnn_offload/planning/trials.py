@@ -17,12 +17,11 @@ import math
 import statistics
 from typing import TypeAlias
 
-from dnn_offload.exchange import TRIAL_FRAMES
+from dnn_offload.exchange import TRIAL_FRAMES, TRIAL_PATIENCE_S
 from dnn_offload.planning.plan import Candidate, Conditions, Key
 from dnn_offload.planning.session_data import FrameEvidence
 
 NEEDED_FRAMES = TRIAL_FRAMES - 1  # answered ones behind a judgement
-PATIENCE_S = 2.0       # then it is judged by what came: no stream, or a slow one
 KEPT_FRAMES = 9        # behind the medians
 # What is learnt stays within. Sums of operators miss a piece by 30 % at worst; more is an estimate
 # of the load that was not right yet, and would stay in the price when it is.
@@ -100,6 +99,14 @@ class Trials:
         wanted = not plan.threads and is_predicted(plan, conditions)
         self._followed = plan if wanted else None
 
+    def drop(self) -> None:
+        """End the trial without a verdict: another plan goes out, or other plans are demanded.
+
+        The robot ends it too, when that plan comes.
+        """
+        self._trial = self._followed = None
+        self._priced.clear()
+
     def untried(self, plan: Candidate, conditions: Conditions, now_s: float) -> bool:
         """Whether a plan's price is a prediction that no frame has tested.
 
@@ -146,7 +153,7 @@ class Trials:
         """
         if self._trial is None:
             return
-        if self._answers >= NEEDED_FRAMES or now_s - self._began_s >= PATIENCE_S:
+        if self._answers >= NEEDED_FRAMES or now_s - self._began_s >= TRIAL_PATIENCE_S:
             self._seen.setdefault(_pieces(self._trial), _Seen()).last_s = now_s
             self._trial = None
 
