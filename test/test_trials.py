@@ -164,6 +164,42 @@ def test_the_policy_does_not_switch_to_what_was_not_tried() -> None:
     assert (lost.candidate, lost.urgent, lost.trial) == (LOCAL, True, None)
 
 
+def test_the_stream_does_not_wait_for_a_chain_of_trials() -> None:
+    policy = SwitchPolicy(2.0, 0.1, 2)
+    tried: set[object] = {LOCAL.key}
+
+    def decide(now_s: float, *plans: Candidate):  # type: ignore[no-untyped-def]
+        ranked = sorted(plans, key=lambda plan: plan.cost)
+        return policy.decide(ranked, now_s, untried=lambda plan: plan.key not in tried)
+
+    here = replace(LOCAL, head_ms=90.0)
+    plans = [replace(TWO, cut_id=f'c{n}', head_ms=10.0 + n) for n in range(5)]
+    decide(0.0, here)
+    for number in range(3):
+        first = decide(0.2 + 0.2 * number, here, *plans)
+    assert (first.candidate, first.trial) == (here, plans[0])
+    assert decide(0.8, here, *plans[1:], plans[0]).trial == plans[0]
+    # It is dearer than was predicted, and the next ones look better; but it is good enough.
+    tried.add(plans[0].key)
+    dearer = replace(plans[0], head_ms=15.0)
+    taken = decide(1.0, here, dearer, *plans[1:])
+    assert (taken.candidate, taken.switched, taken.trial) == (dearer, True, None)
+    # From there on only what gains enough is tried.
+    for number in range(10):
+        kept = decide(1.2 + 0.2 * number, here, dearer, *plans[1:])
+        assert kept.candidate == dearer
+    assert kept.trial == plans[1]
+    # Where it gains too little the others have their turn.
+    policy = SwitchPolicy(2.0, 0.1, 2)
+    tried -= {plans[0].key}
+    decide(3.0, here)
+    for number in range(3):
+        decide(3.2 + 0.2 * number, here, *plans)
+    tried.add(plans[0].key)
+    poor = decide(3.8, here, replace(plans[0], head_ms=72.0), *plans[1:])
+    assert (poor.candidate, poor.switched, poor.trial) == (here, False, plans[1])
+
+
 @pytest.mark.parametrize('times', [1.0, 1.4])
 def test_a_session_tries_a_placement_before_it_runs(times: float) -> None:
     session = PlannerSession(PlannerSettings(shapes=ALL_SHAPES))
