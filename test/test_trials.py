@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import math
 
 import pytest
 
 from dnn_offload.exchange import TRIAL_PATIENCE_S
-from dnn_offload.planning.plan import Candidate, Conditions, LinkState, ServerState
+from dnn_offload.planning.costs import with_lateness
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState, ServerState
 from dnn_offload.planning.search import ALL_SHAPES
+from dnn_offload.planning.search import plan as plans_of
 from dnn_offload.planning.session import (
     FrameEvidence,
     PlannerSession,
@@ -103,6 +106,34 @@ def test_frames_are_set_against_the_price_of_the_very_plan_that_ran() -> None:
         trials.corrected([TWO, two_threads])
         trials.ran(two_threads, _frame(8, head_ms=6.0, tail_ms=4.0, rest_ms=4.0), 1.0)
     assert trials.corrected([TWO, two_threads]) == [TWO, two_threads]
+
+
+def test_a_corrected_plan_is_late_by_its_corrected_times() -> None:
+    edge, server = profiles(4_000)
+    there = ServerState('s', server, LinkState(1.0, 40e6, 1.0, 40e6, 1.0))
+    at = Conditions(edge, servers=(there,))
+    limits = Constraints(deadline_ms=600.0, shapes=ALL_SHAPES)
+    priced = plans_of('auto', at, limits)
+    for plan in priced:  # of all shapes: lateness follows from what a plan tells of itself
+        if not plan.is_local:
+            again = with_lateness(replace(plan, late_ms=math.nan), limits.deadline_ms)
+            assert again.late_ms == pytest.approx(plan.late_ms)
+    assert {bool(plan.return_id) for plan in priced} == {False, True}
+    tried = next(plan for plan in priced if plan.frontier)
+    assert tried.late_ms < 1.0
+    trials = Trials()
+    trials.begin(tried, 7, 0.0)
+    for _ in range(4):
+        trials.frame(_frame(7, tail_ms=1.5 * tried.tail_ms, head_ms=1.5 * tried.head_ms), 0.1)
+    # A deadline that it would just have kept: the robot has to finish frames of it now.
+    short = replace(limits, deadline_ms=tried.latency_ms + tried.rescue_ms + 8.0)
+    before = next(plan for plan in plans_of('auto', at, short) if plan.key == tried.key)
+    after = plans_of('auto', at, short, trials.corrected)
+    found = next(plan for plan in after if plan.key == tried.key)
+    assert found.tail_ms == pytest.approx(1.5 * tried.tail_ms)
+    assert found.late_ms == pytest.approx(with_lateness(found, short.deadline_ms).late_ms)
+    assert found.late_ms > before.late_ms + 20.0
+    assert all(math.isfinite(plan.cost) for plan in after)
 
 
 def test_a_trial_without_frames_ends_and_the_plan_stays_as_priced() -> None:

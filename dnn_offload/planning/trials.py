@@ -29,6 +29,8 @@ RATIOS = (0.67, 1.5)
 LEAST_MS = 0.3         # shorter pieces are mostly noise
 FORGET_S = 900.0       # without a frame for so long a plan is tried again
 
+AS_PRICED = (1.0, 1.0, 1.0)
+
 Pieces: TypeAlias = tuple[str, str, str, int]
 
 
@@ -158,7 +160,10 @@ class Trials:
             self._trial = None
 
     def corrected(self, plans: Sequence[Candidate]) -> list[Candidate]:
-        """Plans with what was learnt of their pieces; energy and value are reckoned anew."""
+        """Plans with what was learnt of their pieces.
+
+        What hangs on their times is not known then (NaN): lateness, energy and value.
+        """
         self._priced = {}
         told = [plan for plan in (self._trial, self._followed) if plan is not None]
         known = {*self._seen, *(_pieces(plan) for plan in told)}
@@ -170,11 +175,14 @@ class Trials:
             if pieces in known:
                 self._priced[plan.key] = plan
                 seen = self._seen.get(pieces)
-                head, tail, rest = seen.factors() if seen is not None else (1.0, 1.0, 1.0)
-                plan = replace(
-                    plan, head_ms=plan.head_ms * head, tail_ms=plan.tail_ms * tail,
-                    rest_ms=plan.rest_ms * rest, energy_j=math.nan, value=math.nan,
-                )
+                factors = seen.factors() if seen is not None else AS_PRICED
+                if factors != AS_PRICED:
+                    head, tail, rest = factors
+                    plan = replace(
+                        plan, head_ms=plan.head_ms * head, tail_ms=plan.tail_ms * tail,
+                        rest_ms=plan.rest_ms * rest, late_ms=math.nan, energy_j=math.nan,
+                        value=math.nan,
+                    )
             made.append(plan)
         return made
 
