@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+import math
 import time
 from typing import Any
 
@@ -225,10 +226,10 @@ class InferenceEngine:
         """Run one frame all on the robot every ``period_s`` [s] under a plan that offloads.
 
         Its report tells the planner what that costs now, which no load signal knows exactly.
-        0 = never.
+        0, and what is no time, = never.
         """
         with self._shared.lock:
-            self._shared.scout_period_s = period_s
+            self._shared.scout_period_s = period_s if math.isfinite(period_s) else 0.0
 
     def _recall_private(self) -> None:
         """Stop sending what may not leave any more; the caller holds the lock."""

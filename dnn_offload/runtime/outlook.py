@@ -89,6 +89,7 @@ def _margin_ms(shared: Shared) -> float:
 def situation(shared: Shared, now_s: float) -> Situation:
     """What the worker's next decision depends on; the caller holds the lock."""
     table, times = shared.table, shared.times
+    shared.slot.end_old_trial(now_s)
     last = shared.slot.last_cut
     pending, lost = shared.slot.pending, table.to_rescue()
     unanswered = None

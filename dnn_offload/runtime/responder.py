@@ -149,6 +149,9 @@ class Responder:
             self._shared.wake()
             return
         if frame.plan is not None and frame.plan.rest is not None:
+            # As plans are priced: what codecs take between the pieces belongs to the pieces.
+            times.tail_ms += answer.encode_ms
+            times.rest_ms = _ms_since(started_s)
             if self._shared.table.returned(frame.seq, outputs):
                 self._shared.wake()
             return

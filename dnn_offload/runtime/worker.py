@@ -332,7 +332,7 @@ class Worker:
         values |= {spec.name: array for spec, array in zip(route.returned, returned, strict=True)}
         try:
             outputs, spent = self._run(plan.rest, [values[name] for name in plan.rest.inputs])
-            frame.times.rest_ms = spent.wall_ms
+            frame.times.rest_ms += spent.wall_ms  # decoding what came back is in it
             self._responder.post_outputs(frame, outputs, Outcome.REMOTE)
         except Exception as error:
             self._shared.table.drop(frame.seq, DropReason.ERROR)
