@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import contextlib
+import os
 from pathlib import Path
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -249,6 +253,33 @@ def needs_openvino() -> Iterator[None]:
     if names.missing('openvino'):
         pytest.skip(names.missing('openvino'))
     yield
+
+
+@pytest.mark.usefixtures('needs_openvino')
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason='one core: nothing to choose from')
+@pytest.mark.parametrize('threads', [1, 2])
+def test_a_run_may_use_every_core_that_the_process_may(folder: Path, threads: int) -> None:
+    """Else robot and server on one machine would share a core, and leave the others idle."""
+    model = load(folder, 'openvino', threads=threads)
+    segment, inputs = model.segment(0, len(model.cuts) - 1), seeded_inputs(model.program.inputs)
+    worker, seen = threading.get_native_id(), set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            for task in (worker, *map(int, os.listdir('/proc/self/task'))):
+                with contextlib.suppress(OSError):  # it has just ended
+                    seen.add(frozenset(os.sched_getaffinity(task)))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    end_s = time.monotonic() + 1.0
+    while time.monotonic() < end_s:
+        model.run(segment, inputs)
+    done.set()
+    watching.join()
+    model.set_threads(1)
+    assert seen == {frozenset(os.sched_getaffinity(0))}
 
 
 @pytest.mark.usefixtures('needs_openvino')
