@@ -198,6 +198,8 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     'not constant': lambda x: F.pad(x, (1, 1, 1, 1), mode='reflect'),
     'rounding trunc': lambda x: torch.div(x, 0.3, rounding_mode='trunc'),
     'a mask': lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
+    'a pooling without batch': lambda x: F.max_pool2d(x.squeeze(0), 2).unsqueeze(0),
+    'an axis of a scalar': lambda x: x.sum().mean(0) + x,
 }
 
 
@@ -239,6 +241,60 @@ def test_a_runtime_that_computes_something_else_is_not_used(
         monkey.undo()
     assert type(model) is TorchModel
     assert 'something else than torch' in said[0]
+
+
+class Twice(torch.nn.Module):
+    def forward(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return 2.0 * picture, picture.mean((2, 3))
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+@pytest.mark.parametrize('number', [0, 1])
+def test_every_output_is_compared_and_no_number_is_a_difference(
+    backend: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = tiny_factory.make()
+    loaded = type(loaded)(**{**vars(loaded), 'module': Twice().eval()})
+    real = compiled_module._run
+
+    def spoilt(*given: Any) -> list[np.ndarray]:
+        outputs = real(*given)
+        outputs[number] = np.full_like(outputs[number], np.nan)
+        return outputs
+
+    monkeypatch.setattr(compiled_module, '_run', spoilt)
+    said: list[str] = []
+    assert type(load(save(loaded, tmp_path), backend, log=said.append)) is TorchModel
+    assert 'something else than torch' in said[0]
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+def test_a_runtime_that_fails_at_its_first_run_is_not_used(
+    backend: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any) -> None:
+        raise RuntimeError('no such instruction')
+
+    monkeypatch.setattr(compiled_module, '_run', fails)
+    said: list[str] = []
+    assert type(load(folder, backend, log=said.append)) is TorchModel
+    assert 'no such instruction' in said[-1]
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+@pytest.mark.parametrize('name, function', [
+    ('sum', lambda x: x.to(torch.int32).sum(1)),  # int64 by torch, int32 by ONNX
+    ('pow', lambda x: x.to(torch.int64) ** 2.0),  # float32 by torch, int64 by ONNX
+])
+def test_numbers_of_another_type_are_not_taken_for_those_of_torch(
+    backend: str, name: str, function: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
+) -> None:
+    program, weights = exported(Apply(function))
+    save_weights(tmp_path, weights)
+    program.save(tmp_path)
+    said: list[str] = []
+    assert type(load(tmp_path, backend, log=said.append)) is TorchModel, name
+    assert said
 
 
 def test_a_damaged_header_of_the_weights_is_one_sentence(folder: Path, tmp_path: Path) -> None:

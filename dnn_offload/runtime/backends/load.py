@@ -75,16 +75,18 @@ def _compiled(
 
 def _check(compiled: CompiledModel, model: TorchModel, tolerance: float) -> None:
     last = len(model.cuts) - 1
-    failure = compiled.warm(0, last)
-    if failure:
-        raise ModelError(failure)
-    inputs = seeded_inputs(model.program.inputs)
+    compiled.warm(0, last)
+    segment, inputs = compiled.segment(0, last), seeded_inputs(model.program.inputs)
+    found = compiled.run(segment, inputs)
+    if segment.failure:  # of compiling, or of this run: then torch has run it
+        raise ModelError(segment.failure)
     wanted = model.run(model.segment(0, last), inputs)
-    found = compiled.run(compiled.segment(0, last), inputs)
-    worst = max(deviation(a, b) for a, b in zip(found, wanted, strict=True))
-    if not worst <= tolerance:
-        raise ModelError('it computes something else than torch', given=f'deviation {worst:.2g}',
-                         allowed=f'{tolerance:g} of the largest number')
+    for one, other in zip(found, wanted, strict=True):
+        off = deviation(one, other)
+        if not off <= tolerance:  # NaN, too
+            raise ModelError('it computes something else than torch',
+                             given=f'deviation {off:.2g}',
+                             allowed=f'{tolerance:g} of the largest number')
 
 
 def deviation(found: np.ndarray, wanted: np.ndarray) -> float:
