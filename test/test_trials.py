@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from dnn_offload.exchange import TRIAL_PATIENCE_S
 from dnn_offload.planning.plan import Candidate, Conditions, LinkState, ServerState
 from dnn_offload.planning.search import ALL_SHAPES
 from dnn_offload.planning.session import (
@@ -15,7 +16,7 @@ from dnn_offload.planning.session import (
     PlanningOutcome,
 )
 from dnn_offload.planning.switch import SwitchPolicy
-from dnn_offload.planning.trials import FORGET_S, is_predicted, PATIENCE_S, Trials
+from dnn_offload.planning.trials import FORGET_S, is_predicted, Trials
 from dnn_offload.simulate.made_up import made_up_profile
 from test_session_shapes import profiles, run
 
@@ -82,11 +83,29 @@ def test_pieces_are_corrected_by_what_frames_took() -> None:
 def test_a_trial_without_frames_ends_and_the_plan_stays_as_priced() -> None:
     trials = Trials()
     trials.begin(TWO, 7, 0.0)
-    trials.settle(0.9 * PATIENCE_S)
+    trials.settle(0.9 * TRIAL_PATIENCE_S)
     assert trials.trial is not None
     trials.frame(_frame(7, answered=False, unanswered=True, tail_ms=90.0), 1.0)  # rescued
-    trials.settle(PATIENCE_S)
-    assert trials.trial is None and not trials.untried(TWO, AT, PATIENCE_S)
+    trials.settle(TRIAL_PATIENCE_S)
+    assert trials.trial is None and not trials.untried(TWO, AT, TRIAL_PATIENCE_S)
+    assert trials.corrected([TWO]) == [TWO]
+
+
+def test_what_torch_ran_in_place_of_a_compiled_piece_teaches_nothing() -> None:
+    trials = Trials()
+    trials.begin(TWO, 7, 0.0)
+    trials.corrected([TWO])
+    for _ in range(9):
+        assert trials.frame(_frame(7, head_ms=15.0, tail_ms=6.0, stood_in=True), 0.2)
+        trials.settle(0.2)
+    assert trials.trial is TWO  # not judged yet
+    for _ in range(4):
+        trials.frame(_frame(7, head_ms=10.0, tail_ms=4.0), 0.9)
+    trials.settle(0.9)
+    assert trials.trial is None and trials.corrected([TWO]) == [TWO]
+    for _ in range(9):
+        trials.corrected([TWO])
+        trials.ran(TWO, _frame(8, head_ms=15.0, stood_in=True), 2.0)
     assert trials.corrected([TWO]) == [TWO]
 
 

@@ -63,6 +63,8 @@ class FrameEvidence:
         return_cut: Identity of the plan's second cut; empty = none.
         tail_ms: The server's part, by its clock; NaN = unknown.
         rest_ms: What ran here after the answer; NaN = unknown.
+        stood_in: Whether torch ran in place of a piece that is still being compiled, here or at
+            the server: then these times say nothing about load or plan.
     """
 
     plan_id: int
@@ -82,6 +84,7 @@ class FrameEvidence:
     return_cut: str = ''
     tail_ms: float = math.nan
     rest_ms: float = math.nan
+    stood_in: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,11 @@ import math
 import statistics
 from typing import TypeAlias
 
-from dnn_offload.exchange import TRIAL_FRAMES
+from dnn_offload.exchange import TRIAL_FRAMES, TRIAL_PATIENCE_S
 from dnn_offload.planning.plan import Candidate, Conditions
 from dnn_offload.planning.session_data import FrameEvidence
 
 NEEDED_FRAMES = TRIAL_FRAMES - 1  # answered ones behind a judgement
-PATIENCE_S = 2.0       # then it is judged by what came: no stream, or a slow one
 KEPT_FRAMES = 9        # behind the medians
 # What is learnt stays within. Sums of operators miss a piece by 30 % at worst; more is an estimate
 # of the load that was not right yet, and would stay in the price when it is.
@@ -113,14 +112,14 @@ class Trials:
         trial = self._trial
         if trial is None or frame.plan_id != self._trial_id:
             return False
-        if frame.answered:
+        if frame.answered and not frame.stood_in:
             self._learn(trial, frame, now_s)
             self._answers += 1
         return True
 
     def ran(self, plan: Candidate, frame: FrameEvidence, now_s: float) -> None:
         """Take an answered frame of the plan in force."""
-        if _pieces(plan) in self._seen:
+        if _pieces(plan) in self._seen and not frame.stood_in:
             self._learn(plan, frame, now_s)
 
     def _learn(self, plan: Candidate, frame: FrameEvidence, now_s: float) -> None:
@@ -136,7 +135,7 @@ class Trials:
         """
         if self._trial is None:
             return
-        if self._answers >= NEEDED_FRAMES or now_s - self._began_s >= PATIENCE_S:
+        if self._answers >= NEEDED_FRAMES or now_s - self._began_s >= TRIAL_PATIENCE_S:
             self._seen.setdefault(_pieces(self._trial), _Seen()).last_s = now_s
             self._trial = None
 

@@ -25,6 +25,7 @@ class FrameRow:
         phase: Name of the phase in which it was acquired.
         strategy: Strategy whose plan it ran under.
         depth: Weighted layers that ran on the robot before anything left it; -1 = nothing left.
+        stood_in: Whether torch ran a piece in place of one that was still being compiled.
     """
 
     time_s: float
@@ -57,6 +58,7 @@ class FrameRow:
     finish_ms: float
     latency_ms: float
     deadline_met: bool
+    stood_in: bool = False
 
     @property
     def is_scout(self) -> bool:

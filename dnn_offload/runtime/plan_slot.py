@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dnn_offload.codec.registry import codec_named
 from dnn_offload.errors import CutError, PlanningError
+from dnn_offload.exchange import TRIAL_PATIENCE_S
 from dnn_offload.runtime.frames import FramePlan, Span
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class PlanSlot:
     def trial(self) -> FramePlan | None:
         """The plan that is tried, if it is warm and may send what it sends; else None."""
         trial = self._trial
-        if trial is None or trial.to_warm or not self.allows(trial.plan):
+        if trial is None or trial.to_warm or trial.frames <= 0 or not self.allows(trial.plan):
             return None
         # Frames of a trial belong to the epoch in which they run.
         active = self.active
@@ -158,8 +159,14 @@ class PlanSlot:
         trial = self._trial
         if trial is not None and plan.plan_id == trial.plan.plan_id and not plan.is_local:
             trial.frames -= 1
-            if trial.frames <= 0:
-                self._trial = None
+
+    def repeat(self, plan: FramePlan, now_s: float) -> None:
+        """A frame under ``plan`` has told nothing: one more if that is tried, and not too late."""
+        trial = self._trial
+        if trial is None or plan.plan_id != trial.plan.plan_id or plan.is_local:
+            return
+        if now_s - trial.since_s < TRIAL_PATIENCE_S:
+            trial.frames += 1
 
     def allows(self, plan: FramePlan) -> bool:
         """Whether what ``plan`` sends may leave the robot, by the newest request."""

@@ -240,6 +240,7 @@ class Recorder:
                 plan_id=msg.plan_id,
                 uplink_bytes=msg.uplink_bytes,
                 deadline_met=msg.deadline_met,
+                stood_in=msg.stood_in,
                 **{name: float(getattr(msg, name)) for name in _TIMES},
             )
         )

@@ -48,8 +48,8 @@ class CompiledSegment:
     Attributes:
         torch: The same piece by torch.
         piece: Its instructions.
-        stood_in: Whether torch ran in place of a compiled piece that is still to come: then
-            the time of that run says nothing about the next ones.
+        stood_in: Whether torch ran in place of a compiled piece that is still to come, soon or
+            when there is room: then the time of that run says nothing about the next ones.
         failure: Why it stays with torch; '' if nothing is wrong.
     """
 
@@ -202,7 +202,7 @@ class CompiledModel(TorchModel):
             self._build(segment, self._threads)
 
     def _request(self, segment: CompiledSegment) -> bool:
-        """Have a segment compiled in the background; whether it will be."""
+        """Have a segment compiled in the background; whether it ever will be."""
         threads = self._threads
         with self._lock:
             if segment.failure:
@@ -210,7 +210,7 @@ class CompiledModel(TorchModel):
             if (id(segment), threads) in self._coming:
                 return True
             if not self._has_room(segment):
-                return False
+                return True  # once others have not been used for a while
             self._coming[id(segment), threads] = segment
         _COMPILER.submit(self._build, segment, threads)
         return True
