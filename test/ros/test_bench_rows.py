@@ -1,6 +1,10 @@
-"""Nodes of the rows that are no plan of ours: what they send is what arrives."""
+"""Nodes of the rows that are no plan of ours: what they send is what arrives; a timeline."""
 
 from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 from std_msgs.msg import Header
@@ -8,6 +12,9 @@ import torch
 
 from dnn_offload.bench.rows.one_message import pack, unpack
 from dnn_offload.bench.rows.today import answer_of
+from dnn_offload.bench.scenario.file import parse
+from dnn_offload.bench.scenario.scenario import Conditions
+from dnn_offload.bench.timeline import play
 from dnn_offload.tensors import TensorSpec
 
 
@@ -34,3 +41,30 @@ def test_an_answer_has_the_best_class_and_the_picture_s_header() -> None:
     (detection,) = answer.detections
     assert detection.results[0].hypothesis.class_id == '1'
     assert abs(detection.results[0].hypothesis.score - 0.7) < 1e-6
+
+
+class SlowEmulation:
+    """Conditions that take a while to be made."""
+
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s = delay_s
+
+    def apply(self, wanted: Conditions, session: Any) -> None:
+        time.sleep(self._delay_s)
+
+
+def test_a_reaction_is_timed_from_the_command_on() -> None:
+    """A change that takes a while to be made is in force before that has ended."""
+    start_s = time.monotonic()
+    recorder = SimpleNamespace(rows=[], phase='', now_s=lambda: time.monotonic() - start_s)
+    session = SimpleNamespace(recorder=recorder, fleet=SimpleNamespace(check=lambda: None))
+    scenario = parse(
+        'title: t\nrows: [auto]\nduration_s: 1.0\ntimeline: [{at_s: 0.2, load: 1}]', 'tiny'
+    )
+    played = play(
+        scenario, scenario.points[0], 'auto', 0, cast(Any, session),
+        cast(Any, SlowEmulation(0.4)), lambda seconds: None, None,
+    )
+    (step,) = played.steps
+    assert step.what == 'load 0 to 1'
+    assert 0.2 <= step.at_s < 0.5
