@@ -51,7 +51,11 @@ class UplinkRequest:
 
 @dataclass(frozen=True)
 class Answer:
-    """A server's answer; the server's times are on its own clock, the others on ours."""
+    """A server's answer; the server's times are on its own clock, the others on ours.
+
+    ``stood_in``: torch ran in place of a piece that is still being compiled, so that
+    ``compute_ms`` says nothing about the next frames.
+    """
 
     frame_seq: int
     payload: bytes
@@ -63,6 +67,7 @@ class Answer:
     service_ms: float
     uplink_ms: float
     downlink_ms: float
+    stood_in: bool = False
 
 
 class Uplink(Protocol):
@@ -143,7 +148,7 @@ class TailJob:
 
 @dataclass(frozen=True)
 class TailResult:
-    """What became of a frame at the server; times on the server's own clock."""
+    """What became of a frame at the server; times on the server's own clock; see ``Answer``."""
 
     job: TailJob
     verdict: Verdict
@@ -154,3 +159,4 @@ class TailResult:
     decode_ms: float = 0.0
     compute_ms: float = 0.0
     encode_ms: float = 0.0
+    stood_in: bool = False

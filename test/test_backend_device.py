@@ -18,6 +18,7 @@ from dnn_offload.graph.sources import resolve
 from dnn_offload.runtime.backends import names
 from dnn_offload.runtime.backends.load import deviation, load
 from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
+from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.profiler import measure_profile
 import tiny_factory
 
@@ -109,6 +110,9 @@ def test_auto_asks_for_cuda_where_a_driver_is(
     assert names.candidates('auto')[0][-1] == 'torch:cuda'
     assert names.candidates('torch')[0] == ('torch',)
     assert names.candidates('torch:cuda:1')[0] == ('torch', 'torch:cuda:1')
+    for backend in ('torch:cuda', 'auto'):
+        request = ModelRequest('demo:detector', backend=backend)
+        assert 'torch_cuda_1t' in request.profile_name
 
 
 @pytest.mark.parametrize('text', ['torch:cpu', 'torch:gpu', 'torch:cuda:x', 'torch:cuda:'])

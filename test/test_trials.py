@@ -147,6 +147,24 @@ def test_a_trial_without_frames_ends_and_the_plan_stays_as_priced() -> None:
     assert trials.corrected([TWO]) == [TWO]
 
 
+def test_what_torch_ran_in_place_of_a_compiled_piece_teaches_nothing() -> None:
+    trials = Trials()
+    trials.begin(TWO, 7, 0.0)
+    trials.corrected([TWO])
+    for _ in range(9):
+        assert trials.frame(_frame(7, head_ms=15.0, tail_ms=6.0, stood_in=True), 0.2)
+        trials.settle(0.2)
+    assert trials.trial is TWO  # not judged yet
+    for _ in range(4):
+        trials.frame(_frame(7, head_ms=10.0, tail_ms=4.0), 0.9)
+    trials.settle(0.9)
+    assert trials.trial is None and trials.corrected([TWO]) == [TWO]
+    for _ in range(9):
+        trials.corrected([TWO])
+        trials.ran(TWO, _frame(8, head_ms=15.0, stood_in=True), 2.0)
+    assert trials.corrected([TWO]) == [TWO]
+
+
 def test_the_policy_does_not_switch_to_what_was_not_tried() -> None:
     policy = SwitchPolicy(2.0, 0.1, 2)
     tried: set[object] = set()

@@ -242,6 +242,8 @@ class PlannerSession:
         if at_home or (frame.answered and self._max_uplink_bps == 0.0):
             place = frame.server + (RETURN if frame.return_cut else '')
             self._overheads.add(place, frame.latency_ms, frame.stages_ms, frame.age_ms)
+        if frame.stood_in:
+            return gone  # what it took is soon another
         if frame.plan_id and self._as_planned(frame):
             self._latencies_ms.append(frame.latency_ms)
             plan = self._published.last()

@@ -64,6 +64,8 @@ class FrameEvidence:
         tail_ms: The server's part, by its clock; with two cuts encoding included, as priced; NaN =
             unknown.
         rest_ms: Decoding the answer and what ran here after it, with two cuts; NaN = unknown.
+        stood_in: Whether torch ran in place of a piece that is still being compiled, here or at
+            the server: then these times say nothing about load or plan.
     """
 
     plan_id: int
@@ -83,6 +85,7 @@ class FrameEvidence:
     return_cut: str = ''
     tail_ms: float = math.nan
     rest_ms: float = math.nan
+    stood_in: bool = False
 
 
 @dataclass(frozen=True)

@@ -132,14 +132,14 @@ class Trials:
         trial = self._trial
         if trial is None or frame.plan_id != self._trial_id:
             return False
-        if frame.answered:
+        if frame.answered and not frame.stood_in:
             self._learn(trial, frame, now_s)
             self._answers += 1
         return True
 
     def ran(self, plan: Candidate, frame: FrameEvidence, now_s: float) -> None:
         """Take an answered frame of the plan in force."""
-        if plan.key in self._priced:
+        if plan.key in self._priced and not frame.stood_in:
             self._learn(plan, frame, now_s)
 
     def _learn(self, plan: Candidate, frame: FrameEvidence, now_s: float) -> None:

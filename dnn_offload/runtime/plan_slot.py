@@ -158,7 +158,7 @@ class PlanSlot:
     def trial(self) -> FramePlan | None:
         """The plan that is tried, if it is warm and may send what it sends; else None."""
         trial = self._trial
-        if trial is None or trial.to_warm or not self.allows(trial.plan):
+        if trial is None or trial.to_warm or trial.frames <= 0 or not self.allows(trial.plan):
             return None
         # Frames of a trial belong to the epoch in which they run.
         active = self.active
@@ -169,8 +169,12 @@ class PlanSlot:
         trial = self._trial
         if trial is not None and plan.plan_id == trial.plan.plan_id and not plan.is_local:
             trial.frames -= 1
-            if trial.frames <= 0:
-                self._trial = None
+
+    def repeat(self, plan: FramePlan) -> None:
+        """A frame under ``plan`` has told nothing: one more if that is being tried."""
+        trial = self._trial
+        if trial is not None and plan.plan_id == trial.plan.plan_id and not plan.is_local:
+            trial.frames += 1
 
     def allows(self, plan: FramePlan) -> bool:
         """Whether what ``plan`` sends may leave the robot, by the newest request."""

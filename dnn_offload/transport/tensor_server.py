@@ -188,6 +188,7 @@ class TensorServer:
         message.decode_ms = result.decode_ms
         message.compute_ms = result.compute_ms
         message.encode_ms = result.encode_ms
+        message.stood_in = result.stood_in
         parts = [memoryview(b'')]
         if result.verdict is Verdict.OK:
             parts = slices(result.payload)

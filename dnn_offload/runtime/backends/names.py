@@ -78,22 +78,28 @@ def tolerance(name: BackendName) -> float:
     return DEVICE_TOLERANCE if name.kind == TORCH and name.device else TOLERANCES[name.kind]
 
 
+def version(kind: str) -> tuple[str, str]:
+    """The distribution that brings a backend other than torch, and its version; '' = none."""
+    for package in PACKAGES[kind]:
+        try:
+            return package, metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return '', ''
+
+
 def missing(kind: str) -> str:
     """Why a backend cannot be used here, and what to do; '' if it can. Nothing is imported."""
     if kind == TORCH:
         return ''
     oldest = '.'.join(str(number) for number in OLDEST[kind])
     cure = f"python -m pip install 'dnn_offload[{kind}]'"
-    for package in PACKAGES[kind]:
-        try:
-            version = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-        found = tuple(int(number) for number in re.findall(r'\d+', version)[:2])
-        if found >= OLDEST[kind]:
-            return ''
-        return f'{package} {version} is too old, {oldest} or newer will do; {cure}'
-    return f'{kind} is not installed; {cure}'
+    package, found = version(kind)
+    if not package:
+        return f'{kind} is not installed; {cure}'
+    if tuple(int(number) for number in re.findall(r'\d+', found)[:2]) >= OLDEST[kind]:
+        return ''
+    return f'{package} {found} is too old, {oldest} or newer will do; {cure}'
 
 
 def candidates(text: str) -> tuple[tuple[str, ...], str]:
