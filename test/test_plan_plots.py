@@ -56,7 +56,8 @@ def test_a_winner_with_two_cuts_stands_behind_the_cuts(axis: Axes) -> None:
 
 def test_every_stage_of_a_plan_is_drawn() -> None:
     stages = {
-        name for name in vars(plan('auto', case())[0]) if name.endswith('_ms')
+        name for name in vars(plan('auto', case())[0])
+        if name.endswith('_ms') and name != 'rescue_ms'  # instead of an answer: no part of it
     }
     assert {name for name, _, _ in STAGES} == stages
 
