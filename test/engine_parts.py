@@ -53,6 +53,7 @@ class FakeModel:
         self.fail: Callable[[tuple[int, int]], None] = lambda span: None
         self.runs: list[tuple[int, int]] = []
         self.threads: list[int] = []
+        self.held: list[tuple[int, int]] = []
 
     def segment(self, start: int, end: int) -> tuple[int, int]:
         return (start, end)
@@ -83,6 +84,9 @@ class FakeModel:
         if self.step_s > 0.0:
             time.sleep(steps * self.step_s)
         return [arrays[0].astype(np.float32) + steps]
+
+    def hold(self, segments: Sequence[tuple[int, int]]) -> None:
+        self.held = list(segments)
 
     def to_half(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [array.astype(np.float16) for array in arrays]

@@ -162,6 +162,36 @@ def test_compiled_pieces_are_bounded_and_those_in_use_stay(
     assert sum(bool(head.ready) for head in heads) == 2
 
 
+def test_what_is_held_makes_room_last(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = with_compiler(folder, fake_compiler(), [])
+    monkeypatch.setattr(compiled_module, 'HOT_S', 0.0)
+    reference = TorchModel(model.program, model.weights)
+    inputs = seeded_inputs(model.program.inputs)
+    last = len(model.cuts) - 1
+
+    def use(start: int, end: int, share: float) -> compiled_module.CompiledSegment:
+        segment = model.segment(start, end)
+        segment.weight_bytes = int(share * model._most_bytes)
+        arrays = reference.run(reference.segment(0, start), inputs) if start else inputs
+        model.run(segment, arrays)
+        wait_until(lambda: segment.ready)
+        return segment
+
+    # Whole network, head, and tail for rescues of the plan in force: as much as two networks.
+    held = [use(0, last, 0.33), use(0, 2, 0.1), use(2, last, 0.23)]
+    model.hold(held)
+    trials = [(use(0, cut, 0.1), use(cut, last, 0.23)) for cut in (1, 3, 4, 5)]
+    assert all(segment.ready for segment in held)
+    assert all(segment.ready for segment in trials[-1])
+    assert not any(segment.ready for segment in trials[0])
+    model.hold(trials[-1])  # another plan is in force: now these may go
+    for cut in (6, 7):
+        use(0, cut, 0.1), use(cut, last, 0.23)
+    assert not any(segment.ready for segment in held)
+
+
 def test_a_run_by_the_stand_in_says_nothing_about_the_load(folder: Path) -> None:
     """Torch in place of a piece that is being compiled is slower than the profile says."""
     model = with_compiler(folder, fake_compiler(delay_s=0.5), [])

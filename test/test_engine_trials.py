@@ -107,6 +107,18 @@ def test_a_stand_in_that_stays_does_not_keep_a_trial_alive(
     assert (7, 3, Outcome.REMOTE) not in _stream(rig, 4)
 
 
+def test_the_pieces_of_the_plan_in_force_are_held_and_no_trials(rig: Rig) -> None:
+    rig.start()
+    rig.node.wait(lambda: rig.model.held == [(0, 4)])
+    assert rig.plan(1)
+    rig.node.wait(lambda: len(rig.node.plans) == 2)
+    held = [(0, 4), (0, 1), (1, 4)]
+    rig.node.wait(lambda: rig.model.held == held)
+    assert _try(rig, 3, 7)
+    assert (7, 3, Outcome.REMOTE) in _stream(rig, 20)
+    assert rig.model.held == held
+
+
 def test_a_trial_obeys_what_must_stay_here_and_needs_its_server(rig: Rig) -> None:
     rig.start()
     assert rig.plan(2, plan_id=2, private_layers=2)

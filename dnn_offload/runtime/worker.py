@@ -94,6 +94,7 @@ class Worker:
         self._shared.compute_tid = threading.get_native_id()
         self._apply_threads()
         self._warm((0, self._shared.slot.last_cut), self._shared.slot.cut(0).frontier)
+        self._hold(())
         self._warm_codecs()
 
     def step(self) -> None:
@@ -112,7 +113,10 @@ class Worker:
             frame = self._take(decision)
             cold = shared.slot.next_to_warm() if decision.job is Job.WARM else None
             specs = shared.slot.specs_before(cold[0]) if cold is not None else ()
-        if cold is not None:
+            active = shared.slot.active
+        if decision.job is Job.COMMIT:
+            self._hold(shared.slot.spans(active))
+        elif cold is not None:
             self._warm(cold[0], specs)
         elif frame is not None and decision.job is Job.START:
             self._start(frame)
@@ -207,6 +211,16 @@ class Worker:
                 self._responder.post_plan_failed(plan.plan_id, error)
             else:  # the whole network at the start, or a plan that is not wanted any more
                 self._responder.post_error(error)
+
+    def _hold(self, spans: Sequence[Span]) -> None:
+        """Keep the whole network and the pieces of the plan in force ready, whatever is tried."""
+        shared = self._shared
+        try:
+            shared.model.hold([
+                segment_of(shared.model, span) for span in ((0, shared.slot.last_cut), *spans)
+            ])
+        except Exception as error:  # a slice that cannot be made: its frames say so, too
+            self._responder.post_error(error)
 
     def _warm_codecs(self) -> None:
         """Run each codec once on zeros: the first use of one reads 1.5 MB of code from disk."""

@@ -50,6 +50,9 @@ class LoadedModel(Protocol):
     def run(self, segment: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run a slice on the tensors of its first cut; gives those of its last, strides kept."""
 
+    def hold(self, segments: Sequence[Any]) -> None:
+        """Tell what must be as fast at any moment as it was profiled, instead of what was told."""
+
     def to_half(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 tensors as float16, strides kept; others as they are."""
 

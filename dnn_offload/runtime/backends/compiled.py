@@ -123,6 +123,7 @@ class CompiledModel(TorchModel):
         self._compiled: dict[tuple[int, int], CompiledSegment] = {}
         self._coming: dict[tuple[int, int], CompiledSegment] = {}
         self._said: set[str] = set()
+        self._held: frozenset[int] = frozenset()  # identities of segments
 
     # ---- the interface of a model ---------------------------------------------------------
 
@@ -176,6 +177,14 @@ class CompiledModel(TorchModel):
                 return made
         segment.stood_in = not self._wait and self._request(segment)
         return super().run(segment.torch, arrays)
+
+    def hold(self, segments: Sequence[CompiledSegment]) -> None:  # type: ignore[override]
+        """Pieces that are seldom run but must be fast then, such as the tail of a rescue.
+
+        They make room for others last. The segments are those of the cache.
+        """
+        with self._lock:
+            self._held = frozenset(id(segment) for segment in segments)
 
     def stamps(  # type: ignore[override]
         self, segment: CompiledSegment, arrays: Sequence[np.ndarray]
@@ -256,9 +265,11 @@ class CompiledModel(TorchModel):
         return hot == 0 or hot + segment.weight_bytes <= self._most_bytes
 
     def _make_room(self, newest: CompiledSegment) -> None:
-        """Let go of what was used longest ago; the lock is held."""
+        """Let go of what was used longest ago, of what ``hold`` named last; the lock is held."""
         held = sum(segment.weight_bytes for segment in self._compiled.values())
-        oldest = sorted(self._compiled.items(), key=lambda item: item[1].used_s)
+        oldest = sorted(
+            self._compiled.items(), key=lambda item: (item[0][0] in self._held, item[1].used_s)
+        )
         for (identity, threads), segment in oldest:
             if held <= self._most_bytes:
                 return

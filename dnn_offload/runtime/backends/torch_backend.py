@@ -136,6 +136,9 @@ class TorchModel:
         """
         return [tensor.cpu().numpy() for tensor in segment(self._given(arrays))]
 
+    def hold(self, segments: Sequence[Segment]) -> None:
+        """All is always ready."""
+
     def stamps(self, segment: Segment, arrays: Sequence[np.ndarray]) -> list[float]:
         """Run a slice and give the time of each of its operators in place [ms]."""
         return [ns * 1e-6 for ns in segment.stamps(self._given(arrays))[1]]
