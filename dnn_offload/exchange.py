@@ -15,7 +15,7 @@ from dnn_offload.tensors import TensorSpec
 
 UNLISTED = 'dag:'  # so begin the identities of cuts that only the names of their values tell
 TRIAL_FRAMES = 5  # run under a plan that is tried; the first of them finds caches cold
-TRIAL_PATIENCE_S = 2.0  # then a plan is judged by what came: no stream, or a slow one
+TRIAL_PATIENCE_S = 2.0  # then a trial is over, for planner and robot: no stream, or a slow one
 SCOUT_LABEL = 'scout'  # of a frame that runs on the robot under a plan that offloads, as a probe
 MAX_ANSWER_BYTES = 16 << 20  # larger answers are neither made nor taken
 

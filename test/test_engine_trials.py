@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from dnn_offload.exchange import Answer, UplinkRequest
-from dnn_offload.runtime import plan_slot
+from dnn_offload.exchange import Answer, TRIAL_PATIENCE_S, UplinkRequest
 from dnn_offload.runtime.outcomes import Outcome
 from dnn_offload.runtime.plan_slot import PlanRequest
 from engine_parts import check_accounts, Rig
+from virtual_engine import VirtualRig
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -91,17 +91,22 @@ def test_frames_by_a_stand_in_say_so_and_a_trial_goes_on_for_as_many_more(
 
 
 def test_a_stand_in_that_stays_does_not_keep_a_trial_alive(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan_slot, 'TRIAL_PATIENCE_S', 0.0)
+    rig = VirtualRig(monkeypatch)
     answer = rig.uplink.answer
     rig.uplink.answer = lambda request: replace(  # type: ignore[method-assign]
         answer(request), stood_in=True
     )
     rig.start(cut=1)
     assert _try(rig, 3, 7)
-    rig.node.wait(lambda: (0, 3) in rig.model.runs and (3, 4) in rig.model.runs)
-    assert _stream(rig, 8).count((7, 3, Outcome.REMOTE)) == 3
+    for _ in range(40):
+        rig.stream.push()
+        rig.run(0.1)
+    ids = [r.plan.plan_id for r in rig.node.reports if r.plan is not None]
+    assert len(ids) == 40
+    assert ids.count(7) == pytest.approx(TRIAL_PATIENCE_S / 0.1, abs=2)
+    assert set(ids[25:]) == {1}
 
 
 def test_a_trial_obeys_what_must_stay_here_and_needs_its_server(rig: Rig) -> None:
@@ -115,6 +120,32 @@ def test_a_trial_obeys_what_must_stay_here_and_needs_its_server(rig: Rig) -> Non
     rig.node.wait(lambda: (3, 4) in rig.model.runs)
     rig.uplink.disconnect()
     assert all(outcome is Outcome.LOCAL for _, _, outcome in _stream(rig, 4))
+
+
+@pytest.mark.parametrize(('pause_s', 'tried'), [(0.5, 3), (TRIAL_PATIENCE_S + 0.1, 0)])
+def test_a_trial_is_over_when_nobody_waits_for_its_frames_any_more(
+    monkeypatch: pytest.MonkeyPatch, pause_s: float, tried: int
+) -> None:
+    rig = VirtualRig(monkeypatch).start(cut=1)
+    assert _try(rig, 3, 7)
+    rig.run(pause_s)  # the camera stands still
+    for _ in range(6):
+        rig.stream.push()
+        rig.run(0.1)
+    ids = [r.plan.plan_id for r in rig.node.reports if r.plan is not None]
+    assert len(ids) == 6
+    assert ids.count(7) == tried
+
+
+def test_a_newer_plan_ends_a_trial_and_an_older_one_does_not(rig: Rig) -> None:
+    rig.start(cut=1)
+    assert _try(rig, 3, 7)
+    assert rig.plan(2, plan_id=6)  # was said before the trial, has come after it
+    rig.node.wait(lambda: len(rig.node.plans) == 3 and (3, 4) in rig.model.runs)
+    assert [plan_id for plan_id, _, _ in _stream(rig, 1)] == [7]
+    assert rig.plan(1, plan_id=8)
+    rig.node.wait(lambda: len(rig.node.plans) == 4)
+    assert [plan_id for plan_id, _, _ in _stream(rig, 4)] == [8] * 4
 
 
 def test_what_cannot_be_tried_is_said_and_changes_nothing(rig: Rig) -> None:

@@ -77,7 +77,8 @@ class ModelRequest:
         names, _ = candidates(self.backend)
         chosen = names if self.backend == AUTO else names[-1:]
         word = '-'.join(
-            name if name == TORCH else f'{name}_{version(parse(name).kind)[1]}' for name in chosen
+            name if parse(name).kind == TORCH else f'{name}_{version(parse(name).kind)[1]}'
+            for name in chosen
         )
         word = ''.join(c if c.isalnum() or c == '-' else '_' for c in word)
         return f'profile_{self.role}_{word}_{self.threads}t.json'

@@ -104,6 +104,8 @@ class PlanSlot:
     def request(self, wanted: PlanRequest, now_s: float) -> None:
         """Make ``wanted`` the pending plan, in place of an older pending one.
 
+        A trial that was asked for before it is over: the planner has decided without it.
+
         What it says about privacy is in force at once, also where it raises.
 
         Raises:
@@ -113,6 +115,8 @@ class PlanSlot:
         """
         self._private_layers = wanted.private_layers
         self._nothing_leaves = False
+        if self._trial is not None and self._trial.plan.plan_id < wanted.plan_id:
+            self._trial = None
         if self.pending is not None and not self.allows(self.pending.plan):
             self.pending = None
         if wanted.server == '':
@@ -134,7 +138,8 @@ class PlanSlot:
     def request_trial(self, wanted: PlanRequest, frames: int, now_s: float) -> None:
         """Let ``frames`` single frames run under a plan when it is warm; the active one goes on.
 
-        What ``wanted`` says about privacy and threads does not count.
+        What ``wanted`` says about privacy and threads does not count. The trial is over after
+        ``TRIAL_PATIENCE_S`` in any case: nobody waits for its frames any more.
 
         Raises:
             CutError: The cut is not one of this model.
@@ -143,6 +148,11 @@ class PlanSlot:
         plan = self._remote_plan(wanted)
         spans = [span for span in self.spans(plan) if span not in self._warm]
         self._trial = Preparation(replace(plan, threads=0), now_s, spans, frames)
+
+    def end_old_trial(self, now_s: float) -> None:
+        """Forget a trial whose frames nobody waits for any more."""
+        if self._trial is not None and now_s - self._trial.since_s >= TRIAL_PATIENCE_S:
+            self._trial = None
 
     @property
     def trial(self) -> FramePlan | None:
@@ -160,12 +170,10 @@ class PlanSlot:
         if trial is not None and plan.plan_id == trial.plan.plan_id and not plan.is_local:
             trial.frames -= 1
 
-    def repeat(self, plan: FramePlan, now_s: float) -> None:
-        """A frame under ``plan`` has told nothing: one more if that is tried, and not too late."""
+    def repeat(self, plan: FramePlan) -> None:
+        """A frame under ``plan`` has told nothing: one more, if that is still being tried."""
         trial = self._trial
-        if trial is None or plan.plan_id != trial.plan.plan_id or plan.is_local:
-            return
-        if now_s - trial.since_s < TRIAL_PATIENCE_S:
+        if trial is not None and plan.plan_id == trial.plan.plan_id and not plan.is_local:
             trial.frames += 1
 
     def allows(self, plan: FramePlan) -> bool:

@@ -150,6 +150,9 @@ class Responder:
             self._shared.wake()
             return
         if frame.plan is not None and frame.plan.rest is not None:
+            # As plans are priced: what codecs take between the pieces belongs to the pieces.
+            times.tail_ms += answer.encode_ms
+            times.rest_ms = _ms_since(started_s)
             if self._shared.table.returned(frame.seq, outputs):
                 self._shared.wake()
             return
@@ -188,7 +191,7 @@ class Responder:
             self._stop_sending(ended)
             if ended.frame.stood_in and ended.frame.plan is not None:
                 with self._shared.changed:
-                    self._shared.slot.repeat(ended.frame.plan, time.monotonic())
+                    self._shared.slot.repeat(ended.frame.plan)
                     self._shared.changed.notify_all()
             record = self._record(ended.frame, ended.outcome, ended.reason, ended.counters)
             try:

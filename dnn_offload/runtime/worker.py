@@ -20,7 +20,14 @@ from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime.backends.base import segment_of, stood_in
 from dnn_offload.runtime.frames import Frame, FramePlan, Span
 from dnn_offload.runtime.outcomes import DropReason, Outcome
-from dnn_offload.runtime.outlook import rescue_time, run_key, running_plan, sending_key, situation
+from dnn_offload.runtime.outlook import (
+    pace_key,
+    rescue_time,
+    run_key,
+    running_plan,
+    sending_key,
+    situation,
+)
 from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL
 from dnn_offload.runtime.responder import Responder
 from dnn_offload.runtime.scheduling import decide, Decision, Job
@@ -293,6 +300,7 @@ class Worker:
                 else:
                     assert shared.uplink is not None
                     shared.misses.sent(frame.seq, plan.server, now_s)
+                    shared.pace.sent(frame.seq, pace_key(plan), now_s)
                     shared.uplink.send(request)
             except Exception as error:
                 shared.table.answer_will_not_come(frame.seq, now_s, 'sending failed')
@@ -330,7 +338,7 @@ class Worker:
             outputs, spent = self._run(
                 frame, plan.rest, [values[name] for name in plan.rest.inputs]
             )
-            frame.times.rest_ms = spent.wall_ms
+            frame.times.rest_ms += spent.wall_ms  # decoding what came back is in it
             self._responder.post_outputs(frame, outputs, Outcome.REMOTE)
         except Exception as error:
             self._shared.table.drop(frame.seq, DropReason.ERROR)
