@@ -171,7 +171,7 @@ class PlanSlot:
             trial.frames -= 1
 
     def repeat(self, plan: FramePlan) -> None:
-        """A frame under ``plan`` has told nothing: one more if that is being tried."""
+        """A frame under ``plan`` has told nothing: one more, if that is still being tried."""
         trial = self._trial
         if trial is not None and plan.plan_id == trial.plan.plan_id and not plan.is_local:
             trial.frames += 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from dnn_offload.errors import ConfigurationError, ModelError
 from dnn_offload.graph.fingerprint import seeded_inputs
-from dnn_offload.runtime.backends.compiled import CompiledModel
+from dnn_offload.runtime.backends.compiled import CompiledModel, CompiledSegment
 from dnn_offload.runtime.backends.names import missing, parse, tolerance, TORCH
 from dnn_offload.runtime.backends.onnx.lowering import OnnxProgram
 from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
@@ -83,9 +83,8 @@ def _check(made: TorchModel, model: TorchModel, most: float) -> None:
         made.warm(0, last)
     segment, inputs = made.segment(0, last), seeded_inputs(model.program.inputs)
     found = made.run(segment, inputs)
-    failure = getattr(segment, 'failure', '')
-    if failure:  # of compiling, or of this run: then torch has run it
-        raise ModelError(failure)
+    if isinstance(segment, CompiledSegment) and segment.failure:
+        raise ModelError(segment.failure)  # of compiling, or of this run, which torch has done
     wanted = model.run(model.segment(0, last), inputs)
     for one, other in zip(found, wanted, strict=True):
         off = deviation(one, other)
