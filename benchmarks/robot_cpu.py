@@ -119,7 +119,7 @@ def node_runs(session: Session, node: str) -> bool:
 
 
 def set_plan(session: Session, plan: str) -> None:
-    """Let one plan run from now on: by the planner, or an inner cut by hand where there is none."""
+    """Let one plan run from now on: by the planner, or by hand where there is none."""
     if plan in STRATEGIES:
         session.recorder.set_parameters('partition_planner_node', strategy=plan)
         return
