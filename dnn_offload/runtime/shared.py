@@ -17,6 +17,7 @@ from dnn_offload.runtime.misses import Misses
 from dnn_offload.runtime.plan_slot import PlanSlot
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.runtime.timing import Key, RunTimes
+from dnn_offload.runtime.window import StageWatch
 
 PREPROCESS = ('preprocess', 0, 0)
 FINISH = ('finish', 0, 0)
@@ -44,6 +45,7 @@ class Shared:
         self.slot = PlanSlot(model)
         self.misses = Misses()
         self.times = RunTimes()
+        self.stages = StageWatch()
         self.model = model
         self.settings = settings
         self.clock_s = clock_s
