@@ -43,7 +43,7 @@ class UplinkRequest:
     codec: str
     result_codec: str
     specs: tuple[TensorSpec, ...]
-    payload: bytes
+    payload: bytes | bytearray
     budget_ms: float = 0.0
     return_id: str = ''
 
@@ -53,7 +53,7 @@ class Answer:
     """A server's answer; the server's times are on its own clock, the others on ours."""
 
     frame_seq: int
-    payload: bytes
+    payload: bytes | bytearray
     codec: str
     queue_ms: float
     decode_ms: float
@@ -133,7 +133,7 @@ class TailJob:
     cut_id: str
     codec: str
     result_codec: str
-    payload: bytes
+    payload: bytes | bytearray
     arrived_s: float
     budget_ms: float = 0.0
     return_id: str = ''
