@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import struct
 from typing import Any
 
-from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -84,5 +83,6 @@ def _read(cdr: _Reader) -> RawImage:
     encoding = cdr.text()
     is_bigendian, = cdr.numbers('B', 1)
     step, count = cdr.numbers('II', 4)
-    header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
+    header = Header(frame_id=frame_id)
+    header.stamp.sec, header.stamp.nanosec = sec, nanosec
     return RawImage(header, height, width, encoding, is_bigendian, step, cdr.bytes(count))

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import threading
 import time
 
+from lifecycle_msgs.srv import GetState
 import pytest
 import rclpy
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 
 from dnn_offload.nodes.executor import LeanExecutor
 
@@ -47,12 +47,12 @@ def test_messages_timers_and_services_are_served(rig: tuple[Node, LeanExecutor])
     node.create_subscription(String, 'words', lambda m, info: with_info.append(info), 10)
     node.create_timer(0.02, lambda: ticks.append(time.monotonic()))
 
-    def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = True
+    def answer(request: GetState.Request, response: GetState.Response) -> GetState.Response:
+        response.current_state.id = 3
         return response
 
-    node.create_service(Trigger, 'do', answer)
-    client = node.create_client(Trigger, 'do')
+    node.create_service(GetState, 'do', answer)
+    client = node.create_client(GetState, 'do')
     publisher = node.create_publisher(String, 'words', 10)
     assert spin_until(executor, lambda: publisher.get_subscription_count() == 3)
     for number in range(20):
@@ -61,8 +61,8 @@ def test_messages_timers_and_services_are_served(rig: tuple[Node, LeanExecutor])
     assert spin_until(executor, lambda: len(words) == len(raw) == len(with_info) == 20)
     assert words == [str(number) for number in range(20)]
     assert spin_until(executor, client.service_is_ready)
-    future = client.call_async(Trigger.Request())
-    assert spin_until(executor, future.done) and future.result().success
+    future = client.call_async(GetState.Request())
+    assert spin_until(executor, future.done) and future.result().current_state.id == 3
     assert spin_until(executor, lambda: len(ticks) > 5)
 
 
