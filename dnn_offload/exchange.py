@@ -44,7 +44,7 @@ class UplinkRequest:
     codec: str
     result_codec: str
     specs: tuple[TensorSpec, ...]
-    payload: bytes
+    payload: bytes | bytearray
     budget_ms: float = 0.0
     return_id: str = ''
 
@@ -58,7 +58,7 @@ class Answer:
     """
 
     frame_seq: int
-    payload: bytes
+    payload: bytes | bytearray
     codec: str
     queue_ms: float
     decode_ms: float
@@ -139,7 +139,7 @@ class TailJob:
     cut_id: str
     codec: str
     result_codec: str
-    payload: bytes
+    payload: bytes | bytearray
     arrived_s: float
     budget_ms: float = 0.0
     return_id: str = ''

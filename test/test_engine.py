@@ -116,7 +116,7 @@ def test_errors_end_their_frame_only(rig: Rig) -> None:
 def test_bad_settings_are_refused_and_change_nothing(rig: Rig) -> None:
     with pytest.raises(ConfigurationError, match='window'):
         rig.engine.configure(window=0)
-    assert rig.engine.settings.window == 2
+    assert rig.engine.settings.window == 4
 
 
 def test_thread_count_changes_in_the_worker(rig: Rig) -> None:

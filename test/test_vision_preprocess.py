@@ -145,3 +145,14 @@ def test_specs_are_checked(wrong):
 def test_specs_survive_json():
     spec = PreprocessSpec(299, 301, 'center_crop', 0.9)
     assert PreprocessSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('size', [(480, 640), (300, 500), (240, 320)])
+def test_bgr_gives_the_same_picture_as_rgb(mode: str, size: tuple[int, int]) -> None:
+    rgb = np.random.default_rng(5).integers(0, 255, (*size, 3), np.uint8)
+    spec = PreprocessSpec(240, 320, mode)
+    want, mapping = prepare(rgb, spec)
+    got, same = prepare(np.ascontiguousarray(rgb[..., ::-1]), spec, is_bgr=True)
+    np.testing.assert_array_equal(got, want)
+    assert same == mapping

@@ -98,7 +98,7 @@ def _add_wishes(group: argparse._ArgumentGroup) -> None:
         help='weight of the latency in objective weighted, the energy has the rest [%(default)s]',
     )
     group.add_argument(
-        '--window', type=int, default=2,
+        '--window', type=int, default=4,
         help='frames in work at a time, for throughput [%(default)s]',
     )
     group.add_argument(

@@ -165,7 +165,8 @@ class CameraNode(base.OffloadNode):
             self._images.publish(self._image(header, picture.bgr))
         if self._compressed.get_subscription_count() > 0:
             self._compressed.publish(self._jpeg(header, picture.bgr))
-        self._infos.publish(self._camera_info(header, width, height))
+        if self._infos.get_subscription_count() > 0:
+            self._infos.publish(self._camera_info(header, width, height))
         self._published += 1
 
     def _image(self, header: Header, bgr: np.ndarray) -> Image:

@@ -14,7 +14,9 @@ from sensor_msgs.msg import Image
 
 from dnn_offload.errors import ImageError
 from dnn_offload.nodes.base import OffloadNode
+from dnn_offload.transport.conversion import byte_array
 from dnn_offload.transport.qos import newest_only
+from dnn_offload.transport.raw_image import RawImage, read_image
 
 CHECK_PERIOD_S = 1.0
 MAX_PIXELS = 64 << 20
@@ -31,7 +33,9 @@ class ImageIntake:
         callback: Gets every picture.
     """
 
-    def __init__(self, node: OffloadNode, callback: Callable[[Image], None]) -> None:
+    def __init__(
+        self, node: OffloadNode, callback: Callable[[RawImage | Image], None]
+    ) -> None:
         self._node = node
         self._callback = callback
         self._reliable = True
@@ -40,7 +44,8 @@ class ImageIntake:
 
     def _subscribe(self) -> Subscription:
         return self._node.subscribe(
-            Image, 'image_raw', self._callback, newest_only(self._reliable)
+            Image, 'image_raw', lambda serialised: self._callback(read_image(serialised)),
+            newest_only(self._reliable), raw=True,
         )
 
     def _adopt(self) -> None:
@@ -65,8 +70,17 @@ class ImageReader:
     def __init__(self) -> None:
         self._bridge = CvBridge()
 
-    def rgb(self, message: Image) -> np.ndarray:
+    def rgb(self, message: RawImage | Image) -> np.ndarray:
         """The picture as uint8 (H, W, 3), RGB.
+
+        Raises:
+            ImageError: See ``pixels``.
+        """
+        picture, is_bgr = self.pixels(message)
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)) if is_bgr else picture
+
+    def pixels(self, message: RawImage | Image) -> tuple[np.ndarray, bool]:
+        """The picture as uint8 (H, W, 3), and whether it is BGR; else it is RGB.
 
         Raises:
             ImageError: Size and data do not fit, or the encoding cannot be converted.
@@ -85,15 +99,24 @@ class ImageReader:
         if message.encoding in ('rgb8', 'bgr8') and step == 3 * width:
             # The common case without cv_bridge's copies.
             flat: np.ndarray = np.frombuffer(message.data, np.uint8)
-            picture = flat.reshape(height, width, 3)
-            if message.encoding == 'rgb8':
-                return picture
-            return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+            return flat.reshape(height, width, 3), message.encoding == 'bgr8'
         try:
+            if isinstance(message, RawImage):
+                message = _whole(message)
             converted: Any = self._bridge.imgmsg_to_cv2(message, 'rgb8')
         except (CvBridgeError, ValueError, TypeError, KeyError, cv2.error) as error:
             raise ImageError(
                 'picture cannot be converted to RGB', given=message.encoding,
                 allowed='any encoding that cv_bridge converts to rgb8', hint=str(error)[:200],
             ) from error
-        return np.ascontiguousarray(converted, dtype=np.uint8)
+        return np.ascontiguousarray(converted, dtype=np.uint8), False
+
+
+def _whole(raw: RawImage) -> Image:
+    """The message that cv_bridge reads."""
+    message = Image(
+        header=raw.header, height=raw.height, width=raw.width, encoding=raw.encoding,
+        is_bigendian=raw.is_bigendian, step=raw.step,
+    )
+    message.data = byte_array(raw.data)
+    return message

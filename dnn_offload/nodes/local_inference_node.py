@@ -33,6 +33,7 @@ from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.transport import names
 from dnn_offload.transport.link import LinkTiming
 from dnn_offload.transport.qos import latched
+from dnn_offload.transport.raw_image import RawImage
 from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
 from dnn_offload.vision.preprocess import Mapping, prepare, PreprocessSpec
 
@@ -204,7 +205,7 @@ class LocalInferenceNode(OffloadNode):
     def _clock_s(self) -> float:
         return float(self.get_clock().now().nanoseconds) / 1e9
 
-    def _take_image(self, message: Image) -> None:
+    def _take_image(self, message: RawImage | Image) -> None:
         engine, spec = self._engine, self._preprocess
         if engine is None or spec is None:
             return
@@ -212,7 +213,8 @@ class LocalInferenceNode(OffloadNode):
         stamp_s = stamp.sec + stamp.nanosec / 1e9
 
         def picture() -> tuple[np.ndarray, Mapping]:
-            return prepare(self._reader.rgb(message), spec)
+            pixels, is_bgr = self._reader.pixels(message)
+            return prepare(pixels, spec, is_bgr=is_bgr)
 
         engine.enter(stamp_s, message, picture)
 

@@ -32,9 +32,9 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         'window',
-        2,
-        'Frames in work at the same time: capture, head, uplink, tail and downlink of '
-        'successive frames overlap.',
+        4,
+        'Most frames in work at the same time: capture, head, uplink, tail and downlink of '
+        'successive frames overlap. As many are used as keep the slowest of these busy.',
         minimum=1,
         maximum=8,
     ),

@@ -12,16 +12,20 @@ import threading
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.signals import SignalHandlerOptions
 
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.nodes.base import OffloadNode
+from dnn_offload.nodes.executor import LeanExecutor
 
 # A thread that wants Python's lock waits this long before it asks the holder to let go. Python's
 # own 5 ms would be added to a frame at each of its changes of thread.
 SWITCH_INTERVAL_S = 1e-4
 _M_ARENA_MAX = -8  # malloc.h
+_M_MMAP_THRESHOLD = -3
+_M_TRIM_THRESHOLD = -1
+KEPT_BYTES = 32 << 20
 
 
 def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) -> int:
@@ -37,8 +41,9 @@ def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) ->
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     use_one_arena()
+    keep_freed_memory()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    executor = SingleThreadedExecutor()
+    executor = LeanExecutor()
     stopped = threading.Event()
 
     def stop() -> None:
@@ -78,6 +83,19 @@ def use_one_arena() -> bool:
     """
     with contextlib.suppress(AttributeError, OSError):
         return bool(ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1))
+    return False
+
+
+def keep_freed_memory() -> bool:
+    """Take pictures and tensors from the heap, and keep up to ``KEPT_BYTES`` of it when freed.
+
+    Else every picture (0.9 MB) is mapped from the kernel anew, page by page, and given back: to
+    take one from its topic cost 1.5 ms instead of 0.6. False where the C library cannot.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        kept = mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+        return bool(mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES // 2) and kept)
     return False
 
 

@@ -50,7 +50,7 @@ class Objective:
 
     name: str = LATENCY
     latency_weight: float = 0.5
-    window: int = 2
+    window: int = 4
 
     def __post_init__(self) -> None:
         if self.name not in OBJECTIVES:

@@ -120,7 +120,7 @@ def situation(shared: Shared, now_s: float) -> Situation:
         warm_ms=warm_ms,
         waiting=waiting,
         started=table.started(),
-        window=1 if alone else shared.settings.window,
+        window=1 if alone else shared.stages.window(shared.settings.window),
         start_ms=start_ms(shared, plan, now_s, 0.95) if waiting else 0.0,
         ready_ms=0.0 if plan.is_local or not waiting else start_ms(shared, plan, now_s, 0.5),
         backlog_ms=0.0 if plan.is_local or not waiting else _backlog_ms(shared, plan, now_s),

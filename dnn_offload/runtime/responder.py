@@ -181,6 +181,8 @@ class Responder:
                 frame.times.latency_ms = _ms_since(frame.acquired_s)
                 shared.table.published(frame.seq, outcome)
                 shared.times.add(FINISH, _ms_since(started_s), time.monotonic())
+                if outcome is Outcome.REMOTE and frame.plan is not None:
+                    shared.stages.note(frame.plan.epoch, frame.times)
         except Exception as error:
             shared.table.drop(frame.seq, DropReason.ERROR)
             self._log(describe_error(error), frame.seq)

@@ -26,7 +26,7 @@ class EngineSettings:
     """
 
     deadline_ms: float = 0.0
-    window: int = 2
+    window: int = 4
     threads: int = 1
     result_codec: str = 'raw'
     no_answer_timeout_ms: float = 2000.0

@@ -18,6 +18,7 @@ from dnn_offload.runtime.plan_slot import PlanSlot
 from dnn_offload.runtime.server_pace import ServerPace
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.runtime.timing import Key, RunTimes
+from dnn_offload.runtime.window import StageWatch
 
 PREPROCESS = ('preprocess', 0, 0)
 FINISH = ('finish', 0, 0)
@@ -46,6 +47,7 @@ class Shared:
         self.misses = Misses()
         self.pace = ServerPace()
         self.times = RunTimes()
+        self.stages = StageWatch()
         self.model = model
         self.settings = settings
         self.clock_s = clock_s

@@ -44,7 +44,7 @@ def write_pictures(folder: Path, count: int = 8, seed: int = 3, grain_px: int = 
         shape = PICTURE_SIZE[1] // grain_px, PICTURE_SIZE[0] // grain_px, 3
         coarse = generator.integers(0, 255, shape, np.uint8)
         picture = cv2.resize(coarse, PICTURE_SIZE, interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(folder / f'{number:03d}.png'), picture)
+        cv2.imwrite(str(folder / f'{number:03d}.bmp'), picture)
     return folder
 
 

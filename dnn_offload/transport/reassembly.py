@@ -48,7 +48,7 @@ class Arrival:
     received_bytes: int
     first: SliceHeader
     specs: tuple[TensorSpec, ...]
-    payload: bytes | None = None
+    payload: bytes | bytearray | None = None
 
 
 Admit = Callable[[SliceHeader, tuple[TensorSpec, ...]], int]
@@ -119,8 +119,8 @@ class Reassembler:
         self._next_index += 1
         arrival = Arrival(len(self._buffer), first, self._specs)
         if self._next_index == first.chunk_count:
-            arrival = Arrival(len(self._buffer), first, self._specs, bytes(self._buffer))
-            self.abandon(header.frame_seq)
+            arrival = Arrival(len(self._buffer), first, self._specs, self._buffer)
+            self.abandon(header.frame_seq)  # the next frame gets a new buffer: no copy
         return arrival
 
     def abandon(self, frame_seq: int) -> None:

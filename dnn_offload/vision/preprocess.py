@@ -114,12 +114,16 @@ class Mapping:
         return np.array((self.offset_x, self.offset_y) * 2, dtype=np.float64)
 
 
-def prepare(rgb: np.ndarray, spec: PreprocessSpec) -> tuple[np.ndarray, Mapping]:
+def prepare(
+    rgb: np.ndarray, spec: PreprocessSpec, *, is_bgr: bool = False
+) -> tuple[np.ndarray, Mapping]:
     """Make the network's input out of a camera picture.
 
     Args:
         rgb: Picture uint8 (H, W, 3), RGB, any strides.
         spec: What the network wants.
+        is_bgr: The picture is BGR; what is returned is RGB all the same. Colours change places
+            after resizing, which is the same and cheaper.
 
     Returns:
         Picture uint8 (1, height, width, 3), C-contiguous, and the way back for boxes.
@@ -130,14 +134,14 @@ def prepare(rgb: np.ndarray, spec: PreprocessSpec) -> tuple[np.ndarray, Mapping]
     height, width = check_rgb(rgb)
     picture = np.empty((1, spec.height, spec.width, 3), dtype=np.uint8)
     if spec.mode == 'letterbox':
-        return picture, _letterbox(rgb, picture[0])
+        return picture, _letterbox(rgb, picture[0], is_bgr)
     left, top, kept_width, kept_height = 0, 0, width, height
     if spec.mode == 'center_crop':
         fit = min(width / spec.width, height / spec.height) * spec.crop_fraction
         kept_width = min(width, max(1, round(spec.width * fit)))
         kept_height = min(height, max(1, round(spec.height * fit)))
         left, top = (width - kept_width) // 2, (height - kept_height) // 2
-    _resize(rgb[top:top + kept_height, left:left + kept_width], picture[0])
+    _resize(rgb[top:top + kept_height, left:left + kept_width], picture[0], is_bgr)
     scale_x, scale_y = spec.width / kept_width, spec.height / kept_height
     mapping = Mapping(scale_x, scale_y, -left * scale_x, -top * scale_y, width, height)
     return picture, mapping
@@ -175,7 +179,7 @@ def check_rgb(rgb: np.ndarray) -> tuple[int, int]:
     return height, width
 
 
-def _letterbox(rgb: np.ndarray, out: np.ndarray) -> Mapping:
+def _letterbox(rgb: np.ndarray, out: np.ndarray, is_bgr: bool) -> Mapping:
     """Fill ``out`` (h, w, 3) with the whole of ``rgb`` and bars."""
     height, width = rgb.shape[:2]
     fit = min(out.shape[1] / width, out.shape[0] / height)
@@ -186,12 +190,12 @@ def _letterbox(rgb: np.ndarray, out: np.ndarray) -> Mapping:
     out[top + new_height:] = PAD_VALUE
     out[top:top + new_height, :left] = PAD_VALUE
     out[top:top + new_height, left + new_width:] = PAD_VALUE
-    _resize(rgb, out[top:top + new_height, left:left + new_width])
+    _resize(rgb, out[top:top + new_height, left:left + new_width], is_bgr)
     return Mapping(new_width / width, new_height / height, left, top, width, height)
 
 
-def _resize(source: np.ndarray, out: np.ndarray) -> None:
-    """Resize ``source`` into ``out``, both (h, w, 3).
+def _resize(source: np.ndarray, out: np.ndarray, is_bgr: bool) -> None:
+    """Resize ``source`` into ``out``, both (h, w, 3), ``out`` RGB.
 
     Shrinking goes by exact halves first: averaging 2 x 2 pixels is the one area resize that
     OpenCV does fast (0.5 ms instead of 20 ms at 1920 x 1080).
@@ -203,9 +207,8 @@ def _resize(source: np.ndarray, out: np.ndarray) -> None:
     ):
         half = (source.shape[1] // 2, source.shape[0] // 2)
         source = cv2.resize(source, half, interpolation=cv2.INTER_AREA)
-    if source.shape == out.shape:
-        out[...] = source
-        return
-    ratio = min(height / source.shape[0], width / source.shape[1])
-    method = cv2.INTER_AREA if ratio < _AREA_BELOW else cv2.INTER_LINEAR
-    out[...] = cv2.resize(source, (width, height), interpolation=method)
+    if source.shape != out.shape:
+        ratio = min(height / source.shape[0], width / source.shape[1])
+        method = cv2.INTER_AREA if ratio < _AREA_BELOW else cv2.INTER_LINEAR
+        source = cv2.resize(source, (width, height), interpolation=method)
+    out[...] = cv2.cvtColor(source, cv2.COLOR_BGR2RGB) if is_bgr else source
