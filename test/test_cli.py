@@ -193,3 +193,18 @@ def test_scenes_of_the_demo_are_drawn_once(tmp_path: Path) -> None:
     stamps = [path.stat().st_mtime_ns for path in pictures]
     assert profile_command.draw_scenes(tmp_path, 2, Console(file=io.StringIO())) == folder
     assert [path.stat().st_mtime_ns for path in pictures] == stamps
+
+
+def test_the_bench_says_what_it_needs_where_pip_has_installed_no_ros(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = importlib.import_module
+
+    def without(name: str) -> object:
+        if name.startswith('dnn_offload.bench'):
+            raise ModuleNotFoundError(f'No module named {name}', name='dnn_offload.bench')
+        return original(name)
+
+    monkeypatch.setattr(cli.importlib, 'import_module', without)
+    assert cli.main(['bench', 'dey_load']) == 1
+    assert 'real ROS nodes' in capsys.readouterr().err

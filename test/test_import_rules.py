@@ -30,8 +30,9 @@ _BELOW = set(ALLOWED)
 ALLOWED |= {
     'nodes': _BELOW - {'simulate', 'report'},
     'testbed': _BELOW,
+    'bench': _BELOW | {'testbed'},
     'demo': _BELOW | {'testbed'},
-    'cli': _BELOW | {'demo', 'testbed'},
+    'cli': _BELOW | {'demo', 'testbed', 'bench'},
 }
 
 ROS = {
@@ -39,14 +40,14 @@ ROS = {
     'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs', 'rcl_interfaces',
     'sensor_msgs', 'std_msgs', 'vision_msgs', 'visualization_msgs',
 }  # fmt: skip
-ROS_ROOMS = {'nodes', 'transport', 'demo', 'testbed'}
+ROS_ROOMS = {'nodes', 'transport', 'demo', 'testbed', 'bench'}
 # The rest of the demo is tested without ROS.
 ROS_HALF_OF_DEMO = {
     'demo/__main__.py', 'demo/navigation_node.py', 'demo/script.py', 'demo/pictures.py',
 }  # fmt: skip
 
 TORCH = {'torch', 'torchvision'}
-TORCH_ROOMS = {'graph', 'runtime', 'demo'}
+TORCH_ROOMS = {'graph', 'runtime', 'demo', 'bench'}
 # What a room may import of the outside, where it is restricted (docs/architecture.md, Rooms).
 ONLY = {
     'cost': {'numpy', 'scipy', 'psutil'},

@@ -56,16 +56,22 @@ def test_an_attempt_that_works_is_followed_to_the_end() -> None:
     assert attempts.count == 1
 
 
-@pytest.mark.parametrize('provisional', [True, False])
+@pytest.mark.parametrize(('provisional', 'backend', 'wish'), [
+    (True, 'torch', 'first'), (False, 'torch', 'no'),
+    (True, 'onnxruntime', 'no'),  # a first look is taken by torch
+])
 def test_the_child_is_asked_for_a_provisional_profile_as_set(
-    provisional: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    provisional: bool, backend: str, wish: str,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:
     asked: list[list[str]] = []
     monkeypatch.setattr(Preparation, 'start', lambda self: asked.append(self._command))
-    values = settings() | {'provisional_profile': provisional, 'cache_dir': str(tmp_path)}
+    values = settings() | {
+        'provisional_profile': provisional, 'backend': backend, 'cache_dir': str(tmp_path),
+    }
     start_preparation(values.__getitem__, 'edge')
     (command,) = asked
-    assert command[command.index('--provisional') + 1] == ('first' if provisional else 'no')
+    assert command[command.index('--provisional') + 1] == wish
 
 
 def test_failures_are_repeated_after_5_s_to_60_s() -> None:

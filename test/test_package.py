@@ -154,7 +154,7 @@ def test_pip_installs_the_command_and_no_node() -> None:
     assert {'dnn_offload.cli.main', 'dnn_offload.cli.plan_command'} <= installed
     assert 'dnn_offload.demo.train_detector' in installed
     rooms = {name.split('.')[1] for name in installed if '.' in name}
-    assert not rooms & {'nodes', 'transport', 'testbed', 'msg'}
+    assert not rooms & {'nodes', 'transport', 'testbed', 'bench', 'msg'}
 
 
 def test_the_command_is_installed_by_pip_and_by_colcon() -> None:

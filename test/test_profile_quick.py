@@ -34,7 +34,7 @@ class MadeUpTimes(TorchModel):
     """
 
     def __init__(self, model: TorchModel, times_ms: np.ndarray) -> None:
-        super().__init__(model.program, model._weights)
+        super().__init__(model.program, model.weights)
         self.times_ms = times_ms
         self.stamped: list[tuple[int, ...]] = []
 

@@ -21,6 +21,7 @@ from types import ModuleType
 from dnn_offload.errors import OffloadError
 
 COMMANDS = {
+    'bench': 'run real nodes through a scenario and compare strategies',
     'models': 'list the networks that can be cut, and the cuts of one',
     'plan': 'show the predicted cost of every cut',
     'power': 'show what is known of the power of boards, or measure this one',

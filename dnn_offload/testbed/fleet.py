@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,9 @@ class Fleet:
         cache_dir: Cache shared by all.
         common: Further parameters of robot and server inference nodes.
         networks: ROS namespace to the network namespace of its nodes; ours for all others.
+        groups: ``<namespace>/<node>``, or a namespace for all others in it, to the file by which
+            a control group is entered; in none by default.
+        within: Namespace to a command in which its nodes run (``NodeProcess``).
     """
 
     def __init__(
@@ -33,10 +36,14 @@ class Fleet:
         cache_dir: Path = Path('~/.cache/dnn_offload'),
         common: Mapping[str, object] | None = None,
         networks: Mapping[str, str] | None = None,
+        groups: Mapping[str, Path] | None = None,
+        within: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
         self._networks = dict(networks or {})
+        self._groups = dict(groups or {})
+        self._within = dict(within or {})
         self._prefix = Path(get_package_prefix('dnn_offload'))
         self._shared: dict[str, object] = {
             'model': model, 'cache_dir': str(cache_dir.expanduser()),
@@ -76,6 +83,8 @@ class Fleet:
             self._prefix, node, namespace, parameters,
             cores=cores or frozenset(os.sched_getaffinity(0)), log_dir=self.folder,
             network=self._networks.get(namespace, ''),
+            within=self._within.get(namespace, ()),
+            enter=self._groups.get(f'{namespace}/{node}', self._groups.get(namespace)),
         )
         self.nodes[f'{namespace}/{node}'] = process
         process.start()

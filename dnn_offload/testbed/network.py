@@ -141,13 +141,18 @@ class Network:
         """
         for end, rate_bps in ((self.robot, uplink_bps), (self.server, downlink_bps)):
             if rate_bps > 0.0:
-                burst = max(burst_bytes, int(rate_bps * TICK_S / 8), 2 * PACKET_BYTES)
+                burst = self.burst_bytes(rate_bps, burst_bytes)
                 _tc(
                     end, 'replace', 'dev', end.device, 'root', 'tbf', 'rate',
                     f'{int(rate_bps)}bit', 'burst', str(burst), 'latency', f'{QUEUE_MS}ms',
                 )
             else:
                 _tc(end, 'replace', 'dev', end.device, 'root', 'pfifo')
+
+    @staticmethod
+    def burst_bytes(rate_bps: float, wanted_bytes: int = BURST_BYTES) -> int:
+        """What passes at wire speed after a pause where so much was asked for [byte]."""
+        return max(wanted_bytes, int(rate_bps * TICK_S / 8), 2 * PACKET_BYTES)
 
     def set_link(self, up: bool) -> None:
         """Take the robot's interface down, or up again with its routes."""

@@ -51,6 +51,8 @@ class NodeProcess:
         log_path: Where its output goes, appended over restarts.
         nice: Scheduling niceness.
         network: Network namespace to run in; '' = ours.
+        within: A command that ends by becoming the one given to it, e.g. in other namespaces.
+        enter: File of a control group into which the process writes itself; None = none.
     """
 
     name: str
@@ -59,18 +61,23 @@ class NodeProcess:
     log_path: Path
     nice: int = 0
     network: str = ''
+    within: Sequence[str] = ()
+    enter: Path | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
         """Start it; an already running one is left alone."""
         if self.running:
             return
-        cores, nice = self.cores, self.nice
+        cores, nice, enter = self.cores, self.nice, self.enter
         # `ip` replaces itself by the node, so that the process started is the node.
         within = ['ip', 'netns', 'exec', self.network] if self.network else []
+        within += self.within
         libc = ctypes.CDLL(None, use_errno=True)
 
         def prepare() -> None:
+            if enter is not None:
+                enter.write_text('0')
             os.sched_setaffinity(0, cores)
             os.nice(nice)
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -145,6 +152,8 @@ def node_process(
     log_dir: Path,
     remappings: Mapping[str, str] | None = None,
     network: str = '',
+    within: Sequence[str] = (),
+    enter: Path | None = None,
 ) -> NodeProcess:
     """Describe a node of this package.
 
@@ -157,6 +166,8 @@ def node_process(
         log_dir: Folder of its log, named after namespace and node.
         remappings: Topic to topic.
         network: Network namespace to run in; '' = ours.
+        within: See ``NodeProcess``.
+        enter: See ``NodeProcess``.
     """
     program = prefix / 'lib' / 'dnn_offload' / name
     command = [str(program), '--ros-args', '-r', f'__ns:={namespace}']
@@ -166,7 +177,9 @@ def node_process(
         command += ['-p', f'{key}:={_yaml(value)}']
     log_dir.mkdir(parents=True, exist_ok=True)
     log_path = log_dir / f'{namespace.strip("/").replace("/", "_")}_{name}.log'
-    return NodeProcess(name, command, cores, log_path, network=network)
+    return NodeProcess(
+        name, command, cores, log_path, network=network, within=within, enter=enter
+    )
 
 
 def _yaml(value: object) -> str:

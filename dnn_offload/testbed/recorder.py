@@ -30,6 +30,7 @@ from dnn_offload.msg import FrameReport, Load, Plan, ServerStatus
 from dnn_offload.report.records import DROP_REASONS, FrameRow, LoadSample, OUTCOMES
 
 SERVICE_TIMEOUT_S = 5.0
+BY_HAND = 1_000_000  # plans that are published here have larger numbers than a planner's
 AUTO = 'auto'  # the default strategy; before the first plan the robot runs by itself
 LATCHED = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
@@ -105,7 +106,7 @@ class Recorder:
             self._node.create_subscription(Image, 'image_annotated', self._on_annotated, 2)
         self._plans = self._node.create_publisher(Plan, 'plan', LATCHED)
         self._trials = self._node.create_publisher(Plan, 'plan_trial', 10)
-        self._plan_id = 0
+        self._plan_id = BY_HAND
         self._parameter_clients: dict[str, AsyncParameterClient] = {}
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
@@ -159,13 +160,23 @@ class Recorder:
 
     def deactivate(self, node: str) -> None:
         """What ``ros2 lifecycle set NODE deactivate`` does."""
+        self._change_state(node, Transition.TRANSITION_DEACTIVATE)
+
+    def activate(self, node: str) -> None:
+        """What ``ros2 lifecycle set NODE activate`` does."""
+        self._change_state(node, Transition.TRANSITION_ACTIVATE)
+
+    def _change_state(self, node: str, transition: int) -> None:
         name = f'{self._namespace}/{node}/change_state'
         client = self._node.create_client(ChangeState, name)
         if not client.wait_for_service(SERVICE_TIMEOUT_S):
             raise OffloadError('a node does not offer its lifecycle', given=name)
         request = ChangeState.Request()
-        request.transition.id = Transition.TRANSITION_DEACTIVATE
-        self._await(client.call_async(request), name)
+        request.transition.id = transition
+        done = self._await(client.call_async(request), name).success
+        self._node.destroy_client(client)
+        if not done:
+            raise OffloadError(f'{node} refused a transition', given=str(transition))
 
     def publish_plan(
         self,

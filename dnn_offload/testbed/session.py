@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 import os
 from pathlib import Path
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import rclpy
 
+from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.report.records import FrameRow
 from dnn_offload.testbed.environment import changed_environment
@@ -24,6 +25,7 @@ from dnn_offload.testbed.recorder import Recorder, wait_until
 ROBOT = '/robot'
 SERVER = '/edge_server'
 READY_TIMEOUT_S = 240.0
+FIRST_FRAMES_S = 30.0
 PICTURE_SIZE = (640, 480)
 
 
@@ -52,7 +54,7 @@ class Session:
     Args:
         folder: Where logs and pictures go.
         model: Model source.
-        rate_hz: Pictures per second.
+        rate_hz: Pictures per second; or how many, once the robot's profile is known.
         robot: Further parameters of local_inference_node.
         server: Further parameters of remote_inference_node; None = no server.
         strategy: Strategy of the planner; '' = no planner, see ``Recorder.publish_plan``.
@@ -61,6 +63,9 @@ class Session:
             thread, and so the recorder, is then at the robot's end while the block lasts.
         grain_px: See ``write_pictures``.
         camera_first: Whether the camera starts with the other nodes, not when they are ready.
+        planner: Further parameters of partition_planner_node.
+        navigation: Whether the navigation stand-in runs beside it.
+        groups, within: See ``Fleet``.
     """
 
     def __init__(
@@ -68,7 +73,7 @@ class Session:
         folder: Path,
         *,
         model: str = 'demo:detector',
-        rate_hz: float = 10.0,
+        rate_hz: float | Callable[[Profile], float] = 10.0,
         robot: Mapping[str, object] | None = None,
         server: Mapping[str, object] | None = None,
         strategy: str = 'auto',
@@ -76,6 +81,10 @@ class Session:
         network: Network | None = None,
         grain_px: int = 40,
         camera_first: bool = False,
+        planner: Mapping[str, object] | None = None,
+        navigation: bool = False,
+        groups: Mapping[str, Path] | None = None,
+        within: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._camera_first = camera_first
         self.folder = folder
@@ -83,8 +92,13 @@ class Session:
         networks = {} if network is None else {
             ROBOT: network.robot.namespace, SERVER: network.server.namespace,
         }
-        self.fleet = Fleet(folder / 'logs', model, common=common, networks=networks)
+        self.fleet = Fleet(
+            folder / 'logs', model, common=common, networks=networks, groups=groups,
+            within=within,
+        )
         self._rate_hz = rate_hz
+        self._planner = dict(planner or {})
+        self._navigation = navigation
         self._robot = dict(robot or {})
         self._server = None if server is None else dict(server)
         self._strategy = strategy
@@ -92,7 +106,9 @@ class Session:
         self._grain_px = grain_px
         self._stack = ExitStack()
         self.recorder: Recorder
+        self._server_lives = 0
         self.inference_started_s = 0.0  # wall clock
+        self.rate_hz = 0.0              # of the pictures, once they come
 
     def __enter__(self) -> Session:
         try:
@@ -131,7 +147,12 @@ class Session:
         fleet.add('load_monitor_node', ROBOT, robot_cores)
         planned = self._strategy != ''
         if planned:
-            fleet.add('partition_planner_node', ROBOT, robot_cores, strategy=self._strategy)
+            fleet.add(
+                'partition_planner_node', ROBOT, robot_cores, strategy=self._strategy,
+                **self._planner,
+            )
+        if self._navigation:
+            fleet.add('navigation_node', ROBOT, robot_cores)
         recorder = self.recorder
 
         def ready() -> bool:
@@ -148,17 +169,25 @@ class Session:
         if not self._camera_first:
             self._add_camera()
         recorder.begin()
-        if not wait_until(lambda: len(recorder.rows) > 5, 20.0):
+        if not wait_until(lambda: len(recorder.rows) > 5, FIRST_FRAMES_S):
             raise OffloadError('no frame came through', hint=f'see {fleet.folder}')
 
     def _add_camera(self) -> None:
+        rate_hz = self._rate_hz
+        if callable(rate_hz):
+            profile = self.recorder.profile
+            if profile is None:
+                raise OffloadError('the rate of pictures needs a profile: camera_first is false')
+            rate_hz = rate_hz(profile)
+        self.rate_hz = rate_hz
         self.fleet.add(
-            'camera_node', ROBOT, self.cores.robot, rate_hz=self._rate_hz,
+            'camera_node', ROBOT, self.cores.robot, rate_hz=rate_hz,
             source=str(write_pictures(self.folder / 'pictures', grain_px=self._grain_px)),
         )
 
     def start_server(self) -> None:
         """Start the server, also after it was killed."""
+        self._server_lives += 1
         key = f'{SERVER}/remote_inference_node'
         if key in self.fleet.nodes:
             self.fleet.nodes[key].start()
@@ -168,9 +197,26 @@ class Session:
                 **(self._server or {}),
             )
 
+    def wait_for_server(self, timeout_s: float = READY_TIMEOUT_S) -> bool:
+        """Wait until the server is ready in its newest life; False if it was not in time."""
+        recorder = self.recorder
+        return wait_until(lambda: len(recorder.ready_s) >= self._server_lives, timeout_s)
+
     def kill_server(self) -> None:
         """Kill -9."""
         self.fleet.nodes[f'{SERVER}/remote_inference_node'].kill()
+
+    def pause_server(self, paused: bool) -> None:
+        """Freeze the server, or let it go on: an outage where there is no link to take down."""
+        self.fleet.nodes[f'{SERVER}/remote_inference_node'].pause(paused)
+
+    def pause_camera(self, paused: bool) -> None:
+        """No pictures for a while: nothing of ours computes."""
+        self.fleet.nodes[f'{ROBOT}/camera_node'].pause(paused)
+
+    def limit_uplink(self, max_uplink_bps: float) -> None:
+        """Have the robot send no faster than this [bit/s]; 0 = no limit."""
+        self.recorder.set_parameters('local_inference_node', max_uplink_bps=max_uplink_bps)
 
     def collect(self, seconds: float, settle_s: float = 0.0) -> list[FrameRow]:
         """Frames acquired in the next ``seconds``, after ``settle_s`` not counted."""

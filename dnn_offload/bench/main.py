@@ -1,0 +1,109 @@
+"""What ``dnn-offload bench`` does once its arguments are read."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+import signal
+import sys
+import tempfile
+from typing import NoReturn
+
+from rich.console import Console
+
+from dnn_offload.bench.emulation import why_loopback
+from dnn_offload.bench.outcome import write_outcome
+from dnn_offload.bench.run import Bench, BenchOptions
+from dnn_offload.bench.scenario import file as scenario_file
+from dnn_offload.bench.scenario.scenario import Scenario
+from dnn_offload.errors import ConfigurationError
+from dnn_offload.testbed.environment import changed_environment, prepare_environment
+
+DOMAIN = 96
+
+
+def play(args: argparse.Namespace) -> int:
+    """Play a scenario, write its outcome, print the figures.
+
+    Args:
+        args: As ``cli/bench_command.py`` declares them.
+
+    Returns:
+        0 when all figures were kept, else 1.
+
+    Raises:
+        OffloadError: The scenario is wrong, or something fails on the way.
+    """
+    console = Console()
+    if args.list or args.scenario is None:
+        for name, title in scenario_file.shipped().items():
+            console.print(f'{name}: {title}', highlight=False)
+        return 0
+    scenario = chosen(args)
+    reason = why_loopback()
+    loopback = args.loopback or reason != ''
+    options = BenchOptions(
+        args.out.resolve(), args.cache, loopback, args.time_scale, args.new_profiles
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    prepare_environment(DOMAIN)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with tempfile.TemporaryDirectory(prefix='dnn_offload_') as logs, changed_environment(
+        {'ROS_LOG_DIR': logs}
+    ):
+        bench = Bench(scenario, options, console)
+        if loopback:
+            bench.note(
+                'over loopback: the uplink is limited by the robot itself, downlink and speeds '
+                f'are not emulated ({reason or "--loopback"})'
+            )
+        try:
+            bench.run()
+        except BaseException as error:
+            # Hours of measuring are not thrown away for what came last.
+            if bench.outcome.record.windows:
+                bench.note(f'ended early: {str(error) or type(error).__name__}')
+                write_outcome(scenario, options, bench.outcome)
+                console.print(f'what was measured by then: {options.out}', markup=False)
+            raise
+    figures = write_outcome(scenario, options, bench.outcome)
+    for figure in figures:
+        verdict = 'pass' if figure.passed else 'MISS'
+        console.print(
+            f'{verdict}: {figure.what}: {figure.seen}; aim: {figure.allowed}', highlight=False,
+            soft_wrap=True,
+        )
+    console.print(f'report: {options.out / "report.html"}', highlight=False, soft_wrap=True)
+    return 0 if all(figure.passed for figure in figures) else 1
+
+
+def chosen(args: argparse.Namespace) -> Scenario:
+    """The scenario with what the command line changes of it.
+
+    Raises:
+        ConfigurationError: No such scenario or row, or a number out of range.
+    """
+    scenario = scenario_file.load(args.scenario, full=args.full)
+    if args.rows:
+        wanted = args.rows.split(',')
+        known = [row.name for row in scenario.rows]
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            raise ConfigurationError(
+                f'no such row in scenario {scenario.name}', given=unknown[0],
+                allowed=', '.join(known),
+            )
+        rows = tuple(row for row in scenario.rows if row.name in wanted)
+        scenario = replace(scenario, rows=rows)
+    for name, value, least in (('repeat', args.repeat, 1), ('frames', args.frames, 3)):
+        if value is None:
+            continue
+        if value < least:
+            raise ConfigurationError(f'--{name}', given=value, allowed=f'{least} or more')
+        scenario = replace(scenario, **{name: value})
+    return scenario
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """A polite end: everything is taken down as after Ctrl-C."""
+    sys.exit(128 + number)

@@ -1,0 +1,210 @@
+"""Rows that are no plan of ours: the bare network, and what users run today.
+
+Each is a process or two of its own, on the same share of the CPU and behind the same link as the
+nodes, which are silent meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+import contextlib
+import importlib.util
+import math
+from pathlib import Path
+import statistics
+import sys
+import time
+
+from dnn_offload.bench.place import Place
+from dnn_offload.bench.rows.simulated import ALPHA_MS
+from dnn_offload.cost.link_state import LinkState
+from dnn_offload.errors import OffloadError
+from dnn_offload.planning.plan import Conditions, ServerState
+from dnn_offload.planning.search import plan
+from dnn_offload.report.bench_records import Window
+from dnn_offload.runtime.model_cache import cache_key
+from dnn_offload.testbed.loadavg import seen_as_loadavg
+from dnn_offload.testbed.processes import NodeProcess
+from dnn_offload.testbed.quota import entrance
+from dnn_offload.testbed.recorder import wait_until
+
+INFERENCE = 'local_inference_node'
+START_TIMEOUT_S = 90.0   # torch is imported inside the quota
+WARM_UP = 3              # answers that are not counted
+MODULE = 'dnn_offload.bench.rows'
+
+
+def why_not(row: str) -> str:
+    """Why a row cannot be measured here; '' when it can."""
+    if row != 'bare_onnxruntime':
+        return ''
+    missing = [
+        name for name in ('onnxruntime', 'onnx') if importlib.util.find_spec(name) is None
+    ]
+    return f'{row} needs {" and ".join(missing)}, not installed' if missing else ''
+
+
+def measure_other(row: str, place: Place, frames: int, *, point: int, number: int) -> Window:
+    """Measure one of ``scenario_file.OTHER_ROWS`` but the oracle.
+
+    Args:
+        row: Its name.
+        place: What runs.
+        frames: Results wanted.
+        point: Number of the point.
+        number: Of the round.
+
+    Raises:
+        OffloadError: A process of the row fails.
+    """
+    session = place.session
+    bare = row.startswith('bare_')
+    with _silent(place) if not bare else _paused(place):
+        if bare:
+            runtime = row.partition('_')[2]
+            lines = _bare(place, runtime, frames)
+            latencies = [float(line) for line in lines]
+            what = f'{runtime}, all on the robot'
+        elif row == 'compressed_image':
+            latencies = _answers(place, frames, [
+                ('server', 'today', ['detector', *_model(place)]),
+                ('robot', 'today', ['listener']),
+            ])
+            what = 'JPEG to a detector node'
+        else:
+            cut, label = _raw_cut(place)
+            folder = cache_key(place.request)
+            latencies = _answers(place, frames, [
+                ('server', 'one_message',
+                 ['tail', '--folder', str(place.server_cache / folder), '--cut', str(cut)]),
+                ('robot', 'one_message',
+                 ['head', '--folder', str(place.robot_cache / folder), '--cut', str(cut)]),
+            ])
+            what = f'cut {cut} raw, one message ({label})'
+    if not latencies:
+        return Window(point, row, number, math.nan, math.nan, 0.0, 0, plan=what)
+    middle = statistics.median(latencies)
+    ordered = sorted(latencies)
+    return Window(
+        point, row, number, middle, ordered[math.ceil(0.95 * len(ordered)) - 1],
+        1e3 / middle if bare else min(session.rate_hz, 1e3 / middle), len(latencies), plan=what,
+    )
+
+
+def _model(place: Place) -> list[str]:
+    request = place.request
+    return [
+        '--source', request.source, '--weights', request.weights,
+        f'--input-size={request.input_size}',
+    ]
+
+
+def _bare(place: Place, runtime: str, frames: int) -> list[str]:
+    """One process that loops; its lines."""
+    process = _process(
+        place, 'robot', 'bare_loop',
+        [*_model(place), '--runtime', runtime, '--runs', str(frames)],
+    )
+    try:
+        process.start()
+        end_s = time.monotonic() + START_TIMEOUT_S
+        while process.running and time.monotonic() < end_s:
+            time.sleep(0.05)
+        _check(process, ended=True)
+        return _lines(process.log_path)
+    finally:
+        process.kill()
+
+
+def _answers(
+    place: Place, frames: int, parts: Sequence[tuple[str, str, list[str]]]
+) -> list[float]:
+    """Latencies that the last of some nodes prints [ms]; none when no answer comes."""
+    processes = [_process(place, *part) for part in parts]
+    last = processes[-1]
+    try:
+        for process in processes:
+            process.start()
+
+        def enough() -> bool:
+            for process in processes:
+                _check(process)
+            return len(_lines(last.log_path)) >= frames + WARM_UP
+
+        wait_until(enough, START_TIMEOUT_S)
+        found = _lines(last.log_path)[WARM_UP:WARM_UP + frames]
+        return [float(line.split()[1]) for line in found]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def _process(place: Place, side: str, module: str, arguments: list[str]) -> NodeProcess:
+    """A process of a row, with the share, the network and the load average of its side."""
+    emulation, session = place.emulation, place.session
+    end = emulation.network and getattr(emulation.network, side)
+    group = getattr(emulation, side)
+    average = emulation.loadavg if side == 'robot' else None
+    log = session.folder / 'logs' / f'{module}_{side}.log'
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text('', encoding='utf-8')
+    return NodeProcess(
+        f'{module} on the {side}', [sys.executable, '-m', f'{MODULE}.{module}', *arguments],
+        getattr(session.cores, side), log, network=end.namespace if end else '',
+        within=seen_as_loadavg(average.file) if average is not None else (),
+        enter=entrance(group.folder) if group is not None else None,
+    )
+
+
+def _lines(log: Path) -> list[str]:
+    """Whole lines of numbers; a log also holds what others have to say."""
+    text = log.read_text(encoding='utf-8', errors='replace')
+    rows = text.splitlines() if text.endswith('\n') else text.splitlines()[:-1]
+    return [row for row in rows if row and all(_is_number(word) for word in row.split())]
+
+
+def _is_number(word: str) -> bool:
+    return word.replace('.', '', 1).isdigit()
+
+
+def _check(process: NodeProcess, ended: bool = False) -> None:
+    """Raise OffloadError if a process has failed."""
+    status = process.process.poll() if process.process is not None else None
+    if status is not None and (status != 0 or not ended):
+        raise OffloadError(
+            f'{process.name} has ended by itself', given=f'exit {status}',
+            hint=f'the end of its log:\n{process.last_lines(20)}',
+        )
+
+
+def _raw_cut(place: Place) -> tuple[int, str]:
+    """The cut at which raw tensors are cheapest to send: what Neurosurgeon would cut at."""
+    now = place.emulation.now
+    rate = now.uplink_mbps * 1e6 or 1e9
+    link = LinkState(ALPHA_MS, rate, ALPHA_MS, now.downlink_mbps * 1e6 or rate, 1.0)
+    conditions = Conditions(
+        place.robot_profile(), servers=(ServerState('server', place.server_profile(), link),)
+    )
+    best = next(c for c in plan('neurosurgeon', conditions) if not c.is_local)
+    return best.cut_index, best.label
+
+
+@contextlib.contextmanager
+def _silent(place: Place) -> Iterator[None]:
+    """Our own inference does nothing; pictures go on."""
+    recorder = place.session.recorder
+    recorder.deactivate(INFERENCE)
+    try:
+        yield
+    finally:
+        recorder.activate(INFERENCE)
+
+
+@contextlib.contextmanager
+def _paused(place: Place) -> Iterator[None]:
+    """No pictures, so that nothing of ours computes."""
+    place.session.pause_camera(True)
+    try:
+        yield
+    finally:
+        place.session.pause_camera(False)

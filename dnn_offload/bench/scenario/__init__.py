@@ -1,0 +1,1 @@
+"""What a bench plays: conditions over time, read from YAML. Pure."""

@@ -1,0 +1,78 @@
+"""What changes along a timeline, and how soon a stream follows. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+import itertools
+import math
+
+from dnn_offload.bench.scenario.scenario import Conditions, Point, Scenario
+from dnn_offload.report.bench_targets import SERVER_KILLED
+from dnn_offload.report.records import FrameRow
+
+IN_A_ROW = 3      # frames under another plan are no scout or trial
+JUDGED_S = 10.0
+
+
+def plan_in_force(rows: Sequence[FrameRow]) -> str:
+    """What the newest frame that is no scout ran under; '' if there is none."""
+    for row in reversed(rows):
+        if row.has_result and not row.is_scout:
+            return f'{row.cut_index} {row.codec} {row.server}'
+    return ''
+
+
+def loaded_parts(scenario: Scenario, point: Point) -> list[tuple[float, float]]:
+    """Where navigation computes without a pause, (start, end) [s]."""
+    times = [0.0, *(at_s for at_s, _ in scenario.timeline), scenario.duration_s]
+    return [
+        (start_s, end_s) for start_s, end_s in zip(times, times[1:], strict=False)
+        if end_s > start_s and scenario.conditions_at(point, start_s).load > 0
+    ]
+
+
+def difference(before: Conditions, after: Conditions) -> str:
+    """What changes, in words."""
+    said = []
+    if after.load != before.load:
+        said.append(f'load {before.load} to {after.load}')
+    if after.uplink_mbps != before.uplink_mbps:
+        said.append(f'uplink {before.uplink_mbps:g} to {after.uplink_mbps:g} Mbit/s')
+    if after.outage != before.outage:
+        said.append('link down' if after.outage else 'link up')
+    if after.server != before.server:
+        said.append('server started' if after.server else SERVER_KILLED)
+    return ', '.join(said) or 'no change'
+
+
+def reaction_s(frames: Sequence[FrameRow], at_s: float, until_s: float) -> float:
+    """Until frames entered under the plan that then stayed; NaN if it was in force already.
+
+    The plan that stays is the one that ran most in the second half of the ``JUDGED_S`` after the
+    change. Detours count as waiting for it; single frames under other plans (scouts, trials) do
+    not, and are no reaction.
+
+    Args:
+        frames: Of one row, in order of time.
+        at_s: When conditions changed.
+        until_s: When they changed again.
+    """
+    end_s = min(until_s, at_s + JUDGED_S)
+    planned = [f for f in frames if f.has_result and not f.is_scout and f.time_s < end_s]
+    before = plan_in_force([f for f in planned if f.time_s < at_s])
+    after = [(f.time_s, plan_in_force([f])) for f in planned if f.time_s >= at_s]
+    later = Counter(plan for time_s, plan in after if time_s >= (at_s + end_s) / 2)
+    if not later:
+        return math.nan
+    stays = later.most_common(1)[0][0]
+    arrived, position = (-1 if before == stays else 0), 0
+    for plan, group in itertools.groupby(plan for _, plan in after):
+        length = len(list(group))
+        position += length
+        if plan != stays and length >= IN_A_ROW:
+            arrived = position
+    if arrived < 0:
+        return math.nan
+    found = (time_s for time_s, plan in after[arrived:] if plan == stays)
+    return next(found, end_s) - at_s

@@ -1,0 +1,208 @@
+"""What a bench measures, and its sums: windows of frames, medians over rounds, regret. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+import math
+import statistics
+
+from dnn_offload.cost.energy import frame_energy_j, PowerModel
+from dnn_offload.report.records import FrameRow
+
+LOCAL = 'all on the robot'
+
+
+@dataclass(frozen=True)
+class Window:
+    """One row at one point in one round.
+
+    Attributes:
+        point: Number of the point.
+        row: Name of the row.
+        round: Count of the round, from 0.
+        latency_ms: Median of acquisition to result; NaN without a result.
+        p95_ms: 95 % of the results were faster.
+        rate_hz: Results per second.
+        results, dropped, late: Frames: with a result, without, with a result after the deadline.
+        plan: What ran most, e.g. ``cut 5 int8``, ``all on the robot``.
+        cut_index, cut_label, codec: Of that plan; -1 and '' where there is none.
+        uplink_bytes: Median of what went up.
+        energy_j: Of the robot's board per frame, from the stages' times; NaN = no board.
+        simulated: Not run, but reckoned.
+    """
+
+    point: int
+    row: str
+    round: int
+    latency_ms: float
+    p95_ms: float
+    rate_hz: float
+    results: int
+    dropped: int = 0
+    late: int = 0
+    plan: str = ''
+    cut_index: int = -1
+    cut_label: str = ''
+    codec: str = ''
+    uplink_bytes: float = 0.0
+    energy_j: float = math.nan
+    simulated: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row at a point over all rounds.
+
+    Attributes:
+        latency_ms, rate_hz, energy_j: Median of the rounds' values.
+        spread: Largest less smallest latency of the rounds, over the median.
+        window: The round nearest to the median, for what ran.
+    """
+
+    latency_ms: float
+    rate_hz: float
+    energy_j: float
+    spread: float
+    rounds: int
+    window: Window
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a row did after conditions changed.
+
+    Attributes:
+        what: The change.
+        reaction_s: Until frames entered under the plan that then stayed
+            (``bench/scenario/changes.py``); NaN = it was in force already.
+        late: Results after their deadline until the next change.
+    """
+
+    row: str
+    round: int
+    at_s: float
+    what: str
+    reaction_s: float
+    late: int = 0
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the oracle found its plan at a point.
+
+    Attributes:
+        ran: Candidates that were run.
+        known: Candidates that there are.
+        exhausted: Whether every candidate left out has a bound above the best.
+        noise_floor: What two rounds of the very same plan differ by, over their median.
+    """
+
+    point: int
+    plan: str
+    ran: int
+    known: int
+    exhausted: bool
+    noise_floor: float = math.nan
+
+
+@dataclass
+class BenchRecord:
+    """All that a bench measured; points are told by their titles."""
+
+    points: list[str]
+    windows: list[Window] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    searches: list[Search] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def rows(self) -> list[str]:
+        """Names of all rows, in order of appearance."""
+        return list(dict.fromkeys(window.row for window in self.windows))
+
+    def cell(self, point: int, row: str) -> Cell | None:
+        """A row at a point; None if it has no result there."""
+        own = [
+            w for w in self.windows
+            if w.point == point and w.row == row and math.isfinite(w.latency_ms)
+        ]
+        if not own:
+            return None
+        middle = statistics.median(w.latency_ms for w in own)
+        spread = max(w.latency_ms for w in own) - min(w.latency_ms for w in own)
+        return Cell(
+            middle, statistics.median(w.rate_hz for w in own),
+            statistics.median(w.energy_j for w in own), spread / middle, len(own),
+            min(own, key=lambda w: abs(w.latency_ms - middle)),
+        )
+
+
+def measure(
+    rows: Sequence[FrameRow], *, point: int, row: str, number: int, seconds: float,
+    power: PowerModel | None = None,
+) -> Window:
+    """Sum up the frames of a window.
+
+    Args:
+        rows: Frames acquired in it.
+        point: Number of the point that it belongs to.
+        row: Name of the row.
+        number: Of the round.
+        seconds: Its length.
+        power: The robot's board; None = energy unknown.
+    """
+    results = [frame for frame in rows if frame.has_result and not frame.is_scout]
+    if not results:
+        return Window(point, row, number, math.nan, math.nan, 0.0, 0, dropped=len(rows))
+    latencies = sorted(frame.latency_ms for frame in results)
+    most = Counter((f.cut_index, f.codec, f.server) for f in results).most_common(1)[0][0]
+    shown = [f for f in results if (f.cut_index, f.codec, f.server) == most][-1]
+    energies = [frame_energy(frame, power) for frame in results] if power is not None else []
+    return Window(
+        point, row, number,
+        latency_ms=statistics.median(latencies),
+        p95_ms=latencies[min(math.ceil(0.95 * len(latencies)), len(latencies)) - 1],
+        rate_hz=len(results) / seconds,
+        results=len(results),
+        dropped=sum(not frame.has_result for frame in rows),
+        late=sum(not frame.deadline_met for frame in results),
+        plan=f'cut {shown.cut_index} {shown.codec}' if shown.server else LOCAL,
+        cut_index=shown.cut_index,
+        cut_label=shown.cut_label if shown.server else LOCAL,
+        codec=shown.codec,
+        uplink_bytes=statistics.median(float(frame.uplink_bytes) for frame in results),
+        energy_j=statistics.median(energies) if energies else math.nan,
+    )
+
+
+def frame_energy(frame: FrameRow, power: PowerModel) -> float:
+    """Energy of a frame that was run on a robot with such a board [J].
+
+    The processor's share of a stage is not told for all stages: what is taken is wall time, which
+    is the same on a calm machine.
+    """
+    busy_ms = frame.head_ms + frame.encode_ms + frame.rest_ms + frame.finish_ms
+    if not frame.server:
+        busy_ms += frame.tail_ms
+    wait_ms = max(frame.latency_ms - busy_ms - frame.uplink_ms - frame.downlink_ms, 0.0)
+    return frame_energy_j(power, busy_ms, frame.uplink_ms, frame.downlink_ms, wait_ms)
+
+
+def noise_floor(latencies_ms: Sequence[float]) -> float:
+    """What rounds of the same differ by: mean distance of successive ones over their median."""
+    if len(latencies_ms) < 2:
+        return math.nan
+    steps = [abs(b - a) for a, b in zip(latencies_ms, latencies_ms[1:], strict=False)]
+    return statistics.fmean(steps) / statistics.median(latencies_ms)
+
+
+def regret(latency_ms: float, best_ms: float) -> float:
+    """How much slower than the oracle; 0 = as fast."""
+    return latency_ms / best_ms - 1.0
+
+
+def mean(values: Iterable[float]) -> float:
+    """Mean of the finite ones; NaN if there are none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return statistics.fmean(finite) if finite else math.nan
