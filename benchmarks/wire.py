@@ -1,13 +1,15 @@
 """What a tensor costs on a shaped link: our slices beside what else could be picked (root).
 
-    python benchmarks/wire.py [--rates 1,10,80] [--kilobytes 400] [--rounds 3] [--json FILE]
+    python benchmarks/wire.py [--rates 1,10,80] [--kilobytes 400] [--loss 0.01] [--json FILE]
 
 A payload goes from a robot's to a server's network namespace (``testbed/network.py``: ``tbf`` each
 way, burst at least 32 kB): by our uplink (slices, acknowledged), by our downlink (from server to
-robot), as one reliable and as one best-effort DDS sample, as one reliable sample with
-``FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA``, over plain TCP. The ways take turns, round after round,
-each with processes of its own: one transfer to warm up, two that count. Only ours load
-``config/fastdds.xml``, as our launch files do; the others run with what Fast DDS does by default.
+robot), both also with ``config/fastdds_lossy.xml``, as one reliable and as one best-effort DDS
+sample, as one reliable sample with ``FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA``, over plain TCP. The
+ways take turns, round after round, each with processes of its own: one transfer to warm up, two
+that count, none while DDS still announces its participants. With ``--loss`` a relay drops that
+share of the packets, both ways. Ours load ``config/fastdds.xml``, as our launch files do; the
+others run with what Fast DDS does by default.
 
 Printed, median and worst: time from handing over to having all, over the time that the payload
 takes at the link's rate less the burst; bytes that left the sender's shaper until it is quiet, all
@@ -45,14 +47,20 @@ from dnn_offload.errors import OffloadError
 from dnn_offload.exchange import Answer, TailJob, TailResult, UplinkRequest, Verdict
 from dnn_offload.msg import ServerStatus
 from dnn_offload.tensors import contiguous_strides, TensorSpec
+from dnn_offload.testbed.lossy_link import LossyNetwork
 from dnn_offload.testbed.network import BURST_BYTES, Network, NetworkEnd, TICK_S, why_no_network
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.tensor_server import ServiceHooks, ServiceSettings, TensorServer
 from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
 
-WAYS = ('ours up', 'ours down', 'reliable', 'best effort', 'LARGE_DATA', 'TCP')
+WAYS = (
+    'ours up', 'ours down', 'lossy up', 'lossy down', 'reliable', 'best effort', 'LARGE_DATA',
+    'TCP',
+)
+OURS = {'ours': 'fastdds.xml', 'lossy': 'fastdds_lossy.xml'}
 COUNTED = 2           # transfers of a way in a round, beside the first
 START_S = 30.0
+ANNOUNCED_S = 3.5     # config/fastdds.xml: participants announce themselves for 3 s
 QUIET_S = 0.3         # nothing waits at either shaper for so long: a transfer is over
 SPARE_S = 3.0         # what does not arrive within five times its time and this, is lost
 SERVER, IDENTITY, PORT, TOPIC = 'wire_server', 'e' * 40, 5999, 'payload'
@@ -224,8 +232,8 @@ def tcp_sender(nbytes: int, address: str) -> Callable[[], None]:
 
 def receive(way: str, nbytes: int) -> None:
     """Be the server's end of a way until killed."""
-    if way.startswith('ours'):
-        our_server(nbytes, way == 'ours down')
+    if way.split()[0] in OURS:
+        our_server(nbytes, way.endswith('down'))
     elif way == 'TCP':
         tcp_receiver(nbytes)
     else:
@@ -234,8 +242,8 @@ def receive(way: str, nbytes: int) -> None:
 
 def send(way: str, nbytes: int, address: str) -> None:
     """Be the robot's end of a way: one transfer for each line that comes."""
-    if way.startswith('ours'):
-        step = OurRobot(nbytes, way == 'ours down').send
+    if way.split()[0] in OURS:
+        step = OurRobot(nbytes, way.endswith('down')).send
     elif way == 'TCP':
         step = tcp_sender(nbytes, address)
     else:
@@ -269,7 +277,8 @@ class Ends:
         for end, role in ((network.server, '--receive'), (network.robot, '--send')):
             inside = ['ip', 'netns', 'exec', end.namespace]
             self._processes.append(subprocess.Popen(
-                [*inside, *this, role, way, '--bytes', str(nbytes), '--to', network.server.address],
+                [*inside, *this, role, way, '--bytes', str(nbytes),
+                 '--to', network.server.address],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
                 env=environment(way),
             ))
@@ -314,9 +323,10 @@ def environment(way: str) -> dict[str, str]:
     }
     for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_BUILTIN_TRANSPORTS'):
         result.pop(name, None)
-    if way.startswith('ours'):
+    profile = OURS.get(way.split()[0])
+    if profile is not None:
         share = Path(get_package_share_directory('dnn_offload'))
-        result['FASTRTPS_DEFAULT_PROFILES_FILE'] = str(share / 'config' / 'fastdds.xml')
+        result['FASTRTPS_DEFAULT_PROFILES_FILE'] = str(share / 'config' / profile)
     elif way == 'LARGE_DATA':
         result['FASTDDS_BUILTIN_TRANSPORTS'] = 'LARGE_DATA'
     return result
@@ -330,12 +340,13 @@ def measure(
     burst = max(BURST_BYTES, int(rate_bps * TICK_S / 8))
     ideal_ms = 8e3 * (nbytes - burst) / rate_bps
     ahead, back = network.robot, network.server
-    if way == 'ours down':
+    if way.endswith('down'):
         ahead, back = back, ahead
     ends = Ends(way, nbytes, network)
     try:
         if ends.wait_for('ready', START_S) is None:
             raise OffloadError(f'{way}: the two ends do not find each other')
+        time.sleep(ANNOUNCED_S)
         for number in range(COUNTED + 1):
             wait_until_quiet(network)
             before = network.sent_bytes(ahead), network.sent_bytes(back)
@@ -373,14 +384,16 @@ def waiting_bytes(end: NetworkEnd) -> int:
     return int(json.loads(shown.stdout)[0]['backlog'])
 
 
-def print_table(rate_mbps: float, nbytes: int, transfers: list[Transfer]) -> None:
+def print_table(rate_mbps: float, nbytes: int, loss: float, transfers: list[Transfer]) -> None:
     """Median and worst of each way at one rate."""
-    print(f'\n{rate_mbps:g} Mbit/s, {nbytes} bytes')
+    print(f'\n{rate_mbps:g} Mbit/s, {nbytes} bytes, {100.0 * loss:g} % of the packets lost')
     print('              time/ideal       bytes/payload    back/payload   arrived')
     print('            median  worst     median  worst       median')
     for way in WAYS:
         rows = [row for row in transfers if row.way == way and row.rate_mbps == rate_mbps]
         there = [row for row in rows if row.ratio > 0.0]
+        if not rows:
+            continue
         if not there:
             print(f'{way:12} {"nothing arrived":46}  0 of {len(rows)}')
             continue
@@ -393,18 +406,22 @@ def print_table(rate_mbps: float, nbytes: int, transfers: list[Transfer]) -> Non
         )
 
 
-def compare(rates: list[float], nbytes: int, rounds: int) -> list[Transfer]:
+def compare(
+    rates: list[float], nbytes: int, rounds: int, ways: list[str], loss: float
+) -> list[Transfer]:
     """All ways at all rates, in turn."""
     transfers: list[Transfer] = []
     for rate_mbps in rates:
         if nbytes < 10 * BURST_BYTES:
             raise OffloadError('the payload hardly exceeds the burst', given=nbytes,
                                allowed=f'{10 * BURST_BYTES} bytes and more')
-        with Network(1e6 * rate_mbps, 1e6 * rate_mbps) as network:
+        rate_bps = 1e6 * rate_mbps
+        lossy = LossyNetwork(rate_bps, rate_bps, loss=loss)
+        with lossy if loss else Network(rate_bps, rate_bps) as network:
             for _ in range(rounds):
-                for way in WAYS:
+                for way in ways:
                     transfers += measure(way, rate_mbps, nbytes, network)
-        print_table(rate_mbps, nbytes, transfers)
+        print_table(rate_mbps, nbytes, loss, transfers)
     return transfers
 
 
@@ -414,6 +431,8 @@ def main() -> None:
     parser.add_argument('--rates', default='1,10,80', help='of the link [Mbit/s]')
     parser.add_argument('--kilobytes', type=int, default=400, help='payload [1000 bytes]')
     parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--loss', type=float, default=0.0, help='share of the packets, 0..1')
+    parser.add_argument('--ways', default=','.join(WAYS), help='which of them')
     parser.add_argument('--json', type=Path, help='write all transfers there')
     for role in ('--receive', '--send', '--to'):
         parser.add_argument(role, help=argparse.SUPPRESS)
@@ -427,7 +446,10 @@ def main() -> None:
         raise SystemExit(f'no shaped link: {why_no_network()}')
     else:
         rates = [float(rate) for rate in arguments.rates.split(',')]
-        transfers = compare(rates, 1000 * arguments.kilobytes, arguments.rounds)
+        transfers = compare(
+            rates, 1000 * arguments.kilobytes, arguments.rounds, arguments.ways.split(','),
+            arguments.loss,
+        )
         if arguments.json:
             rows: list[dict[str, Any]] = [vars(transfer) for transfer in transfers]
             arguments.json.write_text(json.dumps(rows, indent=1), encoding='utf-8')

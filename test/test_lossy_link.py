@@ -1,4 +1,4 @@
-"""The relay that loses packets: how many, which, when the rest arrive, and what it leaves behind."""
+"""The relay that loses packets: how many, which, when the rest arrive, what it leaves behind."""
 
 from __future__ import annotations
 

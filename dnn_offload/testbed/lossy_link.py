@@ -5,10 +5,10 @@ own (this module, run) carries frames from one to the other, and drops some. The
 they are, in front of it: a lost packet has used up its share of the link, as on the air.
 
 Limits: it carries about 80 000 packets a second on a free core, and costs a core of its own then;
-beyond that, or where the cores are busy, frames wait in the device's queue (1000 of them) and times
-are the relay's. Measured: 19.2 of 20 and 76.6 of 80 Mbit/s of TCP payload, 750 Mbit/s unshaped.
-Losses are independent of each other, one share for packets of all sizes. A UDP datagram of 60 kB is
-42 packets, and lost with any of them.
+beyond that, or where the cores are busy, frames wait in the device's queue (1000 of them) and
+times are the relay's. Measured: 19.2 of 20 and 76.6 of 80 Mbit/s of TCP payload, 750 Mbit/s
+unshaped. Losses are independent of each other, one share for packets of all sizes. A UDP datagram
+of 60 kB is 42 packets, and lost with any of them.
 """
 
 from __future__ import annotations

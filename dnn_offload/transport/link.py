@@ -174,6 +174,7 @@ class ServerLink:
         self._session = 0
         self._ready = False
         self._status_s = float('-inf')
+        self._heard_s = float('-inf')       # last word of any kind
         self._attempt_s = float('-inf')     # last attempt to connect
         self._retry_s = self.timing.retry_s
         self._pause_until_s = float('-inf')
@@ -208,6 +209,13 @@ class ServerLink:
         if ready and self.phase is Phase.ABSENT:
             self.phase = Phase.GREETING
         return events
+
+    def on_heard(self, now_s: float) -> None:
+        """Anything has come on the topic of our answers: the server is there.
+
+        Status and acknowledgements wait behind a large answer: 400 kB are 3 s at 1 Mbit/s.
+        """
+        self._heard_s = now_s
 
     def on_accepted(self, now_s: float) -> None:
         """Our HELLO was answered."""
@@ -333,8 +341,8 @@ class ServerLink:
 
     def check(self, now_s: float) -> list[Event]:
         """See whether the server has been lost, and whether to try again."""
-        silent_s = now_s - self._status_s
-        waited_s = self.window.oldest_age_s(now_s)
+        silent_s = now_s - max(self._status_s, self._heard_s)
+        waited_s = min(self.window.oldest_age_s(now_s), now_s - self._heard_s)
         patience_s = self._patience_s()
         if self.phase is not Phase.ABSENT and silent_s > self.timing.server_timeout_s:
             return self.lose(f'no status for {silent_s:.1f} s', now_s)
@@ -358,7 +366,7 @@ class ServerLink:
         """
         if self.phase is Phase.ABSENT:
             return Step()
-        check_s = self._status_s + self.timing.server_timeout_s
+        check_s = max(self._status_s, self._heard_s) + self.timing.server_timeout_s
         if self.phase is Phase.GREETING:
             due_s = max(self._attempt_s + self._retry_s, self._pause_until_s)
             if not matched:

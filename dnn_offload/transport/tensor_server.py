@@ -242,14 +242,15 @@ class TensorServer:
 
     def _take_slice(self, client: _Client, message: TensorChunk, now_s: float) -> None:
         try:
-            if message.model_identity != self._model_identity:
+            first_of_all = message.chunk_index == 0
+            if first_of_all and message.model_identity != self._model_identity:
                 client.frames.abandon(message.frame_seq)
                 raise RefusedError(
                     'frame is of another model', given=message.model_identity[:16],
                     allowed=self._model_identity[:16],
                 )
             header = header_of(message)
-            specs = specs_of(message.tensors) if message.chunk_index == 0 else ()
+            specs = specs_of(message.tensors) if first_of_all else ()
             arrival = client.frames.add(header, specs, memoryview(message.data))
         except RefusedError as error:
             self._refuse(client, message, str(error))
@@ -258,11 +259,12 @@ class TensorServer:
         if arrival is None or arrival.payload is None:
             return
         self.counters.frames += 1
+        first = arrival.first
         self._hooks.on_frame(
             TailJob(
-                client.name, header.frame_seq, header.plan_epoch, header.cut_id, header.codec,
-                arrival.first.result_codec, arrival.payload, now_s,
-                max(message.budget_ms, 0.0), header.return_id,
+                client.name, first.frame_seq, first.plan_epoch, first.cut_id, first.codec,
+                first.result_codec, arrival.payload, now_s,
+                max(message.budget_ms, 0.0), first.return_id,
                 tuple(spec.name for spec in arrival.specs),
             )
         )
@@ -384,6 +386,7 @@ class TensorServer:
 
     def _acknowledge(self, client: _Client, message: TensorChunk, received: int) -> None:
         answer = self._message(client.name, message.kind, message.frame_seq)
+        answer.model_identity = ''
         answer.status = TensorResult.STATUS_RECEIVED
         answer.plan_epoch = message.plan_epoch
         answer.chunk_index = message.chunk_index

@@ -28,6 +28,7 @@ from dnn_offload.transport.link import (
     Connected,
     Event,
     KIND_BYE,
+    KIND_HELLO,
     KIND_TENSORS,
     LinkTiming,
     Lost,
@@ -277,7 +278,8 @@ class DdsUplink:
         message.kind = kind
         message.client = self._client_id
         message.server = server
-        message.model_identity = self._model_identity
+        if kind == KIND_HELLO:
+            message.model_identity = self._model_identity
         return message
 
     def _slice_message(self, name: str, transfer: Transfer, index: int) -> TensorChunk:
@@ -290,13 +292,14 @@ class DdsUplink:
         request = transfer.request
         if request is not None:
             message.plan_epoch = request.plan_epoch
-            message.cut = request.cut_id
-            message.codec = request.codec
-            message.result_codec = request.result_codec
-            message.return_cut = request.return_id
             if request.budget_ms > 0.0:
                 message.budget_ms = max(1e3 * (transfer.deadline_s - time.monotonic()), 0.1)
             if index == 0:
+                message.model_identity = self._model_identity
+                message.cut = request.cut_id
+                message.return_cut = request.return_id
+                message.codec = request.codec
+                message.result_codec = request.result_codec
                 message.tensors = [meta_of(spec) for spec in request.specs]
         return message
 
@@ -394,6 +397,7 @@ class DdsUplink:
         self, server: _Server, message: TensorResult, now_s: float
     ) -> Answer | None:
         link = server.link
+        link.on_heard(now_s)
         status, kind, seq = message.status, message.request_kind, message.frame_seq
         index = message.chunk_index
         with self._condition:
