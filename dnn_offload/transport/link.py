@@ -33,6 +33,7 @@ KIND_PROBE = 1
 KIND_HELLO = 2
 KIND_CANCEL = 3
 KIND_BYE = 4
+KIND_RECEIVED = 5
 
 PROBE_BYTES = 98304
 _PROBE_PAYLOAD = bytes(range(256)) * (PROBE_BYTES // 256)
@@ -147,8 +148,9 @@ class Step:
     Attributes:
         kind: One of ``KIND_*``; -1 = nothing.
         until_s: Nothing to do before this time.
-        transfer, index: The slice to publish, for KIND_TENSORS and KIND_PROBE.
-        frame_seq: The frame to cancel, for KIND_CANCEL.
+        transfer, index: The slice to publish, for KIND_TENSORS and KIND_PROBE; the slice of an
+            answer (index), for KIND_RECEIVED.
+        frame_seq: The frame to cancel, for KIND_CANCEL; whose answer arrives, for KIND_RECEIVED.
     """
 
     kind: int = -1
@@ -181,6 +183,7 @@ class ServerLink:
         self._sending: deque[Transfer] = deque()
         self._awaiting: dict[tuple[int, int], Transfer] = {}
         self._cancels: deque[int] = deque()
+        self._received: deque[tuple[int, int]] = deque()
         self._probe: Transfer | None = None
         self._probe_seq = 0
         self._busy_s = float('-inf')        # last slice sent
@@ -322,6 +325,11 @@ class ServerLink:
         if self._drop(seq):
             self._cancels.append(seq)
 
+    def acknowledge(self, seq: int, index: int) -> None:
+        """A slice of an answer of several is here; the server waits to hear that."""
+        if self.phase in (Phase.PROBING, Phase.CONNECTED):
+            self._received.append((seq, index))
+
     def lose(self, reason: str, now_s: float) -> list[Event]:
         """The server is lost; try again with back-off."""
         was_connected = self.connected
@@ -334,6 +342,7 @@ class ServerLink:
         self._sending.clear()
         self._awaiting.clear()
         self._cancels.clear()
+        self._received.clear()
         self._probe = None
         return [Lost(reason, nbytes)] if was_connected else []
 
@@ -378,6 +387,9 @@ class ServerLink:
             return Step(until_s=min(check_s, due_s))
         if self._cancels:
             return Step(KIND_CANCEL, frame_seq=self._cancels.popleft())
+        if self._received:
+            seq, index = self._received.popleft()
+            return Step(KIND_RECEIVED, frame_seq=seq, index=index)
         if not self._sending:
             probe_s = self._probe_due_s(now_s)
             if now_s < probe_s:

@@ -7,9 +7,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from dnn_offload.transport.pacing import MAX_WINDOW_BYTES, MIN_CHUNK_BYTES
 
-# What one robot may have under way: its window in smallest slices, and what is smaller than
-# those (a frame's last slice, greeting, cancellations).
-SLICES_PER_ROBOT = MAX_WINDOW_BYTES // MIN_CHUNK_BYTES + 8
+# What one robot may have under way: its window in smallest slices, as many acknowledgements of
+# answers, and what else is small (a frame's last slice, greeting, cancellations).
+SLICES_PER_ROBOT = 2 * (MAX_WINDOW_BYTES // MIN_CHUNK_BYTES) + 8
 TENSOR_WRITER_DEPTH = 64
 RESULT_DEPTH = 256
 STATUS_READER_DEPTH = 32

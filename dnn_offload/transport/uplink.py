@@ -262,6 +262,7 @@ class DdsUplink:
         else:
             message = self._message(name, step.kind)
             message.frame_seq = step.frame_seq
+            message.chunk_index = step.index
         began_s = time.monotonic()
         try:
             publisher.publish(message)
@@ -403,6 +404,8 @@ class DdsUplink:
         with self._condition:
             try:
                 if status == TensorResult.STATUS_OK and kind == KIND_TENSORS:
+                    if message.chunk_count > 1:
+                        link.acknowledge(seq, index)
                     return self._answer_of(server, message, now_s)
                 if status == TensorResult.STATUS_RECEIVED:
                     self._note(link.name, link.on_acked(kind, seq, index, now_s))
