@@ -16,6 +16,7 @@ from dnn_offload.exchange import TailResult, Verdict
 from dnn_offload.transport.pacing import FlowWindow
 
 PATIENCE_S = 2.0  # without an acknowledgement for so long, and what is expected: nobody takes it
+MAX_WAITING = 8   # answers; a robot has fewer frames under way
 _KEY = 0          # the window's keys are (kind, frame, slice)
 
 
@@ -51,9 +52,11 @@ class AnswerQueue:
         )
 
     def put(self, result: TailResult) -> None:
-        """Take an answer to send after those before it."""
+        """Take an answer to send after those before it; of too many the oldest is dropped."""
         payload = result.payload if result.verdict is Verdict.OK else b''
         self._waiting.append(OutgoingAnswer(result, slices(payload, self.window.chunk_bytes)))
+        if len(self._waiting) > MAX_WAITING:
+            del self._waiting[1 if self._waiting[0].next_index else 0]
 
     def next_slice(self, now_s: float) -> tuple[OutgoingAnswer, int] | None:
         """Give the slice to publish now, counted as sent; None = not now."""

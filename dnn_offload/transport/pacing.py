@@ -80,7 +80,10 @@ class FlowWindow:
             if idle_s > BURST_RESTART_S:
                 self._burst_bytes = 0
             return True
-        allowed = self.in_flight_bytes + nbytes <= self.window_bytes
+        # Two slices of the size in use: where the rate has just been read 1 % lower than when the
+        # frame was sliced, one at a time would leave the link idle for a round trip after each.
+        most = max(self.window_bytes, min(2 * nbytes, self.max_window_bytes))
+        allowed = self.in_flight_bytes + nbytes <= most
         self._blocked = self._blocked or not allowed
         return allowed
 

@@ -20,7 +20,7 @@ def tensor_reader_depth(robots: int) -> int:
 
     The history is shared by all writers: a reader that keeps fewer than what comes in a burst
     of all robots would lose slices silently. Memory is bounded by it: no message is larger than
-    85 kB, so at most 2.0 MB per robot; in fact the robots' windows, 123 kB each.
+    85 kB, so at most 1.5 MB per robot; in fact the robots' windows, 123 kB each.
     """
     return robots * SLICES_PER_ROBOT
 
