@@ -13,8 +13,9 @@ others run with what Fast DDS does by default.
 
 Printed, median and worst: time from handing over to having all, over the time that the payload
 takes at the link's rate less the burst; bytes that left the sender's shaper until it is quiet, all
-headers, heartbeats and repairs counted, over the payload; the same of the other direction. Needs
-the built package (``. tools/env.sh``).
+headers, heartbeats and repairs counted, over the payload, and how much of that flows in such a time
+anyway (discovery, status); the same of the other direction. Needs the built package
+(``. tools/env.sh``).
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ OURS = {'ours': 'fastdds.xml', 'lossy': 'fastdds_lossy.xml'}
 COUNTED = 2           # transfers of a way in a round, beside the first
 START_S = 30.0
 ANNOUNCED_S = 3.5     # config/fastdds.xml: participants announce themselves for 3 s
+IDLE_S = 3.0          # the traffic of both ends at rest is counted for so long
 QUIET_S = 0.3         # nothing waits at either shaper for so long: a transfer is over
 SPARE_S = 3.0         # what does not arrive within five times its time and this, is lost
 SERVER, IDENTITY, PORT, TOPIC = 'wire_server', 'e' * 40, 5999, 'payload'
@@ -264,6 +266,7 @@ class Transfer:
     taken_ms: float
     ratio: float
     forward: float
+    idle: float
     backward: float
 
 
@@ -347,9 +350,13 @@ def measure(
         if ends.wait_for('ready', START_S) is None:
             raise OffloadError(f'{way}: the two ends do not find each other')
         time.sleep(ANNOUNCED_S)
+        at_rest = network.sent_bytes(ahead)
+        time.sleep(IDLE_S)
+        idle_bytes_per_s = (network.sent_bytes(ahead) - at_rest) / IDLE_S
         for number in range(COUNTED + 1):
             wait_until_quiet(network)
             before = network.sent_bytes(ahead), network.sent_bytes(back)
+            began_s = time.monotonic()
             ends.go()
             sent_s = ends.wait_for('sent', SPARE_S)
             if sent_s is None:
@@ -362,6 +369,7 @@ def measure(
             yield Transfer(
                 way, rate_mbps, taken_ms, taken_ms / ideal_ms,
                 (network.sent_bytes(ahead) - before[0]) / nbytes,
+                idle_bytes_per_s * (time.monotonic() - began_s) / nbytes,
                 (network.sent_bytes(back) - before[1]) / nbytes,
             )
     finally:
@@ -387,8 +395,8 @@ def waiting_bytes(end: NetworkEnd) -> int:
 def print_table(rate_mbps: float, nbytes: int, loss: float, transfers: list[Transfer]) -> None:
     """Median and worst of each way at one rate."""
     print(f'\n{rate_mbps:g} Mbit/s, {nbytes} bytes, {100.0 * loss:g} % of the packets lost')
-    print('              time/ideal       bytes/payload    back/payload   arrived')
-    print('            median  worst     median  worst       median')
+    print('              time/ideal         bytes/payload         back/payload   arrived')
+    print('            median  worst     median  worst   idle      median')
     for way in WAYS:
         rows = [row for row in transfers if row.way == way and row.rate_mbps == rate_mbps]
         there = [row for row in rows if row.ratio > 0.0]
@@ -400,7 +408,8 @@ def print_table(rate_mbps: float, nbytes: int, loss: float, transfers: list[Tran
         ratios, forward = [r.ratio for r in there], [r.forward for r in there]
         print(
             f'{way:12}{statistics.median(ratios):6.3f} {max(ratios):6.3f}     '
-            f'{statistics.median(forward):6.3f} {max(forward):6.3f}       '
+            f'{statistics.median(forward):6.3f} {max(forward):6.3f} '
+            f'{statistics.median(r.idle for r in there):6.3f}      '
             f'{statistics.median(r.backward for r in there):6.3f}     '
             f'{len(there)} of {len(rows)}', flush=True,
         )
