@@ -13,8 +13,8 @@ others run with what Fast DDS does by default.
 
 Printed, median and worst: time from handing over to having all, over the time that the payload
 takes at the link's rate less the burst; bytes that left the sender's shaper until it is quiet, all
-headers, heartbeats and repairs counted, over the payload, and how much of that flows in such a time
-anyway (discovery, status); the same of the other direction. Needs the built package
+headers, heartbeats and repairs counted, over the payload, and how much of that flows in such a
+time anyway (discovery, status, probes); the same of the other direction. Needs the built package
 (``. tools/env.sh``).
 """
 
