@@ -15,6 +15,7 @@ from dnn_offload.tensors import TensorSpec
 
 UNLISTED = 'dag:'  # so begin the identities of cuts that only the names of their values tell
 TRIAL_FRAMES = 5  # run under a plan that is tried; the first of them finds caches cold
+TRIAL_PATIENCE_S = 2.0  # then a trial is over, for planner and robot: no stream, or a slow one
 SCOUT_LABEL = 'scout'  # of a frame that runs on the robot under a plan that offloads, as a probe
 MAX_ANSWER_BYTES = 16 << 20  # larger answers are neither made nor taken
 
@@ -50,7 +51,11 @@ class UplinkRequest:
 
 @dataclass(frozen=True)
 class Answer:
-    """A server's answer; the server's times are on its own clock, the others on ours."""
+    """A server's answer; the server's times are on its own clock, the others on ours.
+
+    ``stood_in``: torch ran in place of a piece that is still being compiled, so that
+    ``compute_ms`` says nothing about the next frames.
+    """
 
     frame_seq: int
     payload: bytes
@@ -62,6 +67,7 @@ class Answer:
     service_ms: float
     uplink_ms: float
     downlink_ms: float
+    stood_in: bool = False
 
 
 class Uplink(Protocol):
@@ -142,7 +148,7 @@ class TailJob:
 
 @dataclass(frozen=True)
 class TailResult:
-    """What became of a frame at the server; times on the server's own clock."""
+    """What became of a frame at the server; times on the server's own clock; see ``Answer``."""
 
     job: TailJob
     verdict: Verdict
@@ -153,3 +159,4 @@ class TailResult:
     decode_ms: float = 0.0
     compute_ms: float = 0.0
     encode_ms: float = 0.0
+    stood_in: bool = False

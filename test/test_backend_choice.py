@@ -138,6 +138,10 @@ def test_profiles_of_different_choices_have_different_names(
     without = request.profile_name
     monkeypatch.setattr(names, 'missing', lambda kind: kind)
     alone = request.profile_name
+    monkeypatch.setattr(names, 'missing', lambda kind: '')
+    monkeypatch.setattr(names.metadata, 'version', lambda package: '77.1')
+    assert request.profile_name not in (everything, without)
+    assert '77_1' in replace(request, backend='openvino:GPU.0').profile_name
     assert len({everything, fixed, without, alone}) == 4
     assert alone == 'profile_edge_torch_1t.json'
     assert '/' not in fixed and ':' not in fixed

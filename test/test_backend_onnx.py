@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import contextlib
+import os
 from pathlib import Path
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -194,6 +198,8 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     'not constant': lambda x: F.pad(x, (1, 1, 1, 1), mode='reflect'),
     'rounding trunc': lambda x: torch.div(x, 0.3, rounding_mode='trunc'),
     'a mask': lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
+    'a pooling without batch': lambda x: F.max_pool2d(x.squeeze(0), 2).unsqueeze(0),
+    'an axis of a scalar': lambda x: x.sum().mean(0) + x,
 }
 
 
@@ -237,6 +243,60 @@ def test_a_runtime_that_computes_something_else_is_not_used(
     assert 'something else than torch' in said[0]
 
 
+class Twice(torch.nn.Module):
+    def forward(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return 2.0 * picture, picture.mean((2, 3))
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+@pytest.mark.parametrize('number', [0, 1])
+def test_every_output_is_compared_and_no_number_is_a_difference(
+    backend: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = tiny_factory.make()
+    loaded = type(loaded)(**{**vars(loaded), 'module': Twice().eval()})
+    real = compiled_module._run
+
+    def spoilt(*given: Any) -> list[np.ndarray]:
+        outputs = real(*given)
+        outputs[number] = np.full_like(outputs[number], np.nan)
+        return outputs
+
+    monkeypatch.setattr(compiled_module, '_run', spoilt)
+    said: list[str] = []
+    assert type(load(save(loaded, tmp_path), backend, log=said.append)) is TorchModel
+    assert 'something else than torch' in said[0]
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+def test_a_runtime_that_fails_at_its_first_run_is_not_used(
+    backend: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any) -> None:
+        raise RuntimeError('no such instruction')
+
+    monkeypatch.setattr(compiled_module, '_run', fails)
+    said: list[str] = []
+    assert type(load(folder, backend, log=said.append)) is TorchModel
+    assert 'no such instruction' in said[-1]
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+@pytest.mark.parametrize('name, function', [
+    ('sum', lambda x: x.to(torch.int32).sum(1)),  # int64 by torch, int32 by ONNX
+    ('pow', lambda x: x.to(torch.int64) ** 2.0),  # float32 by torch, int64 by ONNX
+])
+def test_numbers_of_another_type_are_not_taken_for_those_of_torch(
+    backend: str, name: str, function: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
+) -> None:
+    program, weights = exported(Apply(function))
+    save_weights(tmp_path, weights)
+    program.save(tmp_path)
+    said: list[str] = []
+    assert type(load(tmp_path, backend, log=said.append)) is TorchModel, name
+    assert said
+
+
 def test_a_damaged_header_of_the_weights_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     program = Program.load(folder)
     (tmp_path / 'weights.safetensors').write_bytes(b'\xff' * 64)
@@ -249,6 +309,33 @@ def needs_openvino() -> Iterator[None]:
     if names.missing('openvino'):
         pytest.skip(names.missing('openvino'))
     yield
+
+
+@pytest.mark.usefixtures('needs_openvino')
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason='one core: nothing to choose from')
+@pytest.mark.parametrize('threads', [1, 2])
+def test_a_run_may_use_every_core_that_the_process_may(folder: Path, threads: int) -> None:
+    """Else robot and server on one machine would share a core, and leave the others idle."""
+    model = load(folder, 'openvino', threads=threads)
+    segment, inputs = model.segment(0, len(model.cuts) - 1), seeded_inputs(model.program.inputs)
+    worker, seen = threading.get_native_id(), set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            for task in (worker, *map(int, os.listdir('/proc/self/task'))):
+                with contextlib.suppress(OSError):  # it has just ended
+                    seen.add(frozenset(os.sched_getaffinity(task)))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    end_s = time.monotonic() + 1.0
+    while time.monotonic() < end_s:
+        model.run(segment, inputs)
+    done.set()
+    watching.join()
+    model.set_threads(1)
+    assert seen == {frozenset(os.sched_getaffinity(0))}
 
 
 @pytest.mark.usefixtures('needs_openvino')

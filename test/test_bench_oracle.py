@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
-from dnn_offload.bench.rows.oracle import best_first, Option, options
+from dnn_offload.bench.rows.oracle import best_first, Option, options, search, Shares
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
 
 
@@ -139,3 +139,48 @@ def test_bounds_are_below_what_plans_really_take(
 
     best = min(truth(option) for option in known)
     assert best_first(known, truth, most=99).tried[0][1] == pytest.approx(best)
+
+
+@given(
+    robot=st.floats(0.4, 1.1), server=st.floats(0.4, 1.1), rate=st.floats(1e6, 1e8),
+    late=st.floats(0.0, 3.0),
+)
+@settings(max_examples=60)
+def test_profiles_of_a_busier_time_do_not_hide_the_best(
+    robot: float, server: float, rate: float, late: float
+) -> None:
+    """Truth: everything computes in such a share of what it took when it was profiled."""
+    edge, there = _profile(1.0), _profile(2.0)
+    runs: list[tuple[str, str]] = []
+
+    def run(option: Option, shares: Shares) -> tuple[float, Shares]:
+        runs.append(option.plan)
+        head_ms = robot * edge.cuts[option.cut_index].head_ms
+        tail_ms = server * there.cuts[option.cut_index].tail_ms if option.cut_id else math.nan
+        seen = shares.seen(option, edge, there, head_ms, tail_ms)
+        return truth(option), seen
+
+    def truth(option: Option) -> float:
+        head_ms = robot * edge.cuts[option.cut_index].head_ms
+        if not option.cut_id:
+            return head_ms + late
+        nbytes = edge.cuts[option.cut_index].codecs[option.codec].nbytes + 4000
+        tail_ms = server * there.cuts[option.cut_index].tail_ms
+        return head_ms + tail_ms + 8e3 * nbytes / rate + late
+
+    def bounded(shares: Shares) -> list[Option]:
+        return options(edge, there, uplink_bps=rate, downlink_bps=rate, shares=shares)
+
+    found = search(bounded, run, 99, [('', ''), ('c0', 'raw')])
+    assert found.exhausted and len(set(runs)) == len(runs)
+    assert found.tried[0][1] == pytest.approx(min(truth(option) for option in bounded(Shares())))
+
+
+def test_short_and_unknown_times_tell_no_share() -> None:
+    edge, there = _profile(1.0), _profile(40.0)
+    one = options(edge, there, uplink_bps=0.0, downlink_bps=0.0)
+    local = next(option for option in one if not option.cut_id)
+    inner = next(option for option in one if option.cut_index == 2)
+    assert Shares().seen(local, edge, there, 30.0, math.nan) == Shares(0.75, 1.0)
+    assert Shares().seen(local, edge, there, math.nan, math.nan) == Shares()
+    assert Shares(0.8).seen(inner, edge, there, 19.0, 0.1) == Shares(0.8, 1.0)  # 0.5 ms profiled

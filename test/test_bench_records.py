@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 import math
 from pathlib import Path
@@ -31,6 +32,7 @@ POWER = PowerModel('made up', 4.0, 3.0, 2.0, 1.0, 'a test')
 def frame(
     time_s: float, latency_ms: float, *, cut: int = 3, server: str = 'edge', codec: str = 'int8',
     dropped: bool = False, label: str = 'conv', met: bool = True, uplink_ms: float = 0.0,
+    trial: bool = False,
 ) -> FrameRow:
     times = {name: 0.0 for name in (
         'age_ms', 'wait_ms', 'preprocess_ms', 'head_ms', 'head_cpu_ms', 'head_wait_ms',
@@ -43,7 +45,7 @@ def frame(
         cut_label=label, depth=1, codec='' if dropped else codec,
         server='' if dropped else server, plan_epoch=1, plan_id=1, uplink_bytes=1000,
         **times, uplink_ms=uplink_ms,  # type: ignore[arg-type]
-        latency_ms=0.0 if dropped else latency_ms, deadline_met=met,
+        latency_ms=0.0 if dropped else latency_ms, deadline_met=met, is_trial=trial,
     )
 
 
@@ -158,11 +160,37 @@ def test_reactions_and_deaths_are_judged() -> None:
     assert _seen(record, 'deadline while') == (False, '2 in 1 deaths')
 
 
+def test_a_row_that_fails_is_no_better_than_one_that_is_slow() -> None:
+    nothing = Window(1, 'auto', 0, math.nan, math.nan, 0.0, 0, dropped=30)
+    record = BenchRecord(['a', 'b'], [
+        window(0, 'auto', 0, 100.0), window(0, 'oracle', 0, 100.0), window(0, 'local', 0, 100.0),
+        nothing, window(1, 'oracle', 0, 100.0), window(1, 'local', 0, 100.0),
+    ])
+    passed, seen = _seen(record, 'mean regret')
+    assert not passed and 'no result of auto at 1' in seen
+    assert _seen(record, 'worst regret')[0] is False
+    assert _seen(record, 'better of all-local')[0] is False
+    trace = BenchRecord(['trace', 'under load'], [
+        window(0, 'auto', 0, 100.0, rate_hz=10.0), replace(nothing, point=0, round=1),
+        replace(nothing, point=0, round=2), window(0, 'dey2019', 0, 100.0, rate_hz=5.0),
+    ])
+    assert _seen(trace, 'over dey2019', loaded=True) == (False, '0.00 (0.0 over 5.0 /s)')
+    cell = trace.cell(0, 'auto')
+    assert cell is not None and (cell.rate_hz, cell.rounds) == (0.0, 1)
+
+
+def test_without_a_deadline_no_lateness_is_promised() -> None:
+    record = BenchRecord(['a'], [], [Step('auto', 0, 20.0, 'server killed', 0.4)])
+    told = [figure.what for figure in figures(record, deadline=False)]
+    assert not any('deadline' in what for what in told)
+    assert any('deadline' in figure.what for figure in figures(record))
+
+
 LOCAL_PLAN = {'cut': 9, 'server': '', 'codec': ''}
 
 
 def _stream(plans: str, start_s: float = 0.0) -> list[FrameRow]:
-    """A frame every 0.1 s: l = all on the robot, r = remote, s = scout, d = dropped."""
+    """A frame every 0.1 s: l = all on the robot, r = remote, t = trial, s = scout, d = dropped."""
     made = []
     for number, plan in enumerate(plans):
         time_s = start_s + number / 10
@@ -171,7 +199,7 @@ def _stream(plans: str, start_s: float = 0.0) -> list[FrameRow]:
         elif plan == 's':
             made.append(frame(time_s, 50.0, cut=9, server='', codec='', label=SCOUT_LABEL))
         else:
-            made.append(frame(time_s, 20.0, dropped=plan == 'd'))
+            made.append(frame(time_s, 20.0, dropped=plan == 'd', trial=plan == 't'))
     return made
 
 
@@ -183,6 +211,9 @@ def _stream(plans: str, start_s: float = 0.0) -> list[FrameRow]:
     ('rrrrllllllllllll', 0.4),                 # a detour, back to where it was
     ('lrlslrllllllllll', math.nan),            # trials and scouts only
     ('rrrrllllrrrrrrrrrrrrrr', 0.8),
+    ('llllltttttllllllllll', math.nan),        # frames of a trial follow one another
+    ('tttttlllllrrrrrrrrrr', 1.0),
+    ('lllddddddddddddd', 1.6),                 # the stream has stopped: nothing stays
 ])
 def test_a_reaction_lasts_until_the_plan_that_stays(plans: str, expected_s: float) -> None:
     frames = [*_stream('lllll', 0.5), *_stream(plans, 1.0)]
@@ -196,7 +227,8 @@ def test_what_comes_long_after_a_change_is_no_reaction_to_it() -> None:
 
 
 def test_the_plan_in_force_is_that_of_the_last_result() -> None:
-    assert plan_in_force(_stream('lrds')) == '3 int8 edge'
+    assert plan_in_force(_stream('lrdst')) == '3 int8 edge'
+    assert plan_in_force(_stream('tlt')) == '9  '
     assert plan_in_force([]) == ''
 
 

@@ -273,11 +273,13 @@ def test_scouts_run_here_now_and_then_and_overtake_nothing(make: Make, busy: boo
     dropped = [r.drop_reason for r in others if r.outcome is Outcome.DROPPED]
     assert len(dropped) <= (len(scouts) if busy else 0)
     assert set(dropped) <= {DropReason.SUPERSEDED}
-    rig.engine.set_scout_period(0.0)
-    before = len(rig.node.reports)
-    rig.pictures(40, 0.05)
-    rig.run(2.5)
-    assert 'scout' not in {r.plan.label for r in rig.node.reports[before:] if r.plan is not None}
+    for never in (0.0, float('nan'), float('inf')):
+        rig.engine.set_scout_period(never)
+        before = len(rig.node.reports)
+        rig.pictures(40, 0.05)
+        rig.run(2.5)
+        plans = [r.plan for r in rig.node.reports[before:] if r.plan is not None]
+        assert 'scout' not in {plan.label for plan in plans}
     check_accounts(rig.node, rig.stream.count)
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 import random
 import time
 
 import pytest
 
+from dnn_offload.exchange import Answer, TRIAL_PATIENCE_S, UplinkRequest
+from dnn_offload.runtime import plan_slot
 from dnn_offload.runtime.outcomes import Outcome
 from dnn_offload.runtime.plan_slot import PlanRequest
 from engine_parts import check_accounts, Rig
+from virtual_engine import VirtualRig
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -48,6 +52,61 @@ def test_as_many_frames_as_asked_for_run_under_a_trial(rig: Rig) -> None:
     assert {r.plan.epoch for r in rig.node.reports} == {1}
 
 
+class Part(tuple):  # type: ignore[type-arg]
+    """A segment of the fake model for which torch may stand in."""
+
+    stood_in = False
+
+
+@pytest.mark.parametrize('where', ['robot', 'server'])
+def test_frames_by_a_stand_in_say_so_and_a_trial_goes_on_for_as_many_more(
+    rig: Rig, where: str
+) -> None:
+    head = Part((0, 3))
+    answer = rig.uplink.answer
+    compiling = [True]
+
+    def segment(start: int, end: int) -> tuple[int, int]:
+        if (start, end) != head:
+            return (start, end)
+        head.stood_in = where == 'robot' and compiling[0]
+        return head
+
+    def answered(request: UplinkRequest) -> Answer:
+        slow = where == 'server' and compiling[0] and request.cut_id == rig.model.cuts[3].cut_id
+        return replace(answer(request), stood_in=slow)
+
+    rig.model.segment = segment  # type: ignore[method-assign]
+    rig.uplink.answer = answered  # type: ignore[method-assign]
+    rig.start(cut=1)
+    assert _try(rig, 3, 7)
+    rig.node.wait(lambda: (0, 3) in rig.model.runs and (3, 4) in rig.model.runs)
+    assert (7, 3, Outcome.REMOTE) in _stream(rig, 6)
+    compiling[0] = False
+    _stream(rig, 9)
+    tried = [r for r in rig.node.reports if r.plan is not None and r.plan.plan_id == 7]
+    others = [r for r in rig.node.reports if r.plan is not None and r.plan.plan_id != 7]
+    assert any(r.stood_in for r in tried) and not any(r.stood_in for r in others)
+    assert sum(not r.stood_in for r in tried) == 3
+    assert rig.node.reports[-1].plan.plan_id == 1  # type: ignore[union-attr]
+
+
+def test_a_stand_in_that_stays_does_not_keep_a_trial_alive(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_slot, 'TRIAL_PATIENCE_S', 1.0)
+    answer = rig.uplink.answer
+    rig.uplink.answer = lambda request: replace(  # type: ignore[method-assign]
+        answer(request), stood_in=True
+    )
+    rig.start(cut=1)
+    assert _try(rig, 3, 7)
+    rig.node.wait(lambda: (0, 3) in rig.model.runs and (3, 4) in rig.model.runs)
+    assert _stream(rig, 8).count((7, 3, Outcome.REMOTE)) > 3
+    time.sleep(1.0)
+    assert (7, 3, Outcome.REMOTE) not in _stream(rig, 4)
+
+
 def test_a_trial_obeys_what_must_stay_here_and_needs_its_server(rig: Rig) -> None:
     rig.start()
     assert rig.plan(2, plan_id=2, private_layers=2)
@@ -59,6 +118,32 @@ def test_a_trial_obeys_what_must_stay_here_and_needs_its_server(rig: Rig) -> Non
     rig.node.wait(lambda: (3, 4) in rig.model.runs)
     rig.uplink.disconnect()
     assert all(outcome is Outcome.LOCAL for _, _, outcome in _stream(rig, 4))
+
+
+@pytest.mark.parametrize(('pause_s', 'tried'), [(0.5, 3), (TRIAL_PATIENCE_S + 0.1, 0)])
+def test_a_trial_is_over_when_nobody_waits_for_its_frames_any_more(
+    monkeypatch: pytest.MonkeyPatch, pause_s: float, tried: int
+) -> None:
+    rig = VirtualRig(monkeypatch).start(cut=1)
+    assert _try(rig, 3, 7)
+    rig.run(pause_s)  # the camera stands still
+    for _ in range(6):
+        rig.stream.push()
+        rig.run(0.1)
+    ids = [r.plan.plan_id for r in rig.node.reports if r.plan is not None]
+    assert len(ids) == 6
+    assert ids.count(7) == tried
+
+
+def test_a_newer_plan_ends_a_trial_and_an_older_one_does_not(rig: Rig) -> None:
+    rig.start(cut=1)
+    assert _try(rig, 3, 7)
+    assert rig.plan(2, plan_id=6)  # was said before the trial, has come after it
+    rig.node.wait(lambda: len(rig.node.plans) == 3 and (3, 4) in rig.model.runs)
+    assert [plan_id for plan_id, _, _ in _stream(rig, 1)] == [7]
+    assert rig.plan(1, plan_id=8)
+    rig.node.wait(lambda: len(rig.node.plans) == 4)
+    assert [plan_id for plan_id, _, _ in _stream(rig, 4)] == [8] * 4
 
 
 def test_what_cannot_be_tried_is_said_and_changes_nothing(rig: Rig) -> None:

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from dnn_offload.codec import bundle
+from dnn_offload.runtime import responder
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.plan_slot import PlanRequest
 from engine_parts import check_accounts, outcomes, Rig
@@ -42,13 +44,27 @@ def test_the_three_pieces_give_what_the_whole_gives(rig: Rig, cut: int, back: in
     assert (plan.cut_index, plan.return_index) == (cut, back)
 
 
-def test_rest_is_timed_and_is_no_part_of_the_tail(rig: Rig) -> None:
+def test_pieces_are_timed_as_they_are_priced_with_the_codecs_between_them(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = bundle.decode
+
+    def slowly(*given: object, **named: object) -> object:
+        time.sleep(0.005)
+        return decode(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(responder.bundle, 'decode', slowly)
     rig.model.step_s = 0.004
     switch(rig, 1, 3)
     rig.push_and_wait()
     times = rig.node.reports[0].times
-    assert times.rest_ms >= 4.0
-    assert times.tail_ms == pytest.approx(0.3)  # what the server said
+    assert times.rest_ms >= 4.0 + 5.0  # one step, and what came back
+    assert times.tail_ms == pytest.approx(0.3 + 0.4)  # what the server said of running, encoding
+    assert rig.plan(1, plan_id=2)
+    rig.node.wait(lambda: len(rig.node.plans) == 3)
+    rig.push_and_wait()  # one cut: the outputs' codec is no part of the tail
+    assert rig.node.reports[1].times.tail_ms == pytest.approx(0.3)
+    assert rig.node.reports[1].times.rest_ms == 0.0
 
 
 def test_no_answer_is_rescued_by_the_whole_tail(rig: Rig) -> None:

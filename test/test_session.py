@@ -345,6 +345,23 @@ def test_frames_that_ran_here_give_the_load() -> None:
     assert 1.3 <= outcome.edge_load.factor < 1.5
 
 
+def test_frames_of_which_torch_ran_a_piece_that_is_being_compiled_give_no_load() -> None:
+    """They took twice the profiled time on an idle machine: no reason to leave a new plan."""
+    world = World()
+    world.session.feed_edge_profile(make_profile(20.0))
+    world.session.tick(world.now_s)
+    for _ in range(10):
+        world.now_s += 0.1
+        one = FrameEvidence(1, '', '', True, False, False, 50.0, 50.0, 55.0, stood_in=True)
+        world.session.feed_frame(one, world.now_s)
+    world.load(1.0)
+    outcome = world.session.tick(world.now_s)
+    assert outcome is not None
+    assert outcome.edge_load.source != 'frames'
+    assert outcome.edge_load.factor < 1.1
+    assert math.isnan(world.session.measured_ms)
+
+
 def test_named_source_is_taken_as_it_is() -> None:
     load = EdgeLoad()
     profile = make_profile(20.0, load_ratios={'schedstat': 2.0})

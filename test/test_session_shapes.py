@@ -137,6 +137,25 @@ def test_frames_under_a_placement_tell_the_load() -> None:
     assert after.edge_load.factor == pytest.approx(2.0, rel=0.15)
 
 
+def test_a_new_profile_of_the_robot_is_what_frames_are_set_against() -> None:
+    session, now_s, outcome = _settled(4_000)
+    plan = outcome.decision.candidate
+    assert plan.frontier
+    # The measured profile has come: what the provisional one said was too little, for all alike.
+    edge, _ = profiles(4_000)
+    cuts = tuple(replace(c, head_ms=1.5 * c.head_ms, tail_ms=1.5 * c.tail_ms) for c in edge.cuts)
+    layers = tuple(replace(layer, time_ms=1.5 * layer.time_ms) for layer in edge.layers)
+    session.feed_edge_profile(replace(edge, cuts=cuts, layers=layers))
+    now_s, after = run(session, now_s)
+    assert (after.decision.candidate.key, after.plan_id) == (plan.key, outcome.plan_id)
+    head_ms = 1.5 * plan.head_ms / outcome.edge_load.factor
+    for number in range(40):
+        session.feed_frame(frame(after, after.plan_id, head_ms), now_s + 0.02 * number)
+    last = session.tick(now_s + 0.8)
+    assert last is not None and last.edge_load.source == 'frames'
+    assert last.edge_load.factor == pytest.approx(1.0, rel=0.05)
+
+
 def test_frames_of_a_plan_of_long_ago_tell_nothing() -> None:
     session, now_s, outcome = _settled(4_000)
     before = outcome.edge_load

@@ -243,6 +243,32 @@ def test_disagreement_of_sources_is_learned_when_a_place_is_left() -> None:
     assert not here.is_local
 
 
+def _ticks_until(clock: Clock, server: str, local_ms: float, remote_ms: float) -> int:
+    """Ticks under these prices until the plan is at ``server``."""
+    for count in range(1, 100):
+        if clock.tick(local(local_ms), remote(remote_ms)).candidate.server == server:
+            return count
+    raise AssertionError(f'{server} is never taken')
+
+
+def test_a_world_that_moves_meanwhile_teaches_nothing() -> None:
+    """The robot is left at 60; 3 s later its load is gone, and what-if prices say so."""
+    clock = Clock()
+    clock.tick(local(60.0))
+    for _ in range(18):
+        clock.tick(local(60.0), remote(40.0))
+    assert _ticks_until(clock, '', 30.0, 40.0) <= 6
+
+
+def test_a_place_that_is_left_again_is_priced_as_learnt_then() -> None:
+    clock = Clock()
+    clock.tick(local(60.0))
+    for local_ms in [60.0] * 60 + [20.0] * 60:  # the sources agree, for both places
+        clock.tick(local(local_ms), remote(40.0))
+    assert _ticks_until(clock, 's', 60.0, 40.0) <= 6
+    assert _ticks_until(clock, '', 20.0, 40.0) <= 6  # at once the load is gone again
+
+
 def test_a_price_known_from_frames_is_not_corrected() -> None:
     """Seen from outside it looked like 40 and was 60; now frames say that it is 40."""
     clock = Clock()

@@ -169,6 +169,26 @@ def test_load_factor_is_relative_to_the_profile() -> None:
     bench.server.stop()
 
 
+def test_an_answer_by_a_stand_in_says_so_and_tells_no_load() -> None:
+    class Part(tuple):  # type: ignore[type-arg]
+        stood_in = True
+
+    cuts = tuple(
+        CutProfile(c.cut_id, c.index, c.label, c.depth, c.nbytes, 1.0, 2.0)
+        for c in FakeModel().cuts
+    )
+    bench = Bench(Profile('fake', 'a' * 40, {}, 'torch', 1, {}, 0.1, {}, 1.0, cuts))
+    bench.model.segment = lambda start, end: Part((start, end))  # type: ignore[method-assign]
+    for number in range(5):
+        bench.server.submit(filled('one', number + 1, 1.0))
+        assert bench.next().stood_in
+    assert bench.server.statistics().load_factor is None
+    bench.model.segment = lambda start, end: (start, end)  # type: ignore[method-assign]
+    bench.server.submit(filled('one', 9, 1.0))
+    assert not bench.next().stood_in
+    bench.server.stop()
+
+
 def test_queue_time_is_reported(bench: Bench) -> None:
     bench.block('busy')
     bench.server.submit(filled('one', 1, 1.0))

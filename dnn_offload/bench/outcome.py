@@ -32,7 +32,9 @@ def write_outcome(
         What was promised, and whether it was kept.
     """
     out, played = options.out, scenario.scaled(options.time_scale)
-    found = figures(run.record, loaded_parts(played, played.points[0]))
+    found = figures(
+        run.record, loaded_parts(played, played.points[0]), deadline=scenario.deadline_ms > 0.0
+    )
     write_windows_csv(out / 'rows.csv', run.record)
     write_frames_csv(out / 'frames.csv', (frame for _, frame in run.frames))
     facts = _facts(scenario, options)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnn_offload.bench.emulation import Emulation
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
+from dnn_offload.runtime.backends.names import AUTO
 from dnn_offload.runtime.model_cache import cache_key, ModelRequest
 from dnn_offload.testbed.session import Session
 
@@ -37,10 +38,9 @@ class Place:
         return profile
 
     def server_profile(self) -> Profile:
-        """The server's profile: the newest one of its cache."""
-        folder = self.server_cache / cache_key(self.request)
-        pattern = f'profile_server_*_{self.request.threads}t.json'
-        found = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime)
-        if not found:
-            raise OffloadError('the server has no profile yet', given=str(folder))
-        return Profile.from_json(found[-1].read_text(encoding='utf-8'))
+        """The server's profile: the one that its node asked for, of whatever others there are."""
+        asked = replace(self.request, role='server', backend=AUTO)
+        path = self.server_cache / cache_key(asked) / asked.profile_name
+        if not path.is_file():
+            raise OffloadError('the server has no profile yet', given=str(path))
+        return Profile.from_json(path.read_text(encoding='utf-8'))

@@ -207,13 +207,21 @@ class Bench:
             **{**ROW_SETTINGS, **dict(row.planner)},
         )
 
+    def _settle(self, session: Session, what: str, patience: Patience) -> None:
+        """Wait for steady state; what is measured without it is measured with a note."""
+        if not wait_steady(session, patience):
+            self.note(
+                f'{what}: no plan had stayed for {patience.same_s:g} s after '
+                f'{patience.most_s:g} s; measured as it was'
+            )
+
     def _steady(self, number: int, point: Point, place: Place) -> None:
         """Interleaved rounds of all rows under conditions that stay."""
         scenario, session = self._scenario, place.session
         self._doing(point.title)
         place.emulation.apply(point.conditions, session)
         self._use(Row('auto', 'auto'), session)
-        wait_steady(session, Patience(least_s=AFTER_LINK_S))
+        self._settle(session, f'{point.title}: at first', Patience(least_s=AFTER_LINK_S))
         first = len(session.recorder.rows)
         search: OracleSearch | None = None
         for turn in range(scenario.repeat):
@@ -226,7 +234,7 @@ class Bench:
                     window = search.again(turn)
                 elif row.strategy:
                     self._use(row, session)
-                    wait_steady(session, Patience())
+                    self._settle(session, f'{point.title}: {row.name}', Patience())
                     window = take_window(
                         session, point=number, row=row.name, number=turn,
                         frames=scenario.frames, patience=Patience(), power=self._power,
@@ -256,7 +264,7 @@ class Bench:
                         'the server did not come back', hint=f'see {session.fleet.folder}'
                     )
                 self._use(row, session)
-                wait_steady(session, Patience(least_s=AFTER_LINK_S))
+                self._settle(session, row.name, Patience(least_s=AFTER_LINK_S))
                 self._doing('', AFTER_LINK_S)
                 played = play(
                     scenario, point, row.name, turn, session, place.emulation,

@@ -60,8 +60,9 @@ def play(
         session.fleet.check()
         while changes and changes[0][0] <= passed_s:
             _, wanted = changes.pop(0)
-            emulation.apply(wanted, session)
+            # From the command on: what comes while it is being carried out is not forgiven.
             made.append((recorder.now_s() - start_s, difference(now, wanted)))
+            emulation.apply(wanted, session)
             now = wanted
         advance(passed_s - told_s)
         told_s = passed_s

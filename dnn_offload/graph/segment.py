@@ -39,6 +39,9 @@ _FRESH = frozenset(
 )  # fmt: skip
 
 
+CPU = torch.device('cpu')
+
+
 @lru_cache(maxsize=1024)
 def resolve(target: str) -> Any:
     """The torch operator that a program names.
@@ -67,10 +70,12 @@ def _returns_one_tensor(op: Any) -> bool:
     return len(returns) == 1 and str(returns[0].type) == 'Tensor'
 
 
-def decode_argument(tree: Argument, weights: Mapping[str, torch.Tensor]) -> Any:
+def decode_argument(
+    tree: Argument, weights: Mapping[str, torch.Tensor], device: torch.device = CPU
+) -> Any:
     """An argument without values as torch takes it; values stay ``_Value`` place holders."""
     if isinstance(tree, list):
-        return [decode_argument(item, weights) for item in tree]
+        return [decode_argument(item, weights, device) for item in tree]
     if not isinstance(tree, dict):
         return tree
     ((tag, word),) = tree.items()
@@ -81,7 +86,7 @@ def decode_argument(tree: Argument, weights: Mapping[str, torch.Tensor]) -> Any:
     if tag == 'float':
         return float(word)
     if tag == 'device':
-        return torch.device(word)
+        return device  # programs are exported on the CPU, the only one that they may name
     return getattr(torch, word)
 
 
@@ -131,6 +136,7 @@ class Segment:
         program: The whole program.
         weights: Its weights; shared, never written to.
         start, end: Indices of the cuts, 0 <= start < end <= N.
+        device: Where the weights are, and the tensors will be.
 
     Attributes:
         input_specs, output_specs: What it takes and gives.
@@ -142,20 +148,36 @@ class Segment:
     """
 
     def __init__(
-        self, program: Program, weights: Mapping[str, torch.Tensor], start: int, end: int
+        self,
+        program: Program,
+        weights: Mapping[str, torch.Tensor],
+        start: int,
+        end: int,
+        device: torch.device = CPU,
     ) -> None:
-        self._prepare(program, weights, between(program, start, end))
+        self._prepare(program, weights, between(program, start, end), device)
 
     @classmethod
-    def of(cls, program: Program, weights: Mapping[str, torch.Tensor], piece: Piece) -> Segment:
+    def of(
+        cls,
+        program: Program,
+        weights: Mapping[str, torch.Tensor],
+        piece: Piece,
+        device: torch.device = CPU,
+    ) -> Segment:
         """A piece that is not one between two cuts (``graph/placements.py``)."""
         made = cls.__new__(cls)
-        made._prepare(program, weights, piece)
+        made._prepare(program, weights, piece, device)
         return made
 
     def _prepare(
-        self, program: Program, weights: Mapping[str, torch.Tensor], piece: Piece
+        self,
+        program: Program,
+        weights: Mapping[str, torch.Tensor],
+        piece: Piece,
+        device: torch.device,
     ) -> None:
+        self._device = device
         self.input_specs: tuple[TensorSpec, ...] = piece.inputs
         self.output_specs: tuple[TensorSpec, ...] = piece.outputs
         self.positions = piece.positions
@@ -208,6 +230,8 @@ class Segment:
             before = time.perf_counter_ns()
             for step in self._steps:
                 step.call(slots)
+                if self._device.type != 'cpu':  # there a call returns before it has computed
+                    torch.get_device_module(self._device).synchronize(self._device)
                 after = time.perf_counter_ns()
                 durations.append(after - before)
                 before = after
@@ -239,8 +263,11 @@ class Segment:
     def _build(self, program: Program, weights: Mapping[str, torch.Tensor], at: int) -> _Step:
         instruction = program.instructions[at]
         op = resolve(instruction.target)
-        args = [decode_argument(tree, weights) for tree in instruction.args]
-        kwargs = {k: decode_argument(tree, weights) for k, tree in instruction.kwargs.items()}
+        args = [decode_argument(tree, weights, self._device) for tree in instruction.args]
+        kwargs = {
+            name: decode_argument(tree, weights, self._device)
+            for name, tree in instruction.kwargs.items()
+        }
         step = _Step(op, args, kwargs)
         for index, argument in enumerate(args):
             if isinstance(argument, _Value):
@@ -309,5 +336,7 @@ def _restride(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
         for axis, stride in enumerate(strides):
             if stride == 0 and tensor.shape[axis] > 1:  # an expanded axis repeats one element
                 once = once.narrow(axis, 0, 1)
-        made = torch.empty_strided(once.shape, strides, dtype=tensor.dtype).copy_(once)
+        made = torch.empty_strided(
+            once.shape, strides, dtype=tensor.dtype, device=tensor.device
+        ).copy_(once)
         return made.expand(tensor.shape)

@@ -197,6 +197,7 @@ def frame_report(record: FrameRecord, setting: Callable[[str], Any]) -> FrameRep
     message.uplink_bytes = record.uplink_bytes
     for name in _COPIED:
         setattr(message, name, float(getattr(record.times, name)))
+    message.stood_in = record.stood_in
     message.deadline_met = record.deadline_met and record.outcome is not Outcome.DROPPED
     message.pid = record.pid
     message.compute_tid = record.compute_tid

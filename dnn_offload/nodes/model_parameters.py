@@ -88,9 +88,9 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'backend',
         'auto',
-        'What runs the network: torch, onnxruntime, openvino or openvino:DEVICE (e.g. GPU); '
-        'auto = the fastest of those that are installed, measured with the profile. What is '
-        'not installed, or cannot run the network, is replaced by torch.',
+        'What runs the network: torch, torch:cuda, onnxruntime, openvino or openvino:DEVICE '
+        '(e.g. GPU); auto = the fastest of those that are there, measured with the profile. '
+        'What is not there, or cannot run the network, is replaced by torch.',
         read_only=True,
         check=names.check,
     ),

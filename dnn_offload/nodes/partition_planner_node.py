@@ -208,6 +208,7 @@ class PartitionPlannerNode(base.OffloadNode):
                 return_cut=message.return_cut,
                 tail_ms=message.tail_ms,
                 rest_ms=message.rest_ms,
+                stood_in=message.stood_in,
             ),
             time.monotonic(),
         )

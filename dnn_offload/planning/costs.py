@@ -144,6 +144,22 @@ def with_value(candidate: Candidate, constraints: Constraints, local: Candidate)
     return replace(candidate, value=float(value))
 
 
+def with_lateness(candidate: Candidate, deadline_ms: float) -> Candidate:
+    """The candidate with what late answers cost, from its stages.
+
+    Args:
+        candidate: A plan with a server, its ``rescue_ms`` set where there is a deadline.
+        deadline_ms: The deadline; 0 = none.
+    """
+    on_time = replace(candidate, late_ms=0.0)
+    if deadline_ms <= 0.0:
+        return on_time
+    late_ms = late_cost_ms(
+        on_time.latency_ms, on_time.head_ms + on_time.encode_ms, on_time.rescue_ms, deadline_ms
+    )
+    return replace(candidate, late_ms=float(late_ms))
+
+
 def late_cost_ms(
     latency_ms: Number, before_ms: Number, rescue_ms: Number, deadline_ms: float
 ) -> Number:

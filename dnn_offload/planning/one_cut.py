@@ -113,12 +113,13 @@ class _Prices:
             + self._tail_ms + self._downlink_ms + self._finish_ms
         )
         self._late_ms: Floats = np.zeros(rows.size)
+        self._rescue_ms: Floats = np.zeros(rows.size)
         if deadline_ms > 0.0:
-            rescue_ms = edge_tail_ms[rows] * slower + self._finish_ms
+            self._rescue_ms = edge_tail_ms[rows] * slower + self._finish_ms
             self._late_ms = late_cost_ms(
                 stages_ms + self._overhead_ms,
                 self._head_ms + self._encode_ms,
-                rescue_ms,
+                self._rescue_ms,
                 deadline_ms,
             )
         self._latency_ms = stages_ms + self._late_ms + self._overhead_ms
@@ -159,7 +160,7 @@ class _Prices:
             for column in (
                 table.position[rows], table.nbytes[rows], self._head_ms[chosen],
                 self._encode_ms[chosen], self._uplink_ms[chosen], self._decode_ms[chosen],
-                self._tail_ms[chosen], self._late_ms[chosen],
+                self._tail_ms[chosen], self._late_ms[chosen], self._rescue_ms[chosen],
             )
         ]
         # What is not known is the very default, so that equal plans are equal.
@@ -171,11 +172,11 @@ class _Prices:
                 position, table.cut_ids[row], table.labels[row], table.codecs[row], self._server,
                 nbytes, head_ms, encode_ms, uplink_ms, self._queue_ms, decode_ms, tail_ms,
                 self._downlink_ms, self._finish_ms, late_ms, self._overhead_ms,
-                downlink_bytes=self._downlink_bytes, threads=self._threads,
+                downlink_bytes=self._downlink_bytes, threads=self._threads, rescue_ms=rescue_ms,
                 energy_j=energy_j, value=value,
             )
             for row, position, nbytes, head_ms, encode_ms, uplink_ms, decode_ms, tail_ms, late_ms,
-            energy_j, value in zip(rows.tolist(), *columns, strict=True)
+            rescue_ms, energy_j, value in zip(rows.tolist(), *columns, strict=True)
         ]
 
     def _chosen(self, values: Floats, constraints: Constraints) -> NDArray[np.intp]:

@@ -123,6 +123,7 @@ class PairPrices:
             'overhead_ms': self._overhead_ms,
             'rest_ms': float(self._rest_ms[j]) + unpack_ms * self.load,
         }
+        rescue_ms = 0.0
         if self._deadline_ms > 0.0:
             before_ms = stages['head_ms'] + stages['encode_ms']
             rescue_ms = float(self._rest_ms[i]) + self._finish_ms
@@ -141,6 +142,7 @@ class PairPrices:
             return_codec=pairs.codecs[down],
             downlink_bytes=round(back_bytes),
             threads=self.threads,
+            rescue_ms=rescue_ms,
             **stages,
         )
         return with_energy(made, self.conditions)

@@ -200,6 +200,7 @@ class _Search:
             'finish_ms': conditions.edge_profile.finish_ms * load,
             'overhead_ms': server.overhead_ms,
         }
+        rescue_ms = 0.0
         if self._deadline_ms > 0.0:
             before_ms = stages['head_ms'] + stages['encode_ms']
             rescue_ms = rest_ms * self._slower + stages['finish_ms']
@@ -219,6 +220,7 @@ class _Search:
             return_index=-1,
             return_id='',
             return_codec='',
+            rescue_ms=rescue_ms,
             **stages,
         )
         return with_energy(made, conditions)

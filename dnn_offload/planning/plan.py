@@ -138,7 +138,8 @@ class Candidate:
     """One plan with the breakdown of its predicted cost (ms, load included).
 
     ``cut_id == ''``, ``codec == ''`` and ``server == ''`` mean all on the robot. ``late_ms``
-    is what answers that come too late are expected to cost on top, where there is a deadline;
+    is what answers that come too late are expected to cost on top, where there is a deadline, and
+    ``rescue_ms`` what the robot then takes to finish a frame itself (no part of the latency);
     ``overhead_ms`` what frames take beside the stages (``overheads.py``).
 
     With two cuts the server stops at a second one and the robot runs the rest: ``return_id``,
@@ -176,6 +177,7 @@ class Candidate:
     downlink_bytes: int = 0
     threads: int = 0
     frontier: tuple[str, ...] = ()
+    rescue_ms: float = 0.0
     energy_j: float = math.nan
     value: float = math.nan
 

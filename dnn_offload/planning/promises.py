@@ -5,7 +5,9 @@ probe, a link probe), which read a little differently. Seen from either side the
 better, and the planner goes back and forth though nothing changes. What the sources disagree
 by shows whenever a place (the robot, or a server) is left: the last price of the plan while
 it ran, over its prices in the moments after. That ratio corrects the price of the place
-while it does not run. Until it is known, the worst is assumed.
+while it does not run. Until it is known for the first time, the worst is assumed. Where the
+prices in those moments are far apart, it was the world that moved: they teach nothing, and
+nothing is assumed any more.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from dnn_offload.planning.plan import Key
 
 SETTLE_S = 2.0         # readings after a switch still contain what was before: not looked at
 OBSERVE_S = 2.0        # then looked at for so long
-ASSUMED_RATIO = 1.5    # of the place just left, until its ratio is known
+ASSUMED_RATIO = 1.5    # of a place just left for the first time, until its ratio is known
 LARGEST_RATIO = 2.5    # more than this is a change of the world and teaches nothing
+MOVED_RATIO = 1.3      # of what-if prices among themselves: a change of the world as well
 HALF_LIFE_S = 1800.0   # of a correction
 
 
@@ -61,6 +64,9 @@ class Promises:
         since_s = now_s - left.left_s
         if since_s >= SETTLE_S:
             left.what_if_ms.append(price_ms)
+            if max(left.what_if_ms) > MOVED_RATIO * min(left.what_if_ms):
+                self._left = None
+                return
         if since_s < SETTLE_S + OBSERVE_S:
             return
         ratio = left.running_ms * len(left.what_if_ms) / sum(left.what_if_ms)
@@ -72,9 +78,8 @@ class Promises:
         """Factor on the price of a plan at ``place`` while ``running_place`` runs."""
         if place == running_place:
             return 1.0
-        if self._left is not None and self._left.key[2] == place:
-            return ASSUMED_RATIO
         if place not in self._learned:
-            return 1.0
+            just_left = self._left is not None and self._left.key[2] == place
+            return ASSUMED_RATIO if just_left else 1.0
         log_ratio, at_s = self._learned[place]
         return math.exp(log_ratio * math.pow(0.5, (now_s - at_s) / HALF_LIFE_S))

@@ -10,12 +10,17 @@ from dnn_offload.planning.plan import Candidate
 from dnn_offload.planning.price_table import PICTURE_CUT, thread_variants
 from dnn_offload.planning.session_data import FrameEvidence
 
-KEPT_PLANS = 16            # plans that are remembered
+KEPT_PLANS = 16            # plans that are remembered, the one in force always
 
 
 class _Published(NamedTuple):
     plan: Candidate
     idle_head_ms: float    # its head on the idle robot, as it was priced
+
+
+def _published(plan: Candidate, edge_load: float) -> _Published:
+    slower = slow_down(sane_load(edge_load), plan.threads)
+    return _Published(plan, plan.head_ms / slower)
 
 
 class PublishedPlans:
@@ -41,11 +46,15 @@ class PublishedPlans:
         self._count += 1
         if not trial:
             self.last_id = self._count
-        slower = slow_down(sane_load(edge_load), plan.threads)
-        self._plans[self._count] = _Published(plan, plan.head_ms / slower)
-        while len(self._plans) > KEPT_PLANS:
-            del self._plans[next(iter(self._plans))]
+        self._plans[self._count] = _published(plan, edge_load)
+        if len(self._plans) > KEPT_PLANS:  # trials may come and go while one plan stays
+            del self._plans[next(number for number in self._plans if number != self.last_id)]
         return self._count
+
+    def renew(self, plan: Candidate, edge_load: float) -> None:
+        """The plan in force, priced with another profile: its head took another time there."""
+        if self.last_id in self._plans:
+            self._plans[self.last_id] = _published(plan, edge_load)
 
     def last(self) -> Candidate | None:
         """The plan in force, as it was priced; None before the first."""

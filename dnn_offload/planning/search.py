@@ -13,6 +13,7 @@ from dnn_offload.planning.costs import (
     local_candidate,
     local_candidates,
     with_energy,
+    with_lateness,
     with_value,
 )
 from dnn_offload.planning.limits import forbidden_ends, MAX_FRONTIER, why_not
@@ -172,7 +173,12 @@ def _within_limits(
 def _judged(
     found: list[Candidate], conditions: Conditions, constraints: Constraints
 ) -> list[Candidate]:
-    """All with their energy, and with the value of the objective where that is not latency."""
+    """All with what is not known of them yet: cost of lateness, energy, the objective's value."""
+    found = [
+        with_lateness(candidate, constraints.deadline_ms) if math.isnan(candidate.late_ms)
+        else candidate
+        for candidate in found
+    ]
     if conditions.power is not None:
         found = [
             with_energy(candidate, conditions) if math.isnan(candidate.energy_j) else candidate

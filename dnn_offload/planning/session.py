@@ -73,6 +73,7 @@ class PlannerSession:
         self._max_uplink_bps = 0.0
         self._deadline_ms = 0.0
         self._published = PublishedPlans()
+        self._repriced = False  # the plan in force has been priced with the profile of now
         self._cause = ''
         self._switch = ('', False, math.nan)  # reason, urgent, previous_ms
         self._latencies_ms: deque[float] = deque(maxlen=MEASURED_FRAMES)
@@ -155,6 +156,7 @@ class PlannerSession:
             self._cause = ', '.join(changes)
             self._outlawed = self._outlawed or not self._is_legal(policy.current)
             self._uptake.reset()
+            self._trials.drop()
             policy.reset(keep_promises=same_unit)
 
     def _is_legal(self, plan: Candidate | None) -> bool:
@@ -183,6 +185,7 @@ class PlannerSession:
     def feed_edge_profile(self, profile: Profile) -> bool:
         """The robot's profile; another model plans afresh."""
         old, self._edge_profile = self._edge_profile, profile
+        self._repriced = False
         self._edge_load.reset_frames()
         self._uptake.reset()
         self._trials.reset()
@@ -239,6 +242,8 @@ class PlannerSession:
         if at_home or (frame.answered and self._max_uplink_bps == 0.0):
             place = frame.server + (RETURN if frame.return_cut else '')
             self._overheads.add(place, frame.latency_ms, frame.stages_ms, frame.age_ms)
+        if frame.stood_in:
+            return gone  # what it took is soon another
         if frame.plan_id and self._as_planned(frame):
             self._latencies_ms.append(frame.latency_ms)
             plan = self._published.last()
@@ -332,6 +337,11 @@ class PlannerSession:
         elif self._uptake.take_repeat():
             self._switch = (f'said again: {self._uptake.problem}', *self._switch[1:])
             self._publish(decision.candidate, edge_load.factor, again=True)
+        if not self._repriced:
+            self._repriced = True
+            self._published.renew(decision.candidate, edge_load.factor)
+        if ours:
+            self._trials.follow(decision.candidate, conditions)
         if decision.trial is not None and self._trials.trial is None:
             number = self._published.add(decision.trial, edge_load.factor, trial=True)
             self._trials.begin(decision.trial, number, now_s)
@@ -386,6 +396,7 @@ class PlannerSession:
     def _publish(self, plan: Candidate, edge_load: float, *, again: bool = False) -> None:
         """Give the plan that goes out a new id."""
         self._published.add(plan, edge_load)
+        self._trials.drop()
         self._latencies_ms.clear()
         self._unanswered = 0
         self._uptake.published(self._published.last_id, plan.is_local, again=again)

@@ -61,8 +61,11 @@ class FrameEvidence:
         max_uplink_bps: Limit of the robot's uplink; 0 = none, NaN = unknown.
         result_codec: Codec in which the robot wants its answers; empty = not said.
         return_cut: Identity of the plan's second cut; empty = none.
-        tail_ms: The server's part, by its clock; NaN = unknown.
-        rest_ms: What ran here after the answer; NaN = unknown.
+        tail_ms: The server's part, by its clock; with two cuts encoding included, as priced; NaN =
+            unknown.
+        rest_ms: Decoding the answer and what ran here after it, with two cuts; NaN = unknown.
+        stood_in: Whether torch ran in place of a piece that is still being compiled, here or at
+            the server: then these times say nothing about load or plan.
     """
 
     plan_id: int
@@ -82,6 +85,7 @@ class FrameEvidence:
     return_cut: str = ''
     tail_ms: float = math.nan
     rest_ms: float = math.nan
+    stood_in: bool = False
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ class _Memory:
     returns_at_s: float = 0.0
     promises: Promises = field(default_factory=Promises)
     before: Candidate | None = None  # ran until the reset
-    provisional: bool = False  # the first plan is not chosen yet: a better one is being tried
+    awaited: Key | None = None  # is being tried, and may be the first plan then
+    tried_for: Key | None = None  # the first that was to be tried since a gain has lasted
     sure: frozenset[str] = frozenset()
 
 
@@ -211,7 +212,7 @@ class SwitchPolicy:
             usable = [fallback]
         old = self._memory.current
         now_priced = next((c for c in usable if old is not None and c.key == old.key), None)
-        if old is None or (self._memory.provisional and now_priced is not None):
+        if old is None:
             return self._begin(usable, now_s, untried)
         if now_priced is None:
             # At once, so what was never tried has to wait.
@@ -224,6 +225,8 @@ class SwitchPolicy:
             return self._switch(
                 best, now_s, f'{why}: {plan_name(best)}, {self._text(best.cost)}', urgent=True
             )
+        if self._memory.awaited is not None:
+            return self._first_after_trial(now_priced, usable, now_s, untried)
         watched = self._memory.promises.watched
         price = next((c.cost for c in usable if c.key == watched), None)
         self._memory.promises.observe(price, now_s)
@@ -237,15 +240,36 @@ class SwitchPolicy:
         if untried(best):
             trial, best = best, next((c for c in usable if not untried(c)), best)
             trial = None if trial is best else trial
-        memory = self._memory
-        memory.provisional = trial is not None
         name = f'first plan: {plan_name(best)}, {self._text(best.cost)}'
         if trial is not None:
             name += f', while {plan_name(trial)}, {self._text(trial.cost)}, is tried'
-        if memory.current is not None and memory.current.key == best.key:
-            memory.current = best
-            return Decision(best, False, name[:REASON_CHARS], trial=trial)
-        return replace(self._switch(best, now_s, name), trial=trial)
+        made = self._switch(best, now_s, name)
+        self._memory.awaited = None if trial is None else trial.key
+        return replace(made, trial=trial)
+
+    def _first_after_trial(
+        self,
+        now_priced: Candidate,
+        usable: Sequence[Candidate],
+        now_s: float,
+        untried: Callable[[Candidate], bool],
+    ) -> Decision:
+        """The stream waits for one trial; then it gets the best plan that needs none.
+
+        What else would have to be tried must gain as much as any later plan.
+        """
+        memory = self._memory
+        memory.current = now_priced
+        trial = next((c for c in usable if c.key == memory.awaited), None)
+        if trial is not None and untried(trial):
+            reason = f'first plan: {plan_name(now_priced)}, while {plan_name(trial)} is tried'
+            return Decision(now_priced, False, reason[:REASON_CHARS], trial=trial)
+        memory.awaited = None
+        best = next((c for c in usable if not untried(c)), now_priced)
+        name = f'first plan: {plan_name(best)}, {self._text(best.cost)}'
+        if best.key == now_priced.key:
+            return Decision(best, False, name[:REASON_CHARS])
+        return self._switch(best, now_s, name)
 
     def _first(self, usable: Sequence[Candidate], now_s: float) -> Candidate:
         """The best plan after a reset; what did not run until then is priced as learnt."""
@@ -279,10 +303,7 @@ class SwitchPolicy:
         least = max(floor, self.min_gain_ratio * old.cost, least_of_all)
         # Caution must not demand the impossible.
         needed = min(least * caution, max(MAX_NEEDED * old.cost, floor))
-        numbers = (
-            f'{plan_name(old)} {self._text(old.cost)}, {plan_name(best)} {self._text(best_cost)} '
-            f'(gain {self._text(gain)}, needed {self._text(needed)}'
-        )
+        numbers = self._numbers(old, best, best_cost, needed)
         if best.key == old.key or gain <= 0.0:
             memory.better_ticks, memory.excess = 0, 0.0
         else:
@@ -290,6 +311,7 @@ class SwitchPolicy:
             memory.excess = max(memory.excess + step, 0.0)
             memory.better_ticks = memory.better_ticks + 1 if memory.excess > 0.0 else 0
         if memory.excess < self.hold_ticks - 1e-9:
+            memory.tried_for = None
             waited = 100.0 * memory.excess / self.hold_ticks
             return Decision(
                 old,
@@ -299,10 +321,16 @@ class SwitchPolicy:
             )
         if untried(best):
             memory.excess = float(self.hold_ticks)  # one tick that it fails, and it waits again
-            return Decision(
-                old, False, f'trying on single frames: {numbers})'[:REASON_CHARS],
-                previous_ms=old.latency_ms, trial=best,
-            )
+            found = self._tried_already(old, usable, needed, now_s, untried)
+            if found is None:
+                memory.tried_for = memory.tried_for or best.key
+                return Decision(
+                    old, False, f'trying on single frames: {numbers})'[:REASON_CHARS],
+                    previous_ms=old.latency_ms, trial=best,
+                )
+            best, best_cost = found
+            gain = old.cost - best_cost
+            numbers = self._numbers(old, best, best_cost, needed)
         self._count_return(best.key, now_s, min(CLEAR_GAIN * least / gain, 1.0))
         memory.promises.leave(old.key, old.cost, best.server, now_s)
         return self._switch(
@@ -310,6 +338,33 @@ class SwitchPolicy:
             now_s,
             f'{self._better}: {numbers}, for {memory.better_ticks} ticks)',
             previous_ms=old.latency_ms,
+        )
+
+    def _tried_already(
+        self,
+        old: Candidate,
+        usable: Sequence[Candidate],
+        needed: float,
+        now_s: float,
+        untried: Callable[[Candidate], bool],
+    ) -> tuple[Candidate, float] | None:
+        """What may run at once and gains enough, after one trial; None = wait for a trial.
+
+        Predictions that are all too low by as much have their turn one after the other, and the
+        stream would wait for all of them under a plan that is known to be worse.
+        """
+        first = self._memory.tried_for
+        if first is None or any(c.key == first and untried(c) for c in usable):
+            return None
+        known = [c for c in usable if not untried(c)]
+        best, cost = self._best_as_corrected(old, known, now_s)
+        return (best, cost) if best.key != old.key and old.cost - cost >= needed else None
+
+    def _numbers(self, old: Candidate, best: Candidate, cost: float, needed: float) -> str:
+        gain = self._text(old.cost - cost)
+        return (
+            f'{plan_name(old)} {self._text(old.cost)}, {plan_name(best)} {self._text(cost)} '
+            f'(gain {gain}, needed {self._text(needed)}'
         )
 
     def _best_as_corrected(
@@ -351,7 +406,7 @@ class SwitchPolicy:
             memory.left_at_s[memory.current.key] = now_s
         memory.current = best
         memory.better_ticks, memory.excess = 0, 0.0
-        memory.provisional &= not urgent
+        memory.awaited = memory.tried_for = None
         return Decision(best, True, reason[:REASON_CHARS], urgent, previous_ms)
 
     def _caution(self, now_s: float) -> float:

@@ -17,12 +17,11 @@ import math
 import statistics
 from typing import TypeAlias
 
-from dnn_offload.exchange import TRIAL_FRAMES
-from dnn_offload.planning.plan import Candidate, Conditions
+from dnn_offload.exchange import TRIAL_FRAMES, TRIAL_PATIENCE_S
+from dnn_offload.planning.plan import Candidate, Conditions, Key
 from dnn_offload.planning.session_data import FrameEvidence
 
 NEEDED_FRAMES = TRIAL_FRAMES - 1  # answered ones behind a judgement
-PATIENCE_S = 2.0       # then it is judged by what came: no stream, or a slow one
 KEPT_FRAMES = 9        # behind the medians
 # What is learnt stays within. Sums of operators miss a piece by 30 % at worst; more is an estimate
 # of the load that was not right yet, and would stay in the price when it is.
@@ -30,12 +29,14 @@ RATIOS = (0.67, 1.5)
 LEAST_MS = 0.3         # shorter pieces are mostly noise
 FORGET_S = 900.0       # without a frame for so long a plan is tried again
 
-Pieces: TypeAlias = tuple[str, str, str]
+AS_PRICED = (1.0, 1.0, 1.0)
+
+Pieces: TypeAlias = tuple[str, str, str, int]
 
 
 def _pieces(plan: Candidate) -> Pieces:
-    """What decides on a plan's computing times; codecs do not."""
-    return plan.cut_id, plan.server, plan.return_id
+    """What decides on how far off a plan's computing times are; codecs hardly do."""
+    return plan.cut_id, plan.server, plan.return_id, plan.threads
 
 
 @dataclass
@@ -72,7 +73,8 @@ class Trials:
         self._trial_id = 0
         self._began_s = -math.inf
         self._answers = 0
-        self._priced: dict[Pieces, Candidate] = {}  # as predicted at the last tick
+        self._priced: dict[Key, Candidate] = {}  # as predicted at the last tick
+        self._followed: Candidate | None = None
 
     @property
     def trial_id(self) -> int:
@@ -88,7 +90,24 @@ class Trials:
         """Forget all: a profile is another one."""
         self._seen.clear()
         self._priced.clear()
-        self._trial = None
+        self._trial = self._followed = None
+
+    def follow(self, plan: Candidate, conditions: Conditions) -> None:
+        """Learn from the frames of the plan in force, tried or not, if its price is a prediction.
+
+        Of plans that need another thread count nothing is learnt, since they are not tried either:
+        the one that runs would be right and its neighbour not.
+        """
+        wanted = not plan.threads and is_predicted(plan, conditions)
+        self._followed = plan if wanted else None
+
+    def drop(self) -> None:
+        """End the trial without a verdict: another plan goes out, or other plans are demanded.
+
+        The robot ends it too, when that plan comes.
+        """
+        self._trial = self._followed = None
+        self._priced.clear()
 
     def untried(self, plan: Candidate, conditions: Conditions, now_s: float) -> bool:
         """Whether a plan's price is a prediction that no frame has tested.
@@ -113,18 +132,18 @@ class Trials:
         trial = self._trial
         if trial is None or frame.plan_id != self._trial_id:
             return False
-        if frame.answered:
+        if frame.answered and not frame.stood_in:
             self._learn(trial, frame, now_s)
             self._answers += 1
         return True
 
     def ran(self, plan: Candidate, frame: FrameEvidence, now_s: float) -> None:
         """Take an answered frame of the plan in force."""
-        if _pieces(plan) in self._seen:
+        if plan.key in self._priced and not frame.stood_in:
             self._learn(plan, frame, now_s)
 
     def _learn(self, plan: Candidate, frame: FrameEvidence, now_s: float) -> None:
-        priced = self._priced.get(_pieces(plan), plan)
+        priced = self._priced.get(plan.key, plan)
         self._seen.setdefault(_pieces(plan), _Seen()).add(frame, priced, now_s)
 
     def settle(self, now_s: float) -> None:
@@ -136,27 +155,34 @@ class Trials:
         """
         if self._trial is None:
             return
-        if self._answers >= NEEDED_FRAMES or now_s - self._began_s >= PATIENCE_S:
+        if self._answers >= NEEDED_FRAMES or now_s - self._began_s >= TRIAL_PATIENCE_S:
             self._seen.setdefault(_pieces(self._trial), _Seen()).last_s = now_s
             self._trial = None
 
     def corrected(self, plans: Sequence[Candidate]) -> list[Candidate]:
-        """Plans with what was learnt of their pieces; energy and value are reckoned anew."""
+        """Plans with what was learnt of their pieces.
+
+        What hangs on their times is not known then (NaN): lateness, energy and value.
+        """
         self._priced = {}
-        if not self._seen and self._trial is None:
+        told = [plan for plan in (self._trial, self._followed) if plan is not None]
+        known = {*self._seen, *(_pieces(plan) for plan in told)}
+        if not known:
             return list(plans)
-        known = {*self._seen, *([_pieces(self._trial)] if self._trial is not None else [])}
         made = []
         for plan in plans:
             pieces = _pieces(plan)
             if pieces in known:
-                self._priced.setdefault(pieces, plan)
+                self._priced[plan.key] = plan
                 seen = self._seen.get(pieces)
-                head, tail, rest = seen.factors() if seen is not None else (1.0, 1.0, 1.0)
-                plan = replace(
-                    plan, head_ms=plan.head_ms * head, tail_ms=plan.tail_ms * tail,
-                    rest_ms=plan.rest_ms * rest, energy_j=math.nan, value=math.nan,
-                )
+                factors = seen.factors() if seen is not None else AS_PRICED
+                if factors != AS_PRICED:
+                    head, tail, rest = factors
+                    plan = replace(
+                        plan, head_ms=plan.head_ms * head, tail_ms=plan.tail_ms * tail,
+                        rest_ms=plan.rest_ms * rest, late_ms=math.nan, energy_j=math.nan,
+                        value=math.nan,
+                    )
             made.append(plan)
         return made
 
@@ -169,4 +195,6 @@ def is_predicted(plan: Candidate, conditions: Conditions) -> bool:
         return True
     servers = (server for server in conditions.servers if server.name == plan.server)
     profiles = [conditions.edge_profile, *(server.profile for server in servers)]
-    return not all(profile.cuts[plan.cut_index].measured for profile in profiles)
+    # By identity: of another version the cuts may stand elsewhere in the list, or be fewer.
+    cuts = (next((c for c in p.cuts if c.cut_id == plan.cut_id), None) for p in profiles)
+    return not all(cut is not None and cut.measured for cut in cuts)

@@ -56,8 +56,10 @@ class Cell:
     """A row at a point over all rounds.
 
     Attributes:
-        latency_ms, rate_hz, energy_j: Median of the rounds' values.
+        latency_ms, energy_j: Median of the values of rounds with a result.
+        rate_hz: Median of all rounds; one without a result is 0.
         spread: Largest less smallest latency of the rounds, over the median.
+        rounds: How many had a result.
         window: The round nearest to the median, for what ran.
     """
 
@@ -123,19 +125,33 @@ class BenchRecord:
 
     def cell(self, point: int, row: str) -> Cell | None:
         """A row at a point; None if it has no result there."""
-        own = [
-            w for w in self.windows
-            if w.point == point and w.row == row and math.isfinite(w.latency_ms)
-        ]
+        own = [w for w in self._windows(point, row) if math.isfinite(w.latency_ms)]
         if not own:
             return None
         middle = statistics.median(w.latency_ms for w in own)
         spread = max(w.latency_ms for w in own) - min(w.latency_ms for w in own)
         return Cell(
-            middle, statistics.median(w.rate_hz for w in own),
+            middle, self.rate_hz(point, row) or 0.0,
             statistics.median(w.energy_j for w in own), spread / middle, len(own),
             min(own, key=lambda w: abs(w.latency_ms - middle)),
         )
+
+    def latency_ms(self, point: int, row: str) -> float | None:
+        """Median latency of a row at a point, infinite in rounds without a result [ms].
+
+        None if the row was not run there. This is what figures judge by: a row that fails must
+        not do better than one that is slow.
+        """
+        own = [w.latency_ms for w in self._windows(point, row)]
+        return statistics.median(v if math.isfinite(v) else math.inf for v in own) if own else None
+
+    def rate_hz(self, point: int, row: str) -> float | None:
+        """Median rate of results of a row at a point; None if the row was not run there."""
+        own = [w.rate_hz for w in self._windows(point, row)]
+        return statistics.median(own) if own else None
+
+    def _windows(self, point: int, row: str) -> list[Window]:
+        return [w for w in self.windows if w.point == point and w.row == row]
 
 
 def measure(

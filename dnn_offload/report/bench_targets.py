@@ -35,36 +35,43 @@ class Figure:
     passed: bool
 
 
-def figures(record: BenchRecord, loaded: Sequence[tuple[float, float]] = ()) -> list[Figure]:
+def figures(
+    record: BenchRecord, loaded: Sequence[tuple[float, float]] = (), *, deadline: bool = True
+) -> list[Figure]:
     """All promises that this bench has the rows for.
 
     Args:
         record: What was measured. Windows of a timeline have the point number of their part:
             0 the whole trace, 1 the part under load (``loaded``).
         loaded: Parts of the timeline with navigation load [s]; empty = no timeline.
+        deadline: Whether frames had one; without, none is late, and that is no merit.
     """
     found = _regret(record)
     if loaded:
         found += _gains(record)
-    found += _reactions(record)
+    found += _reactions(record, deadline)
     if not record.steps:
         found += _ends(record)
     return found
 
 
 def _regret(record: BenchRecord) -> list[Figure]:
-    found, same = [], 0
+    found, same, failed = [], 0, 0
     for point in range(len(record.points)):
-        auto, best = record.cell(point, AUTO), record.cell(point, ORACLE)
-        if auto is not None and best is not None and not best.window.simulated:
-            found.append(regret(auto.latency_ms, best.latency_ms))
-            same += auto.window.plan == best.window.plan
+        auto_ms, best = record.latency_ms(point, AUTO), record.cell(point, ORACLE)
+        if auto_ms is None or best is None or best.window.simulated:
+            continue
+        found.append(regret(auto_ms, best.latency_ms))
+        auto = record.cell(point, AUTO)
+        same += auto is not None and auto.window.plan == best.window.plan
+        failed += math.isinf(auto_ms)
     if not found:
         return []
     floor = mean(search.noise_floor for search in record.searches)
     limit = max(MAX_MEAN_REGRET, 2.0 * floor if math.isfinite(floor) else 0.0)
     short = [search for search in record.searches if not search.exhausted]
     note = f'; the oracle stopped early at {len(short)} of {len(record.searches)}' if short else ''
+    note += f'; no result of auto at {failed}' if failed else ''
     average, worst = statistics.fmean(found), max(found)
     return [
         Figure(
@@ -86,19 +93,19 @@ def _gains(record: BenchRecord) -> list[Figure]:
         ('neurosurgeon', 1, 'under load', MIN_GAIN_BLIND),
         ('dey2019', 0, 'over the whole trace', MIN_GAIN_DEY),
     ):
-        auto, other = record.cell(point, AUTO), record.cell(point, row)
-        if auto is None or other is None or other.rate_hz <= 0.0:
+        auto_hz, other_hz = record.rate_hz(point, AUTO), record.rate_hz(point, row)
+        if auto_hz is None or other_hz is None or other_hz <= 0.0:
             continue
-        gain = auto.rate_hz / other.rate_hz
+        gain = auto_hz / other_hz
         found.append(Figure(
             f'results per second of auto over {row} {part}',
-            f'{gain:.2f} ({auto.rate_hz:.1f} over {other.rate_hz:.1f} /s)', f'{least:g} or more',
+            f'{gain:.2f} ({auto_hz:.1f} over {other_hz:.1f} /s)', f'{least:g} or more',
             gain >= least,
         ))
     return found
 
 
-def _reactions(record: BenchRecord) -> list[Figure]:
+def _reactions(record: BenchRecord, deadline: bool) -> list[Figure]:
     found = []
     for what in dict.fromkeys(step.what for step in record.steps if step.row == AUTO):
         seen = [s.reaction_s for s in record.steps if s.row == AUTO and s.what == what]
@@ -112,7 +119,7 @@ def _reactions(record: BenchRecord) -> list[Figure]:
             f'{MAX_REACTION_S:g} s', worst <= MAX_REACTION_S,
         ))
     deaths = [s for s in record.steps if s.row == AUTO and SERVER_KILLED in s.what]
-    if deaths:
+    if deaths and deadline:
         late = sum(step.late for step in deaths)
         found.append(Figure(
             'results of auto after their deadline while the server is dead',
@@ -125,11 +132,11 @@ def _ends(record: BenchRecord) -> list[Figure]:
     """Is auto slower than the better of all-local and all-remote?"""
     ratios = []
     for point in range(len(record.points)):
-        auto = record.cell(point, AUTO)
+        auto_ms = record.latency_ms(point, AUTO)
         remote = next((c for r in REMOTES if (c := record.cell(point, r)) is not None), None)
-        ends = [c.latency_ms for c in (record.cell(point, LOCAL), remote) if c is not None]
-        if auto is not None and ends and not auto.window.simulated:
-            ratios.append(auto.latency_ms / min(ends))
+        ends = [c for c in (record.cell(point, LOCAL), remote) if c is not None]
+        if auto_ms is not None and ends and not any(c.window.simulated for c in ends):
+            ratios.append(auto_ms / min(c.latency_ms for c in ends))
     if not ratios:
         return []
     worst = max(ratios)

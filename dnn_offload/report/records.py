@@ -25,6 +25,8 @@ class FrameRow:
         phase: Name of the phase in which it was acquired.
         strategy: Strategy whose plan it ran under.
         depth: Weighted layers that ran on the robot before anything left it; -1 = nothing left.
+        is_trial: Whether it ran under a plan that was tried, beside the one in force.
+        stood_in: Whether torch ran a piece in place of one that was still being compiled.
     """
 
     time_s: float
@@ -57,6 +59,8 @@ class FrameRow:
     finish_ms: float
     latency_ms: float
     deadline_met: bool
+    is_trial: bool = False
+    stood_in: bool = False
 
     @property
     def is_scout(self) -> bool:

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+import math
 import time
 from typing import Any
 
@@ -225,10 +226,10 @@ class InferenceEngine:
         """Run one frame all on the robot every ``period_s`` [s] under a plan that offloads.
 
         Its report tells the planner what that costs now, which no load signal knows exactly.
-        0 = never.
+        0, and what is no time, = never.
         """
         with self._shared.lock:
-            self._shared.scout_period_s = period_s
+            self._shared.scout_period_s = period_s if math.isfinite(period_s) else 0.0
 
     def _recall_private(self) -> None:
         """Stop sending what may not leave any more; the caller holds the lock."""
@@ -293,6 +294,8 @@ class InferenceEngine:
             frame = self._shared.table.answered(answer.frame_seq)
             if frame is not None:
                 self._shared.misses.answered(answer.frame_seq)
+                busy_ms = answer.decode_ms + answer.compute_ms + answer.encode_ms
+                self._shared.pace.answered(answer.frame_seq, answer.queue_ms, busy_ms)
         if frame is not None:
             self._responder.post_answer(frame, answer)
 

@@ -111,6 +111,7 @@ class Frame:
         deadline_s: When its result should be out, steady clock; ``inf`` without a deadline.
         kept: The cut tensors, kept until the frame ends.
         returned: What the server has sent back for the rest of the network.
+        stood_in: Whether torch ran a piece of it in place of one that is still being compiled.
     """
 
     seq: int
@@ -130,6 +131,7 @@ class Frame:
     kept: list[np.ndarray] | None = None
     returned: list[np.ndarray] | None = None
     uplink_bytes: int = 0
+    stood_in: bool = False
     times: StageTimes = field(default_factory=StageTimes)
 
 
@@ -165,6 +167,7 @@ class FrameRecord:
         token: What the node gave to ``enter``.
         plan: The plan that ran, None if the frame was dropped before it was started.
         times: Stage times; a copy, safe to keep.
+        stood_in: Whether they are of torch in place of a piece that is still being compiled.
         deadline_met: True without a deadline or when the result was in time.
     """
 
@@ -180,3 +183,4 @@ class FrameRecord:
     pid: int
     compute_tid: int
     counters: Counters
+    stood_in: bool = False

@@ -16,7 +16,7 @@ from pathlib import Path
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError, ModelError, ProfileError
 from dnn_offload.graph.program import Program, PROGRAM_FILE
-from dnn_offload.runtime.backends.names import AUTO, candidates
+from dnn_offload.runtime.backends.names import AUTO, candidates, parse, TORCH, version
 
 FORMAT = 1  # raise when what is kept in a folder changes
 ROLES = ('edge', 'server')
@@ -70,9 +70,16 @@ class ModelRequest:
 
     @property
     def profile_name(self) -> str:
-        """File name of this request's profile: of the backends that it was chosen from."""
+        """File name of this request's profile: of the backends that it was chosen from.
+
+        With their versions, since another one takes other times; torch's is in ``cache_key``.
+        """
         names, _ = candidates(self.backend)
-        word = '-'.join(names) if self.backend == AUTO else names[-1]
+        chosen = names if self.backend == AUTO else names[-1:]
+        word = '-'.join(
+            name if parse(name).kind == TORCH else f'{name}_{version(parse(name).kind)[1]}'
+            for name in chosen
+        )
         word = ''.join(c if c.isalnum() or c == '-' else '_' for c in word)
         return f'profile_{self.role}_{word}_{self.threads}t.json'
 

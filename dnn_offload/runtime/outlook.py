@@ -33,6 +33,11 @@ def sending_key(plan: FramePlan) -> Key:
     return (f'encode {plan.codec}', *plan.route.middle)
 
 
+def pace_key(plan: FramePlan) -> Key:
+    """What decides on the time that a server needs for a frame."""
+    return plan.server, plan.plan_id
+
+
 def running_plan(shared: Shared, now_s: float) -> FramePlan:
     """The plan of a frame that starts now: the active one, or all local where it cannot be.
 
@@ -84,6 +89,7 @@ def _margin_ms(shared: Shared) -> float:
 def situation(shared: Shared, now_s: float) -> Situation:
     """What the worker's next decision depends on; the caller holds the lock."""
     table, times = shared.table, shared.times
+    shared.slot.end_old_trial(now_s)
     last = shared.slot.last_cut
     pending, lost = shared.slot.pending, table.to_rescue()
     unanswered = None
@@ -117,8 +123,15 @@ def situation(shared: Shared, now_s: float) -> Situation:
         window=1 if alone else shared.settings.window,
         start_ms=start_ms(shared, plan, now_s, 0.95) if waiting else 0.0,
         ready_ms=0.0 if plan.is_local or not waiting else start_ms(shared, plan, now_s, 0.5),
-        backlog_ms=0.0 if plan.is_local else shared.backlog_ms(),
+        backlog_ms=0.0 if plan.is_local or not waiting else _backlog_ms(shared, plan, now_s),
     )
+
+
+def _backlog_ms(shared: Shared, plan: FramePlan, now_s: float) -> float:
+    """Expected time until both the sender and the server have nothing else to do [ms]."""
+    in_flight = {frame.seq for frame in shared.table.unanswered()}
+    free_ms = shared.pace.free_ms(pace_key(plan), in_flight, now_s)
+    return max(shared.backlog_ms(), free_ms)
 
 
 def _rest_ms(shared: Shared, frame: Frame | None, now_s: float) -> float:

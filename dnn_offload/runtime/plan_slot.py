@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dnn_offload.codec.registry import codec_named
 from dnn_offload.errors import CutError, PlanningError
+from dnn_offload.exchange import TRIAL_PATIENCE_S
 from dnn_offload.runtime.frames import FramePlan, Span
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ class PlanSlot:
     def request(self, wanted: PlanRequest, now_s: float) -> None:
         """Make ``wanted`` the pending plan, in place of an older pending one.
 
+        A trial that was asked for before it is over: the planner has decided without it.
+
         What it says about privacy is in force at once, also where it raises.
 
         Raises:
@@ -112,6 +115,8 @@ class PlanSlot:
         """
         self._private_layers = wanted.private_layers
         self._nothing_leaves = False
+        if self._trial is not None and self._trial.plan.plan_id < wanted.plan_id:
+            self._trial = None
         if self.pending is not None and not self.allows(self.pending.plan):
             self.pending = None
         if wanted.server == '':
@@ -133,7 +138,8 @@ class PlanSlot:
     def request_trial(self, wanted: PlanRequest, frames: int, now_s: float) -> None:
         """Let ``frames`` single frames run under a plan when it is warm; the active one goes on.
 
-        What ``wanted`` says about privacy and threads does not count.
+        What ``wanted`` says about privacy and threads does not count. The trial is over after
+        ``TRIAL_PATIENCE_S`` in any case: nobody waits for its frames any more.
 
         Raises:
             CutError: The cut is not one of this model.
@@ -143,11 +149,16 @@ class PlanSlot:
         spans = [span for span in self.spans(plan) if span not in self._warm]
         self._trial = Preparation(replace(plan, threads=0), now_s, spans, frames)
 
+    def end_old_trial(self, now_s: float) -> None:
+        """Forget a trial whose frames nobody waits for any more."""
+        if self._trial is not None and now_s - self._trial.since_s >= TRIAL_PATIENCE_S:
+            self._trial = None
+
     @property
     def trial(self) -> FramePlan | None:
         """The plan that is tried, if it is warm and may send what it sends; else None."""
         trial = self._trial
-        if trial is None or trial.to_warm or not self.allows(trial.plan):
+        if trial is None or trial.to_warm or trial.frames <= 0 or not self.allows(trial.plan):
             return None
         # Frames of a trial belong to the epoch in which they run.
         active = self.active
@@ -158,8 +169,12 @@ class PlanSlot:
         trial = self._trial
         if trial is not None and plan.plan_id == trial.plan.plan_id and not plan.is_local:
             trial.frames -= 1
-            if trial.frames <= 0:
-                self._trial = None
+
+    def repeat(self, plan: FramePlan) -> None:
+        """A frame under ``plan`` has told nothing: one more if that is being tried."""
+        trial = self._trial
+        if trial is not None and plan.plan_id == trial.plan.plan_id and not plan.is_local:
+            trial.frames += 1
 
     def allows(self, plan: FramePlan) -> bool:
         """Whether what ``plan`` sends may leave the robot, by the newest request."""

@@ -136,6 +136,7 @@ class Responder:
         times.decode_ms = answer.decode_ms
         times.tail_ms = answer.compute_ms
         times.downlink_ms = answer.downlink_ms
+        frame.stood_in = frame.stood_in or answer.stood_in
         started_s = time.monotonic()
         try:
             route = frame.plan.route if frame.plan is not None else None
@@ -149,6 +150,9 @@ class Responder:
             self._shared.wake()
             return
         if frame.plan is not None and frame.plan.rest is not None:
+            # As plans are priced: what codecs take between the pieces belongs to the pieces.
+            times.tail_ms += answer.encode_ms
+            times.rest_ms = _ms_since(started_s)
             if self._shared.table.returned(frame.seq, outputs):
                 self._shared.wake()
             return
@@ -185,6 +189,10 @@ class Responder:
     def _report_ended(self) -> None:
         for ended in self._shared.table.take_ended():
             self._stop_sending(ended)
+            if ended.frame.stood_in and ended.frame.plan is not None:
+                with self._shared.changed:
+                    self._shared.slot.repeat(ended.frame.plan)
+                    self._shared.changed.notify_all()
             record = self._record(ended.frame, ended.outcome, ended.reason, ended.counters)
             try:
                 self._events.on_report(record)
@@ -219,4 +227,5 @@ class Responder:
             pid=os.getpid(),
             compute_tid=self._shared.compute_tid,
             counters=counters,
+            stood_in=frame.stood_in,
         )

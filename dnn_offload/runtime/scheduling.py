@@ -56,7 +56,8 @@ class Situation:
         window: How many may be.
         start_ms: Pessimistic time for which starting the frame would hold the worker.
         ready_ms: Expected time until the frame's first byte could be sent; 0 = runs locally.
-        backlog_ms: Expected time until the sender is free.
+        backlog_ms: Expected time until a frame would wait neither for the sender nor, once there,
+            for the server.
     """
 
     now_s: float
@@ -112,7 +113,7 @@ def decide(situation: Situation) -> Decision:
         return Decision(Job.WAIT, rescue_at_s)
     if now_s + situation.start_ms * 1e-3 > free_until_s:
         return Decision(Job.WAIT, rescue_at_s)
-    # Just in time: a head that is done before the sender is free only makes its frame older.
+    # Just in time: a head that is done before sender and server are free only ages its frame.
     early_s = (situation.backlog_ms - situation.ready_ms) * 1e-3
     if situation.ready_ms > 0.0 and situation.started > 0 and early_s > 0.0:
         return Decision(Job.WAIT, min(rescue_at_s, now_s + max(early_s, MIN_WAIT_S)))

@@ -15,6 +15,7 @@ from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.frame_table import FrameTable
 from dnn_offload.runtime.misses import Misses
 from dnn_offload.runtime.plan_slot import PlanSlot
+from dnn_offload.runtime.server_pace import ServerPace
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.runtime.timing import Key, RunTimes
 
@@ -43,6 +44,7 @@ class Shared:
         self.table = FrameTable(self.lock)
         self.slot = PlanSlot(model)
         self.misses = Misses()
+        self.pace = ServerPace()
         self.times = RunTimes()
         self.model = model
         self.settings = settings

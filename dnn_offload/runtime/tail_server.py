@@ -238,8 +238,6 @@ class TailServer:
 
         The difference of two tails would be their noise: a route's layers are added up.
         """
-        if stood_in(segment):
-            return 0.0
         if isinstance(part.span[0], int):
             return self._tail_ms.get(job.cut_id, 0.0)
         if not self._layers_ms:
@@ -254,6 +252,7 @@ class TailServer:
         segment = segment_of(self._model, part.span)
         outputs = self._model.run(segment, arrays)
         times_s.append(time.monotonic())
+        by_torch = stood_in(segment)
         specs = part.outputs
         halved = self._model.to_half(outputs) if job.result_codec == 'fp16' else outputs
         payload = bundle.encode(halved, specs, job.result_codec)
@@ -261,10 +260,10 @@ class TailServer:
         decode_ms, compute_ms, encode_ms = (1e3 * step for step in np.diff(times_s))
         with self._changed:
             self._compute_ms.append(compute_ms)
-            expected_ms = self._expected_ms(job, part, segment)
+            expected_ms = 0.0 if by_torch else self._expected_ms(job, part, segment)
             if expected_ms >= _SHORTEST_TAIL_MS:
                 self._loads.append((times_s[2], compute_ms / expected_ms))
         return TailResult(
             job, Verdict.OK, '', payload, specs,
-            decode_ms=decode_ms, compute_ms=compute_ms, encode_ms=encode_ms,
+            decode_ms=decode_ms, compute_ms=compute_ms, encode_ms=encode_ms, stood_in=by_torch,
         )

@@ -20,7 +20,14 @@ from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime.backends.base import segment_of, stood_in
 from dnn_offload.runtime.frames import Frame, FramePlan, Span
 from dnn_offload.runtime.outcomes import DropReason, Outcome
-from dnn_offload.runtime.outlook import rescue_time, run_key, running_plan, sending_key, situation
+from dnn_offload.runtime.outlook import (
+    pace_key,
+    rescue_time,
+    run_key,
+    running_plan,
+    sending_key,
+    situation,
+)
 from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL
 from dnn_offload.runtime.responder import Responder
 from dnn_offload.runtime.scheduling import decide, Decision, Job
@@ -146,14 +153,18 @@ class Worker:
 
     # -- doing --------------------------------------------------------------------------
 
-    def _run(self, span: Span, arrays: list[np.ndarray]) -> tuple[list[np.ndarray], Spent]:
+    def _run(
+        self, frame: Frame, span: Span, arrays: list[np.ndarray]
+    ) -> tuple[list[np.ndarray], Spent]:
         model = self._shared.model
         if span[0] == span[1]:
             return arrays, Spent(0.0, 0.0, 0.0)
         segment = segment_of(model, span)
         assert self._clock is not None
         outputs, spent = self._clock.measure(lambda: model.run(segment, arrays))
-        if not stood_in(segment):
+        if stood_in(segment):
+            frame.stood_in = True
+        else:
             self._shared.times.add(run_key(span), spent.wall_ms, time.monotonic(), spent.cpu_ms)
         return outputs, spent
 
@@ -217,7 +228,7 @@ class Worker:
             frame.source = None
             frame.times.preprocess_ms = spent.wall_ms
             shared.times.add(PREPROCESS, spent.wall_ms, time.monotonic(), spent.cpu_ms)
-            arrays, spent = self._run(plan.head, [picture])
+            arrays, spent = self._run(frame, plan.head, [picture])
             frame.times.head_ms = spent.wall_ms
             frame.times.head_cpu_ms = spent.cpu_ms
             frame.times.head_wait_ms = spent.wait_ms
@@ -237,7 +248,7 @@ class Worker:
         if not plan.is_local:
             frame.uplink_bytes = 0
             frame.plan = shared.slot.here(plan, label)
-            arrays, spent = self._run(plan.tail, arrays)
+            arrays, spent = self._run(frame, plan.tail, arrays)
             frame.times.head_ms += spent.wall_ms
             frame.times.head_cpu_ms += spent.cpu_ms
             frame.times.head_wait_ms += spent.wait_ms
@@ -289,6 +300,7 @@ class Worker:
                 else:
                     assert shared.uplink is not None
                     shared.misses.sent(frame.seq, plan.server, now_s)
+                    shared.pace.sent(frame.seq, pace_key(plan), now_s)
                     shared.uplink.send(request)
             except Exception as error:
                 shared.table.answer_will_not_come(frame.seq, now_s, 'sending failed')
@@ -304,7 +316,7 @@ class Worker:
         if kept is None:  # ended in the meantime
             return
         try:
-            outputs, spent = self._run(plan.tail, kept)
+            outputs, spent = self._run(frame, plan.tail, kept)
             if shared.table.computed(frame.seq):
                 frame.times.tail_ms = spent.wall_ms
                 self._responder.post_outputs(frame, outputs, Outcome.RESCUED)
@@ -323,8 +335,10 @@ class Worker:
         values = {spec.name: array for spec, array in zip(route.kept, kept, strict=True)}
         values |= {spec.name: array for spec, array in zip(route.returned, returned, strict=True)}
         try:
-            outputs, spent = self._run(plan.rest, [values[name] for name in plan.rest.inputs])
-            frame.times.rest_ms = spent.wall_ms
+            outputs, spent = self._run(
+                frame, plan.rest, [values[name] for name in plan.rest.inputs]
+            )
+            frame.times.rest_ms += spent.wall_ms  # decoding what came back is in it
             self._responder.post_outputs(frame, outputs, Outcome.REMOTE)
         except Exception as error:
             self._shared.table.drop(frame.seq, DropReason.ERROR)

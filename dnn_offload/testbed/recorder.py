@@ -80,6 +80,7 @@ class Recorder:
         self.ready_s: dict[int, float] = {}  # session of each server's life -> first READY
         self._start_s: float | None = None
         self._strategies: dict[int, str] = {0: AUTO}
+        self._trial_ids: set[int] = set()
         self._depths: dict[str, int] = {}
         self._namespace = namespace
         self._on_image = on_image
@@ -95,6 +96,7 @@ class Recorder:
         for message_type, topic, callback, qos in (
             (FrameReport, 'frame_report', self._on_report, many),
             (Plan, 'plan', self._on_plan, LATCHED),
+            (Plan, 'plan_trial', self._on_trial, 10),
             (Load, 'load', self._on_load, 10),
             (String, 'navigation_status', self._on_navigation, 10),
             (String, 'edge_profile', self._on_profile, LATCHED),
@@ -240,12 +242,18 @@ class Recorder:
                 plan_id=msg.plan_id,
                 uplink_bytes=msg.uplink_bytes,
                 deadline_met=msg.deadline_met,
+                is_trial=msg.plan_id in self._trial_ids,
+                stood_in=msg.stood_in,
                 **{name: float(getattr(msg, name)) for name in _TIMES},
             )
         )
 
     def _on_plan(self, msg: Plan) -> None:
         self.latest.plan = msg
+        self._strategies[msg.plan_id] = msg.strategy
+
+    def _on_trial(self, msg: Plan) -> None:
+        self._trial_ids.add(msg.plan_id)
         self._strategies[msg.plan_id] = msg.strategy
 
     def _on_load(self, msg: Load) -> None:

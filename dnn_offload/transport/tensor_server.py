@@ -210,6 +210,7 @@ class TensorServer:
         message.chunk_count = len(answer.parts)
         message.total_bytes = sum(len(part) for part in answer.parts)
         message.data = byte_array(answer.parts[index])
+        message.stood_in = result.stood_in
         if result.verdict is Verdict.OK:
             message.codec = job.result_codec
             if index == 0:

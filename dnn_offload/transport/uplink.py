@@ -448,6 +448,7 @@ class DdsUplink:
             decode_ms=message.decode_ms,
             compute_ms=message.compute_ms,
             encode_ms=message.encode_ms,
+            stood_in=message.stood_in,
             service_ms=message.service_ms,
             uplink_ms=uplink_ms,
             downlink_ms=max(1e3 * (now_s - acked_s) - message.service_ms, 0.0),

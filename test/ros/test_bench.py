@@ -6,6 +6,7 @@ Real nodes in their own network namespaces and control groups, over a shaped lin
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 import json
 import os
 from pathlib import Path
@@ -93,6 +94,28 @@ def test_a_tiny_scenario_from_end_to_end(tmp_path: Path) -> None:
     ]
     page = (tmp_path / 'out' / 'report.html').read_text()
     assert 'data:image/png' in page and 'Changes of conditions' in page
+
+
+@pytest.mark.skipif(why_loopback() != '', reason=why_loopback() or 'possible')
+def test_a_drive_in_a_tenth_of_its_time_loses_nothing(tmp_path: Path) -> None:
+    """Outage, crowded channel, bursts of mapping, a dead server: a result for every stretch."""
+    command = Path(os.environ['DNN_OFFLOAD_NODES']) / 'dnn-offload'
+    done = subprocess.run(
+        [str(command), 'bench', 'drive', '--time-scale', '0.1', '--rows', 'auto', '--out',
+         str(tmp_path)],
+        capture_output=True, text=True, check=False, timeout=400,
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    data = json.loads((tmp_path / 'bench.json').read_text())
+    assert len(data['steps']) == 15
+    with (tmp_path / 'frames.csv').open() as file:
+        frames = list(csv.DictReader(file))
+    outcomes = {frame['outcome'] for frame in frames}
+    assert {'local', 'remote'} <= outcomes <= {'local', 'remote', 'rescued', 'dropped'}
+    numbers = [int(frame['frame_seq']) for frame in frames]
+    assert sorted(numbers) == list(range(min(numbers), max(numbers) + 1))  # each has its record
+    results = sorted(float(f['time_s']) for f in frames if f['outcome'] != 'dropped')
+    assert max(b - a for a, b in pairwise(results)) < 3.0  # never a stalled loop
 
 
 @pytest.mark.skipif(why_loopback() != '', reason=why_loopback() or 'possible')

@@ -1,13 +1,33 @@
-"""Nodes of the rows that are no plan of ours: what they send is what arrives."""
+"""Nodes of the rows that are no plan of ours: what they send is what arrives; a timeline."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
+import pytest
+import rclpy
+from rich.console import Console
 from std_msgs.msg import Header
 import torch
 
-from dnn_offload.bench.rows.one_message import pack, unpack
+from dnn_offload.bench.place import Place
+from dnn_offload.bench.rows.one_message import Head, pack, Tail, unpack
+from dnn_offload.bench.rows.other_rows import _halves
 from dnn_offload.bench.rows.today import answer_of
+from dnn_offload.bench.run import Bench, BenchOptions
+from dnn_offload.bench.scenario.file import parse
+from dnn_offload.bench.scenario.scenario import Conditions
+from dnn_offload.bench.steady import Patience
+from dnn_offload.bench.timeline import play
+from dnn_offload.cost.profile import Profile
+from dnn_offload.runtime.backends.names import missing
+from dnn_offload.runtime.model_cache import cache_key, ModelRequest, ROLES
+from dnn_offload.runtime.prepare import prepare
 from dnn_offload.tensors import TensorSpec
 
 
@@ -34,3 +54,90 @@ def test_an_answer_has_the_best_class_and_the_picture_s_header() -> None:
     (detection,) = answer.detections
     assert detection.results[0].hypothesis.class_id == '1'
     assert abs(detection.results[0].hypothesis.score - 0.7) < 1e-6
+
+
+class SlowEmulation:
+    """Conditions that take a while to be made."""
+
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s = delay_s
+
+    def apply(self, wanted: Conditions, session: Any) -> None:
+        time.sleep(self._delay_s)
+
+
+def test_a_reaction_is_timed_from_the_command_on() -> None:
+    """A change that takes a while to be made is in force before that has ended."""
+    start_s = time.monotonic()
+    recorder = SimpleNamespace(rows=[], phase='', now_s=lambda: time.monotonic() - start_s)
+    session = SimpleNamespace(recorder=recorder, fleet=SimpleNamespace(check=lambda: None))
+    scenario = parse(
+        'title: t\nrows: [auto]\nduration_s: 1.0\ntimeline: [{at_s: 0.2, load: 1}]', 'tiny'
+    )
+    played = play(
+        scenario, scenario.points[0], 'auto', 0, cast(Any, session),
+        cast(Any, SlowEmulation(0.4)), lambda seconds: None, None,
+    )
+    (step,) = played.steps
+    assert step.what == 'load 0 to 1'
+    assert 0.2 <= step.at_s < 0.5
+
+
+def test_what_is_measured_without_a_plan_that_stays_has_a_note(tmp_path: Path) -> None:
+    start_s = time.monotonic()
+    recorder = SimpleNamespace(rows=[], now_s=lambda: time.monotonic() - start_s)
+    session = SimpleNamespace(recorder=recorder, fleet=SimpleNamespace(check=lambda: None))
+    bench = Bench(
+        parse('title: t\nrows: [auto]', 'tiny'), BenchOptions(tmp_path), Console(quiet=True)
+    )
+    bench._settle(cast(Any, session), 'auto', Patience(least_s=0.0, same_s=0.1, most_s=0.3))
+    (note,) = bench.outcome.record.notes
+    assert note.startswith('auto: no plan had stayed')
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Place:
+    """A place without nodes: a small network, prepared for the robot and for the server."""
+    asked = ModelRequest('torchvision:squeezenet1_1', 'random', input_size='64x64', backend='auto')
+    request = replace(asked, backend='torch')
+    folder = tmp_path / cache_key(request)
+    for role in ROLES:
+        prepare(replace(asked, role=role), tmp_path, 0.5, True, lambda *args, **more: None)
+    profile = Profile.from_json((folder / asked.profile_name).read_text())
+    session = SimpleNamespace(recorder=SimpleNamespace(profile=profile))
+    return Place(cast(Any, session), cast(Any, None), request, tmp_path, tmp_path)
+
+
+def test_the_server_s_profile_is_the_one_that_its_node_uses(prepared: Place) -> None:
+    mine = prepared.server_profile()
+    folder = prepared.server_cache / cache_key(prepared.request)
+    other = folder / 'profile_server_torch_by_hand_1t.json'
+    other.write_text(replace(mine, seconds_spent=77.0).to_json())  # newer
+    assert prepared.server_profile() == mine
+
+
+@pytest.mark.parametrize('backend', ['torch', 'onnxruntime', 'openvino'])
+def test_one_message_runs_its_halves_by_the_backend_of_the_nodes(
+    prepared: Place, backend: str
+) -> None:
+    if missing(backend):
+        pytest.skip(missing(backend))
+    profile = replace(prepared.robot_profile(), backend=backend)
+    prepared.session.recorder.profile = profile
+    halves = _halves(prepared, 1)
+    assert [(side, arguments[0]) for side, _, arguments in halves] == [
+        ('server', 'tail'), ('robot', 'head'),
+    ]
+    assert halves[1][2][-2:] == ['--backend', backend]
+    assert halves[0][2][-2:] == ['--backend', prepared.server_profile().backend]
+    folder = Path(halves[1][2][halves[1][2].index('--folder') + 1])
+    rclpy.init()
+    try:
+        for made in (Head, Tail):
+            node = made(folder, 1, backend)
+            assert node._model.backend == backend
+            if backend != 'torch':
+                assert node._segment.ready, 'compiled before the first picture'
+            node.destroy_node()
+    finally:
+        rclpy.try_shutdown()

@@ -2,7 +2,8 @@
 
 ``head`` (robot) runs the network up to a cut on the newest picture and publishes what crosses as
 raw bytes in one message; ``tail`` (server) runs the rest and answers. One frame at a time is under
-way, so that nothing queues. Segments are those of this package: what differs is the way over DDS.
+way, so that nothing queues. Segments are those of this package, by the same backends: what differs
+is the way over DDS.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from std_msgs.msg import UInt8MultiArray
 
 from dnn_offload.bench.rows.today import spin
 from dnn_offload.graph.program import Program
-from dnn_offload.runtime.backends.torch_backend import TorchBackend
+from dnn_offload.runtime.backends.load import load
+from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.tensors import TensorSpec
 from dnn_offload.vision.preprocess import prepare, PreprocessSpec
 
@@ -61,6 +63,13 @@ def _as_stored(one: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(one.transpose(order))
 
 
+def _loaded(folder: Path, backend: str) -> TorchModel:
+    """The model; its heads and tails are compiled before their first run."""
+    return load(
+        folder, backend, threads=1, log=lambda text: print(text, file=sys.stderr), wait=True
+    )
+
+
 def _spec(program: Program) -> PreprocessSpec:
     _, height, width, _ = program.input.shape
     return PreprocessSpec(**{'height': height, 'width': width, **program.preprocess})
@@ -72,12 +81,12 @@ class Head(Node):
     Args:
         folder: Of the prepared model.
         cut: Index of the cut.
+        backend: What runs its part.
     """
 
-    def __init__(self, folder: Path, cut: int) -> None:
+    def __init__(self, folder: Path, cut: int, backend: str) -> None:
         super().__init__('head_as_one_message')
-        self._model = TorchBackend().load(folder)
-        self._model.set_threads(1)
+        self._model = _loaded(folder, backend)
         self._segment = self._model.segment(0, cut) if cut else None
         self._spec = _spec(self._model.program)
         self._bridge = CvBridge()
@@ -103,10 +112,9 @@ class Head(Node):
 class Tail(Node):
     """Runs the tail on what comes; arguments as ``Head``."""
 
-    def __init__(self, folder: Path, cut: int) -> None:
+    def __init__(self, folder: Path, cut: int, backend: str) -> None:
         super().__init__('tail_as_one_message')
-        self._model = TorchBackend().load(folder)
-        self._model.set_threads(1)
+        self._model = _loaded(folder, backend)
         self._segment = self._model.segment(cut, self._model.cuts[-1].index)
         self._specs = self._model.cuts[cut].frontier
         self._publisher = self.create_publisher(UInt8MultiArray, ANSWERS, RELIABLE)
@@ -122,9 +130,10 @@ def main() -> int:
     parser.add_argument('part', choices=('head', 'tail'))
     parser.add_argument('--folder', type=Path, required=True)
     parser.add_argument('--cut', type=int, required=True)
+    parser.add_argument('--backend', default='torch')
     args = parser.parse_args(remove_ros_args(sys.argv)[1:])
     made = Head if args.part == 'head' else Tail
-    return spin(lambda: made(args.folder, args.cut), sys.argv)
+    return spin(lambda: made(args.folder, args.cut, args.backend), sys.argv)
 
 
 if __name__ == '__main__':

@@ -1,8 +1,10 @@
 """The best cut and codec, found by running candidates: best-first under a sound bound. Pure.
 
 No candidate can be faster than 0.9 times what its computing took in the profiles, plus its bytes
-over the rate of the link. Candidates are run in the order of that bound; when the next bound is
-above the best latency that was seen, no candidate that was left out can be better.
+over the rate of the link. A profile contains what was waited while it was taken, more than is
+waited now on a machine that has calmed down: then computing counts by the least share of its
+profiled time that any candidate took. Candidates are run in the order of that bound; when the next
+bound is above the best latency that was seen, no candidate that was left out can be better.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ COMPUTE_SHARE = 0.9   # profiles miss what runs later by some percent (docs/prof
 # Sizes of these depend on what is seen in the picture, and the profile saw another one.
 CODED_SHARE = 0.7
 FIXED_SIZE = frozenset({'raw', 'fp16'})
+LEAST_MS = 2.0        # profiled; the share of shorter pieces is mostly noise
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,28 @@ class Option:
     codec: str
     bound_ms: float
 
+    @property
+    def plan(self) -> tuple[str, str]:
+        """What is run, without the bound."""
+        return self.cut_id, self.codec
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What computing takes of its profiled time, at most 1, on both sides."""
+
+    robot: float = 1.0
+    server: float = 1.0
+
+    def seen(self, option: Option, edge: Profile, server: Profile, head_ms: float,
+             tail_ms: float) -> Shares:
+        """With what a candidate took on the robot and at the server [ms]; NaN = not known."""
+        there = server.by_id().get(option.cut_id)
+        return Shares(
+            _least_share(self.robot, head_ms, edge.cuts[option.cut_index].head_ms),
+            _least_share(self.server, tail_ms, there.tail_ms if there is not None else 0.0),
+        )
+
 
 @dataclass(frozen=True)
 class Found:
@@ -50,7 +75,7 @@ class Found:
 
 def options(
     edge: Profile, server: Profile, *, uplink_bps: float, downlink_bps: float,
-    burst_bytes: float = 0.0,
+    burst_bytes: float = 0.0, shares: Shares = Shares(),  # noqa: B008 (frozen)
 ) -> list[Option]:
     """All plans with one cut, and all-local, by their bounds.
 
@@ -60,16 +85,20 @@ def options(
         uplink_bps: Rate of the link [bit/s]; 0 = not limited.
         downlink_bps: The same, back.
         burst_bytes: What passes the link at once after a pause.
+        shares: What computing was seen to take of its profiled time.
     """
     tails = server.by_id()
     last = edge.cuts[-1]
-    found = [Option('', last.index, 'all on the robot', '', _least_ms(last, 'head'))]
+    found = [Option('', last.index, 'all on the robot', '',
+                    shares.robot * _least_ms(last, 'head'))]
     down_ms = _transfer_ms(edge.output_bytes.get('raw', 0), downlink_bps, burst_bytes)
     for cut in edge.cuts[:-1]:
         other = tails.get(cut.cut_id)
         if other is None:
             continue
-        compute_ms = _least_ms(cut, 'head') + _least_ms(other, 'tail')
+        compute_ms = (
+            shares.robot * _least_ms(cut, 'head') + shares.server * _least_ms(other, 'tail')
+        )
         for codec, cost in cut.codecs.items():
             if codec not in other.codecs:
                 continue
@@ -107,6 +136,43 @@ def best_first(
         tried.append((option, latency_ms))
         best_ms = min(best_ms, latency_ms)
     return Found(tuple(sorted(tried, key=lambda item: item[1])), exhausted)
+
+
+def search(
+    bounded: Callable[[Shares], Sequence[Option]],
+    run: Callable[[Option, Shares], tuple[float, Shares]],
+    most: int,
+    guesses: Collection[tuple[str, str]] = (),
+) -> Found:
+    """``best_first``, once more while computing turns out to take less than the bounds say.
+
+    Args:
+        bounded: All candidates, sorted by the bound under such shares.
+        run: Gives the latency [ms] and the shares with what was seen; called once for each plan.
+        most: Limit of runs.
+        guesses: Identity of the cut and codec of candidates that are run first.
+    """
+    shares, ran = Shares(), dict[tuple[str, str], float]()
+
+    def latency_ms(option: Option) -> float:
+        nonlocal shares
+        if option.plan not in ran:
+            ran[option.plan], shares = run(option, shares)
+        return ran[option.plan]
+
+    while True:
+        before = shares
+        known = bounded(before)
+        first = [option for option in known if option.plan in ran or option.plan in guesses]
+        found = best_first(known, latency_ms, most, first)
+        if shares == before or not found.exhausted:
+            return found
+
+
+def _least_share(known: float, seen_ms: float, profiled_ms: float) -> float:
+    if profiled_ms < LEAST_MS or not seen_ms > 0.0:  # NaN, too
+        return known
+    return min(known, seen_ms / profiled_ms)
 
 
 def _least_ms(cut: CutProfile, part: str) -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 from dataclasses import replace
+import functools
 import math
 import statistics
 import time
 
 from dnn_offload.bench.place import Place
-from dnn_offload.bench.rows.oracle import best_first, Option, options
+from dnn_offload.bench.rows.oracle import Found, Option, options, search, Shares
 from dnn_offload.bench.scenario.scenario import Scenario
 from dnn_offload.bench.steady import Patience, take_window
 from dnn_offload.cost.energy import PowerModel
@@ -45,20 +46,12 @@ class OracleSearch:
         self._power = power
         self._best: Option | None = None
         self._latencies: list[float] = []
+        self._tried_id = 0
 
     def run(self) -> Search:
         """Search; raises OffloadError when nothing runs."""
-        now = self._place.emulation.now
-        known = options(
-            self._place.robot_profile(), self._place.server_profile(),
-            uplink_bps=now.uplink_mbps * 1e6, downlink_bps=now.downlink_mbps * 1e6,
-            burst_bytes=self._place.emulation.burst_bytes(),
-        )
         with self._without_planner():
-            found = best_first(
-                known, lambda option: self._try(option, TRY_FRAMES).latency_ms,
-                self._scenario.oracle_candidates, self._guesses(known),
-            )
+            found, candidates = self._search()
             finalists = [option for option, ms in found.tried[:FINALISTS] if math.isfinite(ms)]
             latencies: dict[Option, list[float]] = {option: [] for option in finalists}
             for option in finalists * FINAL_ROUNDS:  # interleaved: a busy moment hits all of them
@@ -69,17 +62,50 @@ class OracleSearch:
         self._best = min(finalists, key=lambda option: statistics.fmean(latencies[option]))
         return Search(
             self._point, f'cut {self._best.cut_index} {self._best.codec}'.strip(),
-            len(found.tried), len(known), found.exhausted,
+            len(found.tried), candidates, found.exhausted,
         )
 
-    def _guesses(self, known: list[Option]) -> list[Option]:
+    def _search(self) -> tuple[Found, int]:
+        """Best first; the result, and how many candidates there are."""
+        now = self._place.emulation.now
+        edge, server = self._place.robot_profile(), self._place.server_profile()
+        bounded = functools.partial(
+            options, edge, server, uplink_bps=now.uplink_mbps * 1e6,
+            downlink_bps=now.downlink_mbps * 1e6,
+            burst_bytes=self._place.emulation.burst_bytes(),
+        )
+
+        def run(option: Option, shares: Shares) -> tuple[float, Shares]:
+            latency_ms = self._try(option, TRY_FRAMES).latency_ms
+            return latency_ms, shares.seen(option, edge, server, *self._computing_ms())
+
+        known = bounded()
+        found = search(
+            lambda shares: bounded(shares=shares), run, self._scenario.oracle_candidates,
+            self._guesses(known),
+        )
+        return found, len(known)
+
+    def _computing_ms(self) -> tuple[float, float]:
+        """Median head and server's part of the plan that was tried last [ms]; NaN = none."""
+        rows = [
+            row for row in self._place.session.recorder.rows
+            if row.plan_id == self._tried_id and row.has_result and not row.stood_in
+        ]
+        tails = [row.tail_ms for row in rows if row.outcome == 'remote']
+        return (
+            statistics.median(row.head_ms for row in rows) if rows else math.nan,
+            statistics.median(tails) if tails else math.nan,
+        )
+
+    def _guesses(self, known: list[Option]) -> list[tuple[str, str]]:
         """All on the robot, the picture as JPEG, and what ran under the planner just now."""
         plan = self._place.session.recorder.latest.plan
         wanted = [('', '')]
         wanted += [(option.cut_id, JPEG) for option in known if option.cut_index == 0]
         if plan is not None:
             wanted.append((plan.cut, plan.codec))
-        return [option for option in known if (option.cut_id, option.codec) in wanted]
+        return wanted
 
     def again(self, number: int) -> Window:
         """Measure the winner as any other row; ``number`` is the round."""
@@ -105,6 +131,7 @@ class OracleSearch:
         plan_id = recorder.publish_plan(
             self._place.robot_profile().model_identity, option.cut_id, option.codec, server
         )
+        self._tried_id = plan_id
         taken = wait_until(
             lambda: any(row.plan_id == plan_id for row in recorder.rows[-3:]), TAKEN_TIMEOUT_S
         )

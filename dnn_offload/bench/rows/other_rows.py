@@ -73,13 +73,7 @@ def measure_other(row: str, place: Place, frames: int, *, point: int, number: in
             what = 'JPEG to a detector node'
         else:
             cut, label = _raw_cut(place)
-            folder = cache_key(place.request)
-            latencies = _answers(place, frames, [
-                ('server', 'one_message',
-                 ['tail', '--folder', str(place.server_cache / folder), '--cut', str(cut)]),
-                ('robot', 'one_message',
-                 ['head', '--folder', str(place.robot_cache / folder), '--cut', str(cut)]),
-            ])
+            latencies = _answers(place, frames, _halves(place, cut))
             what = f'cut {cut} raw, one message ({label})'
     if not latencies:
         return Window(point, row, number, math.nan, math.nan, 0.0, 0, plan=what)
@@ -96,6 +90,20 @@ def _model(place: Place) -> list[str]:
     return [
         '--source', request.source, '--weights', request.weights,
         f'--input-size={request.input_size}',
+    ]
+
+
+def _halves(place: Place, cut: int) -> list[tuple[str, str, list[str]]]:
+    """Tail and head of a cut, each by the backend that the nodes use on its side."""
+    folder = cache_key(place.request)
+    return [
+        (side, 'one_message', [
+            part, '--folder', str(cache / folder), '--cut', str(cut), '--backend', backend,
+        ])
+        for side, part, cache, backend in (
+            ('server', 'tail', place.server_cache, place.server_profile().backend),
+            ('robot', 'head', place.robot_cache, place.robot_profile().backend),
+        )
     ]
 
 

@@ -11,16 +11,20 @@ from dnn_offload.bench.scenario.scenario import Conditions, Point, Scenario
 from dnn_offload.report.bench_targets import SERVER_KILLED
 from dnn_offload.report.records import FrameRow
 
-IN_A_ROW = 3      # frames under another plan are no scout or trial
+IN_A_ROW = 3      # frames under another plan are a detour, fewer are an accident
 JUDGED_S = 10.0
 
 
 def plan_in_force(rows: Sequence[FrameRow]) -> str:
-    """What the newest frame that is no scout ran under; '' if there is none."""
+    """What the newest frame ran under that is no scout and of no trial; '' if there is none."""
     for row in reversed(rows):
-        if row.has_result and not row.is_scout:
+        if _shows_the_plan(row):
             return f'{row.cut_index} {row.codec} {row.server}'
     return ''
+
+
+def _shows_the_plan(row: FrameRow) -> bool:
+    return row.has_result and not row.is_scout and not row.is_trial
 
 
 def loaded_parts(scenario: Scenario, point: Point) -> list[tuple[float, float]]:
@@ -50,8 +54,9 @@ def reaction_s(frames: Sequence[FrameRow], at_s: float, until_s: float) -> float
     """Until frames entered under the plan that then stayed; NaN if it was in force already.
 
     The plan that stays is the one that ran most in the second half of the ``JUDGED_S`` after the
-    change. Detours count as waiting for it; single frames under other plans (scouts, trials) do
-    not, and are no reaction.
+    change. Detours count as waiting for it; scouts, frames of trials, and single frames under
+    other plans do not, and are no reaction. Where no result came in that half, nothing stays: it
+    lasted to the end.
 
     Args:
         frames: Of one row, in order of time.
@@ -59,12 +64,12 @@ def reaction_s(frames: Sequence[FrameRow], at_s: float, until_s: float) -> float
         until_s: When they changed again.
     """
     end_s = min(until_s, at_s + JUDGED_S)
-    planned = [f for f in frames if f.has_result and not f.is_scout and f.time_s < end_s]
+    planned = [f for f in frames if _shows_the_plan(f) and f.time_s < end_s]
     before = plan_in_force([f for f in planned if f.time_s < at_s])
     after = [(f.time_s, plan_in_force([f])) for f in planned if f.time_s >= at_s]
     later = Counter(plan for time_s, plan in after if time_s >= (at_s + end_s) / 2)
     if not later:
-        return math.nan
+        return end_s - at_s
     stays = later.most_common(1)[0][0]
     arrived, position = (-1 if before == stays else 0), 0
     for plan, group in itertools.groupby(plan for _, plan in after):

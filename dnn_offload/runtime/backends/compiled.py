@@ -48,8 +48,8 @@ class CompiledSegment:
     Attributes:
         torch: The same piece by torch.
         piece: Its instructions.
-        stood_in: Whether torch ran in place of a compiled piece that is still to come: then
-            the time of that run says nothing about the next ones.
+        stood_in: Whether torch ran in place of a compiled piece that is still to come, soon or
+            when there is room: then the time of that run says nothing about the next ones.
         failure: Why it stays with torch; '' if nothing is wrong.
     """
 
@@ -202,7 +202,7 @@ class CompiledModel(TorchModel):
             self._build(segment, self._threads)
 
     def _request(self, segment: CompiledSegment) -> bool:
-        """Have a segment compiled in the background; whether it will be."""
+        """Have a segment compiled in the background; whether it ever will be."""
         threads = self._threads
         with self._lock:
             if segment.failure:
@@ -210,7 +210,7 @@ class CompiledModel(TorchModel):
             if (id(segment), threads) in self._coming:
                 return True
             if not self._has_room(segment):
-                return False
+                return True  # once others have not been used for a while
             self._coming[id(segment), threads] = segment
         _COMPILER.submit(self._build, segment, threads)
         return True
@@ -219,7 +219,8 @@ class CompiledModel(TorchModel):
         try:
             made = self._onnx.piece(segment.piece)
             runner = self._compile(made, threads)
-            runner([np.zeros(border.shape, border.spec.dtype) for border in made.inputs])
+            given = [np.zeros(border.shape, border.spec.dtype) for border in made.inputs]
+            _as_specified(made, runner(given))
         except Exception as error:
             self._give_up(segment, error)
             return
@@ -283,7 +284,20 @@ def _run(
         if array.dtype != border.spec.dtype or array.shape != border.spec.shape:
             raise ModelError('another tensor than the one of the cut', given=border.spec.name)
         given.append(np.ascontiguousarray(array.transpose(border.order)))
-    return [
-        np.ndarray(border.spec.shape, border.spec.dtype, result, 0, border.byte_strides)
-        for border, result in zip(made.outputs, runner(given), strict=True)
-    ]
+    return _as_specified(made, runner(given))
+
+
+def _as_specified(made: OnnxPiece, results: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What a runner gives, with the axes and strides of the specifications; no copy."""
+    found: list[np.ndarray] = []
+    for border, result in zip(made.outputs, results, strict=True):
+        if result.dtype != border.spec.dtype or result.shape != border.shape:
+            raise ModelError(
+                'the runtime gives another tensor than torch',
+                given=f'{border.spec.name}: {result.dtype} {result.shape}',
+                allowed=f'{border.spec.dtype} {border.shape}',
+            )
+        found.append(
+            np.ndarray(border.spec.shape, border.spec.dtype, result, 0, border.byte_strides)
+        )
+    return found

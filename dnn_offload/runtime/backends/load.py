@@ -10,7 +10,7 @@ import numpy as np
 from dnn_offload.errors import ConfigurationError, ModelError
 from dnn_offload.graph.fingerprint import seeded_inputs
 from dnn_offload.runtime.backends.compiled import CompiledModel
-from dnn_offload.runtime.backends.names import missing, parse, TOLERANCES, TORCH
+from dnn_offload.runtime.backends.names import missing, parse, tolerance, TORCH
 from dnn_offload.runtime.backends.onnx.lowering import OnnxProgram
 from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
 
@@ -40,16 +40,20 @@ def load(
     name = parse(backend)
     model = TorchBackend().load(folder)
     model.set_threads(threads)
-    if name.kind == TORCH:
+    if str(name) == TORCH:
         return model
     try:
-        compiled = _compiled(model, folder, backend, log, wait)
-        compiled.set_threads(threads)
-        _check(compiled, model, TOLERANCES[name.kind])
+        made: TorchModel
+        if name.kind == TORCH:
+            made = TorchBackend().place(model, name.device)
+        else:
+            made = _compiled(model, folder, backend, log, wait)
+        made.set_threads(threads)
+        _check(made, model, tolerance(name))
     except (ModelError, ImportError) as error:
         log(f'{backend} cannot run this network; torch does: {error}')
         return model
-    return compiled
+    return made
 
 
 def _compiled(
@@ -73,18 +77,22 @@ def _compiled(
     )
 
 
-def _check(compiled: CompiledModel, model: TorchModel, tolerance: float) -> None:
+def _check(made: TorchModel, model: TorchModel, most: float) -> None:
     last = len(model.cuts) - 1
-    failure = compiled.warm(0, last)
-    if failure:
+    if isinstance(made, CompiledModel):
+        made.warm(0, last)
+    segment, inputs = made.segment(0, last), seeded_inputs(model.program.inputs)
+    found = made.run(segment, inputs)
+    failure = getattr(segment, 'failure', '')
+    if failure:  # of compiling, or of this run: then torch has run it
         raise ModelError(failure)
-    inputs = seeded_inputs(model.program.inputs)
     wanted = model.run(model.segment(0, last), inputs)
-    found = compiled.run(compiled.segment(0, last), inputs)
-    worst = max(deviation(a, b) for a, b in zip(found, wanted, strict=True))
-    if not worst <= tolerance:
-        raise ModelError('it computes something else than torch', given=f'deviation {worst:.2g}',
-                         allowed=f'{tolerance:g} of the largest number')
+    for one, other in zip(found, wanted, strict=True):
+        off = deviation(one, other)
+        if not off <= most:  # NaN, too
+            raise ModelError('it computes something else than torch',
+                             given=f'deviation {off:.2g}',
+                             allowed=f'{most:g} of the largest number')
 
 
 def deviation(found: np.ndarray, wanted: np.ndarray) -> float:

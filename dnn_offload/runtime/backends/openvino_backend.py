@@ -39,7 +39,11 @@ def compiler(folder: Path, device: str) -> Compile:
             'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY',
         }
         if device == CPU:
-            settings |= {'INFERENCE_NUM_THREADS': threads, 'NUM_STREAMS': 1}
+            # By itself openvino ties threads to the first cores, in every process the same ones:
+            # two networks then share one core while others are idle (measured: half as fast).
+            settings |= {
+                'INFERENCE_NUM_THREADS': threads, 'NUM_STREAMS': 1, 'ENABLE_CPU_PINNING': False,
+            }
         else:
             settings['CACHE_DIR'] = str(folder / CACHE)
         compiled = core.compile_model(_read(core, piece, folder), device, settings)

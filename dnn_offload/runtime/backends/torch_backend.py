@@ -1,4 +1,4 @@
-"""Segments interpreted by torch: the default backend."""
+"""Segments interpreted by torch, on the CPU (the default backend) or on another device."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import torch
 
+from dnn_offload.errors import ModelError
 from dnn_offload.graph.cuts import Cut
 from dnn_offload.graph.placements import piece
 from dnn_offload.graph.program import Program
 from dnn_offload.graph.routes import find_route, Route
-from dnn_offload.graph.segment import Segment
+from dnn_offload.graph.segment import CPU, Segment
 from dnn_offload.graph.weights import load_weights, Weights
 from dnn_offload.tensors import TensorSpec
 
@@ -35,6 +36,7 @@ class TorchModel:
     Args:
         program: The whole program.
         weights: Its weights, mapped or in memory; shared by all segments.
+        device: Where it computes; tensors are copied there and back by ``run``.
 
     Attributes:
         backend: Name of what runs the segments.
@@ -44,9 +46,16 @@ class TorchModel:
     backend = 'torch'
     most_units: int | None = None
 
-    def __init__(self, program: Program, weights: Weights) -> None:
+    def __init__(
+        self, program: Program, weights: Weights, device: torch.device = CPU
+    ) -> None:
         self.program = program
         self.weights = weights
+        self.device = device
+        self._placed = weights
+        if device != CPU:
+            self.backend = f'torch:{device}'
+            self._placed = {name: tensor.to(device) for name, tensor in weights.items()}
         self._segments: dict[Key, Any] = {}
         self._routes: dict[tuple[str, str, tuple[str, ...]], Route] = {}
 
@@ -58,7 +67,7 @@ class TorchModel:
     @property
     def by_torch(self) -> TorchModel:
         """The same network run by torch alone."""
-        return self
+        return self if self.device == CPU else TorchModel(self.program, self.weights)
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
@@ -73,7 +82,8 @@ class TorchModel:
     def segment(self, start: int, end: int) -> Segment:
         """The slice between two cuts; raises CutError if there is none."""
         return self._cached(
-            (start, end), lambda: Segment(self.program, self.weights, start, end)
+            (start, end),
+            lambda: Segment(self.program, self._placed, start, end, self.device),
         )
 
     def piece(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Segment:
@@ -85,7 +95,7 @@ class TorchModel:
         return self._cached(
             (inputs, outputs),
             lambda: Segment.of(
-                self.program, self.weights, piece(self.program, inputs, outputs)
+                self.program, self._placed, piece(self.program, inputs, outputs), self.device
             ),
         )
 
@@ -124,11 +134,14 @@ class TorchModel:
         Raises:
             CutError: The tensors are not those of the cut.
         """
-        return [tensor.numpy() for tensor in segment([_tensor(array) for array in arrays])]
+        return [tensor.cpu().numpy() for tensor in segment(self._given(arrays))]
 
     def stamps(self, segment: Segment, arrays: Sequence[np.ndarray]) -> list[float]:
         """Run a slice and give the time of each of its operators in place [ms]."""
-        return [ns * 1e-6 for ns in segment.stamps([_tensor(array) for array in arrays])[1]]
+        return [ns * 1e-6 for ns in segment.stamps(self._given(arrays))[1]]
+
+    def _given(self, arrays: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        return [_tensor(array).to(self.device) for array in arrays]
 
     def to_half(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 and float64 as float16, strides kept; ten times faster than numpy."""
@@ -150,6 +163,27 @@ class TorchBackend:
         """Load a program and map its weights; raises ModelError."""
         program = Program.load(folder)
         return TorchModel(program, load_weights(folder, program))
+
+    def place(self, model: TorchModel, device: str) -> TorchModel:
+        """The same model on a device, with weights of its own there.
+
+        float32 stays float32: TF32, which cuDNN takes by itself for convolutions, would differ
+        by 1e-3 from what the other end computes.
+
+        Raises:
+            ModelError: There is no such device here, or it has not enough memory.
+        """
+        try:
+            wanted = torch.device(device)
+            if not torch.get_device_module(wanted).is_available():
+                raise ModelError(
+                    f'torch {torch.__version__} finds no device {device}',
+                    hint='a driver, and a torch built for it, are needed: https://pytorch.org',
+                )
+            torch.backends.cudnn.allow_tf32 = False
+            return TorchModel(model.program, model.weights, wanted)
+        except (RuntimeError, AssertionError) as error:  # no such number, out of memory
+            raise ModelError(f'torch cannot use {device}: {error}') from error
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

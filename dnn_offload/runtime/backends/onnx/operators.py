@@ -193,7 +193,11 @@ def translate(call: Call) -> list[bytes]:
         spec = call._specs.get(name)
         if spec is not None and spec.dtype not in protobuf.DTYPES:
             raise call.refusal(f'dtype {spec.dtype}')
-    found(call)
+    try:
+        found(call)
+    except (ArithmeticError, IndexError, KeyError, TypeError, ValueError) as error:
+        # A form that the rule does not foresee, such as a pooling without batch.
+        raise call.refusal(f'in this form ({type(error).__name__}: {error})') from error
     return call.made
 
 
