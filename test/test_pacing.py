@@ -178,6 +178,19 @@ def test_frames_without_acknowledgement_lose_the_server() -> None:
     assert lost and 'no acknowledgement' in lost[0].reason and lost[0].nbytes > 0
 
 
+def test_a_server_whose_answers_come_is_not_lost() -> None:
+    """Its status and acknowledgements wait behind a large answer, slice after slice of it."""
+    network = connected(10e6)
+    network.server_alive = False
+    network.link.send(frame(1, 100_000), 0.0, network.now_s)
+    for _ in range(20):
+        network.run(0.2)
+        network.link.on_heard(network.now_s)
+    assert network.link.connected
+    network.run(2.0)
+    assert 'Lost' in network.names() and not network.link.connected
+
+
 def test_attempts_back_off_while_nothing_comes_through() -> None:
     network = connected(10e6)
     network.rate_bps = 1.0

@@ -180,11 +180,12 @@ def test_json_yaml_and_xml_files_can_be_read() -> None:
     topics = [display.get('Topic', {}).get('Value') for display in
               displays['Visualization Manager']['Displays']]  # fmt: skip
     assert {'plan_marker', 'image_annotated'} <= set(topics)
-    profiles = ElementTree.parse(ROOT / 'config/fastdds.xml').getroot()
-    transports = {
-        element.text for element in profiles.iter() if element.tag.endswith('}type')
-    }
-    assert transports == {'SHM', 'UDPv4'}
+    for name in ('fastdds.xml', 'fastdds_lossy.xml'):
+        profiles = ElementTree.parse(ROOT / 'config' / name).getroot()
+        transports = {
+            element.text for element in profiles.iter() if element.tag.endswith('}type')
+        }
+        assert transports == {'SHM', 'UDPv4'}, name
 
 
 def test_foxglove_plots_fields_that_exist() -> None:

@@ -119,7 +119,7 @@ def test_contradicting_slices_are_refused() -> None:
     good = headers(1, bytes(30_000), 8192)
     stream.add(*_with(good[0]))
     with pytest.raises(RefusedError, match='contradicts'):
-        stream.add(replace(good[1][0], cut_id='other'), (), good[1][1])
+        stream.add(replace(good[1][0], total_bytes=30_001), (), good[1][1])
 
 
 def test_newer_frame_replaces_unfinished_one() -> None:

@@ -1,8 +1,8 @@
 """A robot's and a server's network on one machine: two namespaces and a shaped link.
 
 Root only. ``tbf`` limits each way: a first burst passes at wire speed, what follows waits in a
-queue. Loss and delay are not made (``netem`` is not in every kernel); an
-outage is the robot's interface going down.
+queue. An outage is the robot's interface going down. Loss and delay are not made here (``netem``
+is not in every kernel) but in ``lossy_link.py``.
 """
 
 from __future__ import annotations
@@ -112,15 +112,18 @@ class Network:
         for end in (self.robot, self.server):
             _run('ip', 'netns', 'add', end.namespace)
             _ip(end, 'link', 'set', 'lo', 'up')
-        robot, server = self.robot, self.server
-        _ip(
-            robot, 'link', 'add', robot.device, 'type', 'veth',
-            'peer', 'name', server.device, 'netns', server.namespace,
-        )
-        for end in (robot, server):
+        self._join()
+        for end in (self.robot, self.server):
             _ip(end, 'address', 'add', f'{end.address}/30', 'dev', end.device)
             _raise_link(end)
         self.shape(*self._shape)
+
+    def _join(self) -> None:
+        """Make the device of each end, joined to the other."""
+        _ip(
+            self.robot, 'link', 'add', self.robot.device, 'type', 'veth',
+            'peer', 'name', self.server.device, 'netns', self.server.namespace,
+        )
 
     def _remove(self) -> None:
         for end in (self.robot, self.server):

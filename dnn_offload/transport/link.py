@@ -33,6 +33,7 @@ KIND_PROBE = 1
 KIND_HELLO = 2
 KIND_CANCEL = 3
 KIND_BYE = 4
+KIND_RECEIVED = 5
 
 PROBE_BYTES = 98304
 _PROBE_PAYLOAD = bytes(range(256)) * (PROBE_BYTES // 256)
@@ -147,8 +148,9 @@ class Step:
     Attributes:
         kind: One of ``KIND_*``; -1 = nothing.
         until_s: Nothing to do before this time.
-        transfer, index: The slice to publish, for KIND_TENSORS and KIND_PROBE.
-        frame_seq: The frame to cancel, for KIND_CANCEL.
+        transfer, index: The slice to publish, for KIND_TENSORS and KIND_PROBE; the slice of an
+            answer (index), for KIND_RECEIVED.
+        frame_seq: The frame to cancel, for KIND_CANCEL; whose answer arrives, for KIND_RECEIVED.
     """
 
     kind: int = -1
@@ -174,12 +176,14 @@ class ServerLink:
         self._session = 0
         self._ready = False
         self._status_s = float('-inf')
+        self._heard_s = float('-inf')       # last word of any kind
         self._attempt_s = float('-inf')     # last attempt to connect
         self._retry_s = self.timing.retry_s
         self._pause_until_s = float('-inf')
         self._sending: deque[Transfer] = deque()
         self._awaiting: dict[tuple[int, int], Transfer] = {}
         self._cancels: deque[int] = deque()
+        self._received: deque[tuple[int, int]] = deque()
         self._probe: Transfer | None = None
         self._probe_seq = 0
         self._busy_s = float('-inf')        # last slice sent
@@ -208,6 +212,13 @@ class ServerLink:
         if ready and self.phase is Phase.ABSENT:
             self.phase = Phase.GREETING
         return events
+
+    def on_heard(self, now_s: float) -> None:
+        """Anything has come on the topic of our answers: the server is there.
+
+        Status and acknowledgements wait behind a large answer: 400 kB are 3 s at 1 Mbit/s.
+        """
+        self._heard_s = now_s
 
     def on_accepted(self, now_s: float) -> None:
         """Our HELLO was answered."""
@@ -314,6 +325,11 @@ class ServerLink:
         if self._drop(seq):
             self._cancels.append(seq)
 
+    def acknowledge(self, seq: int, index: int) -> None:
+        """A slice of an answer of several is here; the server waits to hear that."""
+        if self.phase in (Phase.PROBING, Phase.CONNECTED):
+            self._received.append((seq, index))
+
     def lose(self, reason: str, now_s: float) -> list[Event]:
         """The server is lost; try again with back-off."""
         was_connected = self.connected
@@ -326,6 +342,7 @@ class ServerLink:
         self._sending.clear()
         self._awaiting.clear()
         self._cancels.clear()
+        self._received.clear()
         self._probe = None
         return [Lost(reason, nbytes)] if was_connected else []
 
@@ -333,8 +350,8 @@ class ServerLink:
 
     def check(self, now_s: float) -> list[Event]:
         """See whether the server has been lost, and whether to try again."""
-        silent_s = now_s - self._status_s
-        waited_s = self.window.oldest_age_s(now_s)
+        silent_s = now_s - max(self._status_s, self._heard_s)
+        waited_s = min(self.window.oldest_age_s(now_s), now_s - self._heard_s)
         patience_s = self._patience_s()
         if self.phase is not Phase.ABSENT and silent_s > self.timing.server_timeout_s:
             return self.lose(f'no status for {silent_s:.1f} s', now_s)
@@ -358,7 +375,7 @@ class ServerLink:
         """
         if self.phase is Phase.ABSENT:
             return Step()
-        check_s = self._status_s + self.timing.server_timeout_s
+        check_s = max(self._status_s, self._heard_s) + self.timing.server_timeout_s
         if self.phase is Phase.GREETING:
             due_s = max(self._attempt_s + self._retry_s, self._pause_until_s)
             if not matched:
@@ -370,6 +387,9 @@ class ServerLink:
             return Step(until_s=min(check_s, due_s))
         if self._cancels:
             return Step(KIND_CANCEL, frame_seq=self._cancels.popleft())
+        if self._received:
+            seq, index = self._received.popleft()
+            return Step(KIND_RECEIVED, frame_seq=seq, index=index)
         if not self._sending:
             probe_s = self._probe_due_s(now_s)
             if now_s < probe_s:

@@ -7,9 +7,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from dnn_offload.transport.pacing import MAX_WINDOW_BYTES, MIN_CHUNK_BYTES
 
-# What one robot may have under way: its window in smallest slices, and what is smaller than
-# those (a frame's last slice, greeting, cancellations).
-SLICES_PER_ROBOT = MAX_WINDOW_BYTES // MIN_CHUNK_BYTES + 8
+# What one robot may have under way: its window in smallest slices, as many acknowledgements of
+# answers, and what else is small (a frame's last slice, greeting, cancellations).
+SLICES_PER_ROBOT = 2 * (MAX_WINDOW_BYTES // MIN_CHUNK_BYTES) + 8
 TENSOR_WRITER_DEPTH = 64
 RESULT_DEPTH = 256
 STATUS_READER_DEPTH = 32
@@ -20,7 +20,7 @@ def tensor_reader_depth(robots: int) -> int:
 
     The history is shared by all writers: a reader that keeps fewer than what comes in a burst
     of all robots would lose slices silently. Memory is bounded by it: no message is larger than
-    85 kB, so at most 2.0 MB per robot; in fact the robots' windows, 123 kB each.
+    85 kB, so at most 1.5 MB per robot; in fact the robots' windows, 123 kB each.
     """
     return robots * SLICES_PER_ROBOT
 

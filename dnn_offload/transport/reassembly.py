@@ -20,7 +20,10 @@ MIN_SLICE_BYTES = 4096    # all slices but the last are at least so large
 
 @dataclass(frozen=True)
 class SliceHeader:
-    """What every slice says about itself; see ``msg/TensorChunk.msg``."""
+    """What a slice says about itself; see ``msg/TensorChunk.msg``.
+
+    Cut, codecs and second cut count in a frame's first slice only; later ones leave them empty.
+    """
 
     frame_seq: int
     plan_epoch: int
@@ -168,17 +171,11 @@ class Reassembler:
             raise RefusedError(
                 'slice is out of order', given=header.chunk_index, allowed=str(self._next_index)
             )
-        if (
-            header.total_bytes, header.chunk_count, header.cut_id, header.codec, header.return_id
-        ) != (
-            first.total_bytes, first.chunk_count, first.cut_id, first.codec, first.return_id
-        ):
+        if (header.total_bytes, header.chunk_count) != (first.total_bytes, first.chunk_count):
             raise RefusedError(
                 'slice contradicts the first one of its frame',
-                given=f'{header.total_bytes} bytes, {header.chunk_count} slices, cut '
-                f'{header.cut_id}, codec {header.codec}',
-                allowed=f'{first.total_bytes} bytes, {first.chunk_count} slices, cut '
-                f'{first.cut_id}, codec {first.codec}',
+                given=f'{header.total_bytes} bytes, {header.chunk_count} slices',
+                allowed=f'{first.total_bytes} bytes, {first.chunk_count} slices',
             )
         return first
 

@@ -22,12 +22,12 @@ from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
-from dnn_offload.codec.chunks import slices
 from dnn_offload.errors import RefusedError
 from dnn_offload.exchange import TailJob, TailResult, Verdict
 from dnn_offload.msg import TensorChunk, TensorResult
 from dnn_offload.tensors import TensorSpec
 from dnn_offload.transport import names, qos
+from dnn_offload.transport.answers import AnswerQueue, OutgoingAnswer
 from dnn_offload.transport.conversion import (
     byte_array,
     header_of,
@@ -105,6 +105,7 @@ class _Client:
     accepted: bool = False
     greeted: bool = True       # a HELLO waits for its answer
     refusal: str = ''
+    answers: AnswerQueue = field(default_factory=AnswerQueue)
 
 
 @dataclass
@@ -147,6 +148,7 @@ class TensorServer:
         self.counters = ServiceCounters()
         self._log = node.get_logger()
         self._lock = threading.Lock()  # publishers vanish here while the worker answers
+        self._sending = threading.Lock()  # of slices of answers, two threads in turn
         self._clients: dict[str, _Client] = {}
         self._house_s = 0.0
         self._listener = Listener(
@@ -179,7 +181,22 @@ class TensorServer:
 
     def respond(self, result: TailResult) -> None:
         """Send a frame's end to its robot; from any thread."""
-        job = result.job
+        if result.verdict is Verdict.REFUSED:
+            self.counters.refused += 1
+        client = self._clients.get(result.job.client)
+        if client is not None:
+            with self._sending:
+                client.answers.put(result)
+            self._send_answers(client)
+
+    def _send_answers(self, client: _Client) -> None:
+        """Publish the slices of answers that may go now."""
+        with self._sending:
+            while (step := client.answers.next_slice(time.monotonic())) is not None:
+                self._send(client.name, self._answer_slice(*step))
+
+    def _answer_slice(self, answer: OutgoingAnswer, index: int) -> TensorResult:
+        result, job = answer.result, answer.result.job
         message = self._message(job.client, TensorChunk.KIND_TENSORS, job.frame_seq)
         message.status = _STATUS[result.verdict]
         message.plan_epoch = job.plan_epoch
@@ -188,22 +205,17 @@ class TensorServer:
         message.decode_ms = result.decode_ms
         message.compute_ms = result.compute_ms
         message.encode_ms = result.encode_ms
+        message.service_ms = answer.service_ms
+        message.chunk_index = index
+        message.chunk_count = len(answer.parts)
+        message.total_bytes = sum(len(part) for part in answer.parts)
+        message.data = byte_array(answer.parts[index])
         message.stood_in = result.stood_in
-        parts = [memoryview(b'')]
         if result.verdict is Verdict.OK:
-            parts = slices(result.payload)
             message.codec = job.result_codec
-            message.tensors = [meta_of(spec) for spec in result.specs]
-        elif result.verdict is Verdict.REFUSED:
-            self.counters.refused += 1
-        message.chunk_count = len(parts)
-        message.total_bytes = len(result.payload)
-        for index, part in enumerate(parts):
-            message.chunk_index = index
-            message.data = byte_array(part)
-            message.service_ms = 1e3 * (time.monotonic() - job.arrived_s)
-            self._send(job.client, message)
-            message.tensors = []
+            if index == 0:
+                message.tensors = [meta_of(spec) for spec in result.specs]
+        return message
 
     # ---- what arrives ----------------------------------------------------------------------
 
@@ -233,8 +245,14 @@ class TensorServer:
             self._take_slice(client, message, now_s)
         elif message.kind == TensorChunk.KIND_PROBE:
             self._acknowledge(client, message, len(message.data))
+        elif message.kind == TensorChunk.KIND_RECEIVED:
+            with self._sending:
+                client.answers.acked(message.frame_seq, message.chunk_index, now_s)
+            self._send_answers(client)
         elif message.kind == TensorChunk.KIND_CANCEL:
             client.frames.abandon(message.frame_seq)
+            with self._sending:
+                client.answers.cancel(message.frame_seq)
             self._hooks.on_cancel(client.name, message.frame_seq)
         elif message.kind == TensorChunk.KIND_BYE:
             self._forget(client.name, 'it said good-bye')
@@ -243,14 +261,15 @@ class TensorServer:
 
     def _take_slice(self, client: _Client, message: TensorChunk, now_s: float) -> None:
         try:
-            if message.model_identity != self._model_identity:
+            first_of_all = message.chunk_index == 0
+            if first_of_all and message.model_identity != self._model_identity:
                 client.frames.abandon(message.frame_seq)
                 raise RefusedError(
                     'frame is of another model', given=message.model_identity[:16],
                     allowed=self._model_identity[:16],
                 )
             header = header_of(message)
-            specs = specs_of(message.tensors) if message.chunk_index == 0 else ()
+            specs = specs_of(message.tensors) if first_of_all else ()
             arrival = client.frames.add(header, specs, memoryview(message.data))
         except RefusedError as error:
             self._refuse(client, message, str(error))
@@ -259,11 +278,12 @@ class TensorServer:
         if arrival is None or arrival.payload is None:
             return
         self.counters.frames += 1
+        first = arrival.first
         self._hooks.on_frame(
             TailJob(
-                client.name, header.frame_seq, header.plan_epoch, header.cut_id, header.codec,
-                arrival.first.result_codec, arrival.payload, now_s,
-                max(message.budget_ms, 0.0), header.return_id,
+                client.name, first.frame_seq, first.plan_epoch, first.cut_id, first.codec,
+                first.result_codec, arrival.payload, now_s,
+                max(message.budget_ms, 0.0), first.return_id,
                 tuple(spec.name for spec in arrival.specs),
             )
         )
@@ -295,6 +315,8 @@ class TensorServer:
                 self._clients[name] = client
         else:  # it has lost us: nothing of before counts
             client.frames = self._new_reassembler()
+            with self._sending:
+                client.answers = AnswerQueue()
             self._hooks.on_forget(name)
         client.heard_s = now_s
         client.greeted = True
@@ -357,6 +379,11 @@ class TensorServer:
             if client.publisher.get_subscription_count() > 0:
                 client.listens_s = now_s
             deaf_s = now_s - client.listens_s
+            with self._sending:
+                dropped = client.answers.give_up(now_s)
+            if dropped:
+                self._log.warning(f'robot {client.name!r} takes no answers: {dropped} bytes of '
+                                  'them are dropped', throttle_duration_sec=5.0)
             if client.refusal and silent_s > REFUSED_CLIENT_S:
                 self._forget(client.name, 'it was refused')
             elif silent_s > self._settings.client_timeout_s:
@@ -385,6 +412,7 @@ class TensorServer:
 
     def _acknowledge(self, client: _Client, message: TensorChunk, received: int) -> None:
         answer = self._message(client.name, message.kind, message.frame_seq)
+        answer.model_identity = ''
         answer.status = TensorResult.STATUS_RECEIVED
         answer.plan_epoch = message.plan_epoch
         answer.chunk_index = message.chunk_index

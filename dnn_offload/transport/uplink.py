@@ -28,6 +28,7 @@ from dnn_offload.transport.link import (
     Connected,
     Event,
     KIND_BYE,
+    KIND_HELLO,
     KIND_TENSORS,
     LinkTiming,
     Lost,
@@ -261,6 +262,7 @@ class DdsUplink:
         else:
             message = self._message(name, step.kind)
             message.frame_seq = step.frame_seq
+            message.chunk_index = step.index
         began_s = time.monotonic()
         try:
             publisher.publish(message)
@@ -277,7 +279,8 @@ class DdsUplink:
         message.kind = kind
         message.client = self._client_id
         message.server = server
-        message.model_identity = self._model_identity
+        if kind == KIND_HELLO:
+            message.model_identity = self._model_identity
         return message
 
     def _slice_message(self, name: str, transfer: Transfer, index: int) -> TensorChunk:
@@ -290,13 +293,14 @@ class DdsUplink:
         request = transfer.request
         if request is not None:
             message.plan_epoch = request.plan_epoch
-            message.cut = request.cut_id
-            message.codec = request.codec
-            message.result_codec = request.result_codec
-            message.return_cut = request.return_id
             if request.budget_ms > 0.0:
                 message.budget_ms = max(1e3 * (transfer.deadline_s - time.monotonic()), 0.1)
             if index == 0:
+                message.model_identity = self._model_identity
+                message.cut = request.cut_id
+                message.return_cut = request.return_id
+                message.codec = request.codec
+                message.result_codec = request.result_codec
                 message.tensors = [meta_of(spec) for spec in request.specs]
         return message
 
@@ -394,11 +398,14 @@ class DdsUplink:
         self, server: _Server, message: TensorResult, now_s: float
     ) -> Answer | None:
         link = server.link
+        link.on_heard(now_s)
         status, kind, seq = message.status, message.request_kind, message.frame_seq
         index = message.chunk_index
         with self._condition:
             try:
                 if status == TensorResult.STATUS_OK and kind == KIND_TENSORS:
+                    if message.chunk_count > 1:
+                        link.acknowledge(seq, index)
                     return self._answer_of(server, message, now_s)
                 if status == TensorResult.STATUS_RECEIVED:
                     self._note(link.name, link.on_acked(kind, seq, index, now_s))

@@ -37,7 +37,9 @@ def test_launch_files_and_configuration_are_shared() -> None:
     assert {path.name for path in (share() / 'launch').glob('*.py')} == {
         'demo.launch.py', 'robot.launch.py', 'server.launch.py',
     }  # fmt: skip
-    for name in ('robot.yaml', 'server.yaml', 'fastdds.xml', 'dnn_offload.rviz'):
+    for name in (
+        'robot.yaml', 'server.yaml', 'fastdds.xml', 'fastdds_lossy.xml', 'dnn_offload.rviz',
+    ):
         assert (share() / 'config' / name).is_file()
 
 
