@@ -15,8 +15,7 @@ oscillates under constant conditions:
   demanded next time;
 - prices that no frame has tested (``trials.py``): such a plan is not switched to before some
   frames have run under it;
-- a server that dies again and again: a single death is forgiven as soon as the server is
-  back, each further one shortly after doubles the wait before it is trusted.
+- a server that dies again and again (``server_trust.py``).
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from dnn_offload.errors import ConfigurationError, PlanningError
 from dnn_offload.planning.objective import LATENCY, LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.plan import Candidate, Key
 from dnn_offload.planning.promises import Promises
+from dnn_offload.planning.server_trust import ServerTrust
 
 FORGET_RETURNS_S = 300.0   # half-life of the memory of returns
 QUICK_RETURN_S = 10.0      # a return after less than this counts in full
@@ -62,15 +62,6 @@ class Decision:
 
 
 @dataclass
-class _ServerRecord:
-    """What is remembered of one server's deaths."""
-
-    deaths: int = 0
-    lost: bool = False
-    blocked_until_s: float = -math.inf
-
-
-@dataclass
 class _Memory:
     """What the policy remembers of its own switches."""
 
@@ -95,10 +86,7 @@ class SwitchPolicy:
         min_gain_ratio: The same as a share of the current plan's cost.
         hold_ticks: Ticks for which 1.5 times the least gain must last; a gain of 1.25 times the
             least must last twice as long, one of 1.1 times five times as long.
-        first_backoff_s: Wait after a server's second death, once it is ready again [s]; it
-            doubles with each further one, and there is none after the first.
-        max_backoff_s: Longest such wait [s].
-        stable_s: For each time that a server stays so long, half its deaths are forgotten [s].
+        first_backoff_s, max_backoff_s, stable_s: See ``ServerTrust``.
 
     Raises:
         ConfigurationError: A value out of its range.
@@ -128,11 +116,8 @@ class SwitchPolicy:
         self.min_gain_ms = min_gain_ms
         self.min_gain_ratio = min_gain_ratio
         self.hold_ticks = hold_ticks
-        self.first_backoff_s = first_backoff_s
-        self.max_backoff_s = max_backoff_s
-        self.stable_s = stable_s
         self._memory = _Memory()
-        self._servers: dict[str, _ServerRecord] = {}
+        self._trust = ServerTrust(first_backoff_s, max_backoff_s, stable_s)
 
     @property
     def current(self) -> Candidate | None:
@@ -165,11 +150,7 @@ class SwitchPolicy:
 
     def blocked(self, now_s: float) -> dict[str, float]:
         """Servers that are not trusted yet, with the seconds left (infinite while lost)."""
-        waits = {
-            name: math.inf if record.lost else record.blocked_until_s - now_s
-            for name, record in self._servers.items()
-        }
-        return {name: wait for name, wait in waits.items() if wait > 0.0}
+        return self._trust.blocked(now_s)
 
     def decide(
         self,
@@ -197,7 +178,7 @@ class SwitchPolicy:
         Raises:
             PlanningError: Nothing remains and there is no fallback.
         """
-        self._watch_servers(lost, now_s)
+        self._trust.watch(lost, now_s)
         self._memory.sure = frozenset(sure)
         blocked = self.blocked(now_s)
         usable = [c for c in ranked if c.server not in blocked] if blocked else list(ranked)
@@ -435,21 +416,6 @@ class SwitchPolicy:
         # A quick return means that the promise was false; a late one that the world moved.
         memory.returns += doubt * min(1.0, QUICK_RETURN_S / away_s) ** 2
         memory.returns = min(memory.returns, math.log2(MAX_CAUTION) + 1.0)
-
-    def _watch_servers(self, lost: Collection[str], now_s: float) -> None:
-        for name in lost:
-            record = self._servers.setdefault(name, _ServerRecord())
-            if not record.lost:
-                stayed_s = max(now_s - record.blocked_until_s, 0.0)
-                record.deaths >>= int(min(stayed_s / self.stable_s, 32.0))
-                record.lost = True
-                record.deaths += 1
-        for name, record in self._servers.items():
-            if record.lost and name not in lost:
-                wait_s = self.first_backoff_s * 2.0 ** min(record.deaths - 2, 16)
-                wait_s = wait_s if record.deaths > 1 else 0.0
-                record.lost = False
-                record.blocked_until_s = now_s + min(wait_s, self.max_backoff_s)
 
 
 def plan_name(candidate: Candidate) -> str:
