@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 from dnn_offload.bench.scenario.scenario import Conditions, Point
 from dnn_offload.testbed.loadavg import EmulatedLoadAverage, seen_as_loadavg
@@ -67,12 +66,7 @@ class Emulation:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         self._stack.close()
 
     @property

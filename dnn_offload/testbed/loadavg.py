@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 import threading
 import time
-from types import TracebackType
 
 from dnn_offload.simulate.load_average import LoadAverage, PERIOD_S
 
@@ -65,12 +64,7 @@ class EmulatedLoadAverage:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         self._stop.set()
         self._thread.join()
 

@@ -25,7 +25,6 @@ import struct
 import subprocess
 import sys
 import time
-from types import TracebackType
 
 from dnn_offload.errors import OffloadError
 from dnn_offload.testbed.network import Network, NetworkEnd, why_no_network
@@ -89,13 +88,8 @@ class LossyNetwork(Network):
         super().__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
+    def __exit__(self, *failure: object) -> None:
+        super().__exit__(*failure)
 
     def _join(self) -> None:
         descriptors: list[int] = []

@@ -17,7 +17,6 @@ from pathlib import Path
 import re
 import shutil
 import subprocess
-from types import TracebackType
 
 from dnn_offload.errors import OffloadError
 
@@ -100,12 +99,7 @@ class Network:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         self._remove()
 
     def _make(self) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import re
 import signal
 import time
-from types import TracebackType
 
 from dnn_offload.errors import ConfigurationError, OffloadError
 
@@ -105,12 +104,7 @@ class CpuGroup:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         _remove(self.folder)
 
     def limit(self, speed: float, version: int) -> None:

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 import os
 from pathlib import Path
 import time
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -128,12 +127,7 @@ class Session:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         self._stack.close()
 
     def _start(self) -> None:
