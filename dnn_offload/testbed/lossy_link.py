@@ -88,9 +88,6 @@ class LossyNetwork(Network):
         super().__enter__()
         return self
 
-    def __exit__(self, *failure: object) -> None:
-        super().__exit__(*failure)
-
     def _join(self) -> None:
         descriptors: list[int] = []
         try:
