@@ -52,18 +52,16 @@ class Emulation:
             return self
         first = self._point.conditions
         self._folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self.network = self._stack.enter_context(Network(
+        with ExitStack() as stack:  # what was made goes again if the rest cannot be
+            self.network = stack.enter_context(Network(
                 first.uplink_mbps * 1e6, first.downlink_mbps * 1e6, self._burst_bytes
             ))
-            self.robot = self._stack.enter_context(CpuGroup('robot', self._point.robot_speed))
-            self.server = self._stack.enter_context(CpuGroup('server', self._point.server_speed))
-            self.loadavg = self._stack.enter_context(EmulatedLoadAverage(
+            self.robot = stack.enter_context(CpuGroup('robot', self._point.robot_speed))
+            self.server = stack.enter_context(CpuGroup('server', self._point.server_speed))
+            self.loadavg = stack.enter_context(EmulatedLoadAverage(
                 self._folder / 'loadavg', self.robot.tasks, self._time_scale
             ))
-        except BaseException:
-            self._stack.close()
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *failure: object) -> None:

@@ -19,6 +19,7 @@ from dnn_offload.planning.costs import (
     sane_load,
     slow_down,
     with_energy,
+    with_lateness,
 )
 from dnn_offload.planning.cut_pairs import BYTES, CutPairs, DECODE, ENCODE, IMPOSSIBLE, Way
 from dnn_offload.planning.objective import late_share, LATENCY, MOST_LATE, THROUGHPUT
@@ -125,11 +126,7 @@ class PairPrices:
         }
         rescue_ms = 0.0
         if self._deadline_ms > 0.0:
-            before_ms = stages['head_ms'] + stages['encode_ms']
             rescue_ms = float(self._rest_ms[i]) + self._finish_ms
-            stages['late_ms'] = float(
-                late_cost_ms(sum(stages.values()), before_ms, rescue_ms, self._deadline_ms)
-            )
         made = Candidate(
             cut_index=cut.index,
             cut_id=cut.cut_id,
@@ -145,7 +142,7 @@ class PairPrices:
             rescue_ms=rescue_ms,
             **stages,
         )
-        return with_energy(made, self.conditions)
+        return with_energy(with_lateness(made, self._deadline_ms), self.conditions)
 
     # ---- inside ----------------------------------------------------------------------------
 

@@ -24,13 +24,13 @@ from collections.abc import Collection
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.costs import (
     answer_bytes,
-    late_cost_ms,
     local_candidate,
     sane_load,
     slow_down,
     thread_counts,
     usable_servers,
     with_energy,
+    with_lateness,
 )
 from dnn_offload.planning.limits import LOSSLESS
 from dnn_offload.planning.minimum_cut import best_placement, Prices
@@ -202,11 +202,7 @@ class _Search:
         }
         rescue_ms = 0.0
         if self._deadline_ms > 0.0:
-            before_ms = stages['head_ms'] + stages['encode_ms']
             rescue_ms = rest_ms * self._slower + stages['finish_ms']
-            stages['late_ms'] = float(
-                late_cost_ms(sum(stages.values()), before_ms, rescue_ms, self._deadline_ms)
-            )
         made = Candidate(
             cut_index=placed.near.index,
             cut_id=frontier_id(names),
@@ -223,4 +219,4 @@ class _Search:
             rescue_ms=rescue_ms,
             **stages,
         )
-        return with_energy(made, conditions)
+        return with_energy(with_lateness(made, self._deadline_ms), conditions)

@@ -110,21 +110,19 @@ class Session:
         self.rate_hz = 0.0              # of the pictures, once they come
 
     def __enter__(self) -> Session:
-        try:
+        with ExitStack() as stack:  # what was made goes again if the rest cannot be
             if self._network is not None:
-                self._stack.enter_context(self._network.inside(self._network.robot))
-                self._stack.enter_context(
+                stack.enter_context(self._network.inside(self._network.robot))
+                stack.enter_context(
                     changed_environment({'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET'})
                 )
             rclpy.init()
-            self._stack.callback(rclpy.try_shutdown)
+            stack.callback(rclpy.try_shutdown)
             self.recorder = Recorder(ROBOT, RENDEZVOUS, lambda _: None, annotated=False)
-            self._stack.callback(self.recorder.close)
-            self._stack.enter_context(self.fleet)
+            stack.callback(self.recorder.close)
+            stack.enter_context(self.fleet)
             self._start()
-        except BaseException:
-            self._stack.close()
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *failure: object) -> None:
