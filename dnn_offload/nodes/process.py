@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -26,6 +27,8 @@ _M_ARENA_MAX = -8  # malloc.h
 _M_MMAP_THRESHOLD = -3
 _M_TRIM_THRESHOLD = -1
 KEPT_BYTES = 32 << 20
+# Ctrl-C reaches a node twice, from the terminal and from its launcher: no second wish so soon.
+INSISTS_AFTER_S = 1.0
 
 
 def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) -> int:
@@ -116,11 +119,11 @@ def _wake_on_signals(callback: Callable[[], None]) -> Callable[[], None]:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signals = (signal.SIGINT, signal.SIGTERM)
-    caught: list[int] = []
+    caught_s: list[float] = []
 
     def on_signal(number: int, frame: object) -> None:
-        caught.append(number)
-        if len(caught) > 1:  # the user insists
+        caught_s.append(time.monotonic())
+        if caught_s[-1] - caught_s[0] > INSISTS_AFTER_S:  # the user insists
             raise KeyboardInterrupt
 
     def watch() -> None:

@@ -23,7 +23,7 @@ from launch.actions import DeclareLaunchArgument
 from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
 SHARE = Path(get_package_share_directory('dnn_offload'))
-COMMON = {'namespace', 'params_file', 'model', 'use_sim_time', 'log_level'}
+COMMON = {'namespace', 'params_file', 'model', 'use_sim_time', 'autostart', 'log_level'}
 ROBOT_NODES = ('load_monitor_node', 'partition_planner_node', 'local_inference_node')
 ACTIVE_WITHIN_S = 120.0  # a machine without a cache exports and profiles first
 
