@@ -81,6 +81,11 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [line(titles), '|' + '---|' * len(titles), *map(line, rows)]
 
 
+def _text(comment: str) -> str:
+    """A comment as Markdown shows it."""
+    return re.sub(r'([<*])', r'\\\1', comment)
+
+
 def _topics(nodes: Sequence[_Node]) -> list[str]:
     titles = ('topic', 'type', 'QoS', 'what', 'why this QoS')
     lines = ['', '**All nodes** publish', '', *_table(titles, [_row(DIAGNOSTICS)]), '']
@@ -143,14 +148,17 @@ def _messages(folder: Path) -> list[str]:
         about, fields = read_message(path.read_text(encoding='utf-8'))
         values = [field for field in fields if not field.value]
         constants = [field for field in fields if field.value]
-        lines += [f'### {path.stem}', '', about, '']
+        lines += [f'### {path.stem}', '', _text(about), '']
         lines += _table(
             ('field', 'type', 'meaning'),
-            [(f'`{field.name}`', f'`{field.type_name}`', field.comment) for field in values],
+            [
+                (f'`{field.name}`', f'`{field.type_name}`', _text(field.comment))
+                for field in values
+            ],
         )
         if constants:
             rows = [
-                (f'`{field.name}` = {field.value}', field.comment) for field in constants
+                (f'`{field.name}` = {field.value}', _text(field.comment)) for field in constants
             ]
             lines += ['', *_table(('constant', 'meaning'), rows)]
         lines.append('')

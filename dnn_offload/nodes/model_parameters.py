@@ -34,8 +34,9 @@ def _topic(text: str) -> str:
 def _source(text: str) -> str:
     """What is wrong with a model source, as far as its text tells; '' if nothing."""
     kind, _, name = text.partition(':')
-    good = kind in SOURCES and name
-    return '' if good else 'torchvision:NAME, demo:detector, python:pkg.mod:factory, file:model.pt2'
+    if kind in SOURCES and name:
+        return ''
+    return 'torchvision:NAME, demo:detector, python:pkg.mod:factory, file:model.pt2'
 
 
 def check_live_model(changed: dict[str, Any], now: Callable[[str], Any]) -> None:

@@ -25,7 +25,8 @@ from dnn_offload.planning.session import (
     PlanningOutcome,
 )
 from dnn_offload.planning.switch import plan_name
-from dnn_offload.transport import names, topics as wire
+from dnn_offload.transport import names
+from dnn_offload.transport import topics as wire
 
 REFRESH_S = 1.0             # the table is published again at least so often
 ALTERNATIVES = 3            # shown in diagnostics
