@@ -63,14 +63,13 @@ def page(text: str, nodes: Sequence[_Node], messages: Path) -> str:
     }
     for name, lines in blocks.items():
         filled = '\n'.join([f'<!-- {name} -->', *lines, f'<!-- end {name} -->'])
-        text, count = re.subn(
-            _BLOCK.format(name), lambda match, filled=filled: filled, text, flags=re.DOTALL
-        )
-        if count != 1:
+        found = re.findall(_BLOCK.format(name), text, flags=re.DOTALL)
+        if len(found) != 1:
             raise ConfigurationError(
-                f'{PAGE} must have one block {name}', given=str(count),
+                f'{PAGE} must have one block {name}', given=str(len(found)),
                 allowed=f'<!-- {name} --> ... <!-- end {name} -->',
             )
+        text = text.replace(found[0], filled)
     return text
 
 
