@@ -24,7 +24,7 @@ def node_arguments(namespace: str, params_file: str) -> list[DeclareLaunchArgume
         DeclareLaunchArgument(
             'namespace',
             default_value=namespace,
-            description='namespace of the nodes, another one for each robot or server',
+            description='namespace of the nodes, another one for each robot or server; / = none',
         ),
         DeclareLaunchArgument(
             'params_file',
