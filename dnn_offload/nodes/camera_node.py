@@ -21,6 +21,7 @@ from dnn_offload.nodes.camera_calibration import Calibration, read_calibration
 from dnn_offload.nodes.camera_reader import PictureReader, ReaderState, StampedPicture
 from dnn_offload.nodes.camera_sources import SourceSettings
 from dnn_offload.nodes.process import run
+from dnn_offload.nodes.topic_names import compressed_topic
 
 TAKE_TIMEOUT_S = 0.5
 
@@ -49,7 +50,9 @@ class CameraNode(base.OffloadNode):
         self._published = 0
         self._apply_output_settings()
         self._images = self.advertise(Image, topics.IMAGE_RAW)
-        self._compressed = self.advertise(CompressedImage, topics.IMAGE_COMPRESSED)
+        self._compressed = self.advertise(
+            CompressedImage, topics.IMAGE_COMPRESSED.at(compressed_topic(self))
+        )
         self._infos = self.advertise(CameraInfo, topics.CAMERA_INFO)
 
     def activate(self) -> None:

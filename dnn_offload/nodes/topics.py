@@ -28,7 +28,7 @@ IMAGE_RAW = Endpoint(
 )
 IMAGE_COMPRESSED = replace(
     IMAGE_RAW, name='image_raw/compressed', type_name='sensor_msgs/msg/CompressedImage',
-    what='The same as JPEG, while somebody subscribes.',
+    what='The same as JPEG, while somebody subscribes; beside image_raw where that is remapped.',
     why='As image_raw.',
 )
 CAMERA_INFO = replace(
