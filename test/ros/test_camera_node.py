@@ -47,7 +47,8 @@ def test_compressed_pictures_are_beside_the_remapped_base_topic(
     """As image_transport does it, so that its subscribers find them."""
     with running_graph() as graph:
         names = ['/eye/image', '/eye/image/compressed', '/robot/camera_info']
-        arguments = ['-r', '__ns:=/robot', '-r', 'image_raw:=/eye/image', '-p', f'source:={folder}']
+        arguments = ['-r', '__ns:=/robot', '-r', 'image_raw:=/eye/image']
+        arguments += ['-p', f'source:={folder}']
         with NodeProcess('camera_node', arguments, tmp_path / 'log'):
             count = graph.observer.count_publishers
             assert wait_for(lambda: all(count(name) == 1 for name in names), 20.0)
