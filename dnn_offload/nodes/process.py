@@ -28,7 +28,7 @@ _M_MMAP_THRESHOLD = -3
 _M_TRIM_THRESHOLD = -1
 KEPT_BYTES = 32 << 20
 # Ctrl-C reaches a node twice, from the terminal and from its launcher: no second wish so soon.
-INSISTS_AFTER_S = 1.0
+INSISTS_AFTER_S = 2.0
 
 
 def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) -> int:
@@ -69,13 +69,13 @@ def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) ->
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     finally:
-        end_signals()
         if node is not None and rclpy.ok():
             _end(node)
         executor.shutdown(timeout_sec=1.0)
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        end_signals()
 
 
 def use_one_arena() -> bool:
@@ -111,7 +111,10 @@ def _end(node: OffloadNode) -> None:
 
 
 def _wake_on_signals(callback: Callable[[], None]) -> Callable[[], None]:
-    """Call ``callback`` from a thread at the first SIGINT or SIGTERM; returns an undo function.
+    """Call ``callback`` from a thread at the first SIGINT or SIGTERM; returns what ends that.
+
+    The handlers stay until the process is gone: Python's own would leave a traceback where a
+    second signal comes while everything is taken down.
 
     A Python signal handler only runs when the main thread is back in the interpreter, and
     ``rcl_wait`` is not interrupted; the wake-up file descriptor is written at once.
@@ -130,14 +133,13 @@ def _wake_on_signals(callback: Callable[[], None]) -> Callable[[], None]:
         if os.read(reader, 1):
             callback()
 
-    previous = {number: signal.signal(number, on_signal) for number in signals}
+    for number in signals:
+        signal.signal(number, on_signal)
     old_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=watch, name='signals', daemon=True).start()
 
-    def undo() -> None:
+    def end() -> None:
         signal.set_wakeup_fd(old_fd)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
         os.close(writer)  # ends the watcher if nothing was caught
 
-    return undo
+    return end
