@@ -151,10 +151,6 @@ class Manager:
         self.pause()
         self._each(reversed(self._nodes), DOWN[1], 'unconfigured')
 
-    def shutdown(self) -> None:
-        self.reset()
-        self._each(reversed(self._nodes), Transition.TRANSITION_UNCONFIGURED_SHUTDOWN, 'finalized')
-
     def _each(self, nodes: Any, transition: int, state: str) -> None:
         for name in nodes:
             self._world.change(name, transition)
@@ -336,9 +332,20 @@ def test_another_model_in_the_middle_of_the_stream(world: World) -> None:
     assert world.state('camera_node') == world.state('partition_planner_node') == 'active'
 
 
-def test_a_manager_ends_everything(world: World) -> None:
-    Manager(world).shutdown()
-    for name, process in world.processes.items():
-        assert process.process.poll() is None, 'a finalized node stays until it is told to go'
-        assert process.end() == 0, world.log(name)
-        assert 'Traceback' not in process.log.read_text()
+def test_every_node_shuts_down_from_each_state(world: World) -> None:
+    Manager(world).reset()
+    for way, transition in (
+        ((), Transition.TRANSITION_UNCONFIGURED_SHUTDOWN),
+        (UP[:1], Transition.TRANSITION_INACTIVE_SHUTDOWN),
+        (UP, Transition.TRANSITION_ACTIVE_SHUTDOWN),
+    ):
+        for name in SPECS:
+            assert wait_for(lambda name=name: world.state(name) == 'unconfigured', 60.0)
+            world.change(name, *way, transition)
+            assert world.state(name) == 'finalized'
+        for name, process in world.processes.items():
+            assert process.process.poll() is None, 'a finalized node stays until it is told to go'
+            assert process.end() == 0, world.log(name)
+            assert 'Traceback' not in process.log.read_text()
+        for name in SPECS:
+            world.start(name)
