@@ -82,15 +82,13 @@ class Player:
 
     Attributes:
         loops: Times that the bag was played to its end.
-        running: False pauses pictures and ``/clock``.
-        with_clock: False plays pictures alone.
+        running: Cleared, it pauses pictures and ``/clock``.
     """
 
-    def __init__(self, graph: Graph, path: Path, with_clock: bool = True) -> None:
+    def __init__(self, graph: Graph, path: Path) -> None:
         self.loops = 0
         self.running = threading.Event()
         self.running.set()
-        self.with_clock = with_clock
         self._clock = graph.publisher(Clock, '/clock')
         self._pictures = graph.publisher(Image, TOPIC, newest_only())
         with path.open('rb') as file:
@@ -126,7 +124,6 @@ class Player:
 
     def _tick(self, now_ns: int, wait: bool = True) -> None:
         self.running.wait()
-        if self.with_clock:
-            self._clock.publish(Clock(clock=stamp_of(now_ns)))
+        self._clock.publish(Clock(clock=stamp_of(now_ns)))
         if wait:
             time.sleep(CLOCK_PERIOD_S)
