@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 import contextlib
 import ctypes
@@ -135,6 +136,8 @@ def _wake_on_signals(callback: Callable[[], None]) -> Callable[[], None]:
 
     for number in signals:
         signal.signal(number, on_signal)
+        # The interpreter's last act is to bring back the system's default, which kills.
+        atexit.register(signal.signal, number, signal.SIG_IGN)
     old_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=watch, name='signals', daemon=True).start()
 
