@@ -109,7 +109,7 @@ def test_start_up_file_holds_every_default(machine: str) -> None:
     assert set(data) == {f'/**/{node.name}' for node in MACHINES[machine]}
     for node in MACHINES[machine]:
         given = data[f'/**/{node.name}']['ros__parameters']
-        specs = by_name((*node.parameters, *COMMON_PARAMETERS))
+        specs = by_name((*node.parameters, *node.common))
         assert set(given) == set(specs)
         for name, value in given.items():
             assert specs[name].convert(value) == specs[name].default

@@ -21,7 +21,7 @@ from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.image_intake import ImageIntake, ImageReader
 from dnn_offload.nodes.local_outputs import Artist, frame_report, REPORT_DEPTH, ResultOutput
-from dnn_offload.nodes.local_parameters import NODE, PARAMETERS
+from dnn_offload.nodes.local_parameters import COMMON, NODE, PARAMETERS
 from dnn_offload.nodes.model_loader import ModelLoader
 from dnn_offload.nodes.process import run
 from dnn_offload.runtime.engine import InferenceEngine
@@ -47,6 +47,7 @@ class LocalInferenceNode(OffloadNode):
 
     NODE = NODE
     PARAMETERS = PARAMETERS
+    COMMON = COMMON
 
     def __init__(self, **node_arguments: Any) -> None:
         self._loader: ModelLoader | None = None
