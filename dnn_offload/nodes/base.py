@@ -427,7 +427,7 @@ class OffloadNode(LifecycleNode):
         problem = wanted.apply()
         if problem:
             self.get_logger().warning(problem)
-        blind = why_nice_is_blind() if wanted.nice > 0 else ''
+        blind = why_nice_is_blind() if self.setting('nice') > 0 else ''
         if blind and blind != self._blind:
             self._blind = blind
             self.get_logger().info(blind)

@@ -249,20 +249,19 @@ def test_process_settings_reach_every_thread() -> None:
 def test_a_process_yields_as_its_parameters_say(tmp_path: Path) -> None:
     wanted = min(os.getpriority(os.PRIO_PROCESS, 0) + 3, 19)
     arguments = ['-p', f'nice:={wanted}', '-p', 'oom_score_adj:=700', '-r', '__ns:=/yielding']
-    with running_graph() as graph:
-        with NodeProcess('load_monitor_node', arguments, tmp_path / 'log') as process:
-            node = '/yielding/load_monitor_node'
-            assert wait_for(lambda: 'load_monitor_node' in graph.observer.get_node_names(), 20.0)
-            assert wait_for(lambda: graph.state(node) == 'active')
-            pid = process.process.pid
-            tasks = [int(task) for task in os.listdir(f'/proc/{pid}/task')]
-            assert {os.getpriority(os.PRIO_PROCESS, task) for task in tasks} == {wanted}
-            assert Path(f'/proc/{pid}/oom_score_adj').read_text() == '700\n'
-            assert graph.set_parameter(node, 'nice', min(wanted + 1, 19)).successful
-            assert wait_for(
-                lambda: os.getpriority(os.PRIO_PROCESS, pid) == min(wanted + 1, 19)
-            )
-            assert not graph.set_parameter(node, 'oom_score_adj', 2000).successful
+    with running_graph() as graph, NodeProcess(
+        'load_monitor_node', arguments, tmp_path / 'log'
+    ) as process:
+        node = '/yielding/load_monitor_node'
+        assert wait_for(lambda: 'load_monitor_node' in graph.observer.get_node_names(), 20.0)
+        assert wait_for(lambda: graph.state(node) == 'active')
+        pid = process.process.pid
+        tasks = [int(task) for task in os.listdir(f'/proc/{pid}/task')]
+        assert {os.getpriority(os.PRIO_PROCESS, task) for task in tasks} == {wanted}
+        assert Path(f'/proc/{pid}/oom_score_adj').read_text() == '700\n'
+        assert graph.set_parameter(node, 'nice', min(wanted + 1, 19)).successful
+        assert wait_for(lambda: os.getpriority(os.PRIO_PROCESS, pid) == min(wanted + 1, 19))
+        assert not graph.set_parameter(node, 'oom_score_adj', 2000).successful
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
