@@ -40,7 +40,7 @@ class ProcessSettings:
         return cls(
             frozenset(os.sched_getaffinity(0)),
             os.getpriority(os.PRIO_PROCESS, 0),
-            int(OOM_SCORE_ADJ.read_text(encoding='ascii')),
+            _oom_score_adj(),
         )
 
     def yielding(
@@ -81,7 +81,7 @@ class ProcessSettings:
                 'entry in /etc/security/limits.conf)'
             )
         try:
-            if int(OOM_SCORE_ADJ.read_text(encoding='ascii')) != self.oom_score_adj:
+            if _oom_score_adj() != self.oom_score_adj:
                 OOM_SCORE_ADJ.write_text(str(self.oom_score_adj), encoding='ascii')
         except OSError as error:
             problems.append(
@@ -97,6 +97,14 @@ class ProcessSettings:
                 os.setpriority(os.PRIO_PROCESS, task, self.nice)
         except ProcessLookupError:
             pass  # the thread ended meanwhile
+
+
+def _oom_score_adj() -> int:
+    """That of this process; 0 where a sandbox hides it."""
+    try:
+        return int(OOM_SCORE_ADJ.read_text(encoding='ascii'))
+    except OSError:
+        return 0
 
 
 def why_nice_is_blind(
