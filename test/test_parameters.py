@@ -17,7 +17,12 @@ from dnn_offload.nodes.document_parameters import (
     SERVER_NODES,
     yaml_value,
 )
-from dnn_offload.nodes.parameters import by_name, COMMON_PARAMETERS, ParameterSpec
+from dnn_offload.nodes.parameters import (
+    by_name,
+    COMMON_PARAMETERS,
+    ParameterSpec,
+    unknown_parameters,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 NODES = (*ROBOT_NODES, *SERVER_NODES)
@@ -66,6 +71,13 @@ def test_a_check_has_the_last_word() -> None:
     )
     with pytest.raises(ConfigurationError, match='an even number'):
         even.convert(3)
+
+
+def test_a_misspelt_name_is_told_with_what_was_perhaps_meant() -> None:
+    known = ('source', 'rate_hz', 'nice')
+    assert unknown_parameters(('source', 'use_sim_time', 'qos_overrides./a.depth'), known) == ''
+    said = unknown_parameters(('sauce', 'rate_hz', 'colour'), known)
+    assert said.endswith('without effect: colour, sauce (is source meant?)')
 
 
 def test_a_bad_specification_is_refused() -> None:

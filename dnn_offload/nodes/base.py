@@ -31,7 +31,13 @@ from rclpy.timer import Timer
 
 from dnn_offload.errors import OffloadError
 from dnn_offload.nodes.descriptors import descriptor_of, PARAMETER_TYPES
-from dnn_offload.nodes.parameters import by_name, COMMON_PARAMETERS, ParameterSpec, Value
+from dnn_offload.nodes.parameters import (
+    by_name,
+    COMMON_PARAMETERS,
+    ParameterSpec,
+    unknown_parameters,
+    Value,
+)
 from dnn_offload.nodes.process_settings import (
     PROCESS_PARAMETERS,
     ProcessSettings,
@@ -85,6 +91,10 @@ class OffloadNode(LifecycleNode):
         self._active = False
 
         self._declare_all()
+        # What file and command line gave; rclpy has no public way to it.
+        unknown = unknown_parameters(self._parameter_overrides, self._specs)
+        if unknown:
+            self.get_logger().warning(unknown)
         self.add_pre_set_parameters_callback(self._coerce_parameters)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._parameters_set)

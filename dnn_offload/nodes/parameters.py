@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+import difflib
 import math
 from typing import Any
 
@@ -224,3 +225,24 @@ def by_name(specs: Iterable[ParameterSpec]) -> dict[str, ParameterSpec]:
             raise ConfigurationError('parameter is declared twice', given=spec.name)
         table[spec.name] = spec
     return table
+
+
+# Of ROS itself: declared by rclpy, or by publishers and subscriptions.
+ROS_PARAMETERS = ('use_sim_time', 'start_type_description_service')
+ROS_PREFIXES = ('qos_overrides.',)
+
+
+def unknown_parameters(given: Iterable[str], known: Iterable[str]) -> str:
+    """What was given at the start and is no parameter, with what was perhaps meant; '' if nothing.
+
+    ROS passes over such names without a word, so a misspelt one looks as if it were ignored.
+    """
+    names = sorted(known)
+    words = []
+    for name in sorted(set(given) - set(names) - set(ROS_PARAMETERS)):
+        if not name.startswith(ROS_PREFIXES):
+            near = difflib.get_close_matches(name, names, 1)
+            words.append(name + (f' (is {near[0]} meant?)' if near else ''))
+    if not words:
+        return ''
+    return f'not parameters of this node, and without effect: {", ".join(words)}'

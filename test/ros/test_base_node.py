@@ -285,6 +285,14 @@ def test_a_bad_start_up_value_is_one_clear_line(tmp_path: Path) -> None:
     assert len(text.splitlines()) == 1
 
 
+def test_a_misspelt_parameter_is_told(tmp_path: Path) -> None:
+    log = tmp_path / 'log'
+    given = ['-p', 'rate_hx:=9.0', '-p', 'use_sim_time:=false']
+    with NodeProcess('load_monitor_node', given, log):
+        assert wait_for(lambda: 'rate_hx (is rate_hz meant?)' in log.read_text(), 20.0)
+    assert 'use_sim_time' not in log.read_text()
+
+
 def test_no_complaint_hides_another_and_none_floods(monkeypatch: pytest.MonkeyPatch) -> None:
     with running_graph() as graph:
         node = graph.add(Probe())
