@@ -11,12 +11,10 @@ from __future__ import annotations
 from array import array
 
 import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2, PointField
 
-from floor_view import declare, FloorView
+from floor_view import declare, FloorView, run
 from ground_plane import clearing_points, obstacle_points
 from vision_msgs.msg import Detection2DArray
 
@@ -70,16 +68,5 @@ def cloud(points: np.ndarray, source: Detection2DArray, frame_id: str) -> PointC
     return message
 
 
-def main() -> None:
-    """Run until a signal."""
-    rclpy.init()
-    try:
-        rclpy.spin(DetectionObstacles())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-
-
 if __name__ == '__main__':
-    main()
+    run(DetectionObstacles)

@@ -15,11 +15,9 @@ from typing import Any
 from geometry_msgs.msg import Twist
 import numpy as np
 from rcl_interfaces.msg import ParameterDescriptor
-import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 
-from floor_view import declare, FloorView
+from floor_view import declare, FloorView, run
 from ground_plane import obstacle_points
 from speed_rule import limited, NO_LIMIT, SpeedRule, SpeedSettings
 from vision_msgs.msg import Detection2DArray
@@ -120,16 +118,5 @@ def speed_limit_type() -> Any:
     return SpeedLimit
 
 
-def main() -> None:
-    """Run until a signal."""
-    rclpy.init()
-    try:
-        rclpy.spin(DetectionSpeedLimit())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-
-
 if __name__ == '__main__':
-    main()
+    run(DetectionSpeedLimit)

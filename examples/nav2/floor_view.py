@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import math
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo
@@ -15,6 +17,17 @@ from ground_plane import Box, Lens, Mount
 from vision_msgs.msg import Detection2DArray
 
 MODELS = ('', 'plumb_bob', 'rational_polynomial')
+
+
+def run(make: Callable[[], Node]) -> None:
+    """Make a node and run it until a signal."""
+    rclpy.init()
+    try:
+        rclpy.spin(make())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
 
 
 def declare(node: Node, name: str, default: float, text: str, low: float, high: float) -> None:
