@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+import subprocess
+import sys
 import threading
 import time
 
@@ -143,6 +145,18 @@ def test_runnable_factor_of_a_subset_assumes_an_even_spread() -> None:
     assert source.factor(0.0) == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize(
+    'others, expected',
+    # One core: a niced inference gets 1 / (1 + n 1.25^5). Two: the second stays free for it.
+    [((1, 1), 1 + 3.05), ((2, 1), 1 + 2 * 3.05), ((1, 2), 1.0), ((2, 2), (1 + 2 * 3.05) / 2)],
+)
+def test_others_outweigh_a_niced_inference(others: tuple[int, int], expected: float) -> None:
+    count, cores = others
+    source = RunnableFactor()
+    source.update(0.0, count + 2, 1, cores=cores, machine=cores, nice=5)
+    assert source.factor(0.0) == pytest.approx(expected, rel=0.01)
+
+
 def test_probe_factor_is_wall_over_cpu() -> None:
     source = ProbeFactor(window_s=2.0)
     assert math.isnan(source.factor(0.0))
@@ -262,6 +276,51 @@ def test_probe_on_this_machine_restores_the_affinity() -> None:
 
 def test_probe_outside_our_cores_runs_where_we_are() -> None:
     assert load_sources.run_probe(0.5, {100_000}).cpu_ms >= 0.5
+
+
+def test_probe_takes_the_niceness_that_it_is_asked_for_and_leaves_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    plain = load_sources._probe_here
+
+    def look(cpu_ms: float, cores: object) -> ProbeRun:
+        seen.append(load_sources.niceness_of())
+        return plain(cpu_ms, ())
+
+    monkeypatch.setattr(load_sources, '_probe_here', look)
+    before = load_sources.niceness_of()
+    assert load_sources.run_probe(0.5, nice=before).cpu_ms >= 0.5
+    assert load_sources.run_probe(0.5, nice=min(before + 3, 19)).cpu_ms >= 0.5
+    assert seen == [before, min(before + 3, 19)]
+    assert load_sources.niceness_of() == before
+
+
+def test_probe_runs_at_the_niceness_of_the_watched_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def probe(cpu_ms: float, cores: object, nice: int | None) -> ProbeRun:
+        asked.append(nice)
+        return ProbeRun(cpu_ms, cpu_ms)
+
+    monkeypatch.setattr(load_sources, 'run_probe', probe)
+    wanted = min(load_sources.niceness_of() + 2, 19)
+    code = f'import os, time; os.setpriority(0, 0, {wanted}); print(); time.sleep(60)'
+    tracker = LoadTracker()
+    tracker.probe(0.0)
+    with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()  # it has its niceness
+            tracker.watch(process.pid)
+            tracker.probe(1.0)
+        finally:
+            process.kill()
+    tracker.watch(0)
+    tracker.probe(2.0)
+    assert asked == [None, wanted, None]
 
 
 @pytest.mark.skipif(

@@ -18,7 +18,12 @@ from dnn_offload.nodes.document_parameters import (
     SERVER_NODES,
     yaml_value,
 )
-from dnn_offload.nodes.parameters import by_name, COMMON_PARAMETERS, ParameterSpec
+from dnn_offload.nodes.parameters import (
+    by_name,
+    COMMON_PARAMETERS,
+    ParameterSpec,
+    unknown_parameters,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 NODES = (*ROBOT_NODES, *SERVER_NODES)
@@ -69,6 +74,13 @@ def test_a_check_has_the_last_word() -> None:
         even.convert(3)
 
 
+def test_a_misspelt_name_is_told_with_what_was_perhaps_meant() -> None:
+    known = ('source', 'rate_hz', 'nice')
+    assert unknown_parameters(('source', 'use_sim_time', 'qos_overrides./a.depth'), known) == ''
+    said = unknown_parameters(('sauce', 'rate_hz', 'colour'), known)
+    assert said.endswith('without effect: colour, sauce (is source meant?)')
+
+
 def test_a_bad_specification_is_refused() -> None:
     with pytest.raises(ConfigurationError, match='no description'):
         ParameterSpec('x', 1, ' ')
@@ -110,7 +122,7 @@ def test_start_up_file_holds_every_default(machine: str) -> None:
     assert set(data) == {f'/**/{node.name}' for node in MACHINES[machine]}
     for node in MACHINES[machine]:
         given = data[f'/**/{node.name}']['ros__parameters']
-        specs = by_name((*node.parameters, *COMMON_PARAMETERS))
+        specs = by_name((*node.parameters, *node.common))
         assert set(given) == set(specs)
         for name, value in given.items():
             assert specs[name].convert(value) == specs[name].default

@@ -49,3 +49,19 @@ def test_torch_loads_less_runs_and_still_exports() -> None:
 
 def test_a_policy_of_the_user_stays() -> None:
     assert run(OMP_WAIT_POLICY='ACTIVE')['policy'] == 'ACTIVE'
+
+
+def test_without_torch_there_is_one_sentence() -> None:
+    script = """
+import sys
+sys.path[:] = [sys.argv[1]] + [path for path in sys.path if 'packages' not in path]
+from dnn_offload.nodes.start import before_torch
+before_torch()
+"""
+    done = subprocess.run(
+        [sys.executable, '-I', '-c', script, str(SOURCE)], capture_output=True, text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert 'has no torch; source tools/env.sh' in done.stderr
+    assert len(done.stderr.splitlines()) == 1

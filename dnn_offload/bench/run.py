@@ -188,6 +188,7 @@ class Bench:
 
         robot: dict[str, object] = {
             'cache_dir': str(caches['robot']), 'deadline_ms': scenario.deadline_ms,
+            'nice': 0,  # as the programs that it is compared with
         }
         planner: dict[str, object] = {'objective': scenario.objective}
         if scenario.board:

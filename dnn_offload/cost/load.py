@@ -131,6 +131,7 @@ class LoadTracker:
         self._pid = 0
         self._tids: tuple[int, ...] = ()
         self._cores = load_sources.cores_of()
+        self._nice: int | None = None
         self._schedstat = SchedstatFactor()
         self._slices = RecentWork()
         self._runnable = RunnableFactor()
@@ -167,6 +168,8 @@ class LoadTracker:
             self._slices.clear()
             if 'schedstat' in self._filters:
                 self._filters['schedstat'].reset()
+        # Threads have nicenesses of their own: that of one which computes counts.
+        self._nice = load_sources.niceness_of(next(iter(tids), pid)) if pid else None
         cores = load_sources.cores_of(pid)
         self._cores = cores or load_sources.cores_of()
 
@@ -189,11 +192,13 @@ class LoadTracker:
             own,
             self.cores,
             self.machine_cores,
+            self._nice or 0,
         )
 
     def probe(self, now_s: float) -> None:
-        """Spend ``probe_cpu_ms`` in this thread, on the cores of the watched process."""
-        run = load_sources.run_probe(self.probe_cpu_ms, self._cores if self.pinned else ())
+        """Spend ``probe_cpu_ms`` on the cores of the watched process, at its niceness."""
+        cores = self._cores if self.pinned else ()
+        run = load_sources.run_probe(self.probe_cpu_ms, cores, self._nice)
         self._probe.update(now_s, run)
 
     def readings(self, now_s: float) -> LoadReadings:

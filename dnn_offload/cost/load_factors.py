@@ -12,6 +12,7 @@ import math
 from dnn_offload.cost.load_sources import CpuTimes, ProbeRun
 
 MAX_FACTOR = 1000.0
+NICE_RATIO = 1.25  # of the shares of two neighbouring nicenesses (Linux, sched_prio_to_weight)
 
 
 class SchedstatFactor:
@@ -85,7 +86,8 @@ class RunnableFactor:
 
     ``procs_running`` counts the whole machine and cannot tell which cores the others use:
     where inference is pinned to some of the cores this is biased, since the others are
-    assumed to spread evenly. It also counts niced processes, which hardly slow us.
+    assumed to spread evenly. It also counts niced processes, which hardly slow us: others are
+    taken as of niceness 0, and outweigh an inference that is niced itself.
 
     Args:
         window_s: Averaged over so long; read at 20 to 50 Hz.
@@ -96,7 +98,13 @@ class RunnableFactor:
         self._readings: deque[tuple[float, float]] = deque()
 
     def update(
-        self, now_s: float, procs_running: int | None, own_running: int, cores: int, machine: int
+        self,
+        now_s: float,
+        procs_running: int | None,
+        own_running: int,
+        cores: int,
+        machine: int,
+        nice: int = 0,
     ) -> None:
         """Take a reading.
 
@@ -106,11 +114,14 @@ class RunnableFactor:
             own_running: Runnable threads of the watched inference.
             cores: Cores that inference may use.
             machine: Cores of the machine.
+            nice: Niceness of the inference.
         """
         if procs_running is None:
             return
         others = max(procs_running - 1 - own_running, 0) * min(cores / max(machine, 1), 1.0)
-        self._readings.append((now_s, max((others + 1.0) / max(cores, 1), 1.0)))
+        # Whoever has a core to itself is not outweighed.
+        weight = NICE_RATIO**nice if others >= cores else 1.0
+        self._readings.append((now_s, max((others * weight + 1.0) / max(cores, 1), 1.0)))
         while self._readings and self._readings[0][0] < now_s - self.window_s:
             self._readings.popleft()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import functools
-import os
 import re
 import socket
 import time
@@ -33,7 +32,18 @@ from dnn_offload.errors import OffloadError
 from dnn_offload.nodes import topics
 from dnn_offload.nodes.descriptors import descriptor_of, PARAMETER_TYPES
 from dnn_offload.nodes.lifecycle_services import refuse_impossible_transitions
-from dnn_offload.nodes.parameters import by_name, COMMON_PARAMETERS, ParameterSpec, Value
+from dnn_offload.nodes.parameters import (
+    by_name,
+    COMMON_PARAMETERS,
+    ParameterSpec,
+    unknown_parameters,
+    Value,
+)
+from dnn_offload.nodes.process_settings import (
+    PROCESS_PARAMETERS,
+    ProcessSettings,
+    why_nice_is_blind,
+)
 from dnn_offload.nodes.qos_overrides import open_endpoint
 from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.topics import Endpoint
@@ -53,7 +63,8 @@ _Callback = TypeVar('_Callback', bound=Callable[..., None])
 class OffloadNode(LifecycleNode):
     """A lifecycle node with declared parameters, diagnostics and hooks.
 
-    A subclass sets ``NODE`` and ``PARAMETERS`` and overrides what it needs of:
+    A subclass sets ``NODE`` and ``PARAMETERS``, ``COMMON`` where its defaults differ, and
+    overrides what it needs of:
 
     - ``configure()``: make things; return within 2 s. Raise ``OffloadError`` for what the user
       can mend (the transition fails, the state stays), anything else is an internal error.
@@ -68,11 +79,13 @@ class OffloadNode(LifecycleNode):
 
     NODE: ClassVar[str] = ''
     PARAMETERS: ClassVar[tuple[ParameterSpec, ...]] = ()
+    COMMON: ClassVar[tuple[ParameterSpec, ...]] = COMMON_PARAMETERS
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__(self.NODE, **node_arguments)
-        self._specs = by_name((*COMMON_PARAMETERS, *self.PARAMETERS))
-        self._initial_affinity = os.sched_getaffinity(0)
+        self._specs = by_name((*self.COMMON, *self.PARAMETERS))
+        self._initial = ProcessSettings.now()
+        self._blind = ''  # what was said about niceness
         self._failure = ''
         self._callback_errors = 0
         self._complained_s: dict[str, float] = {}  # about what -> when last
@@ -84,6 +97,10 @@ class OffloadNode(LifecycleNode):
         refuse_impossible_transitions(self, lambda: self.state_name)
 
         self._declare_all()
+        # What file and command line gave; rclpy has no public way to it.
+        unknown = unknown_parameters(self._parameter_overrides, self._specs)
+        if unknown:
+            self.get_logger().warning(unknown)
         self.add_pre_set_parameters_callback(self._coerce_parameters)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._parameters_set)
@@ -425,7 +442,7 @@ class OffloadNode(LifecycleNode):
         if not names or not self._configured:
             return
         changed = {name: self.setting(name) for name in names}
-        if 'cpu_affinity' in changed or 'nice' in changed:
+        if PROCESS_PARAMETERS & changed.keys():
             self._apply_process_settings()
         try:
             self.on_parameters_changed(changed)
@@ -436,23 +453,17 @@ class OffloadNode(LifecycleNode):
             )
 
     def _apply_process_settings(self) -> None:
-        """CPU affinity and niceness for all threads that exist; later ones inherit them."""
-        cores = set(self.setting('cpu_affinity')) or self._initial_affinity
-        nice = self.setting('nice')
-        for task in os.listdir('/proc/self/task'):
-            try:
-                os.sched_setaffinity(int(task), cores)
-                if os.getpriority(os.PRIO_PROCESS, int(task)) != nice:
-                    os.setpriority(os.PRIO_PROCESS, int(task), nice)
-            except ProcessLookupError:
-                continue  # the thread ended meanwhile
-            except (OSError, ValueError) as error:
-                self.get_logger().warning(
-                    f'cannot apply cpu_affinity {sorted(cores)} and nice {nice}: {error}; '
-                    f'cores here: {sorted(self._initial_affinity)}; a lower nice needs '
-                    'privileges (CAP_SYS_NICE or an entry in /etc/security/limits.conf)'
-                )
-                return
+        """What of the machine this process may take; see ``process_settings``."""
+        wanted = self._initial.yielding(
+            self.setting('cpu_affinity'), self.setting('nice'), self.setting('oom_score_adj')
+        )
+        problem = wanted.apply()
+        if problem:
+            self.get_logger().warning(problem)
+        blind = why_nice_is_blind() if self.setting('nice') > 0 else ''
+        if blind and blind != self._blind:
+            self._blind = blind
+            self.get_logger().info(blind)
 
     # ---- diagnostics -----------------------------------------------------------------------
 

@@ -37,10 +37,14 @@ class DocumentedNode:
     name: str
     summary: str
     parameters: tuple[ParameterSpec, ...]
+    common: tuple[ParameterSpec, ...] = COMMON_PARAMETERS
 
 
 ROBOT_NODES: tuple[DocumentedNode, ...] = tuple(
-    DocumentedNode(module.NODE, module.SUMMARY, module.PARAMETERS)
+    DocumentedNode(
+        module.NODE, module.SUMMARY, module.PARAMETERS,
+        getattr(module, 'COMMON', COMMON_PARAMETERS),
+    )
     for module in (
         camera_parameters, local_parameters, planner_parameters,
         load_monitor_parameters,
@@ -73,7 +77,12 @@ def markdown() -> str:
         *_table(COMMON_PARAMETERS),
     ]
     for node in (*ROBOT_NODES, *SERVER_NODES):
-        lines += ['', f'## {node.name}', '', node.summary, '', *_table(node.parameters)]
+        lines += ['', f'## {node.name}', '', node.summary, '']
+        other = [spec for spec in node.common if spec not in COMMON_PARAMETERS]
+        if other:
+            defaults = ', '.join(f'`{spec.name}` {yaml_value(spec.default)}' for spec in other)
+            lines += [f'Defaults that differ from those of all nodes: {defaults}.', '']
+        lines += _table(node.parameters)
     return '\n'.join(lines) + '\n'
 
 
@@ -96,7 +105,7 @@ def yaml_text(machine: str) -> str:
     for node in MACHINES[machine]:
         lines += ['', *_comment(node.summary.replace('`', ''), '')]
         lines += [f'/**/{node.name}:', '  ros__parameters:']
-        for spec in (*node.parameters, *COMMON_PARAMETERS):
+        for spec in (*node.parameters, *node.common):
             notes = [spec.description]
             if spec.allowed():
                 notes.append(f'Allowed: {spec.allowed()}.')

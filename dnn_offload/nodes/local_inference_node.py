@@ -23,7 +23,7 @@ from dnn_offload.nodes import topics
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.image_intake import ImageIntake, ImageReader
 from dnn_offload.nodes.local_outputs import Artist, frame_report, ResultOutput
-from dnn_offload.nodes.local_parameters import NODE, PARAMETERS
+from dnn_offload.nodes.local_parameters import COMMON, NODE, PARAMETERS
 from dnn_offload.nodes.model_loader import ModelLoader
 from dnn_offload.nodes.model_parameters import check_live_model
 from dnn_offload.nodes.process import run
@@ -50,6 +50,7 @@ class LocalInferenceNode(OffloadNode):
 
     NODE = NODE
     PARAMETERS = PARAMETERS
+    COMMON = COMMON
 
     def __init__(self, **node_arguments: Any) -> None:
         self._loader: ModelLoader | None = None
@@ -65,7 +66,7 @@ class LocalInferenceNode(OffloadNode):
         self._wanted: PlanRequest | None = None
         self._scout_period_s = 0.0
         self._undrawn: tuple[int, list[Any]] = (0, [])
-        self._answer_samples: deque[LinkSample] = deque(maxlen=REPORT_DEPTH)
+        self._answer_samples: deque[LinkSample] = deque(maxlen=topics.LINK_SAMPLE.quality.depth)
         super().__init__(**node_arguments)
 
     # -- lifecycle hooks ----------------------------------------------------------------

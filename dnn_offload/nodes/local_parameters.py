@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
-from dnn_offload.nodes.parameters import ParameterSpec
+from dnn_offload.nodes.parameters import common_parameters, ParameterSpec
 
 NODE = 'local_inference_node'
 SUMMARY = (
     'Takes pictures, runs the head of the network, sends what crosses the cut to the edge '
     'server, receives or rescues the answer, publishes detections or classes.'
 )
+
+# Navigation comes first: with a core to share this process gets a quarter of it, and when memory
+# runs out the kernel takes it before a process of the same size that matters more (docs/nav2.md).
+COMMON = common_parameters(nice=5, oom_score_adj=500)
 
 PARAMETERS: tuple[ParameterSpec, ...] = (
     *MODEL_PARAMETERS,

@@ -1,15 +1,16 @@
 """One parameter of a node as plain data: default, range, unit, description. No ROS.
 
-Each node has a module ``<node>_parameters.py`` with ``NODE`` (its name), ``SUMMARY`` and
-``PARAMETERS``. From these, ``nodes/base.py`` declares and checks the parameters and
-``nodes/document_parameters.py`` writes the reference page and the files in ``config/``, so
-that the three cannot disagree.
+Each node has a module ``<node>_parameters.py`` with ``NODE`` (its name), ``SUMMARY``,
+``PARAMETERS`` and, where its defaults differ, ``COMMON``. From these, ``nodes/base.py`` declares
+and checks the parameters and ``nodes/document_parameters.py`` writes the reference page and the
+files in ``config/``, so that the three cannot disagree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+import difflib
 import math
 from typing import Any
 
@@ -180,11 +181,36 @@ COMMON_PARAMETERS: tuple[ParameterSpec, ...] = (
         'nice',
         0,
         'Scheduling niceness of this process: larger gives way to others. Below 0 needs '
-        'privileges.',
+        'privileges. A process that was started with a larger one (Nice= of systemd) keeps that.',
         minimum=-20,
         maximum=19,
     ),
+    ParameterSpec(
+        'oom_score_adj',
+        0,
+        'Added to what the kernel goes by when memory runs out (oom_score_adj): of two processes '
+        'of one size the one with more is ended first, and respawned. A process that was started '
+        'with more keeps that.',
+        minimum=0,
+        maximum=1000,
+    ),
 )
+
+
+def common_parameters(**defaults: Value) -> tuple[ParameterSpec, ...]:
+    """``COMMON_PARAMETERS`` with other defaults for one node.
+
+    Raises:
+        ConfigurationError: A default for a parameter that is not common, or out of its range.
+    """
+    known = by_name(COMMON_PARAMETERS)
+    for name, value in defaults.items():
+        if name not in known:
+            raise ConfigurationError(
+                'no common parameter of this name', given=name, allowed=', '.join(known)
+            )
+        known[name] = replace(known[name], default=known[name].convert(value))
+    return tuple(known.values())
 
 
 def by_name(specs: Iterable[ParameterSpec]) -> dict[str, ParameterSpec]:
@@ -199,3 +225,24 @@ def by_name(specs: Iterable[ParameterSpec]) -> dict[str, ParameterSpec]:
             raise ConfigurationError('parameter is declared twice', given=spec.name)
         table[spec.name] = spec
     return table
+
+
+# Of ROS itself: declared by rclpy, or by publishers and subscriptions.
+ROS_PARAMETERS = ('use_sim_time', 'start_type_description_service')
+ROS_PREFIXES = ('qos_overrides.',)
+
+
+def unknown_parameters(given: Iterable[str], known: Iterable[str]) -> str:
+    """What was given at the start and is no parameter, with what was perhaps meant; '' if nothing.
+
+    ROS passes over such names without a word, so a misspelt one looks as if it were ignored.
+    """
+    names = sorted(known)
+    words = []
+    for name in sorted(set(given) - set(names) - set(ROS_PARAMETERS)):
+        if not name.startswith(ROS_PREFIXES):
+            near = difflib.get_close_matches(name, names, 1)
+            words.append(name + (f' (is {near[0]} meant?)' if near else ''))
+    if not words:
+        return ''
+    return f'not parameters of this node, and without effect: {", ".join(words)}'

@@ -240,9 +240,13 @@ class PartitionPlannerNode(base.OffloadNode):
         self._outcome = outcome
         if outcome is None:
             return
+        log = self.get_logger()
+        known = _of_another_model(before) if before is not None else {}
+        for name, why in _of_another_model(outcome).items():
+            if known.get(name) != why:
+                log.warning(f'server {name} is not used: {why}')
         switched = before is None or outcome.plan_id != before.plan_id
         if switched:
-            log = self.get_logger()
             say = log.warning if self._session.uptake_problem else log.info
             say(f'plan {outcome.plan_id}: {outcome.switch_reason}')
         if switched or now_s - self._published_at_s >= REFRESH_S - 0.05:
@@ -368,12 +372,12 @@ class PartitionPlannerNode(base.OffloadNode):
         for rank, candidate in enumerate(others, 1):
             values[f'alternative {rank}'] = _describe(candidate)
         level, message = base.OK, _describe(chosen)
-        mismatched = [n for n, why in outcome.unusable.items() if 'another model' in why]
+        mismatched = [f'server {name} {why}' for name, why in _of_another_model(outcome).items()]
         if self._profile_problem:
             level, message = base.WARN, self._profile_problem
         elif mismatched:
             level = base.WARN
-            message = f'server {mismatched[0]} {outcome.unusable[mismatched[0]]}'
+            message = mismatched[0]
         elif self._session.uptake_problem:
             level, message = base.WARN, self._session.uptake_problem
         elif outcome.problem:
@@ -381,6 +385,11 @@ class PartitionPlannerNode(base.OffloadNode):
         elif outcome.edge_load.source == 'assumed':
             level, message = base.WARN, f'{message}; no load message, load 1 is assumed'
         return level, message, values
+
+
+def _of_another_model(outcome: PlanningOutcome) -> dict[str, str]:
+    """Servers that run another model than the robot: something for the user to mend."""
+    return {name: why for name, why in outcome.unusable.items() if 'another model' in why}
 
 
 def _describe(candidate: Candidate) -> str:

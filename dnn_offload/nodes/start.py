@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 import os
 import sys
 from types import ModuleType
@@ -76,7 +77,15 @@ def before_torch() -> None:
 
     A thread that spins at a barrier takes the core from the one that is waited for: with load
     beside it a network took 3 to 48 times as long. A policy that the user has set stays.
+
+    Raises:
+        SystemExit: There is no torch, with what to do; a user's first stumble needs no traceback.
     """
+    if 'torch' not in sys.modules and find_spec('torch') is None:
+        raise SystemExit(
+            f'{sys.executable} has no torch; source tools/env.sh (after make setup) in this '
+            'shell, or install torch for this Python (tools/requirements/torch.txt)'
+        )
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     if 'torch' not in sys.modules:
         sys.meta_path.insert(0, _Later())

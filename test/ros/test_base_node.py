@@ -356,6 +356,24 @@ def test_process_settings_reach_every_thread() -> None:
         assert os.sched_getaffinity(0) == before
 
 
+def test_a_process_yields_as_its_parameters_say(tmp_path: Path) -> None:
+    wanted = min(os.getpriority(os.PRIO_PROCESS, 0) + 3, 19)
+    arguments = ['-p', f'nice:={wanted}', '-p', 'oom_score_adj:=700', '-r', '__ns:=/yielding']
+    with running_graph() as graph, NodeProcess(
+        'load_monitor_node', arguments, tmp_path / 'log'
+    ) as process:
+        node = '/yielding/load_monitor_node'
+        assert wait_for(lambda: 'load_monitor_node' in graph.observer.get_node_names(), 20.0)
+        assert wait_for(lambda: graph.state(node) == 'active')
+        pid = process.process.pid
+        tasks = [int(task) for task in os.listdir(f'/proc/{pid}/task')]
+        assert {os.getpriority(os.PRIO_PROCESS, task) for task in tasks} == {wanted}
+        assert Path(f'/proc/{pid}/oom_score_adj').read_text() == '700\n'
+        assert graph.set_parameter(node, 'nice', min(wanted + 1, 19)).successful
+        assert wait_for(lambda: os.getpriority(os.PRIO_PROCESS, pid) == min(wanted + 1, 19))
+        assert not graph.set_parameter(node, 'oom_score_adj', 2000).successful
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_an_executable_ends_cleanly_on_a_signal(tmp_path: Path, number: int) -> None:
     with running_graph() as graph:
@@ -379,6 +397,14 @@ def test_a_bad_start_up_value_is_one_clear_line(tmp_path: Path) -> None:
     assert 'rate_hz' in text
     assert '0.2 .. 50 Hz' in text
     assert len(text.splitlines()) == 1
+
+
+def test_a_misspelt_parameter_is_told(tmp_path: Path) -> None:
+    log = tmp_path / 'log'
+    given = ['-p', 'rate_hx:=9.0', '-p', 'use_sim_time:=false']
+    with NodeProcess('load_monitor_node', given, log):
+        assert wait_for(lambda: 'rate_hx (is rate_hz meant?)' in log.read_text(), 20.0)
+    assert 'use_sim_time' not in log.read_text()
 
 
 def test_no_complaint_hides_another_and_none_floods(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -284,3 +284,5 @@ def test_damaged_profiles_and_other_models_do_no_harm(tmp_path: Path) -> None:
         assert wait_for(
             lambda: any('another model' in s.message for a in arrays for s in a.status)
         )
+        log = tmp_path / 'log'
+        assert wait_for(lambda: 'is not used: runs another model' in log.read_text())

@@ -19,7 +19,7 @@ STAMP = INSTALL / 'dnn_offload_build.json'  # written last: there is one only af
 
 # A change here means code generation and a compiler; a change elsewhere means copying files.
 INTERFACES = ('CMakeLists.txt', 'package.xml', 'msg', 'resource', 'tools/vision_msgs')
-FILES = ('dnn_offload', 'launch', 'config')
+FILES = ('dnn_offload', 'launch', 'config', 'examples')
 CHECK = """
 import rclpy
 import vision_msgs.msg as vision, dnn_offload.msg as own, dnn_offload.errors

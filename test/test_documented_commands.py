@@ -1,0 +1,98 @@
+"""Commands, paths and links in README and docs name what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+import shlex
+
+import pytest
+import yaml
+
+from dnn_offload.nodes.document_parameters import ROBOT_NODES, SERVER_NODES
+from dnn_offload.nodes.parameters import by_name
+from test_deploy import check_launch
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/*.md'))]
+NODES = {node.name: by_name((*node.common, *node.parameters))
+         for node in (*ROBOT_NODES, *SERVER_NODES)}
+# Nodes that are no part of the robot or server files, with parameters of their own.
+OTHERS = {'navigation_node'}
+
+
+def commands(page: Path) -> list[str]:
+    """Code of a page, by line; lines that end in a backslash are joined."""
+    text = page.read_text(encoding='utf-8')
+    blocks = re.findall(r'(?ms)^```\w*\n(.*?)^```', text)
+    inline = re.findall(r'`([^`\n]+)`', re.sub(r'(?ms)^```\w*\n.*?^```', '', text))
+    return [line for block in blocks for line in block.replace('\\\n', ' ').splitlines()] + inline
+
+
+def words_of(line: str) -> list[str]:
+    """Words of a command line, without its comment; nothing if it is prose."""
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:
+        return []
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_launches_and_executables_are_there(page: Path) -> None:
+    cmake = (ROOT / 'CMakeLists.txt').read_text(encoding='utf-8')
+    for line in commands(page):
+        words = words_of(line)
+        for place in range(len(words) - 2):
+            what = words[place:place + 3]
+            if what[:2] == ['ros2', 'launch'] and what[2] == 'dnn_offload':
+                rest = words[place:]
+                if len(rest) > 3 and rest[3].endswith('.launch.py'):
+                    check_launch(rest)
+            elif what[:2] == ['ros2', 'run'] and what[2] == 'dnn_offload':
+                name = words[place + 3] if len(words) > place + 3 else '…'
+                assert name == '…' or re.search(rf'[\s(]{re.escape(name)}[\s)]', cmake), line
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_parameters_that_are_set_exist_and_take_the_value(page: Path) -> None:
+    for line in commands(page):
+        words = words_of(line)
+        if words[:3] == ['ros2', 'param', 'set'] and len(words) >= 6:
+            node = words[3].rsplit('/', 1)[-1]
+            if node not in OTHERS:
+                assert words[4] in NODES[node], line
+                NODES[node][words[4]].convert(yaml.safe_load(words[5]))
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_targets_of_make_exist(page: Path) -> None:
+    makefile = (ROOT / 'Makefile').read_text(encoding='utf-8')
+    targets = set(re.findall(r'(?m)^([a-z-]+):', makefile))
+    for line in commands(page):
+        words = words_of(line)
+        if words[:1] == ['make'] and len(words) > 1:
+            assert set(words[1:2]) <= targets or '=' in words[1], line
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_paths_and_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding='utf-8')
+    for link in re.findall(r'\]\(([^)#:\s]+)(?:#[^)]*)?\)', text):
+        assert (page.parent / link).exists(), link
+    for line in commands(page):
+        for path in re.findall(r'(?<![\w/.])(?:deploy|examples)/[\w./-]+', line):
+            assert (ROOT / path.rstrip('.')).exists(), f'{path} in: {line}'
+
+
+def test_parameters_of_the_examples_that_are_named_are_declared() -> None:
+    folder = ROOT / 'examples/nav2'
+    declared = set(re.findall(
+        r"(?:declare\w*\(\s*(?:self|node),|declare_parameter\(|^\s+\()\s*'(\w+)'",
+        '\n'.join(path.read_text(encoding='utf-8') for path in folder.glob('*.py')), re.MULTILINE,
+    ))
+    named = {
+        match[1]
+        for line in commands(ROOT / 'docs/nav2.md') if 'detection_' in line
+        for match in re.finditer(r'-p (\w+):=', line)
+    }
+    assert named and named <= declared
