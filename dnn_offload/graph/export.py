@@ -144,7 +144,7 @@ def export(loaded: LoadedModel, report: Report = lambda message: None) -> tuple[
         stamp=loaded.stamp,
         fingerprint=(),
     )
-    at = fingerprint.sampled_cut(cuts)
+    at = fingerprint.sampled_cut(program)
     if at < len(cuts) - 1:
         with torch.inference_mode():
             outputs = Segment(program, draft.weights, 0, at)(samples)

@@ -2,8 +2,8 @@
 
 Both ends run one seeded picture, or whatever the network takes; the sampled outputs must agree
 within a tolerance that covers other instruction sets, thread counts and torch versions, not other
-weights. Of a network that ends in integers (a mask, classes) the last cut before them is sampled:
-rounding of another machine moves a number a little, but a class to any other one.
+weights. Of a network that chooses (boxes by score, the class of each pixel) the last cut before
+that is sampled: rounding of another machine moves a number a little, but a choice to any other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dnn_offload.graph.cuts import Cut, is_picture
+from dnn_offload.graph.cuts import is_picture
+from dnn_offload.graph.program import Program
 from dnn_offload.tensors import TensorSpec
 
 MAX_NUMBERS = 256
@@ -49,16 +50,20 @@ def seeded_inputs(inputs: Sequence[TensorSpec]) -> list[np.ndarray]:
     return made
 
 
-def sampled_cut(cuts: Sequence[Cut]) -> int:
-    """Index of the cut whose tensors are sampled: the last one of floating-point tensors only.
+def sampled_cut(program: Program) -> int:
+    """Index of the cut whose tensors are sampled: the last one before the network chooses.
 
-    The outputs, where there is none.
+    Where an operator makes integers of floating-point numbers (the best boxes, the class of a
+    pixel), rounding of another machine may turn the choice. Without one: the outputs.
     """
-    floats = [
-        cut.index for cut in cuts
-        if all(spec.dtype.startswith('float') for spec in cut.frontier)
-    ]
-    return max(floats, default=len(cuts) - 1)
+    specs = program.specs
+    for position, instruction in enumerate(program.instructions):
+        made = {specs[name].dtype for name in instruction.outputs if name}
+        given = {specs[name].dtype for name in instruction.values()}
+        if any('int' in dtype for dtype in made) and any(d.startswith('float') for d in given):
+            before = max(cut.index for cut in program.cuts if cut.position <= position)
+            return before or len(program.cuts) - 1
+    return len(program.cuts) - 1
 
 
 def sample(tensors: Sequence[np.ndarray]) -> tuple[float, ...]:

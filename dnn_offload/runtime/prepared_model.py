@@ -76,7 +76,7 @@ def load_prepared_model(
         log(f'the profile holds for {profile.backend}, the network runs by {model.backend}')
     inputs, last = seeded_inputs(program.inputs), len(model.cuts) - 1
     outputs = model.run(model.segment(0, last), inputs)
-    at = sampled_cut(model.cuts)
+    at = sampled_cut(program)
     if at != last:
         outputs = model.run(model.segment(0, at), inputs)
     fingerprint = sample(outputs)

@@ -8,7 +8,9 @@ import difflib
 from dnn_offload.errors import ConfigurationError
 
 # What networks call that which is none of their classes.
-_NOTHING = frozenset(('__background__', 'background', 'void', 'unlabeled', 'unlabelled', 'N/A', ''))
+_NOTHING = frozenset(
+    ('__background__', 'background', 'void', 'unlabeled', 'unlabelled', 'N/A', '')
+)
 
 
 def class_name(class_names: Sequence[str], class_id: int) -> str:
