@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -95,9 +95,10 @@ def test_pictures_give_the_boxes_that_torchvision_finds(sharp):
         expected = theirs(result)
         found = ours(decode_detections([rows.numpy()], WHOLE, (), limit, IOU))
         assert found.shape == expected.shape
-        np.testing.assert_allclose(found[:, :4], expected[:, :4], atol=0.01)
-        np.testing.assert_allclose(found[:, 4], expected[:, 4], atol=1e-4)
-        assert (found[:, 5] == expected[:, 5]).all()
+        # Each of ours is one of theirs; of almost equal scores either may come first.
+        off = np.abs(found[:, None] - expected[None])
+        close = (off[..., :4].max(2) < 0.01) & (off[..., 4] < 1e-4) & (off[..., 5] == 0)
+        assert (close.sum(0) == 1).all() and (close.sum(1) == 1).all()
         counts.append(len(found))
     assert min(counts) > 30 and float(scores[0]) > 0.8
 
@@ -135,7 +136,7 @@ def bare() -> tuple[Any, Any]:
 
 @settings(deadline=None, derandomize=True, max_examples=40)
 @given(
-    seed=st.integers(0, 10_000), sharpness=st.floats(0.5, 8.0), spread=st.floats(0.0, 6.0),
+    seed=st.integers(0, 10_000), sharpness=st.floats(0.5, 2.5), spread=st.floats(0.0, 6.0),
     iou=st.sampled_from((0.3, 0.45, 0.55, 0.7)),
 )
 def test_any_head_gives_the_boxes_that_torchvision_makes_of_it(
@@ -153,7 +154,9 @@ def test_any_head_gives_the_boxes_that_torchvision_makes_of_it(
     module.head.outputs = said
     with torch.inference_mode():
         rows = module(torch.zeros(1, 3, SIDE, SIDE))
-        limit = float(rows[0, -40, 4])
+        scores = rows[0, :, 4].numpy()
+        assume(np.unique(scores).size == scores.size)  # of equal ones either may come first
+        limit = float(scores[-40])
         detector.score_thresh, detector.nms_thresh = limit, iou
         detector.detections_per_img = CANDIDATES
         half = 0.5 * module.anchors[0, :, 2:]
@@ -161,11 +164,9 @@ def test_any_head_gives_the_boxes_that_torchvision_makes_of_it(
         (result,) = detector.postprocess_detections(said, [anchors], [(SIDE, SIDE)])
     expected = theirs(result)
     found = ours(decode_detections([rows.numpy()], WHOLE, (), np.nextafter(limit, 1.0), iou))
-    # torchvision takes what is above the limit, we what is not below it; the order of equal
-    # scores is nobody's.
+    # torchvision takes what is above the limit, we what is not below it.
     assert found.shape == expected.shape
-    order = [np.lexsort(rows.round(3).T) for rows in (found, expected)]
-    np.testing.assert_allclose(found[order[0]], expected[order[1]], atol=1e-3)
+    np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-4)
 
 
 def test_labels_are_those_of_the_weights():
