@@ -168,6 +168,13 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     'adaptive_avg_pool2d': lambda x: F.adaptive_avg_pool2d(x, (8, 6)),
     'nearest, whole multiple': lambda x: F.interpolate(x, size=(64, 144)),
     'nearest, other sizes': lambda x: F.interpolate(x, size=(45, 31)),
+    'bilinear, larger': lambda x: F.interpolate(x, size=(61, 100), mode='bilinear'),
+    'bilinear, smaller': lambda x: F.interpolate(x, size=(20, 31), mode='bilinear'),
+    'bilinear, corners': lambda x: F.interpolate(
+        x, size=(65, 97), mode='bilinear', align_corners=True
+    ),
+    'bilinear, a factor': lambda x: F.interpolate(x, scale_factor=2.0, mode='bilinear'),
+    'whole quotients': lambda x: (x * 90.0).to(torch.int64).div(7, rounding_mode='trunc'),
     'integers': lambda x: (x * 9.0).to(torch.int64) + 1,
     'cast': lambda x: x.to(torch.int32).to(torch.float32) * 0.5,
 }
@@ -196,6 +203,9 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     'windows of different sizes': lambda x: F.adaptive_avg_pool2d(x, (5, 7)),
     'rounding up with padding': lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True),
     'not constant': lambda x: F.pad(x, (1, 1, 1, 1), mode='reflect'),
+    'a factor that is not whole': lambda x: F.interpolate(
+        x, scale_factor=1.37, mode='bilinear', recompute_scale_factor=False
+    ),
     'rounding trunc': lambda x: torch.div(x, 0.3, rounding_mode='trunc'),
     'a mask': lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
     'a pooling without batch': lambda x: F.max_pool2d(x.squeeze(0), 2).unsqueeze(0),

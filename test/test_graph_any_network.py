@@ -18,8 +18,6 @@ from dnn_offload.graph.routes import find_route
 from dnn_offload.graph.sources import resolve
 from dnn_offload.graph.torchvision_compat import import_torchvision
 from dnn_offload.graph.weights import Weights
-from dnn_offload.vision.decode import decode_detections
-from dnn_offload.vision.preprocess import Mapping
 from graph_models import check_every_cut, inputs_of, pieces_of, run_pieces, through_disk
 
 # Name: (input size, every how manieth cut is run, cuts at least).
