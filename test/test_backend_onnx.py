@@ -198,6 +198,29 @@ def test_operators_compute_what_torch_does(name: str, backend: str, tmp_path: Pa
         assert deviation(a, b) <= names.TOLERANCES[backend]
 
 
+@pytest.mark.parametrize('backend', INSTALLED)
+def test_a_network_that_chooses_is_held_against_torch_before_it_does(
+    backend: str, tmp_path: Path
+) -> None:
+    """A class turned by rounding is no reason to refuse a runtime; wrong numbers are."""
+    save(resolve('torchvision:lraspp_mobilenet_v3_large', weights='random',
+                 input_size=(64, 96)), tmp_path)
+    said: list[str] = []
+    model, reference = load(tmp_path, backend, log=said.append), load(tmp_path, 'torch')
+    assert isinstance(model, CompiledModel) and not said
+    inputs, last = seeded_inputs(model.program.inputs), len(model.cuts) - 1
+    assert model.warm(0, last) == ''
+    (found,), (wanted,) = (m.run(m.segment(0, last), inputs) for m in (model, reference))
+    assert found.dtype == np.uint8 and np.mean(found == wanted) > 0.999
+    real = compiled_module._run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled_module, '_run', lambda *a: [
+            x * 2.0 if x.dtype == np.float32 else x for x in real(*a)
+        ])
+        assert type(load(tmp_path, backend, log=said.append)) is TorchModel
+    assert 'computes something else' in said[0]
+
+
 REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     'no rule': lambda x: torch.cumsum(x, 2),
     'windows of different sizes': lambda x: F.adaptive_avg_pool2d(x, (5, 7)),
