@@ -15,7 +15,7 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
     (213, 94, 0),
     (204, 121, 167),
 )
-_TINTS = ((0, 0.0), (255, 0.5), (0, 0.45))  # mixed with white or black, by this much
+_TINTS = ((0, 0.0), (255, 0.5), (0, 0.6))  # mixed with white or black, by this much
 
 
 def colour_of(class_id: int) -> tuple[int, int, int]:
