@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from dnn_offload.codec.registry import names_for_cut
+from dnn_offload.codec.registry import names_for_answers, names_for_cut
 from dnn_offload.cost.layer_features import FEATURES
 from dnn_offload.cost.profile import Profile
 from dnn_offload.graph.export import export
@@ -237,7 +237,7 @@ def test_profile_has_all_cuts_and_survives_json(profile: Profile) -> None:
         assert tuple(cut.codecs) == names_for_cut(cut.index == 0)
         assert all(cost.nbytes > 0 for cost in cut.codecs.values())
     assert profile.cuts[-1].codecs == {}
-    assert set(profile.output_bytes) == set(names_for_cut(False))
+    assert set(profile.output_bytes) == set(names_for_answers())
 
 
 def test_heads_grow_and_tails_shrink(profile: Profile) -> None:

@@ -16,13 +16,19 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from dnn_offload.codec.registry import answer_codec
 from dnn_offload.exchange import TRIAL_FRAMES
 from dnn_offload.graph.fingerprint import distance, TOLERANCE
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
 from dnn_offload.nodes import topics
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.image_intake import ImageIntake, ImageReader
-from dnn_offload.nodes.local_outputs import Artist, frame_report, ResultOutput
+from dnn_offload.nodes.local_outputs import (
+    Artist,
+    DECODE_PARAMETERS,
+    frame_report,
+    ResultOutput,
+)
 from dnn_offload.nodes.local_parameters import COMMON, NODE, PARAMETERS
 from dnn_offload.nodes.model_loader import ModelLoader
 from dnn_offload.nodes.model_parameters import check_live_model
@@ -38,6 +44,7 @@ from dnn_offload.transport.link import LinkTiming
 from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.raw_image import RawImage
 from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
+from dnn_offload.vision.answers import Answers
 from dnn_offload.vision.preprocess import Mapping, prepare, PreprocessSpec
 
 LONGEST_SCOUT_PERIOD_S = 3600.0
@@ -65,8 +72,9 @@ class LocalInferenceNode(OffloadNode):
         self._reader = ImageReader()
         self._wanted: PlanRequest | None = None
         self._scout_period_s = 0.0
-        self._undrawn: tuple[int, list[Any]] = (0, [])
+        self._undrawn: tuple[int, Answers] = (0, [])
         self._answer_samples: deque[LinkSample] = deque(maxlen=topics.LINK_SAMPLE.quality.depth)
+        self._result_codec = ''
         super().__init__(**node_arguments)
 
     # -- lifecycle hooks ----------------------------------------------------------------
@@ -124,6 +132,7 @@ class LocalInferenceNode(OffloadNode):
 
     def _ready(self, model: PreparedModel) -> None:
         program = model.model.program
+        self._result_codec = answer_codec(self.setting('result_codec'), program.outputs)
         self._output = ResultOutput(
             self, program.source, program.task, program.class_names, program.stamp,
             self._reader.rgb,
@@ -165,7 +174,7 @@ class LocalInferenceNode(OffloadNode):
     def _engine_settings(self, model: PreparedModel) -> EngineSettings:
         return EngineSettings(
             deadline_ms=self.setting('deadline_ms'), window=self.setting('window'),
-            threads=model.threads, result_codec=self.setting('result_codec'),
+            threads=model.threads, result_codec=self._result_codec,
         )
 
     def _uplink_settings(self) -> UplinkSettings:
@@ -176,11 +185,19 @@ class LocalInferenceNode(OffloadNode):
         return UplinkSettings(max_uplink_bps=self.setting('max_uplink_bps'), timing=timing)
 
     def check_settings(self, changed: dict[str, Any]) -> None:
-        """See ``OffloadNode``: no code from the network."""
+        """See ``OffloadNode``: no code from the network, only classes that it has."""
         check_live_model(changed, self.setting)
+        if 'classes' in changed and self._output is not None:
+            self._output.check_classes(changed['classes'])
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Apply live."""
+        if self._output is not None and any(name in changed for name in DECODE_PARAMETERS):
+            self._output.adopt_settings()
+        if self._model is not None and 'result_codec' in changed:
+            outputs = self._model.model.program.outputs
+            self._result_codec = answer_codec(changed['result_codec'], outputs)
+            changed = {**changed, 'result_codec': self._result_codec}
         if self._engine is not None:
             engine_changes = {k: v for k, v in changed.items() if k in ENGINE_PARAMETERS}
             if engine_changes:
@@ -256,12 +273,12 @@ class LocalInferenceNode(OffloadNode):
 
     # -- EngineEvents: on the responder's thread ----------------------------------------
 
-    def finish(self, outputs: list[np.ndarray], mapping: Mapping) -> list[Any]:
+    def finish(self, outputs: list[np.ndarray], mapping: Mapping) -> Answers:
         """Decode the outputs."""
         assert self._output is not None
         return self._output.finish(outputs, mapping)
 
-    def on_result(self, record: FrameRecord, result: list[Any]) -> None:
+    def on_result(self, record: FrameRecord, result: Answers) -> None:
         """Publish the result."""
         assert self._output is not None
         self._output.publish(record, result)
@@ -269,7 +286,7 @@ class LocalInferenceNode(OffloadNode):
 
     def on_report(self, record: FrameRecord) -> None:
         """Publish the frame's end, then let its picture be drawn on a thread of its own."""
-        self._reports.publish(frame_report(record, self.setting))
+        self._reports.publish(frame_report(record, self.setting, self._result_codec))
         while self._answer_samples:
             self._samples.publish(self._answer_samples.popleft())
         frame_seq, result = self._undrawn
@@ -341,6 +358,8 @@ class LocalInferenceNode(OffloadNode):
             values['gil_longest_ms'] = self._gil.take_longest_ms()
         if not plan.is_local and not uplink.connected(plan.server):
             return WARN, f'server {plan.server} is lost; running on the robot', values
+        if self._output.complaint:
+            return WARN, self._output.complaint, values
         return OK, 'running', values
 
 

@@ -57,6 +57,13 @@ CLASSIFICATION = replace(
     what='The best classes, with the picture\'s header (classification networks).',
     why='As detections.',
 )
+SEGMENTATION = Endpoint(
+    'segmentation', 'sensor_msgs/msg/Image', Quality(2),
+    'The class of each pixel as mono8, in the picture\'s size, with its header (segmentation '
+    'networks).',
+    'As large as pictures: an old one is of no use.',
+    overridable=True,
+)
 IMAGE_ANNOTATED = Endpoint(
     'image_annotated', 'sensor_msgs/msg/Image', Quality(2),
     'The picture with its results drawn on it, while somebody subscribes.',
@@ -67,6 +74,11 @@ VISION_INFO = Endpoint(
     'vision_info', 'vision_msgs/msg/VisionInfo', LATCHED,
     'Names of the classes.',
     'Said once for each network: a late-comer must still get it.',
+)
+LABEL_INFO = replace(
+    VISION_INFO, name='label_info', type_name='vision_msgs/msg/LabelInfo',
+    what='Names of the values of a mask (segmentation networks).',
+    why='As vision_info.',
 )
 
 # ---- between our nodes on one robot ------------------------------------------------------------
@@ -135,8 +147,8 @@ TOPICS: dict[str, NodeTopics] = {
     'camera_node': NodeTopics((IMAGE_RAW, IMAGE_COMPRESSED, CAMERA_INFO)),
     'local_inference_node': NodeTopics(
         (
-            DETECTIONS, CLASSIFICATION, IMAGE_ANNOTATED, VISION_INFO, FRAME_REPORT, LINK_SAMPLE,
-            EDGE_PROFILE, wire.TENSORS_OUT,
+            DETECTIONS, CLASSIFICATION, SEGMENTATION, IMAGE_ANNOTATED, VISION_INFO, LABEL_INFO,
+            FRAME_REPORT, LINK_SAMPLE, EDGE_PROFILE, wire.TENSORS_OUT,
         ),
         (
             IMAGE_IN, PLAN_IN, PLAN_TRIAL_IN, LOAD_IN, wire.SERVER_STATUS_IN, wire.RESULTS_IN,

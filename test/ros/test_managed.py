@@ -307,8 +307,9 @@ def test_a_running_node_has_the_topics_of_the_documentation(world: World, name: 
     def difference() -> list[Any]:
         ends = ends_of(world, name)
         publishes = {declared(world, end, name) for end in (*topics.publishes, DIAGNOSTICS)}
-        if name == 'local_inference_node':  # the network's task says which of the two
-            publishes = {end for end in publishes if not end[0].endswith('/detections')}
+        if name == 'local_inference_node':  # the network's task says which
+            others = ('/detections', '/segmentation', '/label_info')
+            publishes = {end for end in publishes if not end[0].endswith(others)}
         subscribes = {declared(world, end, name) for end in topics.subscribes}
         return [*(ends['publishes'] ^ publishes), *(ends['subscribes'] ^ subscribes)]
 
