@@ -35,6 +35,7 @@ class Codec:
         for_activations: Offered at inner cuts.
         floats: Encodings of floating-point tensors, tried in this order.
         others: Encodings of integer and bool tensors.
+        as_it_came: Encodings of what need not be encoded: never tried, but read.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Codec:
     for_activations: bool
     floats: tuple[Kind, ...]
     others: tuple[Kind, ...]
+    as_it_came: tuple[Kind, ...] = ()
 
     def kinds(self, dtype: str) -> tuple[Kind, ...]:
         """Encodings of a tensor of ``dtype``, best first."""
@@ -60,7 +62,7 @@ CODECS: dict[str, Codec] = {
         Codec('raw', 0, 'elements as they are', True, True, True, _RAW, _RAW),
         Codec('zstd', 1, 'elements, zstd level 1', True, True, False, _ZSTD, _ZSTD),
         Codec('jpeg', 2, 'picture as JPEG, quality 85', False, True, False, (),
-              (Kind.JPEG, Kind.RAW)),
+              (Kind.JPEG, Kind.RAW), (Kind.CAMERA_JPEG,)),
         Codec('fp16', 3, 'half precision', False, False, True,
               (Kind.FP16, Kind.RAW), _RAW),
         Codec('int8', 4, '8 bit affine per tensor', False, False, True,
