@@ -14,11 +14,11 @@ from sensor_msgs.msg import Image
 
 from dnn_offload.msg import FrameReport
 from dnn_offload.nodes.base import OffloadNode
+from dnn_offload.nodes.picture_reader import CameraPicture
 from dnn_offload.runtime.frames import FrameRecord, StageTimes
 from dnn_offload.runtime.outcomes import Outcome
 from dnn_offload.transport.conversion import image_of
 from dnn_offload.transport.qos import latched
-from dnn_offload.transport.raw_image import RawImage
 from dnn_offload.transport.vision_messages import (
     classification_message,
     detections_message,
@@ -44,7 +44,7 @@ class ResultOutput:
         task: ``detection`` or ``classification``.
         class_names: Index to name.
         stamp: '' or a warning drawn on every picture.
-        rgb_of: Gives the RGB picture of an image message.
+        rgb_of: Gives the RGB picture of a camera's picture.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ResultOutput:
         task: str,
         class_names: Sequence[str],
         stamp: str,
-        rgb_of: Callable[[RawImage | Image], np.ndarray],
+        rgb_of: Callable[[CameraPicture], np.ndarray],
     ) -> None:
         self._node = node
         self._task = task
@@ -85,7 +85,7 @@ class ResultOutput:
 
     def publish(self, record: FrameRecord, found: list[Any]) -> None:
         """Publish one result with the picture's own header."""
-        image: RawImage | Image = record.token
+        image: CameraPicture = record.token
         make = detections_message if self._task == 'detection' else classification_message
         self._results.publish(make(found, image.header))
         self._result_times_s.append(time.monotonic())
@@ -99,7 +99,7 @@ class ResultOutput:
         if rate_hz > 0.0:
             # A little early is on time: pictures come on a grid of their own.
             self._next_drawing_s = now_s + 0.8 / rate_hz
-        image: RawImage | Image = record.token
+        image: CameraPicture = record.token
         picture = draw(self._rgb_of(image), found, self._status(record), stamp=self._stamp)
         self._annotated.publish(image_of(picture, image.header))
 
