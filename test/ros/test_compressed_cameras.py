@@ -26,6 +26,7 @@ def test_compressed_pictures_of_a_remapped_camera(tmp_path: Path) -> None:
             graph, tmp_path / 'log', '-r', 'image_raw:=/cam/front', base='/cam/front'
         )
         robot.publisher(CompressedImage, qos_profile_sensor_data)
+        drawn = graph.collect(Image, '/robot/image_annotated')
         with robot.process:
             assert robot.shows(compressed, 60.0), robot.log
             assert 'pictures are taken from /cam/front/compressed (best effort)' in robot.log
@@ -35,6 +36,7 @@ def test_compressed_pictures_of_a_remapped_camera(tmp_path: Path) -> None:
                 lambda: compressed(height=50, width=70),
             ):
                 assert robot.shows(make), robot.log[-2000:]
+            assert wait_for(lambda: any((d.height, d.width) == (96, 128) for d in drawn), 5.0)
             broken = compressed()
             broken.data = broken.data[:-40]
             foreign = CompressedImage(format='h264', data=byte_array(b'\0\0\0\1\x67' * 9))
