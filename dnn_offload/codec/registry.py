@@ -39,6 +39,7 @@ class Codec:
         for_activations: Offered at inner cuts.
         floats: Encodings of floating-point tensors, tried in this order.
         others: Encodings of integer and bool tensors.
+        as_it_came: Encodings of what need not be encoded: never tried, but read.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Codec:
     for_activations: bool
     floats: tuple[Kind, ...]
     others: tuple[Kind, ...]
+    as_it_came: tuple[Kind, ...] = ()
 
     @property
     def for_answers(self) -> bool:
@@ -69,7 +71,7 @@ CODECS: dict[str, Codec] = {
         Codec('raw', 0, 'elements as they are', True, True, True, _RAW, _RAW),
         Codec('zstd', 1, 'elements, zstd level 1', True, True, False, _ZSTD, _ZSTD),
         Codec('jpeg', 2, 'picture as JPEG, quality 85', False, True, False, (),
-              (Kind.JPEG, Kind.RAW)),
+              (Kind.JPEG, Kind.RAW), (Kind.CAMERA_JPEG,)),
         Codec('fp16', 3, 'half precision', False, False, True,
               (Kind.FP16, Kind.RAW), _RAW),
         Codec('int8', 4, '8 bit affine per tensor', False, False, True,

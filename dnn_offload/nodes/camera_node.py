@@ -7,6 +7,7 @@ the driver nor a slow subscriber makes pictures old.
 from __future__ import annotations
 
 from array import array
+import re
 import threading
 from typing import Any
 
@@ -113,19 +114,26 @@ class CameraNode(base.OffloadNode):
         if reader is None:
             return base.OK, 'inactive', {}
         status = reader.status()
-        message = status.problem or status.state.value
-        level = base.WARN if status.problem else base.OK
-        if status.state is ReaderState.READING and self._calibration_note:
+        problem = status.problem
+        if not problem and status.silent_s:
+            problem = f'no picture for {status.silent_s:.1f} s'
+        elif not problem and status.state is ReaderState.READING:
+            problem = status.note
+        message = problem or status.state.value
+        level = base.WARN if problem else base.OK
+        if not problem and status.state is ReaderState.READING and self._calibration_note:
             message = self._calibration_note
-        if status.problem != self._last_problem:
-            self._last_problem = status.problem
-            if status.problem:
-                self.get_logger().warning(status.problem)
+        kind = re.sub(r'[0-9.]+', '#', problem)  # a silence that lasts is said once
+        if kind != self._last_problem:
+            self._last_problem = kind
+            if problem:
+                self.get_logger().warning(problem)
             else:
                 self.get_logger().info(f'{status.description}: {status.state.value}')
         return level, message, {
             'source': status.description,
             'source_state': status.state.value,
+            'source_mode': status.mode,
             'rate_hz': status.rate_hz,
             'pictures': status.pictures,
             'published': self._published,

@@ -16,11 +16,11 @@ from dnn_offload.errors import ConfigurationError
 from dnn_offload.msg import FrameReport
 from dnn_offload.nodes import topics
 from dnn_offload.nodes.base import OffloadNode
+from dnn_offload.nodes.picture_reader import CameraPicture
 from dnn_offload.runtime.frames import FrameRecord, StageTimes
 from dnn_offload.runtime.outcomes import Outcome
 from dnn_offload.transport.conversion import image_of, mask_image
 from dnn_offload.transport.qos import profile_of
-from dnn_offload.transport.raw_image import RawImage
 from dnn_offload.transport.topics import Endpoint
 from dnn_offload.transport.vision_messages import (
     classification_message,
@@ -50,7 +50,7 @@ class ResultOutput:
         task: ``detection``, ``classification`` or ``segmentation``.
         class_names: Index to name.
         stamp: '' or a warning drawn on every picture.
-        rgb_of: Gives the RGB picture of an image message.
+        rgb_of: Gives the RGB picture of a camera's picture.
 
     Attributes:
         complaint: What of the parameters does not fit the model; '' = nothing.
@@ -63,7 +63,7 @@ class ResultOutput:
         task: str,
         class_names: Sequence[str],
         stamp: str,
-        rgb_of: Callable[[RawImage | Image], np.ndarray],
+        rgb_of: Callable[[CameraPicture], np.ndarray],
     ) -> None:
         self._node = node
         self._task = task
@@ -124,7 +124,7 @@ class ResultOutput:
 
     def publish(self, record: FrameRecord, found: Answers) -> None:
         """Publish one result with the picture's own header."""
-        image: RawImage | Image = record.token
+        image: CameraPicture = record.token
         self._results.publish(self._message_of(found, image.header))
         self._result_times_s.append(time.monotonic())
 
@@ -137,7 +137,7 @@ class ResultOutput:
         if rate_hz > 0.0:
             # A little early is on time: pictures come on a grid of their own.
             self._next_drawing_s = now_s + 0.8 / rate_hz
-        image: RawImage | Image = record.token
+        image: CameraPicture = record.token
         picture = draw(self._rgb_of(image), found, self._status(record), stamp=self._stamp)
         self._annotated.publish(image_of(picture, image.header))
 

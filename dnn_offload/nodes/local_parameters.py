@@ -5,6 +5,7 @@ from __future__ import annotations
 from dnn_offload.codec.registry import AUTO, names_for_answers
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
 from dnn_offload.nodes.parameters import common_parameters, ParameterSpec
+from dnn_offload.runtime.passing import MODES
 
 NODE = 'local_inference_node'
 SUMMARY = (
@@ -24,6 +25,21 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'Readable part of this robot\'s name at the servers; empty = host name and namespace. '
         'Each start adds four random digits, so that answers to a former life go nowhere.',
         read_only=True,
+    ),
+    ParameterSpec(
+        'image_transport',
+        'auto',
+        'Where pictures are taken from: raw = image_raw, compressed = image_raw/compressed (JPEG '
+        'or PNG), auto = raw where somebody publishes that, else compressed.',
+        choices=('auto', 'raw', 'compressed'),
+    ),
+    ParameterSpec(
+        'pass_jpeg',
+        'auto',
+        'Whether a camera\'s JPEG goes to the server as it came, where the plan sends the '
+        'picture: auto = unless that is later than bringing it to the network\'s size here '
+        'first; always; never. Passing spares the processor here and costs bytes.',
+        choices=MODES,
     ),
     ParameterSpec(
         'deadline_ms',

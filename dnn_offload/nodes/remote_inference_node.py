@@ -28,6 +28,7 @@ from dnn_offload.runtime.tail_server import TailServer
 from dnn_offload.transport import names, topics
 from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.tensor_server import ServiceHooks, ServiceSettings, TensorServer
+from dnn_offload.vision.preprocess import PreprocessSpec
 
 MAX_DETAIL = 400
 LIVE_SERVICE_PARAMETERS = ('client_timeout_s', 'max_request_bytes')
@@ -159,6 +160,7 @@ class RemoteInferenceNode(OffloadNode):
             log=lambda text: self.get_logger().error(text, throttle_duration_sec=1.0),
             threads=served.threads,
             profile=served.profile,
+            preprocess=PreprocessSpec.from_json(dict(served.model.program.preprocess)),
         )
         tail.start()
         hooks = ServiceHooks(Admission(served.model).admit, tail.submit, tail.cancel, tail.forget)

@@ -43,6 +43,11 @@ IMAGE_IN = Endpoint(
     'second: a reliable subscriber hears nothing from a best-effort camera.',
     overridable=True,
 )
+COMPRESSED_IN = replace(
+    IMAGE_IN, name=IMAGE_COMPRESSED.name, type_name=IMAGE_COMPRESSED.type_name,
+    what='The same as JPEG or PNG, instead of image_raw (image_transport).',
+    why='As image_raw.',
+)
 
 # ---- results -----------------------------------------------------------------------------------
 
@@ -151,7 +156,8 @@ TOPICS: dict[str, NodeTopics] = {
             FRAME_REPORT, LINK_SAMPLE, EDGE_PROFILE, wire.TENSORS_OUT,
         ),
         (
-            IMAGE_IN, PLAN_IN, PLAN_TRIAL_IN, LOAD_IN, wire.SERVER_STATUS_IN, wire.RESULTS_IN,
+            IMAGE_IN, COMPRESSED_IN, PLAN_IN, PLAN_TRIAL_IN, LOAD_IN, wire.SERVER_STATUS_IN,
+            wire.RESULTS_IN,
         ),
     ),
     'partition_planner_node': NodeTopics(
