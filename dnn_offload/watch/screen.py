@@ -1,0 +1,263 @@
+"""Draws a look at the system: for any width, in full while it fits the height, else as tables."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from dnn_offload.report.terminal import sparkline
+from dnn_offload.watch import words
+from dnn_offload.watch.alarms import SILENT_S
+from dnn_offload.watch.facts import FAILED, PREPARING, READY
+from dnn_offload.watch.robot import LINK_S
+from dnn_offload.watch.views import Alarm, RobotView, ServerView, StreamView, SystemView
+
+BLOCK_LINES = 9         # of a robot in full
+TABLE_LINES = 4         # frame and head of a table
+LABEL_WIDTH = 8
+SPARK_LEAST = 12        # a shorter line of latencies tells nothing
+SPARK_TOP_MS = 50.0
+SERIOUS, NOTE, DIM = 'bold red', 'yellow', 'dim'
+STATE_STYLES = {READY: 'green', PREPARING: NOTE, FAILED: SERIOUS}
+
+
+def picture(
+    view: SystemView, where: dict[str, object], console: Console, height: int | None = None
+) -> RenderableType:
+    """What the terminal shows.
+
+    Args:
+        view: The look.
+        where: ``domain`` and ``rmw``.
+        console: Its width and encoding are kept to.
+        height: Lines that there are; None = as many as it takes.
+    """
+    servers = _server_lines(view)
+    needed = 1 + len(view.alarms) + BLOCK_LINES * len(view.robots) + servers
+    parts: list[RenderableType] = [_headline(view, where)]
+    if height is None or needed <= height:
+        parts += [_alarm(alarm) for alarm in view.alarms]
+        parts += [_block(robot, console) for robot in view.robots]
+    else:
+        table_lines = len(view.robots) + TABLE_LINES
+        room = max(1, height - 1 - table_lines - servers)
+        parts += _fitting(view.alarms, room)
+        parts.append(_robot_table(view.robots))
+    if view.servers:
+        parts.append(_server_table(view.servers))
+    return Group(*parts)
+
+
+def _server_lines(view: SystemView) -> int:
+    return len(view.servers) + TABLE_LINES if view.servers else 0
+
+
+def _fitting(alarms: tuple[Alarm, ...], room: int) -> list[RenderableType]:
+    """The most serious that fit, and how many more there are."""
+    ranked = sorted(alarms, key=lambda alarm: not alarm.serious)
+    if len(ranked) <= room:
+        return [_alarm(alarm) for alarm in ranked]
+    more = _line(f'! {len(ranked) - room + 1} more', NOTE)
+    return [*(_alarm(alarm) for alarm in ranked[:room - 1]), more]
+
+
+def _line(text: str, style: str = '') -> Text:
+    return Text(text, style=style, no_wrap=True, overflow='ellipsis')
+
+
+def _headline(view: SystemView, where: dict[str, object]) -> Text:
+    line = _line('dnn_offload top', 'bold')
+    line.append(
+        f'  {words.domain(where)}  {words.counted(len(view.robots), "robot")}, '
+        f'{words.counted(len(view.servers), "server")}', 'not bold',
+    )
+    return line
+
+
+def _alarm(alarm: Alarm) -> Text:
+    return _line(words.alarm_line(alarm), SERIOUS if alarm.serious else NOTE)
+
+
+# -- robots -----------------------------------------------------------------------------
+
+
+def _block(robot: RobotView, console: Console) -> Panel:
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(justify='right', style=DIM, width=LABEL_WIDTH)
+    table.add_column(ratio=1)
+    for label, text in (
+        ('results', _results(robot.stream, console)),
+        ('outcomes', _outcomes(robot.stream)),
+        ('plan', _plan(robot)),
+        ('why', _line(robot.plan.reason if robot.plan is not None else words.UNKNOWN)),
+        ('link', _link(robot)),
+        ('passes', _transfers(robot)),
+        ('load', _load(robot)),
+    ):
+        table.add_row(label, text)
+    title = Text(robot.name, style='bold')
+    if robot.model:
+        title.append(f'  {robot.model}', 'not bold')
+    silent = robot.silent_s > SILENT_S
+    if silent:
+        title.append(f'  silent for {robot.silent_s:.0f} s', SERIOUS)
+    return Panel(
+        table, title=title, title_align='left', padding=(0, 1), width=console.width,
+        style=DIM if silent else '', border_style=SERIOUS if silent else DIM,
+        box=box.ASCII if _ascii(console) else box.ROUNDED,
+    )
+
+
+def _ascii(console: Console) -> bool:
+    return not console.encoding.startswith('utf')
+
+
+def _results(stream: StreamView | None, console: Console) -> Text:
+    if stream is None:
+        return _line('no frame has ended yet', NOTE)
+    line = _line(words.rate(stream.results_hz), 'bold')
+    late = stream.missed_deadline > 0.0
+    line.append(
+        f'  latency {words.milliseconds(stream.latency_median_ms)}, '
+        f'p95 {words.milliseconds(stream.latency_p95_ms)}', NOTE if late else 'not bold',
+    )
+    line.append(f'  newest {words.age(stream.newest_age_s)} old  ', 'not bold')
+    room = console.width - LABEL_WIDTH - 5 - len(line)
+    history = stream.latency_history_ms[-room:] if room >= SPARK_LEAST else ()
+    if history and not _ascii(console):
+        line.append(sparkline(history, SPARK_TOP_MS), 'cyan not bold')
+    return line
+
+
+def _outcomes(stream: StreamView | None) -> Text:
+    if stream is None:
+        return _line(words.UNKNOWN)
+    line = _line('')
+    for name, share in stream.shares.items():
+        line.append(f'{name} {stream.totals[name]}')
+        line.append(f' {words.percent(share)}  ', DIM)
+    reasons = ', '.join(f'{name} {count}' for name, count in stream.drop_reasons.items())
+    if reasons:
+        line.append(f'({reasons})', NOTE)
+    return line
+
+
+def _plan(robot: RobotView) -> Text:
+    plan = robot.plan
+    if plan is None:
+        return _line('none heard', NOTE)
+    line = _line(f'{words.milliseconds(plan.predicted_ms)} predicted: {words.plan(plan)}')
+    line.append(f'  {plan.strategy}, {plan.objective}', DIM)
+    if plan.private_layers:
+        line.append(f', {plan.private_layers} private', DIM)
+    return line
+
+
+def _link(robot: RobotView) -> Text:
+    plan = robot.plan
+    if plan is None or not plan.uplink_bps > 0.0:
+        return _line('none is known', DIM)
+    line = _line(
+        f'up {words.bandwidth(plan.uplink_bps)}, down {words.bandwidth(plan.downlink_bps)}, '
+        f'round trip {words.milliseconds(plan.uplink_alpha_ms)}'
+    )
+    line.append(f'  {words.percent(plan.link_confidence)} sure', DIM)
+    return line
+
+
+def _transfers(robot: RobotView) -> Text:
+    link = robot.link
+    if not link.uplink_transfers and not link.downlink_transfers and not link.lost:
+        return _line(f'nothing in {LINK_S:.0f} s', DIM)
+    line = _line('')
+    for name, count, time_ms, size in (
+        ('up', link.uplink_transfers, link.uplink_ms, link.uplink_bytes),
+        ('down', link.downlink_transfers, link.downlink_ms, link.downlink_bytes),
+    ):
+        if count:
+            line.append(f'{words.amount(size)} {name} in {words.milliseconds(time_ms)}  ')
+    if link.lost:
+        line.append(f'{link.lost} lost in {LINK_S:.0f} s', SERIOUS)
+    return line
+
+
+def _load(robot: RobotView) -> Text:
+    load = robot.load
+    if load is None:
+        return _line('none heard', NOTE)
+    line = _line(f'{words.number(load.factor, 2)}x')
+    line.append(f' {load.source}', DIM)
+    line.append(
+        f'  load average {words.number(load.loadavg_1min, 1)} on {load.cores}'
+        f'  cpu {words.number(load.cpu_percent)} %'
+    )
+    if load.temperature_c == load.temperature_c:
+        line.append(f'  {words.number(load.temperature_c)} C')
+    if load.clock_hz == load.clock_hz:
+        line.append(f'  {words.number(load.clock_hz / 1e9, 1)} GHz')
+    if load.throttled:
+        line.append('  throttled', SERIOUS)
+    line.append(f'  {load.host}', DIM)
+    return line
+
+
+def _table(*columns: tuple[str, bool]) -> Table:
+    """An empty table; the second of each column says whether it holds numbers."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style=DIM)
+    for title, right in columns:
+        table.add_column(
+            title, justify='right' if right else 'left', no_wrap=True, overflow='ellipsis',
+        )
+    return table
+
+
+def _robot_table(robots: tuple[RobotView, ...]) -> Table:
+    table = _table(
+        ('robot', False), ('/s', True), ('median', True), ('p95', True), ('newest', True),
+        ('load', True), ('dropped', True), ('runs', False),
+    )
+    for robot in robots:
+        stream = robot.stream
+        load = words.number(robot.load.factor, 2) if robot.load is not None else words.UNKNOWN
+        runs = words.plan(robot.plan) if robot.plan is not None else 'no plan'
+        if robot.silent_s > SILENT_S:
+            table.add_row(
+                robot.name, *[words.UNKNOWN] * 6, f'silent for {robot.silent_s:.0f} s',
+                style=SERIOUS,
+            )
+        elif stream is None:
+            table.add_row(robot.name, *[words.UNKNOWN] * 4, load, words.UNKNOWN, _line(runs))
+        else:
+            table.add_row(
+                robot.name, words.number(stream.results_hz, 1),
+                words.milliseconds(stream.latency_median_ms),
+                words.milliseconds(stream.latency_p95_ms), words.age(stream.newest_age_s),
+                load, words.percent(stream.shares['dropped']), _line(runs),
+            )
+    return table
+
+
+# -- servers ----------------------------------------------------------------------------
+
+
+def _server_table(servers: tuple[ServerView, ...]) -> Table:
+    table = _table(
+        ('server', False), ('state', False), ('robots', True), ('/s', True), ('queue', True),
+        ('load', True), ('cpu', True), ('free', True), ('refused', True), ('network', False),
+    )
+    for server in servers:
+        status = server.status
+        silent = server.silent_s > SILENT_S
+        table.add_row(
+            _line(status.server),
+            Text(f'silent {server.silent_s:.0f} s', SERIOUS) if silent
+            else Text(status.state, STATE_STYLES.get(status.state, '')),
+            str(status.clients), words.number(server.frames_hz, 1),
+            words.milliseconds(status.queue_ms), words.number(status.load_factor, 2),
+            f'{words.number(status.cpu_percent)} %', words.amount(status.memory_available_bytes),
+            str(status.frames_refused), _line(status.model),
+        )
+    return table
