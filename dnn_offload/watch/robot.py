@@ -165,7 +165,7 @@ class Robot:
         return StreamView(
             window_s=window_s,
             results_hz=(count - ended[_DROPPED]) / window_s
-            if len(self._frames) > 1 or window_s >= WINDOW_S else math.nan,
+            if window_s > 0.0 and (len(self._frames) > 1 or window_s >= WINDOW_S) else math.nan,
             latency_median_ms=float(median_ms),
             latency_p95_ms=float(p95_ms),
             newest_age_s=math.nan if newest is None

@@ -16,7 +16,8 @@ from dnn_offload.watch.robot import LINK_S
 from dnn_offload.watch.views import Alarm, RobotView, ServerView, StreamView, SystemView
 
 BLOCK_LINES = 9         # of a robot in full
-TABLE_LINES = 4         # frame and head of a table
+TABLE_LINES = 1         # head of a table
+WIDE = 100              # columns from which all is shown
 LABEL_WIDTH = 8
 SPARK_LEAST = 12        # a shorter line of latencies tells nothing
 SPARK_TOP_MS = 50.0
@@ -45,9 +46,9 @@ def picture(
         table_lines = len(view.robots) + TABLE_LINES
         room = max(1, height - 1 - table_lines - servers)
         parts += _fitting(view.alarms, room)
-        parts.append(_robot_table(view.robots))
+        parts.append(_robot_table(view.robots, console))
     if view.servers:
-        parts.append(_server_table(view.servers))
+        parts.append(_server_table(view.servers, console))
     return Group(*parts)
 
 
@@ -137,11 +138,12 @@ def _outcomes(stream: StreamView | None) -> Text:
         return _line(words.UNKNOWN)
     line = _line('')
     for name, share in stream.shares.items():
-        line.append(f'{name} {stream.totals[name]}')
-        line.append(f' {words.percent(share)}  ', DIM)
+        if stream.totals[name]:
+            line.append(f'{name} {words.percent(share)} ')
+            line.append(f'({stream.totals[name]} in all)  ', DIM)
     reasons = ', '.join(f'{name} {count}' for name, count in stream.drop_reasons.items())
     if reasons:
-        line.append(f'({reasons})', NOTE)
+        line.append(reasons, NOTE)
     return line
 
 
@@ -204,60 +206,65 @@ def _load(robot: RobotView) -> Text:
     return line
 
 
-def _table(*columns: tuple[str, bool]) -> Table:
-    """An empty table; the second of each column says whether it holds numbers."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style=DIM)
-    for title, right in columns:
-        table.add_column(
-            title, justify='right' if right else 'left', no_wrap=True, overflow='ellipsis',
-        )
+def _table(texts: tuple[str, str], numbers: tuple[str, ...], last: str) -> Table:
+    """An empty table; the last column gets narrower where there is no room for all."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style=DIM)
+    for title in texts:
+        table.add_column(title, no_wrap=True)
+    for title in numbers:
+        table.add_column(title, justify='right', no_wrap=True)
+    table.add_column(last)
     return table
 
 
-def _robot_table(robots: tuple[RobotView, ...]) -> Table:
+def _robot_table(robots: tuple[RobotView, ...], console: Console) -> Table:
+    wide = console.width >= WIDE
     table = _table(
-        ('robot', False), ('/s', True), ('median', True), ('p95', True), ('newest', True),
-        ('load', True), ('dropped', True), ('runs', False),
+        ('robot', '/s'), ('median', *(('p95',) if wide else ()), 'newest', 'load', 'dropped'),
+        'runs',
     )
     for robot in robots:
-        stream = robot.stream
-        load = words.number(robot.load.factor, 2) if robot.load is not None else words.UNKNOWN
-        runs = words.plan(robot.plan) if robot.plan is not None else 'no plan'
+        stream, load = robot.stream, robot.load
+        numbers = [words.UNKNOWN] * (len(table.columns) - 2)
+        runs = _line(words.plan(robot.plan) if robot.plan is not None else 'no plan')
         if robot.silent_s > SILENT_S:
-            table.add_row(
-                robot.name, *[words.UNKNOWN] * 6, f'silent for {robot.silent_s:.0f} s',
-                style=SERIOUS,
-            )
-        elif stream is None:
-            table.add_row(robot.name, *[words.UNKNOWN] * 4, load, words.UNKNOWN, _line(runs))
-        else:
-            table.add_row(
-                robot.name, words.number(stream.results_hz, 1),
-                words.milliseconds(stream.latency_median_ms),
-                words.milliseconds(stream.latency_p95_ms), words.age(stream.newest_age_s),
-                load, words.percent(stream.shares['dropped']), _line(runs),
-            )
+            runs = _line(f'silent for {robot.silent_s:.0f} s', SERIOUS)
+        elif stream is not None:
+            numbers = [
+                words.number(stream.results_hz, 1), words.milliseconds(stream.latency_median_ms),
+                *([words.milliseconds(stream.latency_p95_ms)] if wide else []),
+                words.age(stream.newest_age_s),
+                words.number(load.factor, 2) if load is not None else words.UNKNOWN,
+                words.percent(stream.shares['dropped']),
+            ]
+        table.add_row(_line(robot.name), *numbers, runs)
     return table
 
 
 # -- servers ----------------------------------------------------------------------------
 
 
-def _server_table(servers: tuple[ServerView, ...]) -> Table:
+def _server_table(servers: tuple[ServerView, ...], console: Console) -> Table:
+    wide = console.width >= WIDE
     table = _table(
-        ('server', False), ('state', False), ('robots', True), ('/s', True), ('queue', True),
-        ('load', True), ('cpu', True), ('free', True), ('refused', True), ('network', False),
+        ('server', 'state'),
+        ('robots', '/s', 'queue', 'load', *(('cpu', 'free', 'refused') if wide else ())),
+        'network',
     )
     for server in servers:
         status = server.status
         silent = server.silent_s > SILENT_S
-        table.add_row(
-            _line(status.server),
-            Text(f'silent {server.silent_s:.0f} s', SERIOUS) if silent
-            else Text(status.state, STATE_STYLES.get(status.state, '')),
-            str(status.clients), words.number(server.frames_hz, 1),
-            words.milliseconds(status.queue_ms), words.number(status.load_factor, 2),
+        state = Text(
+            f'silent {server.silent_s:.0f} s' if silent else status.state,
+            SERIOUS if silent else STATE_STYLES.get(status.state, ''),
+        )
+        machine = (
             f'{words.number(status.cpu_percent)} %', words.amount(status.memory_available_bytes),
-            str(status.frames_refused), _line(status.model),
+            str(status.frames_refused),
+        )
+        table.add_row(
+            _line(status.server), state, str(status.clients), words.number(server.frames_hz, 1),
+            words.milliseconds(status.queue_ms), words.number(status.load_factor, 2),
+            *(machine if wide else ()), _line(status.model),
         )
     return table

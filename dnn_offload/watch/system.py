@@ -48,7 +48,7 @@ class Server:
         served = self.status.frames_served - same[0][1].frames_served
         return ServerView(
             self.status, self.silent_s(now_s),
-            served / window_s if len(same) > 1 or window_s >= WINDOW_S else math.nan,
+            served / window_s if window_s > 0.0 else math.nan,
             # One change is a restart; two lives that take turns are two servers.
             len(set(sessions)) if turns > 1 else 1,
         )
