@@ -43,6 +43,7 @@ DISCOVERY_S = 1.0
 DEPTH = 256                 # of what comes with every frame: seconds at 30 per second
 FEW_DEPTH = 16
 MAX_AT_ONCE = 2000          # messages of one topic that are taken in a row
+MIXED_PATIENCE = 50         # messages that cannot be read, where other versions speak, too
 COMPLAINT_S = 10.0          # so long a message that could not be read is spoken of
 LONGEST_AGO_S = 60.0        # more is a clock that was set
 DIAGNOSTICS = '/diagnostics'
@@ -74,6 +75,7 @@ class Reception:
         self._sources: dict[str, _Source] = {}
         self._names = {_type_name(kind): kind for kind in (*ROBOT_TYPES, ServerStatus)}
         self._hashes = _own_hashes()
+        self._mixed: frozenset[str] = frozenset()  # topics on which another version speaks, too
         self._unreadable: dict[str, tuple[float, str]] = {}  # topic -> when, why
         self._next_discovery_s = 0.0
         self._listen(DIAGNOSTICS, DiagnosticArray, '')
@@ -109,6 +111,7 @@ class Reception:
             if topic not in self._sources:
                 self._listen(topic, kind, robot)
         self._forget(set(wanted))
+        self._mixed = frozenset().union(*strangers.values())
         self._system.set_present(present, now_s)
         self._complain(strangers, now_s)
 
@@ -183,18 +186,23 @@ class Reception:
     def _take(self, topic: str, source: _Source, now_s: float) -> None:
         subscription = source.subscription
         wall_ns = time.time_ns()
+        # What the middleware cannot read it throws away, and says what it says at the end.
+        patience = MIXED_PATIENCE if topic in self._mixed else 1
         for _ in range(MAX_AT_ONCE):
             try:
                 with subscription.handle:
                     taken = subscription.handle.take_message(source.message_type, False)
                 if taken is None:
-                    return
+                    patience -= 1
+                    if patience == 0:
+                        return
+                    continue
                 message, info = taken
                 # Arrival is told in wall time, which may jump: only how long ago it was is used.
                 came_ns = info['received_timestamp'] or wall_ns
                 at_s = now_s - min(max(0.0, (wall_ns - came_ns) / 1e9), LONGEST_AGO_S)
                 self._tell(source, message, at_s)
-            # Whatever a message of an unknown layout makes of the reader or of our tables.
+            # Whatever a message of an unknown layout makes of our tables.
             except (RCLError, ArithmeticError, LookupError, ValueError, MemoryError) as error:
                 self._unreadable[topic] = now_s, plain(str(error))
 
