@@ -99,7 +99,9 @@ def test_what_was_never_heard_is_said() -> None:
     text = drawn(made.look(1.0))
     assert 'no frame has ended yet' in text and 'none heard' in text and 'none is known' in text
     assert '/new' in drawn(made.look(1.0), 80, 6)
-    assert 'no robot and no server' in drawn(System(0.0).look(4.0))
+    nobody = drawn(System(0.0).look(4.0), 80)
+    assert 'no robot and no server' in nobody
+    assert 'ROS_AUTOMATIC_DISCOVERY_RANGE)?' in nobody, 'to its end, on several lines'
 
 
 def test_nothing_but_ascii_goes_to_a_terminal_that_has_nothing_else() -> None:
@@ -152,9 +154,22 @@ def test_where_there_is_no_terminal_lines_come_at_their_pace() -> None:
     assert file.getvalue() == f'[b] at 10.0\n{long}\n[b] at 12.0\n{long}\nsaid\n'
 
 
+def test_a_reason_is_told_to_its_end_where_there_is_no_end_of_lines() -> None:
+    view = system(1, plan=replace(PLAN, reason=f'{"why " * 60}indeed')).look(20.0)
+    assert 'indeed' in drawn(view, 80) and 'indeed' not in drawn(view, 80, 24)
+
+
+def test_a_terminal_that_cannot_go_back_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('TERM', 'dumb')
+    file = io.StringIO()
+    with Redrawn(Console(file=file, force_terminal=True)) as screen:
+        screen.show(0.0, lambda: 'picture', lambda: ['line'])
+    assert file.getvalue() == 'line\n'
+
+
 def test_on_a_terminal_the_picture_takes_the_place_of_the_last() -> None:
     file = io.StringIO()
-    with Redrawn(Console(file=file, width=40, force_terminal=True)) as screen:
+    with Redrawn(Console(file=file, width=40, force_terminal=True, _environ={})) as screen:
         screen.show(0.0, lambda: 'first', lambda: ['line'])
         screen.show(0.1, lambda: 'second', lambda: ['line'])
     assert 'first' in file.getvalue() and 'second' in file.getvalue()

@@ -20,7 +20,7 @@ def sparkline(values: Sequence[float], lowest_top: float) -> str:
 
 
 class Redrawn:
-    """A picture of text that is drawn anew in its place; plain lines where there is no terminal.
+    """A picture of text that is drawn anew in its place; plain lines where that cannot be.
 
     Args:
         console: Where to.
@@ -36,9 +36,10 @@ class Redrawn:
         self._line_period_s = line_period_s
         self._next_line_s = 0.0
         # Drawn when it is updated, by nobody else: there is nothing new in between.
+        redraws = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(
             console=console, auto_refresh=False, screen=whole_screen
-        ) if console.is_terminal else None
+        ) if redraws else None
 
     def __enter__(self) -> Redrawn:
         if self._live is not None:

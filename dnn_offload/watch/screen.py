@@ -37,11 +37,13 @@ def picture(
         height: Lines that there are; None = as many as it takes.
     """
     servers = _server_lines(view)
-    needed = 1 + len(view.alarms) + BLOCK_LINES * len(view.robots) + servers
+    whole_alarms = [_alarm(alarm, whole=True) for alarm in view.alarms]
+    alarm_lines = sum(len(text.wrap(console, console.width)) for text in whole_alarms)
+    needed = 1 + alarm_lines + BLOCK_LINES * len(view.robots) + servers
     parts: list[RenderableType] = [_headline(view, where)]
     if height is None or needed <= height:
-        parts += [_alarm(alarm) for alarm in view.alarms]
-        parts += [_block(robot, console) for robot in view.robots]
+        parts += whole_alarms
+        parts += [_block(robot, console, whole=height is None) for robot in view.robots]
     else:
         table_lines = len(view.robots) + TABLE_LINES
         room = max(1, height - 1 - table_lines - servers)
@@ -78,14 +80,18 @@ def _headline(view: SystemView, where: dict[str, object]) -> Text:
     return line
 
 
-def _alarm(alarm: Alarm) -> Text:
-    return _line(words.alarm_line(alarm), SERIOUS if alarm.serious else NOTE)
+def _alarm(alarm: Alarm, *, whole: bool = False) -> Text:
+    """An alarm in its colour, in one line or wrapped."""
+    style = SERIOUS if alarm.serious else NOTE
+    text = words.alarm_line(alarm)
+    return Text(text, style) if whole else _line(text, style)
 
 
 # -- robots -----------------------------------------------------------------------------
 
 
-def _block(robot: RobotView, console: Console) -> Panel:
+def _block(robot: RobotView, console: Console, *, whole: bool) -> Panel:
+    reason = robot.plan.reason if robot.plan is not None else words.UNKNOWN
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(justify='right', style=DIM, width=LABEL_WIDTH)
     table.add_column(ratio=1)
@@ -93,7 +99,7 @@ def _block(robot: RobotView, console: Console) -> Panel:
         ('results', _results(robot.stream, console)),
         ('outcomes', _outcomes(robot.stream)),
         ('plan', _plan(robot)),
-        ('why', _line(robot.plan.reason if robot.plan is not None else words.UNKNOWN)),
+        ('why', Text(reason) if whole else _line(reason)),
         ('link', _link(robot)),
         ('passes', _transfers(robot)),
         ('load', _load(robot)),
