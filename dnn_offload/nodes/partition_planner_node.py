@@ -263,6 +263,7 @@ class PartitionPlannerNode(base.OffloadNode):
         message = self._message_of(outcome.decision.candidate, outcome.plan_id, outcome)
         message.previous_ms = outcome.previous_ms
         message.reason = self._reason(outcome)[:REASON_CHARS]
+        message.weighed = outcome.decision.reason[:REASON_CHARS]
         message.urgent = outcome.switch_urgent
         message.scout_period_s = outcome.scout_period_s
         message.edge_load_factor = outcome.edge_load.factor
