@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 import math
-from types import TracebackType
 
 from rich.console import Console
 from rich.panel import Panel
@@ -15,7 +14,7 @@ from rich.text import Text
 from dnn_offload.report.terminal import Redrawn, sparkline
 
 
-class LiveView:
+class LiveView(Redrawn):
     """Shows what is going on.
 
     Args:
@@ -24,30 +23,14 @@ class LiveView:
     """
 
     def __init__(self, console: Console, total_s: float) -> None:
+        super().__init__(console)
         self._total_s = total_s
-        self._screen = Redrawn(console)
         self._latencies: deque[float] = deque(maxlen=60)
         self._loads: deque[float] = deque(maxlen=60)
-
-    def __enter__(self) -> LiveView:
-        self._screen.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._screen.__exit__(kind, error, trace)
 
     def extend(self, seconds: float) -> None:
         """The script gets longer: something is measured again."""
         self._total_s += seconds
-
-    def say(self, text: str) -> None:
-        """One line that stays."""
-        self._screen.say(text)
 
     def update(self, now_s: float, phase: str, values: dict[str, float | str]) -> None:
         """Redraw.
@@ -64,7 +47,7 @@ class LiveView:
             self._latencies.append(latency)
         if math.isfinite(load):
             self._loads.append(load)
-        self._screen.show(
+        self.show(
             now_s, lambda: self._panel(now_s, phase, values),
             lambda: [
                 f'{now_s:5.1f} s  {phase:20s} {values["fps"]:>4} fps {values["latency_ms"]:>6} ms'

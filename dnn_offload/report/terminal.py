@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 
 BARS = '▁▂▃▄▅▆▇█'
 LINE_PERIOD_S = 2.0
+_View = TypeVar('_View', bound='Redrawn')
 
 
 def sparkline(values: Sequence[float], lowest_top: float) -> str:
@@ -41,7 +43,7 @@ class Redrawn:
             console=console, auto_refresh=False, screen=whole_screen
         ) if redraws else None
 
-    def __enter__(self) -> Redrawn:
+    def __enter__(self: _View) -> _View:
         if self._live is not None:
             self._live.__enter__()
         return self

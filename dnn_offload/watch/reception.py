@@ -47,6 +47,8 @@ MIXED_PATIENCE = 50         # messages that cannot be read, where other versions
 COMPLAINT_S = 10.0          # so long a message that could not be read is spoken of
 LONGEST_AGO_S = 60.0        # more is a clock that was set
 DIAGNOSTICS = '/diagnostics'
+# Of a publisher that was found before its node was (rmw_dds_common), for a moment.
+NOT_YET_KNOWN = '_NODE_NAMESPACE_UNKNOWN_'
 ROBOT_TYPES = (FrameReport, Plan, Load, LinkSample)
 
 
@@ -98,7 +100,7 @@ class Reception:
             for kind in [self._names[name] for name in names if name in self._names]:
                 publishers = [
                     info for info in self._node.get_publishers_info_by_topic(topic)
-                    if info.topic_type == _type_name(kind)
+                    if info.topic_type == _type_name(kind) and info.node_namespace != NOT_YET_KNOWN
                 ]
                 ours = []
                 for info in publishers:
@@ -110,6 +112,7 @@ class Reception:
         for topic, (kind, robot) in wanted.items():
             if topic not in self._sources:
                 self._listen(topic, kind, robot)
+            self._sources[topic].robot = robot  # another than before, after a restart elsewhere
         self._forget(set(wanted))
         self._mixed = frozenset().union(*strangers.values())
         self._system.set_present(present, now_s)

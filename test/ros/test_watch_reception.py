@@ -188,6 +188,20 @@ def test_two_inference_nodes_in_one_namespace_are_seen(graph: Graph, looker: Loo
     assert wait_for(both)
 
 
+def test_a_publisher_whose_node_is_not_known_yet_makes_no_robot(
+    graph: Graph, looker: Looker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = graph.add(Node('load_monitor_node', namespace='/robot'))
+    node.create_publisher(Load, 'load', 10)
+    assert wait_for(lambda: looker.node.count_publishers('/robot/load') == 1)
+    (info,) = looker.node.get_publishers_info_by_topic('/robot/load')
+    with monkeypatch.context() as early:
+        info.node_name, info.node_namespace = '_NODE_NAME_UNKNOWN_', '_NODE_NAMESPACE_UNKNOWN_'
+        early.setattr(looker.node, 'get_publishers_info_by_topic', lambda topic: [info])
+        assert looker.look().robots == ()
+    assert wait_for(lambda: looker.robot('/robot') is not None)
+
+
 def test_another_version_is_named_and_not_read(
     graph: Graph, looker: Looker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
