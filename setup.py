@@ -8,7 +8,7 @@ from setuptools.command.build_py import build_py
 
 # Rooms and modules that need ROS, and what only they use. colcon installs them, with the message
 # types: here they would be dead, and fail one by one where this package is found before colcon's.
-ROS_ROOMS = ('nodes', 'transport', 'testbed', 'bench')
+ROS_ROOMS = ('nodes', 'transport', 'testbed', 'bench', 'watch')
 ROS_HALF_OF_DEMO = (
     '__main__', 'live_view', 'navigation_node', 'outcome_files', 'phases', 'pictures', 'script',
     'verdict', 'words',

@@ -31,8 +31,9 @@ ALLOWED |= {
     'nodes': _BELOW - {'simulate', 'report'},
     'testbed': _BELOW,
     'bench': _BELOW | {'testbed'},
+    'watch': {'report', 'transport'},
     'demo': _BELOW | {'testbed'},
-    'cli': _BELOW | {'demo', 'testbed', 'bench'},
+    'cli': _BELOW | {'demo', 'testbed', 'bench', 'watch'},
 }
 
 ROS = {
@@ -40,11 +41,13 @@ ROS = {
     'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs', 'rcl_interfaces',
     'sensor_msgs', 'std_msgs', 'vision_msgs', 'visualization_msgs',
 }  # fmt: skip
-ROS_ROOMS = {'nodes', 'transport', 'demo', 'testbed', 'bench'}
-# The rest of the demo is tested without ROS.
+ROS_ROOMS = {'nodes', 'transport', 'demo', 'testbed', 'bench', 'watch'}
+# The rest of these rooms is tested without ROS.
 ROS_HALF_OF_DEMO = {
     'demo/__main__.py', 'demo/navigation_node.py', 'demo/script.py', 'demo/pictures.py',
 }  # fmt: skip
+
+ROS_HALF_OF_WATCH = {'watch/conversion.py', 'watch/main.py', 'watch/reception.py'}
 
 TORCH = {'torch', 'torchvision'}
 TORCH_ROOMS = {'graph', 'runtime', 'demo', 'bench'}
@@ -100,8 +103,8 @@ def violations(path: Path, package: Path = PACKAGE) -> Iterator[str]:
         elif top in ROS:
             if room not in ROS_ROOMS:
                 yield f'{where}: ROS is for nodes and transport'
-            elif room == 'demo' and name not in ROS_HALF_OF_DEMO:
-                yield f'{where}: not in the ROS half of the demo (ROS_HALF_OF_DEMO)'
+            elif room in ('demo', 'watch') and name not in ROS_HALF_OF_DEMO | ROS_HALF_OF_WATCH:
+                yield f'{where}: not in the ROS half of its room (ROS_HALF_OF_...)'
         elif top in TORCH:
             if room not in TORCH_ROOMS:
                 yield f'{where}: torch is for graph and runtime'

@@ -27,6 +27,7 @@ COMMANDS = {
     'power': 'show what is known of the power of boards, or measure this one',
     'profile': 'measure a network on this machine',
     'simulate': 'replay traces of load, link and server against strategies',
+    'top': 'show what the robots and servers of this ROS domain are doing',
 }
 
 

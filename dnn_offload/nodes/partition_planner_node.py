@@ -15,6 +15,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ProfileError
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, PlanCost, ServerStatus
 from dnn_offload.nodes import base, planner_parameters, topics
+from dnn_offload.nodes.plan_marker import plan_marker
 from dnn_offload.nodes.planner_settings import check_planner_settings, planner_settings
 from dnn_offload.nodes.process import run
 from dnn_offload.planning.plan import Candidate
@@ -33,7 +34,6 @@ ALTERNATIVES = 3            # shown in diagnostics
 LABEL_CHARS = 128           # bounds of the message fields
 REASON_CHARS = 512
 NO_CUT = 65535              # return_index without a second cut
-MARKER_CHARS = 100          # of the reason; the marker has two lines
 # Stages of a frame that plans have a price for; the rest is overhead.
 PRICED_STAGES = (
     'head_ms', 'encode_ms', 'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms',
@@ -316,22 +316,17 @@ class PartitionPlannerNode(base.OffloadNode):
         return f'{outcome.switch_reason}; profile of {" and ".join(provisional)} is provisional'
 
     def _marker(self, outcome: PlanningOutcome) -> Marker:
-        marker = Marker(ns='plan', id=0, type=Marker.TEXT_VIEW_FACING, action=Marker.ADD)
-        marker.header.stamp = self.now_msg()
-        marker.header.frame_id = self.setting('marker_frame_id')
-        marker.pose.position.z = 1.0
-        marker.pose.orientation.w = 1.0
-        marker.scale.z = 0.15
-        marker.color.r = marker.color.g = marker.color.b = marker.color.a = 1.0
         measured_ms = self._session.measured_ms
         measured = f', measured {measured_ms:.0f} ms' if measured_ms == measured_ms else ''
-        marker.text = (
-            f'{_describe(outcome.decision.candidate)}{measured}\n'
-            f'load {outcome.edge_load.factor:.2f} ({outcome.edge_load.source}), '
-            f'{self.setting("strategy")}, {outcome.objective.name}: '
-            f'{self._reason(outcome)[:MARKER_CHARS]}'
+        return plan_marker(
+            (
+                f'{_describe(outcome.decision.candidate)}{measured}',
+                f'load {outcome.edge_load.factor:.2f} ({outcome.edge_load.source}), '
+                f'{self.setting("strategy")}, {outcome.objective.name}',
+                self._reason(outcome),
+            ),
+            self.setting('marker_frame_id'),
         )
-        return marker
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """What runs, why, what it should cost, and what else there is."""
