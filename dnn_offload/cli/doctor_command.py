@@ -15,11 +15,11 @@ from dnn_offload.cli.plan_arguments import positive
 from dnn_offload.doctor.examination import Examination
 from dnn_offload.doctor.finding import skipped
 from dnn_offload.doctor.machine import Machine
-from dnn_offload.doctor.python_checks import own_version
 from dnn_offload.doctor.registry import Check, CHECKS, choose
-from dnn_offload.doctor.report import as_json, line, print_list, summary
+from dnn_offload.doctor.report import as_json, print_list, print_result, summary
 from dnn_offload.doctor.runner import examine, exit_status, Result
 from dnn_offload.doctor.settings import DEFAULT_MODEL, Settings
+from dnn_offload.runtime.model_cache import package_version
 
 WIDTH = 110  # columns, where the output is no terminal and nobody says how wide it is
 
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         machine.close()
     if args.json:
-        print(json.dumps(as_json(results, own_version(), args.strict), indent=1))
+        print(json.dumps(as_json(results, package_version('dnn_offload'), args.strict), indent=1))
     else:
         console.print(f'\n{summary(results)}', markup=False, highlight=False)
     return exit_status(results, args.strict)
@@ -105,9 +105,9 @@ def _examine(
 ) -> list[Result]:
     """Make the checks and print each result when it is there, unless ``quiet``."""
     if not quiet:
+        version = package_version('dnn_offload')
         console.print(
-            f'dnn-offload doctor {own_version()} on {platform.node()}\n', markup=False,
-            highlight=False,
+            f'dnn-offload doctor {version} on {platform.node()}\n', markup=False, highlight=False
         )
     results = [Result(check.name, skipped('left out by --skip'), 0.0) for check in left_out]
     status = Console(stderr=True).status('')
@@ -118,7 +118,7 @@ def _examine(
         for result in made:
             results.append(result)
             if not quiet:
-                console.print(line(result))
+                print_result(console, result)
     return results
 
 

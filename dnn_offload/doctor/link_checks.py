@@ -122,8 +122,8 @@ def check_fps(exam: Examination) -> Finding:
         f'{name} {_in_words(candidate, short=name != "auto")}'
         for name, candidate in chosen.items() if candidate is not None
     ]
-    found = f'{edge.model} with the profile of {whose}: {"; ".join(words)}' + (
-        f' ({why})' if why else ''
+    found = f'{edge.model} with the profile of {whose}, all idle: {"; ".join(words)}' + (
+        f'; {why}' if why else ''
     )
     facts = {
         name: candidate and {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import platform
 import sys
@@ -178,13 +177,4 @@ def check_install(exam: Examination) -> Finding:
     elif versions:
         findings.append(fine(f'version {versions.pop()}'))
     return together(findings)
-
-
-def own_version() -> str:
-    """Version of the package that runs the doctor; '' where it was not installed."""
-    try:
-        return importlib.metadata.version('dnn_offload')
-    except importlib.metadata.PackageNotFoundError:
-        return ''
-
 

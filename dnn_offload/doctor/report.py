@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import platform
+import textwrap
 import time
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from dnn_offload.doctor.finding import State
 from dnn_offload.doctor.registry import Check
@@ -20,24 +22,28 @@ COLOURS = {
 }
 STATE_WIDTH = max(len(state.value) for state in State)
 NAME_WIDTH = 11
+INDENT = STATE_WIDTH + NAME_WIDTH + 2
+LEAST_WIDTH = 30
 
 
-def line(result: Result) -> RenderableType:
+def print_result(console: Console, result: Result) -> None:
     """State, check, what was found; below it the cure."""
     finding = result.finding
-    colour = COLOURS[finding.state]
-    table = Table.grid(padding=(0, 1))
-    table.add_column(width=STATE_WIDTH)
-    table.add_column(width=NAME_WIDTH)
-    table.add_column(overflow='fold')
-    found = escape(finding.found)
-    table.add_row(
-        f'[{colour}]{finding.state.value}[/]', result.name,
-        f'[dim]{found}[/]' if finding.state is State.SKIPPED else found,
-    )
+    made = Text().append(f'{finding.state.value:{STATE_WIDTH}} ', style=COLOURS[finding.state])
+    made.append(f'{result.name:{NAME_WIDTH}} ')
+    style = 'dim' if finding.state is State.SKIPPED else ''
+    rows = [(row, style) for row in _rows(console, finding.found)]
     if finding.cure:
-        table.add_row('', '', f'[cyan]→ {escape(finding.cure)}[/]')
-    return table
+        rows += [(row, 'cyan') for row in _rows(console, f'→ {finding.cure}')]
+    for number, (row, style) in enumerate(rows):
+        made.append(f'\n{" " * INDENT}' if number else '').append(row, style=style)
+    console.print(made, soft_wrap=True)
+
+
+def _rows(console: Console, text: str) -> list[str]:
+    """Text in rows that fit behind state and name; paths and commands stay whole."""
+    width = max(console.width - INDENT, LEAST_WIDTH)
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def summary(results: Sequence[Result]) -> str:

@@ -12,6 +12,7 @@ import time
 from dnn_offload.errors import OffloadError
 from dnn_offload.graph.fingerprint import agree, sample, seeded_inputs
 from dnn_offload.graph.program import Program
+from dnn_offload.runtime.backends.names import TORCH
 from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.prepare import prepare
 from dnn_offload.runtime.prepared_model import DECODED_TASKS
@@ -49,10 +50,10 @@ def main() -> int:
 def run(folder: Path) -> dict[str, object]:
     """Load and run what was prepared; what it is, for JSON."""
     program = Program.load(folder)
-    from dnn_offload.runtime.backends.torch_backend import TorchBackend
+    from dnn_offload.runtime.backends.load import load
 
     began_s = time.monotonic()
-    model = TorchBackend().load(folder)
+    model = load(folder, TORCH, threads=1)
     load_s = time.monotonic() - began_s
     whole, inputs = model.segment(0, len(program.cuts) - 1), seeded_inputs(program.inputs)
     outputs = model.run(whole, inputs)
