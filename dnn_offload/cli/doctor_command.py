@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import json
 import os
 import platform
+import sys
 
 from rich.console import Console
 
@@ -19,6 +20,7 @@ from dnn_offload.doctor.registry import Check, CHECKS, choose
 from dnn_offload.doctor.report import as_json, print_list, print_result, summary
 from dnn_offload.doctor.runner import examine, exit_status, Result
 from dnn_offload.doctor.settings import DEFAULT_MODEL, Settings
+from dnn_offload.errors import ConfigurationError
 from dnn_offload.runtime.model_cache import package_version
 
 WIDTH = 110  # columns, where the output is no terminal and nobody says how wide it is
@@ -29,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     defaults = Settings()
     parser = subparsers.add_parser(
         'doctor',
-        help='check this machine and its surroundings, each trouble with its cure',
+        help='check this machine, each trouble with its cure',
         description='Checks Python, ROS, network, kernel, camera, the network and the link, on a '
         'robot or a server, with or without ROS; each trouble with its cure. Exit status: 0 '
         'when nothing will fail (warnings do not count), 1 when something will, 2 for wrong '
@@ -68,16 +70,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the checks; 0, or 1 when something will fail.
-
-    Raises:
-        ConfigurationError: There is no check of that name.
-    """
+    """Make the checks; 0, 1 when something will fail, 2 when there is no check of a given name."""
     console = _console()
     if args.list:
         print_list(console, CHECKS)
         return 0
-    checks, left_out = choose(_names(args.only), _names(args.skip))
+    try:
+        checks, left_out = choose(_names(args.only), _names(args.skip))
+    except ConfigurationError as error:
+        print(f'dnn-offload doctor: {error}', file=sys.stderr)
+        return 2  # as for any wrong argument: 1 tells of the machine
     machine = Machine()
     if args.domain is not None:
         machine.environment['ROS_DOMAIN_ID'] = str(args.domain)
@@ -104,21 +106,25 @@ def _examine(
     quiet: bool,
 ) -> list[Result]:
     """Make the checks and print each result when it is there, unless ``quiet``."""
+    results: list[Result] = []
+
+    def take(result: Result) -> None:
+        results.append(result)
+        if not quiet:
+            print_result(console, result)
+
     if not quiet:
-        version = package_version('dnn_offload')
+        version = package_version('dnn_offload') or 'from a source tree'
         console.print(
             f'dnn-offload doctor {version} on {platform.node()}\n', markup=False, highlight=False
         )
-    results = [Result(check.name, skipped('left out by --skip'), 0.0) for check in left_out]
-    status = Console(stderr=True).status('')
-    with status:
-        made = examine(
+    for check in left_out:
+        take(Result(check.name, skipped('left out by --skip'), 0.0))
+    with Console(stderr=True).status('') as status:
+        for result in examine(
             exam, checks, lambda check: status.update(f'{check.name}: {check.about}')
-        )
-        for result in made:
-            results.append(result)
-            if not quiet:
-                print_result(console, result)
+        ):
+            take(result)
     return results
 
 
