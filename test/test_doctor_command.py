@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 import subprocess
 import sys
@@ -69,6 +70,26 @@ def test_a_check_that_hangs_or_crashes_stops_no_other(tmp_path: Path) -> None:
     assert 'RuntimeError: it fell over (test_doctor_command.py:' in results[1].finding.found
 
 
+def test_the_doctor_itself_needs_little(tmp_path: Path) -> None:
+    # So that it can tell of a NumPy that does not import.
+    broken = tmp_path / 'numpy'
+    broken.mkdir()
+    (broken / '__init__.py').write_text("raise ImportError('numpy is broken')\n")
+    code = (
+        'import sys\nsys.path.insert(0, sys.argv[1])\nfrom dnn_offload.cli.main import main\n'
+        "sys.exit(main(['doctor', '--json', '--only', 'python,pictures,fps']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{ROOT}'}, timeout=60,
+    )
+    assert done.returncode == 1, done.stderr
+    checks = {check['name']: check for check in json.loads(done.stdout)['checks']}
+    assert checks['python']['state'] in ('ok', 'warning')
+    assert checks['pictures']['found'] == 'numpy does not work: ImportError: numpy is broken'
+    assert checks['fps']['found'] == 'it cannot be made: numpy is broken'
+
+
 def test_exit_status() -> None:
     warned = [Result('a', fine('x'), 0.0), Result('b', warning('x', 'y'), 0.0)]
     assert exit_status(warned) == 0 and exit_status(warned, strict=True) == 1
@@ -82,7 +103,7 @@ def test_checks_by_name() -> None:
     made, left_out = choose(['shm', 'python', 'psi'], ['psi'])
     assert [check.name for check in made] == ['python', 'shm']
     assert [check.name for check in left_out] == ['psi']
-    with pytest.raises(ConfigurationError, match='allowed: python, packages'):
+    with pytest.raises(ConfigurationError, match='allowed: psi, python'):
         choose(['pithon'])
 
 
@@ -180,7 +201,7 @@ def test_json_for_scripts_from_a_real_machine(capsys: pytest.CaptureFixture[str]
 
 def test_unknown_names_and_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(['doctor', '--only', 'nothing']) == 2
-    assert 'no such check; given: nothing; allowed: python' in capsys.readouterr().err
+    assert 'no such check; given: nothing; allowed: psi, python' in capsys.readouterr().err
     assert cli.main(['doctor', '--list']) == 0
     listed = capsys.readouterr().out
     assert all(check.name in listed and check.about in listed for check in CHECKS)

@@ -45,6 +45,7 @@ def test_a_network_that_runs(tmp_path: Path) -> None:
         (Ended(-4), 'SIGILL', 'check torch'),
         (Ended(-9, seconds=120.0, timed_out=True), 'within 120 s', '--patience'),
         (Ended(1, errors='weights: <urlopen error no route>'), 'downloaded', '.safetensors'),
+        (Ended(1, errors="No module named 'torch'"), 'not installed', 'check torch'),
         (Ended(1, errors='no such model'), 'no such model', 'dnn-offload doctor MODEL'),
         (said({**MODEL, 'same_as_exported': False}), 'does not compute', 'delete /nowhere'),
         (said({**MODEL, 'on_nodes': False, 'task': 'tensor'}), 'task tensor', 'classifier'),
@@ -166,6 +167,13 @@ def test_expected_rate_by_plan(tmp_path: Path) -> None:
     assert local['fps'] == pytest.approx(1e3 / local['latency_ms'])
     assert auto['server'] == 'laptop' and auto['latency_ms'] < local['latency_ms']
     assert 'profile of robot /robot' in found.found
+    # Asked about another network: that robot's profile says nothing of it.
+    other = exam_of(
+        tmp_path, settings={'model': 'torchvision:resnet18'},
+        robots={'/robot': {'profile': edge.to_json(), 'plan': None}},
+    )
+    with pytest.raises(MissingError, match='never measured'):
+        link_checks.check_fps(other)
 
 
 def test_expected_rate_without_a_server_or_a_profile(tmp_path: Path) -> None:

@@ -114,6 +114,8 @@ def test_peers_and_their_state(tmp_path: Path) -> None:
 def test_peers_of_another_commit(tmp_path: Path) -> None:
     other = peers(tmp_path, other_messages=['/dnn_offload/server_status'])
     assert other.state is State.FAILURE and 'same commit' in other.cure
+    alone = peers(tmp_path, other_messages=['/dnn_offload/server_status'], servers=[])
+    assert alone.state is State.FAILURE and 'no robot and no server' in alone.found
     unreadable = peers(tmp_path, unreadable=['/dnn_offload/server_status: message is no ...'])
     assert unreadable.state is State.FAILURE
     ours = made_up_profile()

@@ -11,8 +11,8 @@ import sys
 
 from rich.console import Console
 
+from dnn_offload.cli.argument_types import positive
 from dnn_offload.cli.model_arguments import add_model_arguments
-from dnn_offload.cli.plan_arguments import positive
 from dnn_offload.doctor.examination import Examination
 from dnn_offload.doctor.finding import skipped
 from dnn_offload.doctor.machine import Machine
@@ -21,7 +21,6 @@ from dnn_offload.doctor.report import as_json, print_list, print_result, summary
 from dnn_offload.doctor.runner import examine, exit_status, Result
 from dnn_offload.doctor.settings import DEFAULT_MODEL, Settings
 from dnn_offload.errors import ConfigurationError
-from dnn_offload.runtime.model_cache import package_version
 
 WIDTH = 110  # columns, where the output is no terminal and nobody says how wide it is
 
@@ -87,12 +86,14 @@ def run(args: argparse.Namespace) -> int:
         args.model or '', args.weights, args.allow_code, args.input_size, args.cache, args.camera,
         args.namespace, args.rendezvous, args.listen, args.patience,
     )
+    exam = Examination(settings, machine)
     try:
-        results = _examine(Examination(settings, machine), checks, left_out, console, args.json)
+        results = _examine(exam, checks, left_out, console, args.json)
+        version = exam.version()
     finally:
         machine.close()
     if args.json:
-        print(json.dumps(as_json(results, package_version('dnn_offload'), args.strict), indent=1))
+        print(json.dumps(as_json(results, version, args.strict), indent=1))
     else:
         console.print(f'\n{summary(results)}', markup=False, highlight=False)
     return exit_status(results, args.strict)
@@ -114,7 +115,7 @@ def _examine(
             print_result(console, result)
 
     if not quiet:
-        version = package_version('dnn_offload') or 'from a source tree'
+        version = exam.version() or 'of unknown version'
         console.print(
             f'dnn-offload doctor {version} on {platform.node()}\n', markup=False, highlight=False
         )

@@ -91,6 +91,12 @@ class Examination:
             'measure_link', *arguments, limit_s=LINK_S + self.settings.limit_s(LINK_LIMIT_S)
         ))
 
+    def version(self) -> str:
+        """Version of the package that is installed here; '' where that is not known."""
+        answer = self.install().answer or {}
+        known = [*answer.get('distributions', []), *answer.get('prefixes', [])]
+        return str(known[0]['version']) if known else ''
+
     # ---- what follows from that ------------------------------------------------------------
 
     def domain(self) -> dict[str, Any]:

@@ -105,7 +105,8 @@ def _link(exam: Examination, server: dict[str, Any]) -> Finding:
 
 
 def _way(bps: float, alpha_ms: float) -> str:
-    return f'{bps / 1e6:.3g} Mbit/s + {alpha_ms:.1f} ms'
+    digits = 0 if bps >= 100e6 else 1
+    return f'{bps / 1e6:.{digits}f} Mbit/s + {alpha_ms:.1f} ms'
 
 
 def check_fps(exam: Examination) -> Finding:
@@ -167,14 +168,17 @@ def _edge_profile(exam: Examination) -> tuple[Profile, str]:
     robots = {} if exam.no_ros() else (exam.look().answer or {}).get('robots', {})
     wanted = exam.settings.namespace.rstrip('/')
     for namespace, robot in sorted(robots.items()):
-        if robot['profile'] and wanted in ('', namespace, namespace.lstrip('/')):
-            try:
-                return Profile.from_json(robot['profile']), f'robot {namespace}'
-            except ProfileError:
-                continue  # of another version: the check peers tells
+        if not robot['profile'] or wanted not in ('', namespace, namespace.lstrip('/')):
+            continue
+        try:
+            profile = Profile.from_json(robot['profile'])
+        except ProfileError:
+            continue  # of another version: the check peers tells
+        if exam.settings.model in ('', profile.model):
+            return profile, f'robot {namespace}'
     answer = exam.model().answer
     if answer is None:
-        raise MissingError('no robot runs, and no network runs here (see the check model)')
+        raise MissingError('no robot runs it, and the network does not run here')
     paths = sorted(
         Path(answer['folder']).glob('profile_edge_*.json'), key=lambda path: path.stat().st_mtime
     )
@@ -186,7 +190,7 @@ def _edge_profile(exam: Examination) -> tuple[Profile, str]:
         if profile.model_identity == answer['identity']:
             return profile, 'this machine'
     raise MissingError(
-        f'{answer["source"]} was never measured here, and no robot runs',
+        f'{answer["source"]} was never measured here, and no robot runs it',
         f'dnn-offload profile {answer["source"]} (8 s), or start the robot once',
     )
 

@@ -29,7 +29,7 @@ def check_model(exam: Examination) -> Finding:
     facts = {key: value for key, value in answer.items() if key != 'fingerprint'}
     found = (
         f'{answer["source"]} ({answer["identity"][:SHOWN]}), {answer["cuts"]} cuts, loads in '
-        f'{answer["load_s"]:.1f} s, runs in {answer["run_ms"]:.1f} ms on one thread'
+        f'{answer["load_s"]:.2f} s, runs in {answer["run_ms"]:.1f} ms on one thread'
         + (f', {answer["stamp"]}' if answer['stamp'] else '')
     )
     if not answer['same_as_exported']:
@@ -57,6 +57,8 @@ def _broken(name: str, ended: Ended) -> Finding:
             f'{name}: torch died from {ended.signal}',
             'see the check torch; SIGKILL means that memory was short: choose a smaller network',
         )
+    if "No module named 'torch'" in ended.errors:
+        return failure(f'{name} cannot run: torch is not installed', 'see the check torch')
     if 'urlopen' in ended.errors or 'download' in ended.errors:
         return failure(
             f'{name}: its weights cannot be downloaded: {ended.why}',

@@ -1,19 +1,15 @@
-"""All checks, in the order in which they are made: what others rest on comes first."""
+"""All checks, in the order in which they are made: what others rest on comes first.
+
+Each is imported when it is made: the doctor itself needs nothing but rich, so that it can tell
+of a NumPy that is broken.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+import importlib
 
-from dnn_offload.doctor import (
-    board_checks,
-    camera_check,
-    kernel_checks,
-    link_checks,
-    model_checks,
-    python_checks,
-    ros_checks,
-)
 from dnn_offload.doctor.examination import (
     Examination,
     INSTALL_LIMIT_S,
@@ -28,7 +24,8 @@ from dnn_offload.errors import ConfigurationError
 SHORT_S = 10.0
 MOST_SERVERS = 4  # for which there is time within the limit
 _ROS_S = INSTALL_LIMIT_S + LOOK_LIMIT_S + 10.0
-_ALL_S = _ROS_S + MODEL_LIMIT_S + MOST_SERVERS * (LINK_S + LINK_LIMIT_S)
+_MODEL_S = _ROS_S + MODEL_LIMIT_S
+_ALL_S = _MODEL_S + MOST_SERVERS * (LINK_S + LINK_LIMIT_S)
 
 
 @dataclass(frozen=True)
@@ -48,37 +45,44 @@ class Check:
     limit_s: float = SHORT_S
 
 
+def _later(name: str, module: str) -> Callable[[Examination], Finding]:
+    """The function ``check_<name>`` of a module, imported when it is called."""
+
+    def run(exam: Examination) -> Finding:
+        made: Finding = getattr(
+            importlib.import_module(f'dnn_offload.doctor.{module}'), f'check_{name}'
+        )(exam)
+        return made
+
+    return run
+
+
+def _check(name: str, about: str, module: str, limit_s: float = SHORT_S) -> Check:
+    return Check(name, about, _later(name, module), limit_s)
+
+
 CHECKS = (
-    Check('python', 'version and processor', python_checks.check_python),
-    Check('packages', 'what the package imports', python_checks.check_packages),
-    Check('torch', 'computes, without an illegal instruction', python_checks.check_torch, 70.0),
-    Check(
-        'pictures', 'NumPy, OpenCV and cv_bridge fit together', python_checks.check_pictures, 30.0
-    ),
-    Check(
-        'install', 'which dnn_offload wins, pip or colcon', python_checks.check_install, 25.0
-    ),
-    Check('ros', 'domain, middleware, discovery range', ros_checks.check_ros, _ROS_S),
-    Check('multicast', 'heard here, and from other machines', ros_checks.check_multicast, 20.0),
-    Check('peers', 'robots and servers on the domain', ros_checks.check_peers, _ROS_S),
-    Check('buffers', 'net.core.rmem_max and wmem_max', kernel_checks.check_buffers),
-    Check('fragments', 'net.ipv4.ipfrag_*', kernel_checks.check_fragments),
-    Check('shm', 'shared memory, and what dead processes left in it', kernel_checks.check_shm),
-    Check('wifi', 'power save and signal', board_checks.check_wifi),
-    Check('clock', 'governor and limits of the clock', board_checks.check_clock),
-    Check('throttling', 'heat and supply', board_checks.check_throttling),
-    Check('psi', 'pressure stall information, load now', kernel_checks.check_psi),
-    Check('camera', 'opens, and at which rate', camera_check.check_camera, 40.0),
-    Check(
-        'model', 'the network loads and runs here', model_checks.check_model,
-        _ROS_S + MODEL_LIMIT_S,
-    ),
-    Check(
-        'agreement', 'robots and servers have the same network', model_checks.check_agreement,
-        _ROS_S + MODEL_LIMIT_S,
-    ),
-    Check('link', 'to each server, measured both ways', link_checks.check_link, _ALL_S),
-    Check('fps', 'expected rate and latency by plan', link_checks.check_fps, _ALL_S),
+    # Before anything else: what the other checks compute is load, too.
+    _check('psi', 'pressure stall information, load now', 'kernel_checks'),
+    _check('python', 'version and processor', 'python_checks'),
+    _check('packages', 'what the package imports', 'python_checks'),
+    _check('torch', 'computes, without an illegal instruction', 'python_checks', 70.0),
+    _check('pictures', 'NumPy, OpenCV and cv_bridge fit together', 'python_checks', 30.0),
+    _check('install', 'which dnn_offload wins, pip or colcon', 'python_checks', 25.0),
+    _check('ros', 'domain, middleware, discovery range', 'ros_checks', _ROS_S),
+    _check('multicast', 'heard here, and from other machines', 'ros_checks', 20.0),
+    _check('peers', 'robots and servers on the domain', 'ros_checks', _ROS_S),
+    _check('buffers', 'net.core.rmem_max and wmem_max', 'kernel_checks'),
+    _check('fragments', 'net.ipv4.ipfrag_*', 'kernel_checks'),
+    _check('shm', 'shared memory, and what dead processes left in it', 'kernel_checks'),
+    _check('wifi', 'power save and signal', 'board_checks'),
+    _check('clock', 'governor and limits of the clock', 'board_checks'),
+    _check('throttling', 'heat and supply', 'board_checks'),
+    _check('camera', 'opens, and at which rate', 'camera_check', 40.0),
+    _check('model', 'the network loads and runs here', 'model_checks', _MODEL_S),
+    _check('agreement', 'robots and servers have the same network', 'model_checks', _MODEL_S),
+    _check('link', 'to each server, measured both ways', 'link_checks', _ALL_S),
+    _check('fps', 'expected rate and latency by plan', 'link_checks', _ALL_S),
 )
 
 

@@ -128,9 +128,9 @@ def check_peers(exam: Examination) -> Finding:
         ))
     if not findings:
         found = f'no robot and no server within {exam.settings.listen_s:g} s'
-        return warning(
+        findings.append(warning(
             f'{found}; {len(domain["nodes"])} other ROS nodes', _NOBODY_CURE
-        ).knowing(nodes=domain['nodes'], servers=[], robots=[])
+        ))
     if domain['other_messages'] or domain['unreadable']:
         findings.append(failure(
             'somebody has other message definitions than this install: '

@@ -52,6 +52,10 @@ def _made(exam: Examination, check: Check) -> Finding:
             done.append(check.run(exam))
         except MissingError as missing:
             done.append(missing.finding)
+        except ImportError as error:
+            done.append(failure(
+                f'it cannot be made: {error}', 'see the checks packages and pictures'
+            ))
         except Exception as error:
             line = traceback.extract_tb(error.__traceback__)[-1]
             done.append(failure(

@@ -31,7 +31,7 @@ class Settings:
     camera: str = ''
     namespace: str = ''
     rendezvous: str = '/dnn_offload'
-    listen_s: float = 3.0
+    listen_s: float = 5.0
     patience: float = 1.0
 
     def limit_s(self, seconds: float) -> float:

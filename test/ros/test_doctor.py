@@ -10,8 +10,11 @@ import subprocess
 from typing import Any
 
 import pytest
+import rclpy
+from std_msgs.msg import String
 
 from dnn_offload.testbed.session import Session, write_pictures
+from dnn_offload.transport import qos
 
 CHECKS = 'install,ros,peers,camera,model,agreement,link,fps'
 
@@ -88,6 +91,20 @@ def test_another_network_than_the_servers(running: Session) -> None:
     # Its probes do not need the network, its answers would.
     link = checks['link']['facts']['edge_server']
     assert link['transfers_up'] > 0 and link['downlink_bps'] is None
+
+
+def test_somebody_with_other_message_definitions() -> None:
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=61)
+    stranger = rclpy.create_node('stranger', context=context)
+    stranger.create_publisher(String, '/dnn_offload/server_status', qos.latched())
+    try:
+        peers = doctor('--domain', '61', '--only', 'peers', expected=1)['peers']
+    finally:
+        stranger.destroy_node()
+        rclpy.try_shutdown(context=context)
+    assert peers['state'] == 'failure'
+    assert '/dnn_offload/server_status' in peers['found'] and 'same commit' in peers['cure']
 
 
 def test_an_empty_domain_is_a_warning_with_what_must_be_the_same() -> None:
