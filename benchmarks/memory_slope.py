@@ -1,6 +1,6 @@
 """Does the robot's inference process grow? Streams for half an hour and fits a line.
 
-    python benchmarks/memory_slope.py [--minutes 30] [--rate-hz 10]
+    python benchmarks/memory_slope.py [--minutes 30] [--rate-hz 10] [--backend torch]
 
 Prints the slope of the resident memory in MB per hour with its 95 % interval (block bootstrap:
 neighbouring samples are alike), leaving out the first tenth, in which caches fill; and the same
@@ -57,12 +57,13 @@ def main() -> None:
     parser.add_argument('--minutes', type=float, default=30.0)
     parser.add_argument('--rate-hz', type=float, default=10.0, help='of the stream')
     parser.add_argument('--model', default='torchvision:squeezenet1_1')
+    parser.add_argument('--backend', default='torch', help='of both sides; docs/backends.md')
     arguments = parser.parse_args()
     prepare_environment(95)
     times, sizes, heaps = [], [], []
     with tempfile.TemporaryDirectory() as folder, Session(
         Path(folder), model=arguments.model, server={}, rate_hz=arguments.rate_hz,
-        common={'weights': 'random', 'backend': 'torch'},  # others: docs/backends.md
+        common={'weights': 'random', 'backend': arguments.backend},
     ) as session:
         process = psutil.Process(session.pid('local_inference_node'))
         for strategy in WARM_UP:

@@ -70,6 +70,24 @@ def test_without_root_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert 'no CPU controller' in why_no_quota(tmp_path)
 
 
+def test_processes_in_the_root_group_are_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel refuses the controller then (version 2, in a container): no quotas, no failure."""
+    (tmp_path / 'cgroup.controllers').write_text('cpu memory pids\n')
+    monkeypatch.setattr(quota.os, 'geteuid', lambda: 0)
+    assert why_no_quota(tmp_path) == ''
+
+    def busy(path: Path, text: str) -> None:
+        raise OffloadError('cannot set up a CPU quota', given=f'{text} into {path}', hint='busy')
+
+    (tmp_path / 'cgroup.subtree_control').write_text('memory\n')
+    monkeypatch.setattr(quota, '_write', busy)
+    assert 'busy' in why_no_quota(tmp_path)
+    (tmp_path / 'cgroup.subtree_control').write_text('cpu memory\n')
+    assert why_no_quota(tmp_path) == ''
+
+
 needs_quota = pytest.mark.skipif(why_no_quota() != '', reason=why_no_quota() or 'possible')
 
 

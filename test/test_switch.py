@@ -260,6 +260,16 @@ def test_a_world_that_moves_meanwhile_teaches_nothing() -> None:
     assert _ticks_until(clock, '', 30.0, 40.0) <= 6
 
 
+def test_nothing_is_assumed_once_the_running_plan_shows_that_the_world_moved() -> None:
+    """The server is left; 2 s later load comes to the robot, and the server costs the same."""
+    clock = Clock()
+    clock.tick(local(60.0), remote(40.0))
+    for _ in range(15):
+        clock.tick(local(25.0), remote(40.0))
+    assert clock.policy.current is not None and clock.policy.current.is_local
+    assert _ticks_until(clock, 's', 55.0, 40.0) <= 6
+
+
 def test_a_place_that_is_left_again_is_priced_as_learnt_then() -> None:
     clock = Clock()
     clock.tick(local(60.0))

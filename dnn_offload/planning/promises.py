@@ -6,8 +6,9 @@ better, and the planner goes back and forth though nothing changes. What the sou
 by shows whenever a place (the robot, or a server) is left: the last price of the plan while
 it ran, over its prices in the moments after. That ratio corrects the price of the place
 while it does not run. Until it is known for the first time, the worst is assumed. Where the
-prices in those moments are far apart, it was the world that moved: they teach nothing, and
-nothing is assumed any more.
+prices in those moments are far apart, those of the plan that was left or those of the plan
+that runs since, it was the world that moved: they teach nothing, and nothing is assumed any
+more.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ SETTLE_S = 2.0         # readings after a switch still contain what was before: 
 OBSERVE_S = 2.0        # then looked at for so long
 ASSUMED_RATIO = 1.5    # of a place just left for the first time, until its ratio is known
 LARGEST_RATIO = 2.5    # more than this is a change of the world and teaches nothing
-MOVED_RATIO = 1.3      # of what-if prices among themselves: a change of the world as well
+MOVED_RATIO = 1.3      # of prices of one plan among themselves: a change of the world as well
+RUNS_S = 1.0           # after a switch the price of the plan that runs rests on its own frames
 HALF_LIFE_S = 1800.0   # of a correction
 
 
@@ -33,6 +35,7 @@ class _Left:
     running_ms: float
     left_s: float
     what_if_ms: list[float] = field(default_factory=list)
+    runs_ms: list[float] = field(default_factory=list)  # prices of what runs since
 
 
 class Promises:
@@ -53,8 +56,14 @@ class Promises:
         if key[2] != to_place and running_ms > 0.0:
             self._left = _Left(key, running_ms, now_s)
 
-    def observe(self, price_ms: float | None, now_s: float) -> None:
-        """Take the watched plan's price of a tick; None: it is not possible any more."""
+    def observe(self, price_ms: float | None, runs_ms: float, now_s: float) -> None:
+        """Take the prices of a tick.
+
+        Args:
+            price_ms: Of the watched plan; None = it is not possible any more.
+            runs_ms: Of the plan that runs.
+            now_s: Monotonic clock [s].
+        """
         left = self._left
         if left is None:
             return
@@ -62,11 +71,13 @@ class Promises:
             self._left = None
             return
         since_s = now_s - left.left_s
+        if since_s >= RUNS_S:
+            left.runs_ms.append(runs_ms)
         if since_s >= SETTLE_S:
             left.what_if_ms.append(price_ms)
-            if max(left.what_if_ms) > MOVED_RATIO * min(left.what_if_ms):
-                self._left = None
-                return
+        if _moved(left.runs_ms) or _moved(left.what_if_ms):
+            self._left = None
+            return
         if since_s < SETTLE_S + OBSERVE_S:
             return
         ratio = left.running_ms * len(left.what_if_ms) / sum(left.what_if_ms)
@@ -83,3 +94,8 @@ class Promises:
             return ASSUMED_RATIO if just_left else 1.0
         log_ratio, at_s = self._learned[place]
         return math.exp(log_ratio * math.pow(0.5, (now_s - at_s) / HALF_LIFE_S))
+
+
+def _moved(prices_ms: list[float]) -> bool:
+    """Whether prices of one plan are so far apart that the world has moved."""
+    return bool(prices_ms) and max(prices_ms) > MOVED_RATIO * min(prices_ms)

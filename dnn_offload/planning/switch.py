@@ -210,7 +210,7 @@ class SwitchPolicy:
             return self._first_after_trial(now_priced, usable, now_s, untried)
         watched = self._memory.promises.watched
         price = next((c.cost for c in usable if c.key == watched), None)
-        self._memory.promises.observe(price, now_s)
+        self._memory.promises.observe(price, now_priced.cost, now_s)
         return self._weigh(now_priced, usable, now_s, untried)
 
     def _begin(

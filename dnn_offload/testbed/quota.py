@@ -61,6 +61,11 @@ def why_no_quota(root: Path = _ROOT) -> str:
         return f'no CPU controller of cgroups in {root}'
     if not os.access(found[0], os.W_OK):
         return f'{found[0]} cannot be written'
+    if found[1] == 2:
+        try:
+            _share_cpu(found[0])
+        except OffloadError as error:  # as in a container: its root group is not the kernel's
+            return f'processes in {found[0]} itself keep its groups from having quotas: {error}'
     return ''
 
 
@@ -93,8 +98,6 @@ class CpuGroup:
         base, version = found
         remove_left_over(base)
         try:
-            if version == 2:
-                _write(base / 'cgroup.subtree_control', '+cpu')
             self.folder = base / self._name
             self.folder.mkdir(exist_ok=True)
             if self._speed:
@@ -135,6 +138,13 @@ def remove_left_over(base: Path) -> None:
         match = re.fullmatch(rf'{_PREFIX}(\d+)_\w+', path.name)
         if match is not None and not Path('/proc', match[1]).exists():
             _remove(path)
+
+
+def _share_cpu(base: Path) -> None:
+    """Let groups below have quotas (version 2)."""
+    control = base / 'cgroup.subtree_control'
+    if not control.exists() or 'cpu' not in control.read_text(encoding='ascii').split():
+        _write(control, '+cpu')
 
 
 def _remove(folder: Path) -> None:
