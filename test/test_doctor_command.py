@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+import signal
 import subprocess
 import sys
 import threading
 import time
 
+import psutil
 import pytest
 
 from dnn_offload.cli import doctor_command
@@ -88,6 +90,28 @@ def test_the_doctor_itself_needs_little(tmp_path: Path) -> None:
     assert checks['python']['state'] in ('ok', 'warning')
     assert checks['pictures']['found'] == 'numpy does not work: ImportError: numpy is broken'
     assert checks['fps']['found'] == 'it cannot be made: numpy is broken'
+
+
+def test_ctrl_c_ends_the_doctor_and_its_children() -> None:
+    code = (
+        'import sys\nfrom dnn_offload.cli.main import main\n'
+        "sys.exit(main(['doctor', '--only', 'multicast']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+    def children() -> list[psutil.Process]:
+        found = psutil.Process(process.pid).children()
+        return [child for child in found if 'try_multicast.py' in ' '.join(child.cmdline())]
+
+    end_s = time.monotonic() + 30.0
+    while not (started := children()) and time.monotonic() < end_s:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert started and not psutil.wait_procs(started, 5.0)[1]
 
 
 def test_exit_status() -> None:

@@ -142,7 +142,8 @@ def test_multicast(tmp_path: Path) -> None:
     deaf = {**quiet, 'heard': []}
     assert multicast(tmp_path, deaf).state is State.FAILURE
     assert 'ROS_STATIC_PEERS' in multicast(tmp_path, deaf).cure
-    assert multicast(tmp_path, deaf, ROS_STATIC_PEERS='10.0.0.9').state is State.WARNING
+    for name in ('ROS_STATIC_PEERS', 'ROS_DISCOVERY_SERVER'):
+        assert multicast(tmp_path, deaf, **{name: '10.0.0.9'}).state is State.WARNING
     half = multicast(tmp_path, {**quiet, 'heard': ['eth0'], 'errors': {'wlan0': 'no route'}})
     assert half.state is State.WARNING and 'wlan0 (10.0.1.2) hears no multicast: no route' in (
         half.found
@@ -152,7 +153,7 @@ def test_multicast(tmp_path: Path) -> None:
 
 
 def test_two_doctors_at_the_same_time_hear_each_other() -> None:
-    command = [sys.executable, str(CHILDREN / 'try_multicast.py'), '--seconds', '2.0']
+    command = [sys.executable, str(CHILDREN / 'try_multicast.py'), '--seconds', '4.0']
     # Started as the real ones are; a process that listens alone hears itself only.
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = [Ended(0, process.communicate(timeout=30)[0]).answer for process in both]

@@ -72,15 +72,17 @@ def _domain(environment: Mapping[str, str]) -> Finding:
 
 def _reach(environment: Mapping[str, str]) -> Finding:
     reach, peers = discovery_range(environment), environment.get('ROS_STATIC_PEERS', '')
-    facts = {'discovery_range': reach, 'static_peers': peers}
+    server = environment.get('ROS_DISCOVERY_SERVER', '')
+    facts = {'discovery_range': reach, 'static_peers': peers, 'discovery_server': server}
     found = f'discovery {reach}' + (f', static peers {peers}' if peers else '')
+    found += f', discovery server {server}' if server else ''
     if reach not in RANGES:
         made = failure(found, f'set ROS_AUTOMATIC_DISCOVERY_RANGE to one of {", ".join(RANGES)}')
     elif reach == 'OFF':
         made = failure(
             f'{found}: nobody is found', 'unset ROS_AUTOMATIC_DISCOVERY_RANGE, or set it to SUBNET'
         )
-    elif reach == 'LOCALHOST' and not peers:
+    elif reach == 'LOCALHOST' and not peers and not server:
         made = warning(
             f'{found}: other machines are not found',
             'unset ROS_AUTOMATIC_DISCOVERY_RANGE (and ROS_LOCALHOST_ONLY) where robot and server '
@@ -210,8 +212,9 @@ def check_multicast(exam: Examination) -> Finding:
         findings.append(fine(words, cure))
     if deaf:
         why = '; '.join(sorted(set(answer['errors'].values())))
-        needed = not able and discovery_range(exam.machine.environment) == 'SUBNET' and (
-            not exam.machine.environment.get('ROS_STATIC_PEERS', '')
+        environment = exam.machine.environment
+        needed = not able and discovery_range(environment) == 'SUBNET' and not any(
+            environment.get(name) for name in ('ROS_STATIC_PEERS', 'ROS_DISCOVERY_SERVER')
         )
         findings.append((failure if needed else warning)(
             f'{", ".join(deaf)} hears no multicast{f": {why}" if why else ""}',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 import json
 import os
 from pathlib import Path
@@ -16,7 +17,7 @@ from std_msgs.msg import String
 from dnn_offload.testbed.session import Session, write_pictures
 from dnn_offload.transport import qos
 
-CHECKS = 'install,ros,peers,camera,model,agreement,link,fps'
+CHECKS = 'torch,pictures,install,ros,peers,camera,model,agreement,link,fps'
 
 
 def doctor(*arguments: str, expected: int = 0) -> dict[str, dict[str, Any]]:
@@ -44,7 +45,8 @@ def test_all_is_well_beside_a_robot_a_server_and_a_camera(
     camera = str(write_pictures(tmp_path / 'pictures'))
     checks = doctor('--only', CHECKS, '--camera', camera)
     assert {name: check['state'] for name, check in checks.items()} == {
-        'install': 'ok', 'ros': 'warning',  # discovery stays on this machine in tests
+        'torch': 'ok', 'pictures': 'ok', 'install': 'ok',
+        'ros': 'warning',  # discovery stays on this machine in tests
         'peers': 'ok', 'camera': 'ok', 'model': 'ok', 'agreement': 'ok', 'link': 'ok', 'fps': 'ok',
     }, checks
     assert checks['install']['facts']['kind'] == 'colcon'
@@ -64,7 +66,7 @@ def test_all_is_well_beside_a_robot_a_server_and_a_camera(
     assert 'robot /robot finds its network' in checks['agreement']['found']
     link = checks['link']['facts']['edge_server']
     assert link['transfers_up'] >= 6 and link['transfers_down'] >= 6 and link['lost'] == 0
-    assert link['uplink_bps'] > 20e6 and link['downlink_bps'] > 20e6
+    assert link['uplink_bps'] > 2e6 and link['downlink_bps'] > 2e6
 
     plans = checks['fps']['facts']
     assert 'profile of robot /robot' in checks['fps']['found']
@@ -74,10 +76,13 @@ def test_all_is_well_beside_a_robot_a_server_and_a_camera(
 
 
 def test_the_stream_goes_on_while_the_doctor_measures(running: Session) -> None:
-    doctor('--only', 'link')
-    rows = running.collect(2.0)
-    assert len(rows) >= 4
-    assert all(row.outcome in ('remote', 'local', 'rescued') for row in rows), rows
+    with ThreadPoolExecutor() as pool:
+        measuring = pool.submit(doctor, '--only', 'link')
+        rows = running.collect(8.0)
+        link = measuring.result()['link']['facts']['edge_server']
+    assert link['transfers_down'] >= 6
+    results = [row for row in rows if row.outcome in ('remote', 'local', 'rescued')]
+    assert len(results) > 16 and len(results) > 0.5 * len(rows), rows  # of 32
 
 
 def test_another_network_than_the_servers(running: Session) -> None:
