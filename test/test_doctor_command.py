@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 import signal
@@ -20,6 +21,7 @@ from dnn_offload.doctor.examination import Examination, MissingError
 from dnn_offload.doctor.finding import failure, Finding, fine, skipped, State, together, warning
 from dnn_offload.doctor.machine import Ended, Machine
 from dnn_offload.doctor.registry import Check, CHECKS, choose
+from dnn_offload.doctor.report import as_json
 from dnn_offload.doctor.runner import examine, exit_status, Result
 from dnn_offload.doctor.settings import Settings
 from dnn_offload.errors import ConfigurationError
@@ -221,6 +223,15 @@ def test_json_for_scripts_from_a_real_machine(capsys: pytest.CaptureFixture[str]
         assert check['state'] in {state.value for state in State}
         assert check['found'] and 'the check itself failed' not in check['found']
         assert check['cure'] or check['state'] in ('ok', 'skipped')
+
+
+def test_json_has_no_nan() -> None:
+    found = fine('x').knowing(load=math.nan, servers=[{'queue_ms': math.inf, 'name': 'a'}])
+    report = as_json([Result('a', found, 0.0)], '0.1.0', False)
+    assert report['checks'][0]['facts'] == {
+        'load': None, 'servers': [{'queue_ms': None, 'name': 'a'}],
+    }
+    json.dumps(report, allow_nan=False)
 
 
 def test_unknown_names_and_the_list(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import math
 import platform
 import textwrap
 import time
@@ -74,12 +75,21 @@ def as_json(results: Sequence[Result], version: str, strict: bool) -> dict[str, 
                 'state': result.finding.state.value,
                 'found': result.finding.found,
                 'cure': result.finding.cure,
-                'facts': dict(result.finding.facts),
+                'facts': _plain(result.finding.facts),
                 'seconds': round(result.seconds, 3),
             }
             for result in results
         ],
     }
+
+
+def _plain(value: Any) -> Any:
+    """The same for JSON, which has no NaN: None in its place."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_list(console: Console, checks: Sequence[Check]) -> None:
