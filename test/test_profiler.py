@@ -18,6 +18,7 @@ from dnn_offload.graph.export import export
 from dnn_offload.runtime import profiler
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.pictures import natural_picture
+from dnn_offload.runtime.profile_layers import memory
 from dnn_offload.runtime.profile_meter import without_wait
 from dnn_offload.runtime.profile_model import (
     fill,
@@ -275,6 +276,14 @@ def test_memory_of_pieces(profile: Profile) -> None:
     assert first.tail_bytes == last.head_bytes
     for cut in profile.cuts[1:-1]:
         assert cut.head_bytes > cut.frontier_bytes and cut.tail_bytes > cut.frontier_bytes
+
+
+def test_weights_of_torch_stay_beside_compiled_pieces() -> None:
+    program, _ = export(tiny_factory.make())
+    weights = sum(weight.nbytes for weight in program.weights)
+    for bare, with_torch in zip(memory(program), memory(program, compiled=True), strict=True):
+        for piece, both in zip(bare, with_torch, strict=True):
+            assert both == (piece + weights if piece else 0)
 
 
 def test_lossless_codecs_agree_and_others_are_unknown(profile: Profile) -> None:

@@ -260,6 +260,18 @@ def test_a_world_that_moves_meanwhile_teaches_nothing() -> None:
     assert _ticks_until(clock, '', 30.0, 40.0) <= 6
 
 
+def test_a_burst_of_something_else_teaches_nothing() -> None:
+    """The server's price doubles for a second and it is left; then it costs what it did."""
+    clock = Clock()
+    clock.tick(local(60.0), remote(24.0))
+    for _ in range(20):
+        assert not clock.tick(local(23.0), remote(24.0)).candidate.is_local
+    assert _ticks_until(clock, '', 23.0, 48.0) <= 6
+    for _ in range(40):
+        assert clock.tick(local(23.0), remote(24.0)).candidate.is_local
+    assert _ticks_until(clock, 's', 33.0, 24.0) <= 10
+
+
 def test_nothing_is_assumed_once_the_running_plan_shows_that_the_world_moved() -> None:
     """The server is left; 2 s later load comes to the robot, and the server costs the same."""
     clock = Clock()

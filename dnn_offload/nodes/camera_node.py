@@ -16,12 +16,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from dnn_offload.errors import ConfigurationError
-from dnn_offload.nodes import base, camera_parameters
+from dnn_offload.nodes import base, camera_parameters, topics
 from dnn_offload.nodes.camera_calibration import Calibration, read_calibration
 from dnn_offload.nodes.camera_reader import PictureReader, ReaderState, StampedPicture
 from dnn_offload.nodes.camera_sources import SourceSettings
 from dnn_offload.nodes.process import run
-from dnn_offload.transport import qos
+from dnn_offload.nodes.topic_names import compressed_topic
 
 TAKE_TIMEOUT_S = 0.5
 
@@ -49,10 +49,11 @@ class CameraNode(base.OffloadNode):
         self._last_problem = ''
         self._published = 0
         self._apply_output_settings()
-        newest = qos.newest_only()
-        self._images = self.advertise(Image, 'image_raw', newest)
-        self._compressed = self.advertise(CompressedImage, 'image_raw/compressed', newest)
-        self._infos = self.advertise(CameraInfo, 'camera_info', newest)
+        self._images = self.advertise(Image, topics.IMAGE_RAW)
+        self._compressed = self.advertise(
+            CompressedImage, topics.IMAGE_COMPRESSED.at(compressed_topic(self))
+        )
+        self._infos = self.advertise(CameraInfo, topics.CAMERA_INFO)
 
     def activate(self) -> None:
         """Start to read and to publish."""

@@ -13,9 +13,10 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
 from dnn_offload.errors import ImageError
+from dnn_offload.nodes import topics
 from dnn_offload.nodes.base import OffloadNode
+from dnn_offload.nodes.qos_overrides import adopts_reliability
 from dnn_offload.transport.conversion import byte_array
-from dnn_offload.transport.qos import newest_only
 from dnn_offload.transport.raw_image import RawImage, read_image
 
 CHECK_PERIOD_S = 1.0
@@ -24,6 +25,8 @@ MAX_PIXELS = 64 << 20
 
 class ImageIntake:
     """Subscribes to ``image_raw`` and keeps its reliability equal to the publisher's.
+
+    Unless the user has chosen one (``qos_overrides``): then that stays.
 
     A reliable subscriber hears nothing from a best-effort camera; a best-effort subscriber
     loses pictures of a reliable one between processes. So it asks who publishes, and changes.
@@ -38,30 +41,38 @@ class ImageIntake:
     ) -> None:
         self._node = node
         self._callback = callback
-        self._reliable = True
+        self._topic = node.resolve_topic_name(topics.IMAGE_IN.name)
         self._subscription = self._subscribe()
-        node.every(CHECK_PERIOD_S, self._adopt)
+        if adopts_reliability(node, self._subscription):
+            node.every(CHECK_PERIOD_S, self._adopt)
 
     def _subscribe(self) -> Subscription:
+        # As ROS's "best available" is resolved now, in the subscription: reliable, unless
+        # somebody publishes best effort.
+        self._reliable = self._published_reliable() is not False
         return self._node.subscribe(
-            Image, 'image_raw', lambda serialised: self._callback(read_image(serialised)),
-            newest_only(self._reliable), raw=True,
+            Image, topics.IMAGE_IN, lambda serialised: self._callback(read_image(serialised)),
+            raw=True,
+        )
+
+    def _published_reliable(self) -> bool | None:
+        """Whether all publishers are reliable; None if there are none."""
+        publishers = self._node.get_publishers_info_by_topic(self._topic)
+        if not publishers:
+            return None
+        return all(
+            info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in publishers
         )
 
     def _adopt(self) -> None:
-        topic = self._subscription.topic_name
-        publishers = self._node.get_publishers_info_by_topic(topic)
-        if not publishers:
-            return
-        reliable = all(
-            info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in publishers
-        )
-        if reliable != self._reliable:
-            self._reliable = reliable
+        reliable = self._published_reliable()
+        if reliable is not None and reliable != self._reliable:
             self._node.end(self._subscription)
             self._subscription = self._subscribe()
-            kind = 'reliable' if reliable else 'best effort'
-            self._node.get_logger().info(f'{topic} is published {kind}: subscribed the same way')
+            kind = 'reliable' if self._reliable else 'best effort'
+            self._node.get_logger().info(
+                f'{self._topic} is published {kind}: subscribed the same way'
+            )
 
 
 class ImageReader:

@@ -7,6 +7,7 @@ profiles it) no picture enters.
 
 from __future__ import annotations
 
+from collections import deque
 import socket
 from typing import Any
 
@@ -18,11 +19,13 @@ from std_msgs.msg import String
 from dnn_offload.exchange import TRIAL_FRAMES
 from dnn_offload.graph.fingerprint import distance, TOLERANCE
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
+from dnn_offload.nodes import topics
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.image_intake import ImageIntake, ImageReader
-from dnn_offload.nodes.local_outputs import Artist, frame_report, REPORT_DEPTH, ResultOutput
+from dnn_offload.nodes.local_outputs import Artist, frame_report, ResultOutput
 from dnn_offload.nodes.local_parameters import NODE, PARAMETERS
 from dnn_offload.nodes.model_loader import ModelLoader
+from dnn_offload.nodes.model_parameters import check_live_model
 from dnn_offload.nodes.process import run
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.frames import FramePlan, FrameRecord
@@ -32,7 +35,7 @@ from dnn_offload.runtime.prepared_model import PreparedModel
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.transport import names
 from dnn_offload.transport.link import LinkTiming
-from dnn_offload.transport.qos import latched
+from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.raw_image import RawImage
 from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
 from dnn_offload.vision.preprocess import Mapping, prepare, PreprocessSpec
@@ -62,6 +65,7 @@ class LocalInferenceNode(OffloadNode):
         self._wanted: PlanRequest | None = None
         self._scout_period_s = 0.0
         self._undrawn: tuple[int, list[Any]] = (0, [])
+        self._answer_samples: deque[LinkSample] = deque(maxlen=REPORT_DEPTH)
         super().__init__(**node_arguments)
 
     # -- lifecycle hooks ----------------------------------------------------------------
@@ -69,11 +73,12 @@ class LocalInferenceNode(OffloadNode):
     def configure(self) -> None:
         """Publishers, and the child process that prepares the network."""
         names.check_rendezvous(self.setting('rendezvous_namespace'))
-        # Latched: who counts frames must also get those of before it was there.
-        self._reports = self.advertise(FrameReport, 'frame_report', latched(REPORT_DEPTH))
-        self._samples = self.advertise(LinkSample, 'link_sample', REPORT_DEPTH)
+        self._reports = self.advertise(FrameReport, topics.FRAME_REPORT)
+        self._samples = self.advertise(LinkSample, topics.LINK_SAMPLE)
         # Not a lifecycle publisher: what it has said once must stay for late-comers.
-        self._profile_publisher = self.create_publisher(String, 'edge_profile', latched())
+        self._profile_publisher = self.create_publisher(
+            String, topics.EDGE_PROFILE.name, profile_of(topics.EDGE_PROFILE.quality)
+        )
         self._loader = ModelLoader(
             self, 'edge', on_loaded=self._ready, on_measured=self._measured,
             on_failed=lambda why: self.get_logger().error(f'no network: {why}'),
@@ -81,9 +86,9 @@ class LocalInferenceNode(OffloadNode):
 
     def activate(self) -> None:
         """Open traffic, now or as soon as the network is ready."""
-        self.subscribe(Plan, 'plan', self._take_plan, latched())
-        self.subscribe(Plan, 'plan_trial', self._take_trial, 10)
-        self.subscribe(Load, 'load', self._take_load, 1)
+        self.subscribe(Plan, topics.PLAN_IN, self._take_plan)
+        self.subscribe(Plan, topics.PLAN_TRIAL_IN, self._take_trial)
+        self.subscribe(Load, topics.LOAD_IN, self._take_load)
         # Before there is anything to run on them: finding the camera takes DDS up to 3 s.
         ImageIntake(self, self._take_image)
         if self._model is not None:
@@ -168,6 +173,10 @@ class LocalInferenceNode(OffloadNode):
             probe_period_s=self.setting('probe_period_s'),
         )
         return UplinkSettings(max_uplink_bps=self.setting('max_uplink_bps'), timing=timing)
+
+    def check_settings(self, changed: dict[str, Any]) -> None:
+        """See ``OffloadNode``: no code from the network."""
+        check_live_model(changed, self.setting)
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Apply live."""
@@ -260,6 +269,8 @@ class LocalInferenceNode(OffloadNode):
     def on_report(self, record: FrameRecord) -> None:
         """Publish the frame's end, then let its picture be drawn on a thread of its own."""
         self._reports.publish(frame_report(record, self.setting))
+        while self._answer_samples:
+            self._samples.publish(self._answer_samples.popleft())
         frame_seq, result = self._undrawn
         artist = self._artist
         if artist is not None and frame_seq == record.frame_seq:
@@ -290,10 +301,14 @@ class LocalInferenceNode(OffloadNode):
     def _publish_sample(
         self, server: str, kind: int, probe: bool, nbytes: int, duration_ms: float
     ) -> None:
-        self._samples.publish(LinkSample(
+        sample = LinkSample(
             server=server, kind=kind, probe=probe, payload_bytes=nbytes,
             duration_ms=duration_ms, max_uplink_bps=float(self.setting('max_uplink_bps')),
-        ))
+        )
+        if kind == LinkSample.DOWNLINK:  # its answer goes first: publishing takes some 0.3 ms
+            self._answer_samples.append(sample)
+        else:
+            self._samples.publish(sample)
 
     # -- diagnostics --------------------------------------------------------------------
 

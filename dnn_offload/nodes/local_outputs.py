@@ -13,11 +13,12 @@ import numpy as np
 from sensor_msgs.msg import Image
 
 from dnn_offload.msg import FrameReport
+from dnn_offload.nodes import topics
 from dnn_offload.nodes.base import OffloadNode
 from dnn_offload.runtime.frames import FrameRecord, StageTimes
 from dnn_offload.runtime.outcomes import Outcome
 from dnn_offload.transport.conversion import image_of
-from dnn_offload.transport.qos import latched
+from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.raw_image import RawImage
 from dnn_offload.transport.vision_messages import (
     classification_message,
@@ -29,8 +30,6 @@ from dnn_offload.vision.drawing import draw
 from dnn_offload.vision.preprocess import Mapping
 from vision_msgs.msg import Classification, Detection2DArray, VisionInfo
 
-RESULT_DEPTH = 10
-REPORT_DEPTH = 100
 RATE_WINDOW = 30
 _COPIED = tuple(field.name for field in fields(StageTimes))
 
@@ -64,12 +63,14 @@ class ResultOutput:
         self._result_times_s: deque[float] = deque(maxlen=RATE_WINDOW)
         self._next_drawing_s = 0.0
         if task == 'detection':
-            self._results = node.advertise(Detection2DArray, 'detections', RESULT_DEPTH)
+            self._results = node.advertise(Detection2DArray, topics.DETECTIONS)
         else:
-            self._results = node.advertise(Classification, 'classification', RESULT_DEPTH)
-        self._annotated = node.advertise(Image, 'image_annotated', 2)
+            self._results = node.advertise(Classification, topics.CLASSIFICATION)
+        self._annotated = node.advertise(Image, topics.IMAGE_ANNOTATED)
         # Not a lifecycle publisher: the names of the classes are known while inactive, too.
-        self._info = node.create_publisher(VisionInfo, 'vision_info', latched())
+        self._info = node.create_publisher(
+            VisionInfo, topics.VISION_INFO.name, profile_of(topics.VISION_INFO.quality)
+        )
         self._class_message = vision_info_message(model, class_names, Image().header)
         self._info.publish(self._class_message)
 

@@ -8,18 +8,22 @@ it ran, over its prices in the moments after. That ratio corrects the price of t
 while it does not run. Until it is known for the first time, the worst is assumed. Where the
 prices in those moments are far apart, those of the plan that was left or those of the plan
 that runs since, it was the world that moved: they teach nothing, and nothing is assumed any
-more.
+more. Nor is anything learnt of a plan that is left for a price that it did not have a moment
+before: a burst of something else would be taken for what the plan costs.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 import math
+import statistics
 
 from dnn_offload.planning.plan import Key
 
 SETTLE_S = 2.0         # readings after a switch still contain what was before: not looked at
 OBSERVE_S = 2.0        # then looked at for so long
+STEADY_S = 2.0         # the price of the plan that runs is its median over so long
 ASSUMED_RATIO = 1.5    # of a place just left for the first time, until its ratio is known
 LARGEST_RATIO = 2.5    # more than this is a change of the world and teaches nothing
 MOVED_RATIO = 1.3      # of prices of one plan among themselves: a change of the world as well
@@ -36,6 +40,7 @@ class _Left:
     left_s: float
     what_if_ms: list[float] = field(default_factory=list)
     runs_ms: list[float] = field(default_factory=list)  # prices of what runs since
+    teaches: bool = True
 
 
 class Promises:
@@ -43,6 +48,7 @@ class Promises:
 
     def __init__(self) -> None:
         self._left: _Left | None = None
+        self._running: deque[tuple[Key, float, float]] = deque()  # plan, price, when
         self._learned: dict[str, tuple[float, float]] = {}  # place -> log ratio, learned at
 
     @property
@@ -50,11 +56,20 @@ class Promises:
         """The plan whose what-if price is wanted now."""
         return self._left.key if self._left is not None else None
 
+    def runs(self, key: Key, price_ms: float, now_s: float) -> None:
+        """Take the price of the plan that runs, at every tick."""
+        self._running.append((key, price_ms, now_s))
+        while self._running[0][0] != key or self._running[0][2] < now_s - STEADY_S:
+            self._running.popleft()
+
     def leave(self, key: Key, running_ms: float, to_place: str, now_s: float) -> None:
         """A plan that ran is left for another; ``running_ms`` was its price while it ran."""
         self._left = None
-        if key[2] != to_place and running_ms > 0.0:
-            self._left = _Left(key, running_ms, now_s)
+        if key[2] == to_place or running_ms <= 0.0:
+            return
+        before_ms = [price for plan, price, _ in self._running if plan == key] or [running_ms]
+        usual_ms = statistics.median(before_ms)
+        self._left = _Left(key, usual_ms, now_s, teaches=not _moved([usual_ms, running_ms]))
 
     def observe(self, price_ms: float | None, runs_ms: float, now_s: float) -> None:
         """Take the prices of a tick.
@@ -81,7 +96,7 @@ class Promises:
         if since_s < SETTLE_S + OBSERVE_S:
             return
         ratio = left.running_ms * len(left.what_if_ms) / sum(left.what_if_ms)
-        if 1.0 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
+        if left.teaches and 1.0 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
             self._learned[left.key[2]] = (math.log(ratio), now_s)
         self._left = None
 

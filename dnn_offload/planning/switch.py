@@ -276,6 +276,7 @@ class SwitchPolicy:
         """Switch to the best if its gain is large enough and has lasted."""
         memory = self._memory
         memory.current = old
+        memory.promises.runs(old.key, old.cost, now_s)
         best, best_cost = self._best_as_corrected(old, usable, now_s)
         gain = old.cost - best_cost
         caution = self._caution(now_s)
@@ -343,9 +344,10 @@ class SwitchPolicy:
 
     def _numbers(self, old: Candidate, best: Candidate, cost: float, needed: float) -> str:
         gain = self._text(old.cost - cost)
+        corrected = '' if cost == best.cost else f' corrected from {self._text(best.cost)}'
         return (
-            f'{plan_name(old)} {self._text(old.cost)}, {plan_name(best)} {self._text(cost)} '
-            f'(gain {gain}, needed {self._text(needed)}'
+            f'{plan_name(old)} {self._text(old.cost)}, {plan_name(best)} {self._text(cost)}'
+            f'{corrected} (gain {gain}, needed {self._text(needed)}'
         )
 
     def _best_as_corrected(
