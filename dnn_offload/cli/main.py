@@ -22,6 +22,7 @@ from dnn_offload.errors import OffloadError
 
 COMMANDS = {
     'bench': 'run real nodes through a scenario and compare strategies',
+    'doctor': 'check this machine, each trouble with its cure',
     'models': 'list the networks that can be cut, and the cuts of one',
     'plan': 'show the predicted cost of every cut',
     'power': 'show what is known of the power of boards, or measure this one',

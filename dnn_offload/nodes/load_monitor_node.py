@@ -13,10 +13,10 @@ import time
 from typing import Any
 
 from dnn_offload.cost.load import LoadReadings, LoadTracker, MIN_EVIDENCE_MS
+from dnn_offload.cost.machine_facts import MachineFacts, MachineReader
 from dnn_offload.exchange import SCOUT_LABEL
 from dnn_offload.msg import FrameReport, Load
 from dnn_offload.nodes import base, load_monitor_parameters, topics
-from dnn_offload.nodes.machine_facts import MachineFacts, MachineReader
 from dnn_offload.nodes.process import run
 
 FACTS_PERIOD_S = 1.0
