@@ -25,7 +25,7 @@ test: setup  ## linters, type check, unit tests, node tests; TEST_ARGS=... picks
 lint: setup  ## ruff and mypy only
 	@$(IN_ENVIRONMENT) python tools/run_tests.py --only lint
 
-docs: setup  ## write docs/parameters.md from the declared parameters
+docs: setup  ## write docs/parameters.md and the tables of docs/ros.md from what is declared
 	@$(IN_ENVIRONMENT) python -m dnn_offload.nodes.document_parameters
 
 clean:  ## remove everything that was made here, the environment too

@@ -8,11 +8,14 @@ from setuptools.command.build_py import build_py
 
 # Rooms and modules that need ROS, and what only they use. colcon installs them, with the message
 # types: here they would be dead, and fail one by one where this package is found before colcon's.
-ROS_ROOMS = ('nodes', 'transport', 'testbed', 'bench')
-ROS_HALF_OF_DEMO = (
-    '__main__', 'live_view', 'navigation_node', 'outcome_files', 'phases', 'pictures', 'script',
-    'verdict', 'words',
-)  # fmt: skip
+ROS_ROOMS = ('nodes', 'transport', 'testbed', 'bench', 'watch')
+ROS_MODULES = {
+    'dnn_offload.demo': (
+        '__main__', 'live_view', 'navigation_node', 'outcome_files', 'phases', 'pictures',
+        'script', 'verdict', 'words',
+    ),
+    'dnn_offload.doctor.children': ('look_around', 'measure_link', 'try_camera'),
+}  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent
 VERSION = ElementTree.parse(ROOT / 'package.xml').getroot().findtext('version')
@@ -25,9 +28,8 @@ class BuildRosFree(build_py):
     def find_package_modules(self, package, package_dir):
         """List (package, module, file) of a package."""
         found = super().find_package_modules(package, package_dir)
-        if package != 'dnn_offload.demo':
-            return found
-        return [entry for entry in found if entry[1] not in ROS_HALF_OF_DEMO]
+        left_out = ROS_MODULES.get(package, ())
+        return [entry for entry in found if entry[1] not in left_out]
 
 
 setup(

@@ -28,9 +28,9 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 
 def nodes(context: LaunchContext) -> list[Node]:
-    """Return the nodes; a model given on the command line overrides the file's."""
-    use_sim_time = {'use_sim_time': launch_parts.use_sim_time()}
-    common = [LaunchConfiguration('params_file'), use_sim_time]
+    """Return the nodes; what is given on the command line overrides the file."""
+    given = launch_parts.given(context, *launch_parts.OVERRIDES)
+    common = [LaunchConfiguration('params_file'), *given]
     model = LaunchConfiguration('model').perform(context)
     chosen = [{'model': model}] if model else []
     keep_alive = {
@@ -66,7 +66,7 @@ def nodes(context: LaunchContext) -> list[Node]:
             package='rviz2',
             executable='rviz2',
             arguments=['-d', f'{launch_parts.SHARE}/config/dnn_offload.rviz'],
-            parameters=[use_sim_time],
+            parameters=launch_parts.given(context, 'use_sim_time'),
             condition=IfCondition(LaunchConfiguration('rviz')),
         )
     )

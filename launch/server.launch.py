@@ -20,7 +20,7 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 
 def nodes(context: LaunchContext) -> list[Node]:
-    """Return the node; a model given on the command line overrides the file's."""
+    """Return the node; what is given on the command line overrides the file."""
     model = LaunchConfiguration('model').perform(context)
     chosen = [{'model': model}] if model else []
     return [
@@ -33,7 +33,7 @@ def nodes(context: LaunchContext) -> list[Node]:
             respawn_delay=2.0,
             parameters=[
                 LaunchConfiguration('params_file'),
-                {'use_sim_time': launch_parts.use_sim_time()},
+                *launch_parts.given(context, *launch_parts.OVERRIDES),
                 *chosen,
             ],
             arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],

@@ -52,10 +52,8 @@ def test_detections_agree_by_f1_at_half_overlap() -> None:
 
 
 def test_pixels_and_anything_else() -> None:
-    reference = np.zeros((1, 2, 2, 2), np.float32)
-    reference[0, 1, 0] = 1.0  # the upper row is class 1
-    changed = reference.copy()
-    changed[0, 1, 0, 0] = -1.0
+    reference = np.array([[[1, 1], [0, 0]]], np.uint8)
+    changed = np.array([[[0, 1], [0, 0]]], np.uint8)
     assert score('segmentation', [reference], [changed]) == 0.75
     values = np.array([3.0, 4.0])
     assert score('tensor', [values], [values + [0.0, 0.24]]) == 1.0

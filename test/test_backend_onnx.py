@@ -168,6 +168,13 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     'adaptive_avg_pool2d': lambda x: F.adaptive_avg_pool2d(x, (8, 6)),
     'nearest, whole multiple': lambda x: F.interpolate(x, size=(64, 144)),
     'nearest, other sizes': lambda x: F.interpolate(x, size=(45, 31)),
+    'bilinear, larger': lambda x: F.interpolate(x, size=(61, 100), mode='bilinear'),
+    'bilinear, smaller': lambda x: F.interpolate(x, size=(20, 31), mode='bilinear'),
+    'bilinear, corners': lambda x: F.interpolate(
+        x, size=(65, 97), mode='bilinear', align_corners=True
+    ),
+    'bilinear, a factor': lambda x: F.interpolate(x, scale_factor=2.0, mode='bilinear'),
+    'whole quotients': lambda x: (x * 90.0).to(torch.int64).div(7, rounding_mode='trunc'),
     'integers': lambda x: (x * 9.0).to(torch.int64) + 1,
     'cast': lambda x: x.to(torch.int32).to(torch.float32) * 0.5,
 }
@@ -191,11 +198,37 @@ def test_operators_compute_what_torch_does(name: str, backend: str, tmp_path: Pa
         assert deviation(a, b) <= names.TOLERANCES[backend]
 
 
+@pytest.mark.parametrize('backend', INSTALLED)
+def test_a_network_that_chooses_is_held_against_torch_before_it_does(
+    backend: str, tmp_path: Path
+) -> None:
+    """A class turned by rounding is no reason to refuse a runtime; wrong numbers are."""
+    save(resolve('torchvision:lraspp_mobilenet_v3_large', weights='random',
+                 input_size=(64, 96)), tmp_path)
+    said: list[str] = []
+    model, reference = load(tmp_path, backend, log=said.append), load(tmp_path, 'torch')
+    assert isinstance(model, CompiledModel) and not said
+    inputs, last = seeded_inputs(model.program.inputs), len(model.cuts) - 1
+    assert model.warm(0, last) == ''
+    (found,), (wanted,) = (m.run(m.segment(0, last), inputs) for m in (model, reference))
+    assert found.dtype == np.uint8 and np.mean(found == wanted) > 0.999
+    real = compiled_module._run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled_module, '_run', lambda *a: [
+            x * 2.0 if x.dtype == np.float32 else x for x in real(*a)
+        ])
+        assert type(load(tmp_path, backend, log=said.append)) is TorchModel
+    assert 'computes something else' in said[0]
+
+
 REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     'no rule': lambda x: torch.cumsum(x, 2),
     'windows of different sizes': lambda x: F.adaptive_avg_pool2d(x, (5, 7)),
     'rounding up with padding': lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True),
     'not constant': lambda x: F.pad(x, (1, 1, 1, 1), mode='reflect'),
+    'a factor that is not whole': lambda x: F.interpolate(
+        x, scale_factor=1.37, mode='bilinear', recompute_scale_factor=False
+    ),
     'rounding trunc': lambda x: torch.div(x, 0.3, rounding_mode='trunc'),
     'a mask': lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
     'a pooling without batch': lambda x: F.max_pool2d(x.squeeze(0), 2).unsqueeze(0),

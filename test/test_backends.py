@@ -188,7 +188,7 @@ def test_a_network_that_nodes_cannot_feed_or_decode_is_refused(
 ) -> None:
     weights = 'weights.safetensors'
     (tmp_path / weights).write_bytes((folder / weights).read_bytes())
-    replace(model.program, task='segmentation').save(tmp_path)
+    replace(model.program, task='tensor').save(tmp_path)
     with pytest.raises(ModelError, match='cannot run this network'):
         load_prepared_model(tmp_path, tmp_path / 'no profile', 1)
     model.program.save(tmp_path)

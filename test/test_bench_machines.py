@@ -73,7 +73,7 @@ def test_without_root_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_processes_in_the_root_group_are_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel refuses the controller (version 2, in a container): no quotas, no failure."""
+    """The kernel refuses quotas then (version 2, in a container): a reason, no failure."""
     (tmp_path / 'cgroup.controllers').write_text('cpu memory pids\n')
     monkeypatch.setattr(quota.os, 'geteuid', lambda: 0)
     assert why_no_quota(tmp_path) == ''

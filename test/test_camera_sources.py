@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from dnn_offload.errors import ConfigurationError, ImageError
+from dnn_offload.nodes import camera_sources
 from dnn_offload.nodes.camera_calibration import read_calibration
+from dnn_offload.nodes.camera_device import DeviceMode, difference, why_not_opened
 from dnn_offload.nodes.camera_reader import PictureReader, ReaderState
 from dnn_offload.nodes.camera_sources import (
     fit,
@@ -290,6 +292,97 @@ def test_stamp_is_taken_at_acquisition() -> None:
     age_s = time.monotonic() - item.stamp if item else 0.0
     reader.stop()
     assert age_s >= 0.05
+
+
+class Device:
+    """Stands in for ``cv2.VideoCapture`` of a camera that only knows one mode."""
+
+    def __init__(self, *unused: object) -> None:
+        self.asked: dict[int, float] = {}
+        self.gone = False
+        self.given = {
+            cv2.CAP_PROP_FRAME_WIDTH: 640.0, cv2.CAP_PROP_FRAME_HEIGHT: 480.0,
+            cv2.CAP_PROP_FOURCC: float(cv2.VideoWriter.fourcc(*'YUYV')), cv2.CAP_PROP_FPS: 10.0,
+        }
+
+    def isOpened(self) -> bool:  # noqa: N802  OpenCV's name
+        return True
+
+    def set(self, key: int, value: float) -> bool:
+        self.asked[key] = value
+        return False
+
+    def get(self, key: int) -> float:
+        return self.given.get(key, 0.0)
+
+    def grab(self) -> bool:
+        time.sleep(0.01)
+        return not self.gone
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        return True, picture(7, 640, 480)
+
+    def release(self) -> None:
+        self.gone = True
+
+
+def test_a_camera_that_gives_another_mode_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_sources.cv2, 'VideoCapture', Device)
+    asked = SourceSettings('0', width=1920, height=1080, rate_hz=30.0, pixel_format='MJPG')
+    source = open_source(asked)
+    assert source.mode == '640x480 YUYV 10 Hz'
+    assert source.note.startswith(
+        'the camera gives 640x480 YUYV 10 Hz where 1920x1080 MJPG 30 Hz was asked for; its '
+        'pictures are resized'
+    )
+    assert open_source(SourceSettings('0', rate_hz=5.0)).note == ''
+    reader = PictureReader(asked, time.monotonic)
+    reader.start()
+    try:
+        pictures = read_all(reader, 2)
+        status = reader.status()
+    finally:
+        reader.stop()
+    assert pictures[0].shape == (1080, 1920, 3)
+    assert (status.mode, status.note) == (source.mode, source.note)
+
+
+@pytest.mark.parametrize(('got', 'said'), [
+    (DeviceMode(640, 480, 'MJPG', 29.97), ''),
+    (DeviceMode(640, 480, 'MJPG', 60.0), ''),
+    (DeviceMode(640, 480, 'YUYV', 30.0), 'where MJPG was asked for; v4l2-ctl'),
+    (DeviceMode(640, 480, 'MJPG', 15.0), 'gives 640x480 MJPG 15 Hz where 30 Hz was'),
+    (DeviceMode(), 'an unknown mode where 640x480 MJPG 30 Hz'),
+])
+def test_only_what_differs_is_named(got: DeviceMode, said: str) -> None:
+    text = difference(DeviceMode(640, 480, 'MJPG', 30.0), got)
+    assert said in text and bool(said) == bool(text)
+
+
+def test_why_a_camera_cannot_be_opened(tmp_path: Path) -> None:
+    assert 'there is no /dev/video77' in why_not_opened('77')
+    assert 'by-id' in why_not_opened(str(tmp_path / 'none'))
+    assert 'in use' in why_not_opened(str(tmp_path))
+
+
+def test_a_silent_camera_is_noticed() -> None:
+    class Stalling(FakeCamera):
+        def grab(self) -> bool:
+            if self._left == 1:
+                time.sleep(1.8)
+            return super().grab()
+
+    reader = PictureReader(
+        SourceSettings('0'), time.monotonic, open_function=lambda _: Stalling(10)
+    )
+    reader.start()
+    read_all(reader, 5)
+    assert reader.status().silent_s == 0.0
+    deadline_s = time.monotonic() + 5.0
+    while reader.status().silent_s == 0.0 and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert reader.status().silent_s > 1.0
+    reader.stop()
 
 
 def test_calibration(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from dnn_offload.codec.bundle import decode, encode, encode_bound, MAX_TENSORS
 from dnn_offload.codec.layout import buffer_bytes, layout_of
-from dnn_offload.codec.registry import CODECS, names_for_cut
+from dnn_offload.codec.registry import answer_codec, CODECS, names_for_answers, names_for_cut
 from dnn_offload.errors import CodecError
 from dnn_offload.tensors import contiguous_strides, DLPACK_CODES, TensorSpec
 
@@ -155,6 +155,14 @@ def test_fp16_takes_what_torch_has_cast_already():
 def test_names_for_cut():
     assert names_for_cut(is_picture=True) == ('raw', 'zstd', 'jpeg')
     assert names_for_cut(is_picture=False) == ('raw', 'fp16', 'int8', 'int8_zstd')
+    assert names_for_answers() == ('raw', 'zstd', 'fp16', 'int8', 'int8_zstd')
+
+
+def test_masks_are_answered_compressed_and_floats_raw():
+    mask, scores = (TensorSpec(t, t, (1, 8), (8, 1)) for t in ('uint8', 'float32'))
+    assert answer_codec('auto', [mask]) == 'zstd'
+    assert answer_codec('auto', [scores]) == answer_codec('auto', [mask, scores]) == 'raw'
+    assert answer_codec('int8', [mask]) == 'int8'
 
 
 def test_numbers_on_the_wire_are_unique():

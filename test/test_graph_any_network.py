@@ -18,8 +18,6 @@ from dnn_offload.graph.routes import find_route
 from dnn_offload.graph.sources import resolve
 from dnn_offload.graph.torchvision_compat import import_torchvision
 from dnn_offload.graph.weights import Weights
-from dnn_offload.vision.decode import decode_detections
-from dnn_offload.vision.preprocess import Mapping
 from graph_models import check_every_cut, inputs_of, pieces_of, run_pieces, through_disk
 
 # Name: (input size, every how manieth cut is run, cuts at least).
@@ -51,7 +49,9 @@ def check_like_eager(loaded: LoadedModel, program: Program, whole: list[torch.Te
         scale = float(theirs.abs().max())
         assert 0.0 < scale < float('inf')
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * scale)
-    assert fingerprint.agree(fingerprint.sample([t.numpy() for t in whole]), program.fingerprint)
+    if fingerprint.sampled_cut(program) == len(program.cuts) - 1:
+        sampled = fingerprint.sample([t.numpy() for t in whole])
+        assert fingerprint.agree(sampled, program.fingerprint)
 
 
 def check_three_pieces(program: Program, weights: Weights, whole: list[torch.Tensor]) -> None:
@@ -217,37 +217,6 @@ def test_only_the_final_state_may_be_wanted():
         assert torch.equal(final, net(*inputs_of(program)))
 
 
-def test_ssdlite_ends_in_the_boxes_that_torchvision_finds():
-    name = 'ssdlite320_mobilenet_v3_large'
-    detector = import_torchvision().models.get_model_builder(name)(
-        weights=None, weights_backbone=None
-    ).eval()  # fmt: skip
-    fill(detector)
-    loaded = resolve(f'torchvision:{name}', weights='random')
-    loaded.module.backbone, loaded.module.head = detector.backbone, detector.head
-    program, weights = export(loaded)
-    assert (program.task, program.preprocess['mode']) == ('detection', 'stretch')
-    assert len(program.cuts) > 100
-    (rows,) = check_every_cut(program, weights, 30)
-    assert rows.shape == (1, 300, 6)
-
-    (picture,) = inputs_of(program)
-    with torch.inference_mode():
-        (expected,) = detector([picture[0].permute(2, 0, 1) / 255.0])
-    found = decode_detections(
-        [rows.numpy()], Mapping(1.0, 1.0, 0.0, 0.0, 320, 320), (), 0.001, 0.55
-    )
-    assert len(found) > 30
-    # torchvision drops no box for being thin, and weighs more candidates: compare the best.
-    ours = torch.tensor([[*d.box, d.score] for d in found[:20]], dtype=torch.float32)
-    theirs = torch.cat([expected['boxes'], expected['scores'][:, None]], 1)
-    for row, detection in zip(ours, found, strict=False):
-        distance = (theirs - row).abs().max(1).values
-        nearest = int(distance.argmin())
-        assert float(distance[nearest]) < 0.05, row
-        assert int(expected['labels'][nearest]) == detection.class_id
-
-
 def test_clips_are_normalised_frame_by_frame():
     loaded = resolve('torchvision:r3d_18', weights='random', input_size=(16, 16))
     assert (loaded.frames, len(loaded.class_names)) == (16, 400)
@@ -266,5 +235,8 @@ def test_segmentation_gives_a_class_for_each_pixel():
     assert (loaded.task, loaded.preprocess['mode'], len(loaded.class_names)) == (
         'segmentation', 'stretch', 21,
     )  # fmt: skip
-    module = loaded.module(torch.zeros(1, 3, 32, 48))
-    assert module.shape == (1, 21, 32, 48)
+    mask = loaded.module(torch.rand(1, 3, 32, 48))
+    assert (mask.shape, mask.dtype) == ((1, 32, 48), torch.uint8)
+    with torch.no_grad():
+        scores = loaded.module.module(torch.ones(1, 3, 32, 48))['out']
+        assert torch.equal(loaded.module(torch.ones(1, 3, 32, 48)), scores.argmax(1))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import urllib.request
 
 import pytest
 from safetensors.torch import save_file
@@ -10,9 +12,12 @@ import torch
 from torch import nn
 
 from dnn_offload.errors import ModelError
-from dnn_offload.graph import sources
+from dnn_offload.graph import sources, torchvision_weights
 from dnn_offload.graph.export import export, identity_of
+from dnn_offload.graph.random_weights import fill
 from dnn_offload.graph.sources import LoadedModel, resolve
+from dnn_offload.graph.torchvision_compat import import_torchvision
+from dnn_offload.graph.torchvision_weights import give_weights
 from graph_models import Branches, check_every_cut
 
 SQUEEZENET = 'torchvision:squeezenet1_1'
@@ -106,7 +111,7 @@ def test_weight_files_that_cannot_be_read(tmp_path):
     (tmp_path / 'bad.safetensors').write_bytes(b'garbage')
     with pytest.raises(ModelError, match='cannot be read'):
         resolve(SQUEEZENET, weights=str(tmp_path / 'bad.safetensors'))
-    with pytest.raises(ModelError, match='may execute code'):
+    with pytest.raises(ModelError, match=r'may execute code.*weights_only=True'):
         resolve(SQUEEZENET, weights='/tmp/weights.pth')
     with pytest.raises(ModelError, match=r'no such weights.*IMAGENET1K_V1.*random'):
         resolve(SQUEEZENET, weights='IMAGENET9')
@@ -118,8 +123,58 @@ def test_a_failed_download_says_what_to_do(monkeypatch, tmp_path):
 
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     monkeypatch.setattr('torch.hub.download_url_to_file', refuse)
-    with pytest.raises(ModelError, match=r'cannot be downloaded.*\.safetensors.*random'):
+    kept = rf'copy it to {tmp_path}/hub/checkpoints/squeezenet1_1-\w+\.pth'
+    with pytest.raises(
+        ModelError, match=rf'cannot be downloaded.*{kept}.*\.safetensors.*random'
+    ):
         resolve(SQUEEZENET)
+
+
+def test_a_download_that_stands_still_fails(monkeypatch, tmp_path):
+    """torch's hub itself would wait for ever."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setattr(torchvision_weights, 'STALLED_S', 0.2)
+    before = socket.getdefaulttimeout()
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setattr(
+            'torch.hub.download_url_to_file',
+            lambda *args, **kwargs: urllib.request.urlopen(f'http://127.0.0.1:{port}/weights'),
+        )
+        with pytest.raises(ModelError, match='cannot be downloaded.*timed out'):
+            resolve(SQUEEZENET)
+    assert socket.getdefaulttimeout() == before
+
+
+def test_weights_that_lie_in_the_hub_are_taken_without_a_network(monkeypatch, tmp_path):
+    """What the message of a failed download says: the file may be copied there."""
+    builder = import_torchvision().models.squeezenet1_1
+    enum = import_torchvision().models.get_model_weights(builder)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    net = builder(weights=None)
+    fill(net)
+    kept = tmp_path / 'hub/checkpoints' / enum.DEFAULT.url.rpartition('/')[2]
+    kept.parent.mkdir(parents=True)
+    torch.save(net.state_dict(), kept)
+    loaded = resolve(SQUEEZENET)
+    assert loaded.stamp == '' and loaded.class_names[0] == 'tench'
+    name = 'classifier.1.weight'
+    assert torch.equal(loaded.module.state_dict()[name], net.state_dict()[name])
+
+
+def test_heads_that_only_training_uses_may_be_in_a_file(tmp_path):
+    net = nn.Linear(2, 3)
+    state = {**net.state_dict(), 'aux_classifier.0.weight': torch.zeros(1)}
+    save_file(state, tmp_path / 'w.safetensors')
+    assert give_weights(net, (), str(tmp_path / 'w.safetensors'), 'x') == ''
+    save_file({**state, 'other': torch.zeros(1)}, tmp_path / 'w.safetensors')
+    with pytest.raises(ModelError, match="'other'"):
+        give_weights(net, (), str(tmp_path / 'w.safetensors'), 'x')
+
+
+def test_a_network_without_trained_weights_says_so():
+    with pytest.raises(ModelError, match=r'no trained weights for x.*random'):
+        give_weights(nn.Linear(2, 3), (), 'DEFAULT', 'x')
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,10 @@ ALLOWED |= {
     'nodes': _BELOW - {'simulate', 'report'},
     'testbed': _BELOW,
     'bench': _BELOW | {'testbed'},
+    'watch': {'report', 'transport'},
     'demo': _BELOW | {'testbed'},
-    'cli': _BELOW | {'demo', 'testbed', 'bench'},
+    'doctor': _BELOW - {'simulate', 'report'},
+    'cli': _BELOW | {'demo', 'testbed', 'bench', 'watch', 'doctor'},
 }
 
 ROS = {
@@ -40,11 +42,22 @@ ROS = {
     'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs', 'rcl_interfaces',
     'sensor_msgs', 'std_msgs', 'vision_msgs', 'visualization_msgs',
 }  # fmt: skip
-ROS_ROOMS = {'nodes', 'transport', 'demo', 'testbed', 'bench'}
-# The rest of the demo is tested without ROS.
+ROS_ROOMS = {'nodes', 'transport', 'demo', 'testbed', 'bench', 'watch'}
+# The rest of these rooms is tested without ROS.
 ROS_HALF_OF_DEMO = {
     'demo/__main__.py', 'demo/navigation_node.py', 'demo/script.py', 'demo/pictures.py',
 }  # fmt: skip
+
+ROS_HALF_OF_WATCH = {'watch/conversion.py', 'watch/main.py', 'watch/reception.py'}
+
+# Programs of the doctor's, started by their paths, each to try what a node does: what they may
+# import beside what their room may. Nothing imports them.
+DOCTORS_CHILDREN = {
+    'doctor/children/look_around.py': {'testbed', 'msg', 'ROS'},
+    'doctor/children/measure_link.py': {'testbed', 'ROS'},
+    'doctor/children/try_camera.py': {'nodes'},
+    'doctor/children/try_torch.py': {'torch'},
+}
 
 TORCH = {'torch', 'torchvision'}
 TORCH_ROOMS = {'graph', 'runtime', 'demo', 'bench'}
@@ -87,23 +100,29 @@ def violations(path: Path, package: Path = PACKAGE) -> Iterator[str]:
     """Yield what a file imports against the rules."""
     room = room_of(path, package)
     name = path.relative_to(package).as_posix()
+    more = DOCTORS_CHILDREN.get(name, set())
     for line, target in imported(path):
         top, *rest = target.split('.')
         where = f'{name}:{line} imports {target}'
         if top == 'dnn_offload':
             other = rest[0] if rest else ''
+            if rest[:2] == ['doctor', 'children']:
+                yield f'{where}: the doctor starts its children, nothing imports them'
+                continue
+            if other in more:
+                continue
             if other == 'msg':
                 if room not in ROS_ROOMS:
                     yield f'{where}: message types are for nodes and transport'
             elif other not in SHARED and other != room and other not in ALLOWED.get(room, set()):
                 yield f'{where}: {room or "the top level"} may not import {other or "the package"}'
         elif top in ROS:
-            if room not in ROS_ROOMS:
+            if room not in ROS_ROOMS and 'ROS' not in more:
                 yield f'{where}: ROS is for nodes and transport'
-            elif room == 'demo' and name not in ROS_HALF_OF_DEMO:
-                yield f'{where}: not in the ROS half of the demo (ROS_HALF_OF_DEMO)'
+            elif room in ('demo', 'watch') and name not in ROS_HALF_OF_DEMO | ROS_HALF_OF_WATCH:
+                yield f'{where}: not in the ROS half of its room (ROS_HALF_OF_...)'
         elif top in TORCH:
-            if room not in TORCH_ROOMS:
+            if room not in TORCH_ROOMS and 'torch' not in more:
                 yield f'{where}: torch is for graph and runtime'
         elif top not in sys.stdlib_module_names and room in ONLY and top not in ONLY[room]:
             yield f'{where}: {room} uses {", ".join(sorted(ONLY[room]))} only'
@@ -149,8 +168,11 @@ def test_the_rules_catch_what_they_are_for(tmp_path: Path) -> None:
         ('codec/a.py', 'from dnn_offload.msg import Plan'),
         ('vision/a.py', 'import scipy'),
         ('graph/a.py', 'from dnn_offload import cli'),
+        ('doctor/a.py', 'import rclpy'),
+        ('doctor/children/try_torch.py', 'from dnn_offload.nodes import base'),
+        ('cli/a.py', 'from dnn_offload.doctor.children import try_model'),
     ):
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'def inside():\n    {line}\n', encoding='utf-8')
         assert len(list(violations(path, tmp_path))) == 1, name

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dnn_offload.nodes.machine_facts import MachineReader
+from dnn_offload.cost.machine_facts import MachineReader
 
 
 def write(root: Path, name: str, text: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+import shutil
 
 import pytest
 import yaml
 
 from dnn_offload.errors import ConfigurationError
-from dnn_offload.nodes import document_parameters
+from dnn_offload.nodes import document_parameters, document_ros
 from dnn_offload.nodes.document_parameters import (
     DocumentedNode,
     files,
@@ -106,11 +107,11 @@ def test_every_parameter_is_described_with_unit_and_range(node: DocumentedNode) 
                 assert spec.unit == unit, f'{spec.name} is in {spec.unit!r}'
 
 
-@pytest.mark.parametrize('name', files())
+@pytest.mark.parametrize('name', files(ROOT))
 def test_written_files_are_current(name: str) -> None:
     path = ROOT / name
     assert path.is_file(), f'{name} is missing; run {document_parameters.COMMAND}'
-    assert path.read_text(encoding='utf-8') == files()[name], (
+    assert path.read_text(encoding='utf-8') == files(ROOT)[name], (
         f'{name} is not current; run {document_parameters.COMMAND}'
     )
 
@@ -145,6 +146,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     main = document_parameters.main
     assert main(['--root', str(tmp_path)]) == 2
     (tmp_path / 'package.xml').write_text('<package/>')
+    shutil.copytree(ROOT / 'msg', tmp_path / 'msg')
+    (tmp_path / 'docs').mkdir()
+    shutil.copy(ROOT / document_ros.PAGE, tmp_path / document_ros.PAGE)
     assert main(['--root', str(tmp_path), '--check']) == 1
     assert main(['--root', str(tmp_path)]) == 0
     assert main(['--root', str(tmp_path), '--check']) == 0

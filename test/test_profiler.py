@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from dnn_offload.codec.registry import names_for_cut
+from dnn_offload.codec.registry import names_for_answers, names_for_cut
 from dnn_offload.cost.layer_features import FEATURES
 from dnn_offload.cost.profile import Profile
 from dnn_offload.graph.export import export
 from dnn_offload.runtime import profiler
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.pictures import natural_picture
+from dnn_offload.runtime.profile_layers import memory
 from dnn_offload.runtime.profile_meter import without_wait
 from dnn_offload.runtime.profile_model import (
     fill,
@@ -236,7 +237,7 @@ def test_profile_has_all_cuts_and_survives_json(profile: Profile) -> None:
         assert tuple(cut.codecs) == names_for_cut(cut.index == 0)
         assert all(cost.nbytes > 0 for cost in cut.codecs.values())
     assert profile.cuts[-1].codecs == {}
-    assert set(profile.output_bytes) == set(names_for_cut(False))
+    assert set(profile.output_bytes) == set(names_for_answers())
 
 
 def test_heads_grow_and_tails_shrink(profile: Profile) -> None:
@@ -275,6 +276,14 @@ def test_memory_of_pieces(profile: Profile) -> None:
     assert first.tail_bytes == last.head_bytes
     for cut in profile.cuts[1:-1]:
         assert cut.head_bytes > cut.frontier_bytes and cut.tail_bytes > cut.frontier_bytes
+
+
+def test_weights_of_torch_stay_beside_compiled_pieces() -> None:
+    program, _ = export(tiny_factory.make())
+    weights = sum(weight.nbytes for weight in program.weights)
+    for bare, with_torch in zip(memory(program), memory(program, compiled=True), strict=True):
+        for piece, both in zip(bare, with_torch, strict=True):
+            assert both == (piece + weights if piece else 0)
 
 
 def test_lossless_codecs_agree_and_others_are_unknown(profile: Profile) -> None:

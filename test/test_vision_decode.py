@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -9,13 +10,10 @@ import numpy as np
 import pytest
 
 from dnn_offload.errors import ModelError
-from dnn_offload.vision.classes import class_name
-from dnn_offload.vision.decode import (
-    decode_classes,
-    decode_detections,
-    non_maximum_suppression,
-)
+from dnn_offload.vision.answers import decode
+from dnn_offload.vision.decode import decode_classes, decode_detections
 from dnn_offload.vision.preprocess import Mapping
+from dnn_offload.vision.suppression import non_maximum_suppression
 
 NAMES = ('person', 'cone')
 DOUBLE = Mapping(0.5, 0.5, 0.0, 0.0, 200, 100)  # the source is twice the network's picture
@@ -92,6 +90,61 @@ def test_suppression_leaves_no_close_pair_and_drops_only_what_is_close(
         assert any(close(i, gone) for i in keep if i < gone)
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    count=st.integers(0, 400),
+    side=st.floats(1.0, 90.0),
+    threshold=st.sampled_from((0.3, 0.5, 0.55, 0.7)),
+    seed=st.integers(0, 1000),
+)
+def test_suppression_is_that_of_opencv(count, side, threshold, seed):
+    """A compiled one, written by others; boxes of whole heaps, more than one block of them."""
+    generator = np.random.default_rng(seed)
+    corner = generator.uniform(0.0, 200.0, (count, 2))
+    extent = generator.uniform(0.5, side, (count, 2))
+    scores = np.sort(generator.random(count))[::-1].astype(np.float32)
+    ours = non_maximum_suppression(
+        np.hstack([corner, corner + extent]), np.zeros(count, np.int64), threshold
+    )
+    theirs = cv2.dnn.NMSBoxes(
+        np.hstack([corner, extent]).tolist(), scores.tolist(), 0.0, threshold
+    )
+    assert ours.tolist() == list(theirs)
+
+
+def test_boxes_without_area_suppress_nothing():
+    boxes = np.array([[5, 5, 5, 5], [5, 5, 5, 5], [0, 0, 10, 10], [0, 0, 10, 10]], float)
+    keep = non_maximum_suppression(boxes, np.zeros(4, np.int64), 0.5)
+    assert keep.tolist() == [0, 1, 2]
+
+
+def test_classes_that_are_not_wanted_make_room_for_others():
+    rows = ((0, 0, 20, 20, 0.9, 0), (30, 30, 50, 50, 0.8, 1), (60, 0, 80, 20, 0.7, 0))
+    found = decode_detections(output(*rows), DOUBLE, NAMES, class_ids={0}, max_detections=2)
+    assert [round(d.score, 1) for d in found] == [0.9, 0.7]
+    found = decode_detections(output(*rows), DOUBLE, NAMES, max_detections=2)
+    assert [round(d.score, 1) for d in found] == [0.9, 0.8]
+    assert decode_detections(output(*rows), DOUBLE, NAMES, class_ids=()) == []
+
+
+def test_a_box_that_cannot_be_seen_takes_nobodys_place():
+    rows = ((500, 0, 600, 9, 0.9, 0), (1, 1, 30, 30, 0.8, 1))
+    (only,) = decode_detections(output(*rows), DOUBLE, NAMES, max_detections=1)
+    assert only.class_name == 'cone'
+
+
+def test_wanted_classes_keep_their_probability_among_all():
+    logits = [np.array([[1.0, 3.0, 2.0]], np.float32)]
+    (only,) = decode_classes(logits, NAMES, 5, {0})
+    assert only.class_name == 'person'
+    assert only.score == pytest.approx(np.exp(1.0) / np.exp([1.0, 2.0, 3.0]).sum())
+
+
+def test_a_task_that_nobody_decodes_is_refused():
+    with pytest.raises(ModelError, match=r'tensor.*classification, detection, segmentation'):
+        decode('tensor', [np.zeros(1)], DOUBLE, NAMES)
+
+
 @settings(deadline=None, max_examples=150)
 @given(rows=hnp.arrays(np.float32, (1, 7, 6), elements=st.floats(width=32)))
 def test_any_output_gives_boxes_within_the_picture(rows):
@@ -132,8 +185,3 @@ def test_broken_networks_are_told_apart_from_wrong_answers():
         decode_classes([], NAMES)
 
 
-def test_class_names():
-    assert class_name(('a', ''), 0) == 'a'
-    assert class_name(('a', ''), 1) == 'class 1'
-    assert class_name((), 17) == 'class 17'
-    assert class_name(('a',), -1) == 'class -1'

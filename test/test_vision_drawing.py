@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -9,7 +11,11 @@ import pytest
 
 from dnn_offload.errors import ImageError
 from dnn_offload.vision.decode import Classification, Detection
-from dnn_offload.vision.drawing import colour_of, draw, PALETTE
+from dnn_offload.vision.drawing import draw
+from dnn_offload.vision.overlay import OPACITY
+from dnn_offload.vision.palette import colour_of, PALETTE
+from dnn_offload.vision.preprocess import Mapping
+from dnn_offload.vision.segmentation import decode_mask, NO_CLASS
 
 
 def grey(height: int = 240, width: int = 320) -> np.ndarray:
@@ -86,6 +92,53 @@ def test_any_size_any_box_any_text(height, width, boxes, text, scale):
     assert drawn.shape == (height, width, 3)
     listed = draw(grey(height, width), [Classification(1, text, 0.5)] * 3, [text], scale=scale)
     assert listed.shape == (height, width, 3)
+
+
+def masked(mask: np.ndarray, names: tuple[str, ...] = ('background', 'cat', 'dog')) -> Any:
+    height, width = mask.shape
+    return decode_mask([mask[None]], Mapping(1.0, 1.0, 0.0, 0.0, width, height), names)
+
+
+def test_a_mask_colours_its_pixels_and_leaves_the_background_alone():
+    mask = np.zeros((240, 320), np.uint8)
+    mask[40:140, 100:220] = 1
+    mask[150:160, :20] = NO_CLASS
+    drawn = draw(grey(), masked(mask))
+    assert (drawn[:40] == 128).all() and (drawn[150:160, :20] == 128).all()
+    inside = drawn[80:100, 140:180].astype(int)
+    wanted = 128 + OPACITY * (np.array(colour_of(1)) - 128)
+    assert np.abs(inside - wanted).max() <= 1
+    edge = drawn[90, 100].astype(int)
+    assert np.abs(edge - np.array(colour_of(1))).max() < np.abs(inside[0, 0] - colour_of(1)).max()
+
+
+def test_the_legend_names_what_is_there_with_its_colour():
+    mask = np.zeros((240, 320), np.uint8)
+    mask[:60, :80] = 2
+    drawn = draw(grey(), masked(mask))
+    assert (drawn[180:] == np.array(colour_of(2))).all(axis=2).sum() > 50
+    assert not (drawn[180:] == np.array(colour_of(1))).all(axis=2).any()
+    nothing = draw(grey(), masked(np.zeros((240, 320), np.uint8)))
+    assert (nothing == 128).all()
+
+
+def test_a_mask_of_another_size_is_stretched():
+    mask = np.zeros((48, 64), np.uint8)
+    mask[:, 32:] = 1
+    drawn = draw(grey(), masked(mask))
+    assert (drawn[:100, :150] == 128).all() and (drawn[:100, 170:] != 128).any(axis=2).all()
+
+
+def test_the_first_twenty_one_colours_differ():
+    assert len({colour_of(i) for i in range(21)}) == 21
+    assert [colour_of(i) for i in range(7)] == list(PALETTE)
+
+
+@settings(deadline=None, max_examples=30)
+@given(height=st.integers(1, 60), width=st.integers(1, 60), seed=st.integers(0, 9))
+def test_any_mask(height, width, seed):
+    mask = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+    assert draw(grey(height, width), masked(mask), ['x']).shape == (height, width, 3)
 
 
 def test_grey_pictures_are_refused():

@@ -112,8 +112,8 @@ def test_pictures_that_are_views_are_taken():
     ('picture', 'message'),
     [
         (np.zeros((4, 4), np.uint8), 'GRAY2RGB'),
-        (np.zeros((4, 4, 1), np.uint8), 'rgb8'),
-        (np.zeros((4, 4, 4), np.uint8), 'rgb8'),
+        (np.zeros((4, 4, 1), np.uint8), 'GRAY2RGB'),
+        (np.zeros((4, 4, 4), np.uint8), 'not RGB'),
         (np.zeros((4, 4, 3), np.float32), 'float32'),
         (np.zeros((0, 4, 3), np.uint8), '4 x 0'),
         ('a.png', 'str'),

@@ -22,11 +22,13 @@ from dnn_offload.errors import OffloadError
 
 COMMANDS = {
     'bench': 'run real nodes through a scenario and compare strategies',
+    'doctor': 'check this machine, each trouble with its cure',
     'models': 'list the networks that can be cut, and the cuts of one',
     'plan': 'show the predicted cost of every cut',
     'power': 'show what is known of the power of boards, or measure this one',
     'profile': 'measure a network on this machine',
     'simulate': 'replay traces of load, link and server against strategies',
+    'top': 'show what the robots and servers of this ROS domain are doing',
 }
 
 

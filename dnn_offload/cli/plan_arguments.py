@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
+from dnn_offload.cli.argument_types import bits_per_second, not_negative, positive, share
 from dnn_offload.cost.energy import resolve_board
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.objective import LATENCY, Objective, OBJECTIVES
 from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
 from dnn_offload.planning.search import ALL_SHAPES, DEFAULT_STRATEGY, STRATEGIES
-
-_FACTORS = {'': 1.0, 'k': 1e3, 'M': 1e6, 'G': 1e9}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -218,39 +216,3 @@ def check_same_model(edge: Profile, server: Profile) -> None:
             allowed=f'{edge.model} ({edge.model_identity[:12]})',
             hint='profile the same model with the same weights on both sides',
         )
-
-
-def bits_per_second(text: str) -> float:
-    """``20M``, ``500k`` or ``2e7`` [bit/s]."""
-    factor = _FACTORS.get(text[-1:], 0.0)
-    try:
-        number = float(text[:-1]) * factor if factor else float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or number <= 0.0:
-        raise argparse.ArgumentTypeError(f'{text} is no rate, e.g. 500k, 20M or 2e7 [bit/s]')
-    return number
-
-
-def positive(text: str) -> float:
-    """A number above 0."""
-    number = float(text)
-    if not math.isfinite(number) or number <= 0.0:
-        raise argparse.ArgumentTypeError(f'{text} is not a positive number')
-    return number
-
-
-def not_negative(text: str) -> float:
-    """A number of 0 or more."""
-    number = float(text)
-    if not math.isfinite(number) or number < 0.0:
-        raise argparse.ArgumentTypeError(f'{text} is not a number of 0 or more')
-    return number
-
-
-def share(text: str) -> float:
-    """A number of 0 to 1."""
-    number = float(text)
-    if not 0.0 <= number <= 1.0:
-        raise argparse.ArgumentTypeError(f'{text} is not a number of 0 to 1')
-    return number

@@ -14,14 +14,15 @@ the payload: shapes come from ``expected``, and body sizes are checked against t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import struct
 import zlib
 
 import numpy as np
 
+from dnn_offload.codec.camera_jpeg import decode_jpeg
 from dnn_offload.codec.encoding import Buffer, Kind
-from dnn_offload.codec.layout import buffer_bytes, flatten, layout_of, Target
+from dnn_offload.codec.layout import buffer_bytes, flatten, is_picture, layout_of, Target
 from dnn_offload.codec.registry import Codec, codec_named, CODECS, ENCODINGS
 from dnn_offload.errors import CodecError
 from dnn_offload.tensors import DLPACK_CODES, TensorSpec
@@ -33,6 +34,9 @@ MAX_TENSORS = 64  # bound of TensorChunk.tensors in the IDL
 _HEAD = struct.Struct('<4sBBHI')
 _TENSOR = struct.Struct('<BBBBQ')
 _CODEC_OF_NUMBER = {codec.number: codec for codec in CODECS.values()}
+
+# Makes the network's input, uint8 (1, H, W, 3) RGB, of a camera's picture (h, w, 3) BGR.
+Prepare = Callable[[np.ndarray], np.ndarray]
 
 
 def encode(arrays: Sequence[np.ndarray], specs: Sequence[TensorSpec], codec: str) -> bytes:
@@ -66,10 +70,31 @@ def encode(arrays: Sequence[np.ndarray], specs: Sequence[TensorSpec], codec: str
         nbytes = sum(len(part) for part in body)
         described.append(_describe(spec, kind, nbytes))
         bodies.extend(body)
+    return _assemble(chosen, len(specs), described, bodies)
+
+
+def wrap_jpeg(jpeg: bytes, spec: TensorSpec) -> bytes:
+    """A camera's JPEG in the place of the network's input picture; nothing is decoded.
+
+    Raises:
+        CodecError: The tensor is no picture, or the JPEG is larger than it.
+    """
+    if not is_picture(spec) or len(jpeg) > spec.nbytes:
+        raise CodecError(
+            f'JPEG cannot stand for tensor {spec.name!r}', given=f'{len(jpeg)} bytes',
+            allowed=f'a picture and at most {spec.nbytes} bytes',
+        )
+    described = _describe(spec, Kind.CAMERA_JPEG, len(jpeg))
+    return _assemble(codec_named('jpeg'), 1, [described], [jpeg])
+
+
+def _assemble(
+    codec: Codec, count: int, described: Sequence[Buffer], bodies: Sequence[Buffer]
+) -> bytes:
     crc = 0
     for part in (*described, *bodies):
         crc = zlib.crc32(part, crc)
-    head = _HEAD.pack(MAGIC, VERSION, chosen.number, len(specs), crc)
+    head = _HEAD.pack(MAGIC, VERSION, codec.number, count, crc)
     return b''.join((head, *described, *bodies))
 
 
@@ -78,6 +103,7 @@ def decode(
     expected: Sequence[TensorSpec],
     *,
     max_bytes: int,
+    prepare: Prepare | None = None,
 ) -> list[np.ndarray]:
     """Decode a payload that came from anywhere.
 
@@ -85,6 +111,7 @@ def decode(
         payload: What ``encode`` returned, or anything else.
         expected: What must be in it, in order; names are not compared.
         max_bytes: Most that the decoded tensors may take together [byte].
+        prepare: Brings a camera's picture to the network's input; None = none is taken.
 
     Returns:
         Writeable arrays with exactly the dtype, shape and strides of ``expected``.
@@ -101,7 +128,7 @@ def decode(
     at = _HEAD.size
     pieces: list[tuple[TensorSpec, Kind, int]] = []
     for spec in expected:
-        kind, nbytes, at = _read_tensor(view, at, spec, codec)
+        kind, nbytes, at = _read_tensor(view, at, spec, codec, prepare is not None)
         pieces.append((spec, kind, nbytes))
     if at + sum(nbytes for _, _, nbytes in pieces) != len(view):
         raise CodecError(
@@ -114,7 +141,9 @@ def decode(
     arrays = []
     for spec, kind, nbytes in pieces:
         target = Target(spec)
-        if spec.numel:
+        if kind is Kind.CAMERA_JPEG and prepare is not None:
+            target.flat[...] = prepare(decode_jpeg(view[at:at + nbytes])).reshape(-1)
+        elif spec.numel:
             ENCODINGS[kind].decode(view[at:at + nbytes], spec, target.flat)
         arrays.append(target.array())
         at += nbytes
@@ -203,7 +232,7 @@ def _read_head(view: memoryview, expected: Sequence[TensorSpec]) -> tuple[Codec,
 
 
 def _read_tensor(
-    view: memoryview, at: int, spec: TensorSpec, codec: Codec
+    view: memoryview, at: int, spec: TensorSpec, codec: Codec, prepares: bool
 ) -> tuple[Kind, int, int]:
     """Kind, body size and the position after the description at ``at``."""
     wanted = _describe(spec, Kind.RAW, 0)
@@ -219,6 +248,8 @@ def _read_tensor(
             allowed=f'{spec.dtype}, shape {spec.shape}, strides {spec.strides}',
         )
     allowed = codec.kinds(spec.dtype) if spec.numel else (Kind.RAW,)
+    if prepares and is_picture(spec):
+        allowed += codec.as_it_came
     if number not in allowed:
         raise CodecError(
             f'tensor {spec.name!r} has an encoding that its codec does not use',

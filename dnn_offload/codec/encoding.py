@@ -22,6 +22,7 @@ class Kind(IntEnum):
     INT8 = 3
     INT8_ZSTD = 4
     JPEG = 5
+    CAMERA_JPEG = 6  # of any size: the receiver brings it to the tensor's (camera_jpeg.py)
 
 
 class Encoding(Protocol):

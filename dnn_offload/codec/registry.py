@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dnn_offload.codec.encoding import Encoding, Kind
@@ -11,6 +12,9 @@ from dnn_offload.codec.jpeg import Jpeg
 from dnn_offload.codec.raw import Raw
 from dnn_offload.codec.zstd import Zstd
 from dnn_offload.errors import CodecError
+from dnn_offload.tensors import TensorSpec
+
+AUTO = 'auto'  # of the answers
 
 ENCODINGS: dict[Kind, Encoding] = {
     Kind.RAW: Raw(),
@@ -35,6 +39,7 @@ class Codec:
         for_activations: Offered at inner cuts.
         floats: Encodings of floating-point tensors, tried in this order.
         others: Encodings of integer and bool tensors.
+        as_it_came: Encodings of what need not be encoded: never tried, but read.
     """
 
     name: str
@@ -45,6 +50,12 @@ class Codec:
     for_activations: bool
     floats: tuple[Kind, ...]
     others: tuple[Kind, ...]
+    as_it_came: tuple[Kind, ...] = ()
+
+    @property
+    def for_answers(self) -> bool:
+        """Offered for what the network gives: takes tensors of any dtype."""
+        return bool(self.floats)
 
     def kinds(self, dtype: str) -> tuple[Kind, ...]:
         """Encodings of a tensor of ``dtype``, best first."""
@@ -60,7 +71,7 @@ CODECS: dict[str, Codec] = {
         Codec('raw', 0, 'elements as they are', True, True, True, _RAW, _RAW),
         Codec('zstd', 1, 'elements, zstd level 1', True, True, False, _ZSTD, _ZSTD),
         Codec('jpeg', 2, 'picture as JPEG, quality 85', False, True, False, (),
-              (Kind.JPEG, Kind.RAW)),
+              (Kind.JPEG, Kind.RAW), (Kind.CAMERA_JPEG,)),
         Codec('fp16', 3, 'half precision', False, False, True,
               (Kind.FP16, Kind.RAW), _RAW),
         Codec('int8', 4, '8 bit affine per tensor', False, False, True,
@@ -90,3 +101,21 @@ def names_for_cut(is_picture: bool) -> tuple[str, ...]:
         for codec in CODECS.values()
         if (codec.for_picture if is_picture else codec.for_activations)
     )
+
+
+def names_for_answers() -> tuple[str, ...]:
+    """Codecs in which a robot may want its answers."""
+    return tuple(codec.name for codec in CODECS.values() if codec.for_answers)
+
+
+def answer_codec(wanted: str, outputs: Sequence[TensorSpec]) -> str:
+    """Name of the codec of the answers.
+
+    Args:
+        wanted: A name, or ``auto``: ``zstd`` for masks and other integers, which shrink to a few
+            percent without loss, ``raw`` for floating-point numbers, which do not.
+        outputs: What the network gives.
+    """
+    if wanted != AUTO:
+        return wanted
+    return 'raw' if any(spec.dtype.startswith('float') for spec in outputs) else 'zstd'

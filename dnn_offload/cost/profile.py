@@ -94,7 +94,7 @@ class CutProfile:
             in-situ time stamps.
         codecs: Codec name to its cost.
         head_bytes, tail_bytes: Memory of the unit: its weights and its activations at their
-            peak; 0 = not known.
+            peak, and where it is compiled torch's weights, which stay; 0 = not known.
         frontier: Names of the values that cross, in order.
     """
 

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 import math
-from types import TracebackType
 
 from rich.console import Console
-from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-BARS = '▁▂▃▄▅▆▇█'
-LINE_PERIOD_S = 2.0
+from dnn_offload.report.terminal import Redrawn, sparkline
 
 
-def sparkline(values: deque[float], lowest_top: float) -> str:
-    """Values as a line of bars from 0 to the largest (at least ``lowest_top``)."""
-    top = max([lowest_top, *values])
-    steps = len(BARS) - 1
-    return ''.join(BARS[min(steps, max(0, round(steps * value / top)))] for value in values)
-
-
-class LiveView:
+class LiveView(Redrawn):
     """Shows what is going on.
 
     Args:
@@ -33,34 +23,14 @@ class LiveView:
     """
 
     def __init__(self, console: Console, total_s: float) -> None:
-        self._console = console
+        super().__init__(console)
         self._total_s = total_s
-        self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
         self._latencies: deque[float] = deque(maxlen=60)
         self._loads: deque[float] = deque(maxlen=60)
-        self._next_line_s = 0.0
-
-    def __enter__(self) -> LiveView:
-        if self._live is not None:
-            self._live.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.__exit__(kind, error, trace)
 
     def extend(self, seconds: float) -> None:
         """The script gets longer: something is measured again."""
         self._total_s += seconds
-
-    def say(self, text: str) -> None:
-        """One line that stays."""
-        (self._live.console if self._live is not None else self._console).print(text)
 
     def update(self, now_s: float, phase: str, values: dict[str, float | str]) -> None:
         """Redraw.
@@ -77,17 +47,15 @@ class LiveView:
             self._latencies.append(latency)
         if math.isfinite(load):
             self._loads.append(load)
-        if self._live is not None:
-            self._live.update(self._panel(now_s, phase, values))
-        elif now_s >= self._next_line_s:
-            self._next_line_s = now_s + LINE_PERIOD_S
-            self._console.print(
+        self.show(
+            now_s, lambda: self._panel(now_s, phase, values),
+            lambda: [
                 f'{now_s:5.1f} s  {phase:20s} {values["fps"]:>4} fps {values["latency_ms"]:>6} ms'
                 f'  load {values["load"]:>5}  {values["where"]:10s} cut {values["cut"]} '
                 f'{values["codec"]}  remote {values["remote"]} local {values["local"]} '
-                f'rescued {values["rescued"]} dropped {values["dropped"]}',
-                soft_wrap=True, highlight=False,
-            )
+                f'rescued {values["rescued"]} dropped {values["dropped"]}'
+            ],
+        )
 
     def _panel(self, now_s: float, phase: str, values: dict[str, float | str]) -> Panel:
         table = Table.grid(padding=(0, 2))

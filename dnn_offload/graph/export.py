@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import contextlib
+from dataclasses import replace
 import hashlib
 import json
 import logging
@@ -25,6 +26,7 @@ from dnn_offload.graph.lowering import Draft, lower
 from dnn_offload.graph.operators import check_allowed
 from dnn_offload.graph.program import Program
 from dnn_offload.graph.recurrent import split_levels
+from dnn_offload.graph.segment import Segment
 from dnn_offload.graph.trace import spec_of, trace_until_dense
 from dnn_offload.graph.weights import describe, Weights
 
@@ -140,8 +142,14 @@ def export(loaded: LoadedModel, report: Report = lambda message: None) -> tuple[
         task=loaded.task,
         class_names=loaded.class_names,
         stamp=loaded.stamp,
-        fingerprint=fingerprint.sample([output.numpy() for output in outputs]),
+        fingerprint=(),
     )
+    at = fingerprint.sampled_cut(program)
+    if at < len(cuts) - 1:
+        with torch.inference_mode():
+            outputs = Segment(program, draft.weights, 0, at)(samples)
+    numbers = fingerprint.sample([output.numpy() for output in outputs])
+    program = replace(program, fingerprint=numbers)
     program.check()
     return program, draft.weights
 

@@ -2,7 +2,8 @@
 
 Both ends run one seeded picture, or whatever the network takes; the sampled outputs must agree
 within a tolerance that covers other instruction sets, thread counts and torch versions, not other
-weights.
+weights. Of a network that chooses (boxes by score, the class of each pixel) the last cut before
+that is sampled: rounding of another machine moves a number a little, but a choice to any other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dnn_offload.graph.cuts import is_picture
+from dnn_offload.graph.program import Program
 from dnn_offload.tensors import TensorSpec
 
 MAX_NUMBERS = 256
@@ -48,20 +50,40 @@ def seeded_inputs(inputs: Sequence[TensorSpec]) -> list[np.ndarray]:
     return made
 
 
-def sample(outputs: Sequence[np.ndarray]) -> tuple[float, ...]:
-    """At most 256 numbers spread over all outputs.
+def sampled_cut(program: Program) -> int:
+    """Index of the cut whose tensors are sampled: the last one before the network chooses.
+
+    Where an operator makes integers of floating-point numbers (the best boxes, the class of a
+    pixel), rounding of another machine may turn the choice. Without one: the outputs.
+    """
+    specs = program.specs
+    for position, instruction in enumerate(program.instructions):
+        made = {specs[name].dtype for name in instruction.outputs if name}
+        given = {specs[name].dtype for name in instruction.values()}
+        if any('int' in dtype for dtype in made) and any(d.startswith('float') for d in given):
+            before = max(cut.index for cut in program.cuts if cut.position <= position)
+            return before or len(program.cuts) - 1
+    return len(program.cuts) - 1
+
+
+def sample(tensors: Sequence[np.ndarray]) -> tuple[float, ...]:
+    """At most 256 numbers spread over all tensors.
 
     Rows of a list of detections, (1, n, k), are sorted column by column first: two detections
     of almost the same score may change places from machine to machine.
     """
     columns = [
-        np.sort(output, axis=1) if output.ndim == 3 else output
-        for output in (np.asarray(output, np.float64) for output in outputs)
+        np.sort(tensor, axis=1) if tensor.ndim == 3 else tensor
+        for tensor in (np.asarray(tensor) for tensor in tensors)
     ]
-    flat = np.concatenate([column.ravel() for column in columns])
-    count = min(MAX_NUMBERS, flat.size)
-    chosen = flat[np.linspace(0, flat.size - 1, count).astype(np.int64)]
-    return tuple(float(np.float32(number)) for number in np.nan_to_num(chosen))
+    ends = np.cumsum([column.size for column in columns])
+    count = min(MAX_NUMBERS, int(ends[-1]))
+    chosen = np.linspace(0, ends[-1] - 1, count).astype(np.int64)
+    numbers: list[np.ndarray] = []
+    for column, end in zip(columns, ends, strict=True):  # a few of millions: nothing is copied
+        inside = (chosen >= end - column.size) & (chosen < end)
+        numbers.append(column.flat[chosen[inside] - (end - column.size)].astype(np.float64))
+    return tuple(float(np.float32(number)) for number in np.nan_to_num(np.concatenate(numbers)))
 
 
 def distance(ours: Sequence[float], theirs: Sequence[float]) -> float:

@@ -75,7 +75,8 @@ def read_state(path: str) -> dict[str, torch.Tensor]:
         raise ModelError(
             'weights are read from .safetensors files only: others may execute code',
             given=path,
-            hint='convert once: safetensors.torch.save_file(state_dict, "x.safetensors")',
+            hint="convert once: python -c \"import torch, safetensors.torch as s; "
+            "s.save_file(torch.load('x.pth', weights_only=True), 'x.safetensors')\"",
         )
     try:
         return load_file(path, device='cpu')

@@ -25,6 +25,7 @@ from dnn_offload.graph.loaded_model import (
     LoadedModel,
     read_state,
 )
+from dnn_offload.graph.outputs import ClassMask
 from dnn_offload.graph.torchvision_source import load_torchvision
 from dnn_offload.graph.trace import spec_of
 
@@ -68,6 +69,8 @@ def resolve(
         if kind != 'torchvision':
             loaded = _other_weights(loaded, weights)
     loaded = replace(loaded, source=source)
+    if loaded.task == 'segmentation':
+        loaded = replace(loaded, module=ClassMask(loaded.module))
     if loaded.takes_picture:
         loaded = _with_picture(loaded, input_size)
     else:

@@ -9,15 +9,17 @@ same layers are called here in a row, with the boxes chosen by ``topk``; suppres
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from dnn_offload.errors import ModelError
 from dnn_offload.graph.loaded_model import check_fixed_size, LoadedModel
+from dnn_offload.graph.outputs import best_candidates
 from dnn_offload.graph.torchvision_weights import give_weights
 
 NAMES = ('ssd300_vgg16', 'ssdlite320_mobilenet_v3_large')
-CANDIDATES = 300  # boxes that come out; torchvision keeps as many per class and 200 in the end
 
 
 class SingleShot(torch.nn.Module):
@@ -29,7 +31,7 @@ class SingleShot(torch.nn.Module):
     """
 
     limits: torch.Tensor  # (4,): right and lower border, twice [px]
-    anchors: torch.Tensor  # (n, 4): centre x, centre y, width, height [px]
+    anchors: torch.Tensor  # (1, n, 4): centre x, centre y, width, height [px]
 
     def __init__(self, detector: torch.nn.Module, height: int, width: int) -> None:
         super().__init__()
@@ -43,18 +45,19 @@ class SingleShot(torch.nn.Module):
             corners = detector.anchor_generator(ImageList(picture, [(height, width)]), features)[0]
         size = corners[:, 2:] - corners[:, :2]
         self.register_buffer('limits', torch.tensor([width, height] * 2).float())
-        self.register_buffer('anchors', torch.cat([corners[:, :2] + 0.5 * size, size], 1))
+        anchors = torch.cat([corners[:, :2] + 0.5 * size, size], 1)
+        self.register_buffer('anchors', anchors.unsqueeze(0))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Picture (1, 3, H, W) to (1, K, 6): x1, y1, x2, y2 [px], score, class; best first."""
         found = self.head(list(self.backbone(image).values()))
         scores = found['cls_logits'].softmax(-1)[:, :, 1:]  # (1, n, classes): 0 is background
-        classes = scores.shape[2]
-        best, index = scores.flatten(1).topk(min(CANDIDATES, scores[0].numel()), dim=1)
-        box = index.div(classes, rounding_mode='floor')
-        label = (index - box * classes + 1).to(best.dtype)
-        offsets = found['bbox_regression'].gather(1, box.unsqueeze(-1).expand(-1, -1, 4))
-        anchors = self.anchors[box]  # (1, K, 4)
+        best, box, kind = best_candidates(scores)
+        label = (kind + 1).to(best.dtype)
+        # Chosen before they are computed: 300 boxes instead of thousands.
+        chosen = box.unsqueeze(-1).expand(-1, -1, 4)
+        offsets = found['bbox_regression'].gather(1, chosen)  # (1, K, 4)
+        anchors = self.anchors.gather(1, chosen)  # (1, K, 4)
         wx, wy, ww, wh = self.weights
         centre = offsets[..., :2] / offsets.new_tensor([wx, wy]) * anchors[..., 2:]
         centre = centre + anchors[..., :2]
@@ -78,11 +81,37 @@ def load(
     """Load one of ``NAMES``; see ``sources.resolve``."""
     from torchvision.models import get_model_weights
 
-    detector: Any = builder(weights=None, weights_backbone=None)
+    detector = builder(weights=None, weights_backbone=None)
     enum = get_model_weights(builder)
     stamp = give_weights(detector, enum, weights, name)
+    made = single_shot(detector, tuple(next(iter(enum)).meta['categories']))
+    check_fixed_size(name, (made.height, made.width), input_size)
+    return replace(made, stamp=stamp)
+
+
+def single_shot(detector: Any, class_names: tuple[str, ...]) -> LoadedModel:
+    """A trained ``SSD`` of torchvision as a model: what a ``python:`` factory may return.
+
+    Args:
+        detector: ``ssd300_vgg16`` or ``ssdlite320_mobilenet_v3_large``, with any number of
+            classes, and its weights.
+        class_names: By index; the first is the background.
+
+    Raises:
+        ModelError: It is another kind of detector, or has another number of classes.
+    """
+    if type(detector).__name__ != 'SSD':
+        raise ModelError(
+            'only detectors of one stage can be taken apart', given=type(detector).__name__,
+            allowed='an SSD of torchvision: ' + ', '.join(NAMES),
+        )
+    classes = detector.head.classification_head.num_columns
+    if len(class_names) != classes:
+        raise ModelError(
+            'the detector has another number of classes than there are names',
+            given=f'{len(class_names)} names', allowed=f'{classes}, the background first',
+        )
     width, height = detector.transform.fixed_size
-    check_fixed_size(name, (height, width), input_size)
     return LoadedModel(
         source='',
         module=SingleShot(detector, height, width),
@@ -92,6 +121,5 @@ def load(
         std=tuple(detector.transform.image_std),
         preprocess={'mode': 'stretch'},
         task='detection',
-        class_names=tuple(next(iter(enum)).meta['categories']),
-        stamp=stamp,
+        class_names=class_names,
     )

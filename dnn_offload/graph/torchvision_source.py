@@ -64,7 +64,7 @@ def load_torchvision(name: str, weights: str, input_size: tuple[int, int] | None
         mean = std = (0.5, 0.5, 0.5)
     return LoadedModel(
         source='',
-        module=_Only(module, 'out') if family == 'segmentation' else module,
+        module=module,
         height=size[0],
         width=size[1],
         mean=mean,
@@ -94,20 +94,6 @@ def _family(models: Any, name: str) -> str:
         given=name,
         hint='wrap it in a factory that returns plain tensors: python:pkg.mod:factory',
     )
-
-
-class _Only(torch.nn.Module):
-    """One entry of what a network returns as a dictionary."""
-
-    def __init__(self, module: torch.nn.Module, key: str) -> None:
-        super().__init__()
-        self.module = module
-        self.key = key
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Run the network (1, 3, H, W); gives (1, classes, H, W)."""
-        result: torch.Tensor = self.module(image)[self.key]
-        return result
 
 
 def _member(enum: Any, weights: str) -> Any:

@@ -25,12 +25,13 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterUninitializedException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
 from dnn_offload.errors import OffloadError
+from dnn_offload.nodes import topics
 from dnn_offload.nodes.descriptors import descriptor_of, PARAMETER_TYPES
+from dnn_offload.nodes.lifecycle_services import refuse_impossible_transitions
 from dnn_offload.nodes.parameters import (
     by_name,
     COMMON_PARAMETERS,
@@ -43,6 +44,9 @@ from dnn_offload.nodes.process_settings import (
     ProcessSettings,
     why_nice_is_blind,
 )
+from dnn_offload.nodes.qos_overrides import open_endpoint
+from dnn_offload.transport.qos import profile_of
+from dnn_offload.transport.topics import Endpoint
 
 OK: bytes = DiagnosticStatus.OK
 WARN: bytes = DiagnosticStatus.WARN
@@ -89,6 +93,8 @@ class OffloadNode(LifecycleNode):
         self._publishers_made: list[Any] = []
         self._configured = False
         self._active = False
+        self._finalized = False
+        refuse_impossible_transitions(self, lambda: self.state_name)
 
         self._declare_all()
         # What file and command line gave; rclpy has no public way to it.
@@ -100,7 +106,9 @@ class OffloadNode(LifecycleNode):
         self.add_post_set_parameters_callback(self._parameters_set)
 
         self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics_publisher = self.create_publisher(
+            DiagnosticArray, topics.DIAGNOSTICS.name, profile_of(topics.DIAGNOSTICS.quality)
+        )
         self._diagnostics_timer = self.create_timer(
             DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=self._steady_clock
         )
@@ -142,6 +150,13 @@ class OffloadNode(LifecycleNode):
         """Whether the node is in the active state."""
         return self._active
 
+    @property
+    def state_name(self) -> str:
+        """Name of the lifecycle state, between transitions."""
+        if self._finalized:
+            return 'finalized'
+        return 'active' if self._active else 'inactive' if self._configured else 'unconfigured'
+
     def setting(self, name: str) -> Any:
         """Current value of a declared parameter; arrays as tuples."""
         try:
@@ -154,9 +169,13 @@ class OffloadNode(LifecycleNode):
         """Stamp of the node's clock (simulated time when ``use_sim_time`` is set)."""
         return self.get_clock().now().to_msg()
 
-    def advertise(self, message_type: type, topic: str, qos: QoSProfile | int) -> Any:
-        """A lifecycle publisher (silent while inactive) that ends with ``cleanup``."""
-        publisher = self.create_lifecycle_publisher(message_type, topic, qos)
+    def advertise(self, message_type: type, endpoint: Endpoint) -> Any:
+        """A lifecycle publisher (silent while inactive) that ends with ``cleanup``.
+
+        Raises:
+            ConfigurationError: A QoS override of the user is not acceptable.
+        """
+        publisher = open_endpoint(self.create_lifecycle_publisher, message_type, endpoint)
         self._publishers_made.append(publisher)
         if self._active:  # made late, when the transition that opens publishers is over
             publisher.on_activate(None)
@@ -165,14 +184,17 @@ class OffloadNode(LifecycleNode):
     def subscribe(
         self,
         message_type: type,
-        topic: str,
+        endpoint: Endpoint,
         callback: Callable[[Any], None],
-        qos: QoSProfile | int,
         **options: Any,
     ) -> Subscription:
-        """A subscription with a guarded callback that ends with ``deactivate``."""
-        subscription = self.create_subscription(
-            message_type, topic, self.guarded(callback), qos, **options
+        """A subscription with a guarded callback that ends with ``deactivate``.
+
+        Raises:
+            ConfigurationError: A QoS override of the user is not acceptable.
+        """
+        subscription = open_endpoint(
+            self.create_subscription, message_type, endpoint, self.guarded(callback), **options
         )
         self._active_entities.append(subscription)
         return subscription
@@ -282,6 +304,7 @@ class OffloadNode(LifecycleNode):
         if self._configured:
             self._quietly('cleanup', self._release)
         self._quietly('shutdown', self.shutdown)
+        self._finalized = True
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -458,9 +481,12 @@ class OffloadNode(LifecycleNode):
         if self._failure:
             level, message = ERROR, self._failure
         elif not self._configured:
-            message = 'unconfigured'
-        state = 'active' if self._active else 'inactive' if self._configured else 'unconfigured'
-        values = {'state': state, **values, 'callback_errors': self._callback_errors}
+            message = self.state_name
+        elif level == OK and not self._has_time():
+            level, message = WARN, 'use_sim_time is set and nothing comes on /clock'
+        values = {
+            'state': self.state_name, **values, 'callback_errors': self._callback_errors,
+        }
         status = DiagnosticStatus(
             level=level,
             name=f'{self.get_fully_qualified_name().lstrip("/")}: status',
@@ -471,6 +497,10 @@ class OffloadNode(LifecycleNode):
         array = DiagnosticArray(status=[status])
         array.header.stamp = self.now_msg()
         self._diagnostics_publisher.publish(array)
+
+    def _has_time(self) -> bool:
+        """Whether stamps mean anything: simulated time is 0 until the first ``/clock``."""
+        return bool(self.get_clock().now().nanoseconds)
 
 
 def _text(value: object) -> str:

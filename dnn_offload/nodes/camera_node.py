@@ -7,6 +7,7 @@ the driver nor a slow subscriber makes pictures old.
 from __future__ import annotations
 
 from array import array
+import re
 import threading
 from typing import Any
 
@@ -16,12 +17,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from dnn_offload.errors import ConfigurationError
-from dnn_offload.nodes import base, camera_parameters
+from dnn_offload.nodes import base, camera_parameters, topics
 from dnn_offload.nodes.camera_calibration import Calibration, read_calibration
 from dnn_offload.nodes.camera_reader import PictureReader, ReaderState, StampedPicture
 from dnn_offload.nodes.camera_sources import SourceSettings
 from dnn_offload.nodes.process import run
-from dnn_offload.transport import qos
+from dnn_offload.nodes.topic_names import compressed_topic
 
 TAKE_TIMEOUT_S = 0.5
 
@@ -49,10 +50,11 @@ class CameraNode(base.OffloadNode):
         self._last_problem = ''
         self._published = 0
         self._apply_output_settings()
-        newest = qos.newest_only()
-        self._images = self.advertise(Image, 'image_raw', newest)
-        self._compressed = self.advertise(CompressedImage, 'image_raw/compressed', newest)
-        self._infos = self.advertise(CameraInfo, 'camera_info', newest)
+        self._images = self.advertise(Image, topics.IMAGE_RAW)
+        self._compressed = self.advertise(
+            CompressedImage, topics.IMAGE_COMPRESSED.at(compressed_topic(self))
+        )
+        self._infos = self.advertise(CameraInfo, topics.CAMERA_INFO)
 
     def activate(self) -> None:
         """Start to read and to publish."""
@@ -112,19 +114,26 @@ class CameraNode(base.OffloadNode):
         if reader is None:
             return base.OK, 'inactive', {}
         status = reader.status()
-        message = status.problem or status.state.value
-        level = base.WARN if status.problem else base.OK
-        if status.state is ReaderState.READING and self._calibration_note:
+        problem = status.problem
+        if not problem and status.silent_s:
+            problem = f'no picture for {status.silent_s:.1f} s'
+        elif not problem and status.state is ReaderState.READING:
+            problem = status.note
+        message = problem or status.state.value
+        level = base.WARN if problem else base.OK
+        if not problem and status.state is ReaderState.READING and self._calibration_note:
             message = self._calibration_note
-        if status.problem != self._last_problem:
-            self._last_problem = status.problem
-            if status.problem:
-                self.get_logger().warning(status.problem)
+        kind = re.sub(r'[0-9.]+', '#', problem)  # a silence that lasts is said once
+        if kind != self._last_problem:
+            self._last_problem = kind
+            if problem:
+                self.get_logger().warning(problem)
             else:
                 self.get_logger().info(f'{status.description}: {status.state.value}')
         return level, message, {
             'source': status.description,
             'source_state': status.state.value,
+            'source_mode': status.mode,
             'rate_hz': status.rate_hz,
             'pictures': status.pictures,
             'published': self._published,

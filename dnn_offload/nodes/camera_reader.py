@@ -14,6 +14,7 @@ import numpy as np
 
 from dnn_offload.errors import ImageError
 from dnn_offload.nodes.camera_sources import fit, open_source, PictureSource, SourceSettings
+from dnn_offload.nodes.camera_watch import STALL_MIN_S, STALL_PERIODS
 
 Stamp = TypeVar('Stamp')
 DEFAULT_RATE_HZ = 30.0  # a video that does not tell its rate
@@ -45,6 +46,9 @@ class ReaderStatus:
         unreadable: Pictures that could not be decoded and were left out.
         reopened: How often the source was opened again.
         rate_hz: Rate at which pictures came in the last seconds.
+        mode: What a camera delivers.
+        note: What it gives instead of what it was asked for; '' if it gives that.
+        silent_s: How long nothing has come, if that is unusual; else 0.
     """
 
     state: ReaderState
@@ -55,6 +59,9 @@ class ReaderStatus:
     unreadable: int
     reopened: int
     rate_hz: float
+    mode: str
+    note: str
+    silent_s: float
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ class PictureReader(Generic[Stamp]):
         self._state = ReaderState.STOPPED
         self._description = settings.source
         self._problem = ''
+        self._mode = self._note = ''
         self._pictures = 0
         self._passed_over = 0
         self._reopened = 0
@@ -152,7 +160,18 @@ class PictureReader(Generic[Stamp]):
                 unreadable=self._unreadable,
                 reopened=self._reopened,
                 rate_hz=(len(times) - 1) / span_s if span_s > 0.0 else 0.0,
+                mode=self._mode,
+                note=self._note,
+                silent_s=self._silent_s(),
             )
+
+    def _silent_s(self) -> float:
+        times = self._arrivals_s
+        if self._state is not ReaderState.READING or len(times) < 2:
+            return 0.0
+        silent_s = time.monotonic() - times[-1]
+        usual_s = (times[-1] - times[0]) / (len(times) - 1)
+        return silent_s if silent_s > max(STALL_MIN_S, STALL_PERIODS * usual_s) else 0.0
 
     # ---- in the thread ---------------------------------------------------------------------
 
@@ -174,6 +193,7 @@ class PictureReader(Generic[Stamp]):
                 self._reopened += opened_before
                 opened_before = True
                 self._description = source.description
+                self._mode, self._note = source.mode, source.note
                 try:
                     self._read(source, settings, revision)
                 except _LOSSES as error:

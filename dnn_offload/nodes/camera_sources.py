@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from dnn_offload.errors import ImageError
+from dnn_offload.nodes.camera_device import DeviceMode, difference, negotiate, why_not_opened
 
 PICTURE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 URL_SCHEMES = ('rtsp://', 'rtsps://', 'http://', 'https://', 'udp://', 'tcp://')
@@ -81,11 +82,15 @@ class PictureSource(ABC):
         live: Pictures come at their own pace and are lost when nobody reads.
         rate_hz: The source's own rate; 0 = unknown.
         description: For people.
+        mode: What a camera delivers, for people.
+        note: What it gives instead of what it was asked for; '' if it gives that.
     """
 
     live: bool = False
     rate_hz: float = 0.0
     description: str = ''
+    mode: str = ''
+    note: str = ''
 
     @abstractmethod
     def grab(self) -> bool:
@@ -139,25 +144,17 @@ class CaptureSource(PictureSource):
         if not self._capture.isOpened():
             raise ImageError(
                 f'cannot open {self.description}',
-                hint='is it plugged in, readable by this user (group "video") and not in use?'
+                hint=why_not_opened(address.value)
                 if address.kind == 'device'
                 else 'is the address right and the sender reachable?',
             )
         if address.kind == 'device':
-            self._ask_device(settings)
+            asked = DeviceMode(
+                settings.width, settings.height, settings.pixel_format, settings.rate_hz
+            )
+            got = negotiate(self._capture, asked)
+            self.mode, self.note = str(got), difference(asked, got)
         self.rate_hz = _rate(self._capture)
-
-    def _ask_device(self, settings: SourceSettings) -> None:
-        if settings.pixel_format:
-            code = cv2.VideoWriter.fourcc(*settings.pixel_format)
-            self._capture.set(cv2.CAP_PROP_FOURCC, code)
-        if settings.width and settings.height:
-            self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, settings.width)
-            self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.height)
-        if settings.rate_hz > 0.0:
-            self._capture.set(cv2.CAP_PROP_FPS, settings.rate_hz)
-        # Two buffers: fewer old pictures wait in the driver. Not every driver listens.
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 2)
 
     def grab(self) -> bool:
         """See ``PictureSource``."""

@@ -1,6 +1,6 @@
-"""Writes docs/parameters.md and config/*.yaml from the declared parameters. No ROS.
+"""Writes docs/parameters.md, config/*.yaml and the tables of docs/ros.md. No ROS.
 
-python -m dnn_offload.nodes.document_parameters            # write the three files
+python -m dnn_offload.nodes.document_parameters            # write the four files
 python -m dnn_offload.nodes.document_parameters --check    # exit 1 if one is not current
 python -m dnn_offload.nodes.document_parameters --yaml robot   # print one to the screen
 """
@@ -18,6 +18,7 @@ import textwrap
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.nodes import (
     camera_parameters,
+    document_ros,
     load_monitor_parameters,
     local_parameters,
     planner_parameters,
@@ -162,9 +163,12 @@ def _comment(text: str, indent: str) -> list[str]:
     )
 
 
-def files() -> dict[str, str]:
-    """Path inside the repository to text."""
+def files(root: Path = Path()) -> dict[str, str]:
+    """Path inside the repository to text; ``root`` is read for what is written by hand."""
+    by_hand = (root / document_ros.PAGE).read_text(encoding='utf-8')
+    nodes = (*ROBOT_NODES, *SERVER_NODES)
     return {
+        document_ros.PAGE: document_ros.page(by_hand, nodes, root / 'msg'),
         'docs/parameters.md': markdown(),
         **{f'config/{machine}.yaml': yaml_text(machine) for machine in MACHINES},
     }
@@ -184,7 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f'{options.root} is not the repository: no package.xml', file=sys.stderr)
         return 2
     stale = []
-    for name, text in files().items():
+    for name, text in files(options.root).items():
         path = options.root / name
         if path.is_file() and path.read_text(encoding='utf-8') == text:
             continue

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
-from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = get_package_share_directory('dnn_offload')
 PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 WAITING = 'OMP_WAIT_POLICY'
+OVERRIDES = ('use_sim_time', 'autostart')
 
 
 def node_arguments(namespace: str, params_file: str) -> list[DeclareLaunchArgument]:
@@ -23,7 +24,7 @@ def node_arguments(namespace: str, params_file: str) -> list[DeclareLaunchArgume
         DeclareLaunchArgument(
             'namespace',
             default_value=namespace,
-            description='namespace of the nodes, another one for each robot or server',
+            description='namespace of the nodes, another one for each robot or server; / = none',
         ),
         DeclareLaunchArgument(
             'params_file',
@@ -38,9 +39,16 @@ def node_arguments(namespace: str, params_file: str) -> list[DeclareLaunchArgume
         ),
         DeclareLaunchArgument(
             'use_sim_time',
-            default_value='false',
-            choices=['true', 'false'],
-            description='take the time from /clock (bag or simulator)',
+            default_value='',
+            choices=['true', 'false', ''],
+            description='take the time from /clock (bag or simulator); empty = as in params_file',
+        ),
+        DeclareLaunchArgument(
+            'autostart',
+            default_value='',
+            choices=['true', 'false', ''],
+            description='configure and activate the nodes; false where a lifecycle manager does '
+            'it; empty = as in params_file',
         ),
         DeclareLaunchArgument(
             'log_level',
@@ -61,9 +69,11 @@ def rviz_argument() -> DeclareLaunchArgument:
     )
 
 
-def use_sim_time() -> ParameterValue:
-    """Return the argument ``use_sim_time`` as a parameter's value."""
-    return ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
+def given(context: LaunchContext, *names: str) -> list[dict[str, bool]]:
+    """Return the arguments that were not left empty, as parameters that override the file's."""
+    texts = {name: LaunchConfiguration(name).perform(context) for name in names}
+    values = {name: text == 'true' for name, text in texts.items() if text}
+    return [values] if values else []  # launch_ros makes a broken file of an empty one
 
 
 def environment() -> list[SetEnvironmentVariable]:

@@ -13,10 +13,10 @@ import time
 from typing import Any
 
 from dnn_offload.cost.load import LoadReadings, LoadTracker, MIN_EVIDENCE_MS
+from dnn_offload.cost.machine_facts import MachineFacts, MachineReader
 from dnn_offload.exchange import SCOUT_LABEL
 from dnn_offload.msg import FrameReport, Load
-from dnn_offload.nodes import base, load_monitor_parameters
-from dnn_offload.nodes.machine_facts import MachineFacts, MachineReader
+from dnn_offload.nodes import base, load_monitor_parameters, topics
 from dnn_offload.nodes.process import run
 
 FACTS_PERIOD_S = 1.0
@@ -52,11 +52,11 @@ class LoadMonitorNode(base.OffloadNode):
         """Make the readers and the publisher."""
         self._renew()
         self._apply()
-        self._loads = self.advertise(Load, 'load', 10)
+        self._loads = self.advertise(Load, topics.LOAD)
 
     def activate(self) -> None:
         """Watch the inference process, start to read."""
-        self.subscribe(FrameReport, 'frame_report', self._on_frame_report, 10)
+        self.subscribe(FrameReport, topics.FRAMES_FOR_LOAD, self._on_frame_report)
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name='load', daemon=True)
         self._thread.start()

@@ -9,21 +9,32 @@ from __future__ import annotations
 
 from collections import deque
 import socket
+import time
 from typing import Any
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from dnn_offload.codec.registry import answer_codec
+from dnn_offload.errors import ImageError
 from dnn_offload.exchange import TRIAL_FRAMES
 from dnn_offload.graph.fingerprint import distance, TOLERANCE
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
+from dnn_offload.nodes import topics
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
-from dnn_offload.nodes.image_intake import ImageIntake, ImageReader
-from dnn_offload.nodes.local_outputs import Artist, frame_report, REPORT_DEPTH, ResultOutput
+from dnn_offload.nodes.camera_watch import CameraWatch
+from dnn_offload.nodes.image_intake import ImageIntake, stamp_of
+from dnn_offload.nodes.local_outputs import (
+    Artist,
+    DECODE_PARAMETERS,
+    frame_report,
+    ResultOutput,
+)
 from dnn_offload.nodes.local_parameters import COMMON, NODE, PARAMETERS
 from dnn_offload.nodes.model_loader import ModelLoader
+from dnn_offload.nodes.model_parameters import check_live_model
+from dnn_offload.nodes.picture_reader import camera_picture, CameraMessage, CameraPicture
 from dnn_offload.nodes.process import run
 from dnn_offload.runtime.engine import InferenceEngine
 from dnn_offload.runtime.frames import FramePlan, FrameRecord
@@ -33,13 +44,13 @@ from dnn_offload.runtime.prepared_model import PreparedModel
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.transport import names
 from dnn_offload.transport.link import LinkTiming
-from dnn_offload.transport.qos import latched
-from dnn_offload.transport.raw_image import RawImage
+from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
-from dnn_offload.vision.preprocess import Mapping, prepare, PreprocessSpec
+from dnn_offload.vision.answers import Answers
+from dnn_offload.vision.preprocess import Mapping, PreprocessSpec
 
 LONGEST_SCOUT_PERIOD_S = 3600.0
-ENGINE_PARAMETERS = ('deadline_ms', 'window', 'result_codec')
+ENGINE_PARAMETERS = ('deadline_ms', 'window', 'result_codec', 'pass_jpeg')
 UPLINK_PARAMETERS = ('max_uplink_bps', 'server_timeout_s', 'probe_period_s')
 
 
@@ -60,11 +71,13 @@ class LocalInferenceNode(OffloadNode):
         self._engine: InferenceEngine | None = None
         self._uplink: DdsUplink | None = None
         self._gil: GilMonitor | None = None
-        self._reader = ImageReader()
+        self._intake: ImageIntake | None = None
+        self._camera: CameraWatch | None = None
         self._wanted: PlanRequest | None = None
         self._scout_period_s = 0.0
-        self._undrawn: tuple[int, list[Any]] = (0, [])
-        self._answer_samples: deque[LinkSample] = deque(maxlen=REPORT_DEPTH)
+        self._undrawn: tuple[int, Answers] = (0, [])
+        self._answer_samples: deque[LinkSample] = deque(maxlen=topics.LINK_SAMPLE.quality.depth)
+        self._result_codec = ''
         super().__init__(**node_arguments)
 
     # -- lifecycle hooks ----------------------------------------------------------------
@@ -72,11 +85,12 @@ class LocalInferenceNode(OffloadNode):
     def configure(self) -> None:
         """Publishers, and the child process that prepares the network."""
         names.check_rendezvous(self.setting('rendezvous_namespace'))
-        # Latched: who counts frames must also get those of before it was there.
-        self._reports = self.advertise(FrameReport, 'frame_report', latched(REPORT_DEPTH))
-        self._samples = self.advertise(LinkSample, 'link_sample', REPORT_DEPTH)
+        self._reports = self.advertise(FrameReport, topics.FRAME_REPORT)
+        self._samples = self.advertise(LinkSample, topics.LINK_SAMPLE)
         # Not a lifecycle publisher: what it has said once must stay for late-comers.
-        self._profile_publisher = self.create_publisher(String, 'edge_profile', latched())
+        self._profile_publisher = self.create_publisher(
+            String, topics.EDGE_PROFILE.name, profile_of(topics.EDGE_PROFILE.quality)
+        )
         self._loader = ModelLoader(
             self, 'edge', on_loaded=self._ready, on_measured=self._measured,
             on_failed=lambda why: self.get_logger().error(f'no network: {why}'),
@@ -84,11 +98,13 @@ class LocalInferenceNode(OffloadNode):
 
     def activate(self) -> None:
         """Open traffic, now or as soon as the network is ready."""
-        self.subscribe(Plan, 'plan', self._take_plan, latched())
-        self.subscribe(Plan, 'plan_trial', self._take_trial, 10)
-        self.subscribe(Load, 'load', self._take_load, 1)
+        self.subscribe(Plan, topics.PLAN_IN, self._take_plan)
+        self.subscribe(Plan, topics.PLAN_TRIAL_IN, self._take_trial)
+        self.subscribe(Load, topics.LOAD_IN, self._take_load)
         # Before there is anything to run on them: finding the camera takes DDS up to 3 s.
-        ImageIntake(self, self._take_image)
+        self._camera = CameraWatch(time.monotonic(), self.complain)
+        self._intake = ImageIntake(self, self.setting('image_transport'), self._take_image)
+        self.every(1.0, self._watch_camera)
         if self._model is not None:
             self._open(self._model)
 
@@ -96,6 +112,7 @@ class LocalInferenceNode(OffloadNode):
         """End the stream: every frame left gets its outcome before this returns."""
         engine, uplink, artist = self._engine, self._uplink, self._artist
         self._engine = self._uplink = self._artist = None
+        self._intake = self._camera = None
         if engine is not None:
             engine.stop()
         if uplink is not None:
@@ -121,9 +138,10 @@ class LocalInferenceNode(OffloadNode):
 
     def _ready(self, model: PreparedModel) -> None:
         program = model.model.program
+        self._result_codec = answer_codec(self.setting('result_codec'), program.outputs)
         self._output = ResultOutput(
             self, program.source, program.task, program.class_names, program.stamp,
-            self._reader.rgb,
+            CameraPicture.rgb,
         )
         self._profile_publisher.publish(String(data=model.profile_json))
         self._model = model
@@ -162,7 +180,8 @@ class LocalInferenceNode(OffloadNode):
     def _engine_settings(self, model: PreparedModel) -> EngineSettings:
         return EngineSettings(
             deadline_ms=self.setting('deadline_ms'), window=self.setting('window'),
-            threads=model.threads, result_codec=self.setting('result_codec'),
+            threads=model.threads, result_codec=self._result_codec,
+            pass_jpeg=self.setting('pass_jpeg'),
         )
 
     def _uplink_settings(self) -> UplinkSettings:
@@ -172,14 +191,28 @@ class LocalInferenceNode(OffloadNode):
         )
         return UplinkSettings(max_uplink_bps=self.setting('max_uplink_bps'), timing=timing)
 
+    def check_settings(self, changed: dict[str, Any]) -> None:
+        """See ``OffloadNode``: no code from the network, only classes that it has."""
+        check_live_model(changed, self.setting)
+        if 'classes' in changed and self._output is not None:
+            self._output.check_classes(changed['classes'])
+
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Apply live."""
+        if self._output is not None and any(name in changed for name in DECODE_PARAMETERS):
+            self._output.adopt_settings()
+        if self._model is not None and 'result_codec' in changed:
+            outputs = self._model.model.program.outputs
+            self._result_codec = answer_codec(changed['result_codec'], outputs)
+            changed = {**changed, 'result_codec': self._result_codec}
         if self._engine is not None:
             engine_changes = {k: v for k, v in changed.items() if k in ENGINE_PARAMETERS}
             if engine_changes:
                 self._engine.configure(**engine_changes)
         if self._uplink is not None and any(name in changed for name in UPLINK_PARAMETERS):
             self._uplink.configure(self._uplink_settings())
+        if 'image_transport' in changed and self._intake is not None:
+            self._intake.choose(changed['image_transport'])
         if 'gil_monitor' in changed:
             self._watch_gil()
 
@@ -208,18 +241,33 @@ class LocalInferenceNode(OffloadNode):
     def _clock_s(self) -> float:
         return float(self.get_clock().now().nanoseconds) / 1e9
 
-    def _take_image(self, message: RawImage | Image) -> None:
-        engine, spec = self._engine, self._preprocess
+    def _take_image(self, message: CameraMessage) -> None:
+        engine, spec, camera = self._engine, self._preprocess, self._camera
+        if camera is None:
+            return
+        picture, why = None, ''
+        try:
+            picture = camera_picture(message, self._refuse_picture)
+        except ImageError as error:
+            why = str(error)
+            self._refuse_picture(why)
+        looks = picture.looks if picture is not None else None
+        taken_s = camera.came(stamp_of(message), self._clock_s(), time.monotonic(), looks)
         if engine is None or spec is None:
             return
-        stamp = message.header.stamp
-        stamp_s = stamp.sec + stamp.nanosec / 1e9
+        if picture is None:
+            engine.reject(taken_s, message, why)
+        else:
+            engine.enter(taken_s, picture, picture.source(spec))
 
-        def picture() -> tuple[np.ndarray, Mapping]:
-            pixels, is_bgr = self._reader.pixels(message)
-            return prepare(pixels, spec, is_bgr=is_bgr)
+    def _refuse_picture(self, why: str) -> None:
+        camera = self._camera  # asked by the worker and the artist, too
+        if camera is not None:
+            camera.refused(why, time.monotonic())
 
-        engine.enter(stamp_s, message, picture)
+    def _watch_camera(self) -> None:
+        if self._camera is not None and self._intake is not None:
+            self._camera.check(time.monotonic(), self._intake.problem())
 
     def _take_plan(self, message: Plan) -> None:
         if self._model is not None and message.model_identity != self._model.model.identity:
@@ -249,12 +297,12 @@ class LocalInferenceNode(OffloadNode):
 
     # -- EngineEvents: on the responder's thread ----------------------------------------
 
-    def finish(self, outputs: list[np.ndarray], mapping: Mapping) -> list[Any]:
+    def finish(self, outputs: list[np.ndarray], mapping: Mapping) -> Answers:
         """Decode the outputs."""
         assert self._output is not None
         return self._output.finish(outputs, mapping)
 
-    def on_result(self, record: FrameRecord, result: list[Any]) -> None:
+    def on_result(self, record: FrameRecord, result: Answers) -> None:
         """Publish the result."""
         assert self._output is not None
         self._output.publish(record, result)
@@ -262,7 +310,7 @@ class LocalInferenceNode(OffloadNode):
 
     def on_report(self, record: FrameRecord) -> None:
         """Publish the frame's end, then let its picture be drawn on a thread of its own."""
-        self._reports.publish(frame_report(record, self.setting))
+        self._reports.publish(frame_report(record, self.setting, self._result_codec))
         while self._answer_samples:
             self._samples.publish(self._answer_samples.popleft())
         frame_seq, result = self._undrawn
@@ -329,12 +377,31 @@ class LocalInferenceNode(OffloadNode):
             'profile': model.profile.provisional or 'measured',
         }
         values |= {f'dropped_{k.name.lower()}': v for k, v in counters.drop_reasons.items()}
+        trouble, about_camera = self._camera_state()
+        values |= about_camera
         values |= {f'link to {name}': text for name, text in uplink.describe().items()}
         if self._gil is not None:
             values['gil_longest_ms'] = self._gil.take_longest_ms()
+        troubles = [trouble] if trouble else []
         if not plan.is_local and not uplink.connected(plan.server):
-            return WARN, f'server {plan.server} is lost; running on the robot', values
-        return OK, 'running', values
+            troubles.insert(0, f'server {plan.server} is lost; running on the robot')
+        if self._output.complaint:
+            troubles.append(self._output.complaint)
+        return (WARN, '; '.join(troubles), values) if troubles else (OK, 'running', values)
+
+    def _camera_state(self) -> tuple[str, dict[str, object]]:
+        """What is wrong with the pictures, '' if nothing, and what is known of them."""
+        camera, intake, now_s = self._camera, self._intake, time.monotonic()
+        if camera is None or intake is None:
+            return '', {}
+        trouble, graph = camera.problem(now_s, self.setting('deadline_ms')), intake.problem()
+        if graph and (camera.is_silent(now_s) or not trouble):
+            trouble = f'{trouble}{": " if trouble else ""}{graph}'
+        return trouble, {
+            'camera_topic': intake.topic, 'camera_picture': camera.looks,
+            'camera_rate_hz': camera.rate_hz,
+            **{f'camera_{name}': count for name, count in sorted(camera.counts.items())},
+        }
 
 
 def _request(message: Plan) -> PlanRequest:

@@ -12,25 +12,31 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import Image
 
+from dnn_offload.errors import ConfigurationError
 from dnn_offload.msg import FrameReport
+from dnn_offload.nodes import topics
 from dnn_offload.nodes.base import OffloadNode
+from dnn_offload.nodes.picture_reader import CameraPicture
 from dnn_offload.runtime.frames import FrameRecord, StageTimes
 from dnn_offload.runtime.outcomes import Outcome
-from dnn_offload.transport.conversion import image_of
-from dnn_offload.transport.qos import latched
-from dnn_offload.transport.raw_image import RawImage
+from dnn_offload.transport.conversion import image_of, mask_image
+from dnn_offload.transport.qos import profile_of
+from dnn_offload.transport.topics import Endpoint
 from dnn_offload.transport.vision_messages import (
     classification_message,
     detections_message,
+    label_info_message,
     vision_info_message,
 )
-from dnn_offload.vision.decode import decode_classes, decode_detections
+from dnn_offload.vision.answers import Answers, decode, DecodeSettings
+from dnn_offload.vision.classes import wanted_ids
 from dnn_offload.vision.drawing import draw
 from dnn_offload.vision.preprocess import Mapping
-from vision_msgs.msg import Classification, Detection2DArray, VisionInfo
+from dnn_offload.vision.segmentation import Segmentation
+from vision_msgs.msg import Classification, Detection2DArray, LabelInfo, VisionInfo
 
-RESULT_DEPTH = 10
-REPORT_DEPTH = 100
+# What acts on the outputs alone, on this side: not part of what robot and server agree on.
+DECODE_PARAMETERS = ('score_threshold', 'iou_threshold', 'classes', 'max_detections', 'top_k')
 RATE_WINDOW = 30
 _COPIED = tuple(field.name for field in fields(StageTimes))
 
@@ -41,10 +47,13 @@ class ResultOutput:
     Args:
         node: The node whose publishers these are.
         model: Model source, for the label information.
-        task: ``detection`` or ``classification``.
+        task: ``detection``, ``classification`` or ``segmentation``.
         class_names: Index to name.
         stamp: '' or a warning drawn on every picture.
-        rgb_of: Gives the RGB picture of an image message.
+        rgb_of: Gives the RGB picture of a camera's picture.
+
+    Attributes:
+        complaint: What of the parameters does not fit the model; '' = nothing.
     """
 
     def __init__(
@@ -54,7 +63,7 @@ class ResultOutput:
         task: str,
         class_names: Sequence[str],
         stamp: str,
-        rgb_of: Callable[[RawImage | Image], np.ndarray],
+        rgb_of: Callable[[CameraPicture], np.ndarray],
     ) -> None:
         self._node = node
         self._task = task
@@ -63,34 +72,63 @@ class ResultOutput:
         self._rgb_of = rgb_of
         self._result_times_s: deque[float] = deque(maxlen=RATE_WINDOW)
         self._next_drawing_s = 0.0
-        if task == 'detection':
-            self._results = node.advertise(Detection2DArray, 'detections', RESULT_DEPTH)
-        else:
-            self._results = node.advertise(Classification, 'classification', RESULT_DEPTH)
-        self._annotated = node.advertise(Image, 'image_annotated', 2)
-        # Not a lifecycle publisher: the names of the classes are known while inactive, too.
-        self._info = node.create_publisher(VisionInfo, 'vision_info', latched())
-        self._class_message = vision_info_message(model, class_names, Image().header)
-        self._info.publish(self._class_message)
-
-    def finish(self, outputs: list[np.ndarray], mapping: Mapping) -> list[Any]:
-        """Decode the network's outputs."""
-        setting = self._node.setting
-        if self._task == 'detection':
-            return list(decode_detections(
-                outputs, mapping, self._class_names, setting('score_threshold'),
-                setting('iou_threshold'),
+        self.complaint = ''
+        self._settings = DecodeSettings()
+        self.adopt_settings()
+        kind, endpoint, self._message_of = _PUBLISHED[task]
+        self._results = node.advertise(kind, endpoint)
+        self._annotated = node.advertise(Image, topics.IMAGE_ANNOTATED)
+        self._infos: list[Any] = []
+        self._latch(VisionInfo, topics.VISION_INFO, vision_info_message(
+            model, class_names, Image().header
+        ))
+        if task == 'segmentation':
+            self._latch(LabelInfo, topics.LABEL_INFO, label_info_message(
+                class_names, Image().header
             ))
-        return list(decode_classes(outputs, self._class_names, setting('top_k')))
 
-    def publish(self, record: FrameRecord, found: list[Any]) -> None:
+    def _latch(self, message_type: type, endpoint: Endpoint, message: Any) -> None:
+        # Not a lifecycle publisher: the names of the classes are known while inactive, too.
+        publisher = self._node.create_publisher(
+            message_type, endpoint.name, profile_of(endpoint.quality)
+        )
+        publisher.publish(message)
+        self._infos.append(publisher)
+
+    def check_classes(self, wanted: Sequence[str]) -> None:
+        """Refuse names that the model does not have.
+
+        Raises:
+            ConfigurationError: With those that it has.
+        """
+        wanted_ids(self._class_names, wanted)
+
+    def adopt_settings(self) -> None:
+        """Take over ``DECODE_PARAMETERS`` as they are now; the next frame is decoded by them."""
+        values = {name: self._node.setting(name) for name in DECODE_PARAMETERS}
+        wanted = values.pop('classes')
+        self.complaint = ''
+        try:
+            ids = wanted_ids(self._class_names, wanted)
+        except ConfigurationError as error:
+            # From the start-up file, before the names were known. Those that exist count.
+            self.complaint = f'parameter classes: {error}'
+            self._node.get_logger().error(self.complaint)
+            known = [name for name in wanted if name in self._class_names]
+            ids = wanted_ids(self._class_names, known) if known else frozenset()
+        self._settings = DecodeSettings(class_ids=ids, **values)
+
+    def finish(self, outputs: list[np.ndarray], mapping: Mapping) -> Answers:
+        """Decode the network's outputs."""
+        return decode(self._task, outputs, mapping, self._class_names, self._settings)
+
+    def publish(self, record: FrameRecord, found: Answers) -> None:
         """Publish one result with the picture's own header."""
-        image: RawImage | Image = record.token
-        make = detections_message if self._task == 'detection' else classification_message
-        self._results.publish(make(found, image.header))
+        image: CameraPicture = record.token
+        self._results.publish(self._message_of(found, image.header))
         self._result_times_s.append(time.monotonic())
 
-    def draw(self, record: FrameRecord, found: list[Any]) -> None:
+    def draw(self, record: FrameRecord, found: Answers) -> None:
         """Publish the annotated picture, if somebody looks and it is time for one."""
         now_s = time.monotonic()
         if self._annotated.get_subscription_count() == 0 or now_s < self._next_drawing_s:
@@ -99,13 +137,14 @@ class ResultOutput:
         if rate_hz > 0.0:
             # A little early is on time: pictures come on a grid of their own.
             self._next_drawing_s = now_s + 0.8 / rate_hz
-        image: RawImage | Image = record.token
+        image: CameraPicture = record.token
         picture = draw(self._rgb_of(image), found, self._status(record), stamp=self._stamp)
         self._annotated.publish(image_of(picture, image.header))
 
     def close(self) -> None:
         """Destroy what is not a lifecycle publisher."""
-        self._node.destroy_publisher(self._info)
+        for publisher in self._infos:
+            self._node.destroy_publisher(publisher)
 
     def rate_hz(self) -> float:
         """Results per second lately; 0 when there was none in the last two seconds."""
@@ -122,6 +161,18 @@ class ResultOutput:
         return [where, f'{self.rate_hz():.1f} fps, {record.times.latency_ms:.0f} ms']
 
 
+def _mask_message(found: Segmentation, header: Any) -> Image:
+    return mask_image(found.mask, header)
+
+
+# Of each task: message, topic, and what makes the message of an answer.
+_PUBLISHED: dict[str, tuple[type, Endpoint, Callable[[Any, Any], Any]]] = {
+    'detection': (Detection2DArray, topics.DETECTIONS, detections_message),
+    'classification': (Classification, topics.CLASSIFICATION, classification_message),
+    'segmentation': (Image, topics.SEGMENTATION, _mask_message),
+}
+
+
 class Artist:
     """Draws the newest result on a thread of its own; what it has no time for is left out.
 
@@ -132,18 +183,18 @@ class Artist:
 
     def __init__(
         self,
-        draw: Callable[[FrameRecord, list[Any]], None],
+        draw: Callable[[FrameRecord, Answers], None],
         on_failure: Callable[[str], None],
     ) -> None:
         self._draw = draw
         self._on_failure = on_failure
         self._condition = threading.Condition()
-        self._next: tuple[FrameRecord, list[Any]] | None = None
+        self._next: tuple[FrameRecord, Answers] | None = None
         self._running = True
         self._thread = threading.Thread(target=self._run, name='artist', daemon=True)
         self._thread.start()
 
-    def offer(self, record: FrameRecord, found: list[Any]) -> None:
+    def offer(self, record: FrameRecord, found: Answers) -> None:
         """Hand over a result; it takes the place of one not begun."""
         with self._condition:
             self._next = (record, found)
@@ -169,15 +220,18 @@ class Artist:
                 self._on_failure(f'cannot draw: {type(error).__name__}: {error}')
 
 
-def frame_report(record: FrameRecord, setting: Callable[[str], Any]) -> FrameReport:
+def frame_report(
+    record: FrameRecord, setting: Callable[[str], Any], result_codec: str
+) -> FrameReport:
     """A frame's end as a message; an image that could not be read has an empty header.
 
     Args:
         record: The frame.
         setting: Gives the node's parameters; those that planning must know go along.
+        result_codec: Codec in which answers are wanted.
     """
     message = FrameReport(
-        result_codec=setting('result_codec'), deadline_ms=setting('deadline_ms'),
+        result_codec=result_codec, deadline_ms=setting('deadline_ms'),
         max_uplink_bps=setting('max_uplink_bps'),
     )
     if record.token is not None:

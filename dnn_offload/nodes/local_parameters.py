@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dnn_offload.codec.registry import AUTO, names_for_answers
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
 from dnn_offload.nodes.parameters import common_parameters, ParameterSpec
+from dnn_offload.runtime.passing import MODES
 
 NODE = 'local_inference_node'
 SUMMARY = (
     'Takes pictures, runs the head of the network, sends what crosses the cut to the edge '
-    'server, receives or rescues the answer, publishes detections or classes.'
+    'server, receives or rescues the answer, publishes detections, classes or a mask.'
 )
 
 # Navigation comes first: with a core to share this process gets a quarter of it, and when memory
@@ -23,6 +25,21 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'Readable part of this robot\'s name at the servers; empty = host name and namespace. '
         'Each start adds four random digits, so that answers to a former life go nowhere.',
         read_only=True,
+    ),
+    ParameterSpec(
+        'image_transport',
+        'auto',
+        'Where pictures are taken from: raw = image_raw, compressed = image_raw/compressed (JPEG '
+        'or PNG), auto = raw where somebody publishes that, else compressed.',
+        choices=('auto', 'raw', 'compressed'),
+    ),
+    ParameterSpec(
+        'pass_jpeg',
+        'auto',
+        'Whether a camera\'s JPEG goes to the server as it came, where the plan sends the '
+        'picture: auto = unless that is later than bringing it to the network\'s size here '
+        'first; always; never. Passing spares the processor here and costs bytes.',
+        choices=MODES,
     ),
     ParameterSpec(
         'deadline_ms',
@@ -53,9 +70,10 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         'result_codec',
-        'raw',
-        'Codec of the answers.',
-        choices=('raw', 'fp16', 'int8', 'int8_zstd'),
+        AUTO,
+        'Codec of the answers. auto: zstd for a mask, which shrinks to a few percent without '
+        'loss, else raw.',
+        choices=(AUTO, *names_for_answers()),
     ),
     ParameterSpec(
         'server_timeout_s',
@@ -78,7 +96,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'score_threshold',
         0.4,
-        'Detections below this score are not published.',
+        'Detections below this score are not published. Like all that follows down to top_k: '
+        'acts on what comes out of the network; the server need not know.',
         minimum=0.0,
         maximum=1.0,
         step=0.01,
@@ -86,10 +105,26 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'iou_threshold',
         0.5,
-        'Of two detections of one class that overlap more than this, the better one stays.',
+        'Of two detections of one class that overlap more than this (intersection over union), '
+        'the better one stays.',
         minimum=0.0,
         maximum=1.0,
         step=0.01,
+    ),
+    ParameterSpec(
+        'classes',
+        (),
+        'Names of the classes that are published, as in vision_info; empty = all. In a '
+        'segmentation the pixels of the others become background (255 where the network has '
+        'none). A name that the network does not have is refused.',
+    ),
+    ParameterSpec(
+        'max_detections',
+        100,
+        'Most detections published per picture, the best ones. A detector hands on its 300 best '
+        'boxes, overlapping ones among them.',
+        minimum=1,
+        maximum=1000,
     ),
     ParameterSpec(
         'top_k',

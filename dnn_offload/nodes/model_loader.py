@@ -65,6 +65,7 @@ class ModelLoader:
         self._on_failed = on_failed
         self._on_progress = on_progress
         self._threads: int = node.setting('threads')  # the profile is of this many
+        self._backend: str = node.setting('backend')
         self.progress = 'starting'
         self._broken = ''
         self._loaded: PreparedModel | None = None
@@ -114,7 +115,7 @@ class ModelLoader:
             self._say('loading the network')
             self._loading = _THREAD.submit(
                 load_prepared_model, progress.folder, path, self._threads,
-                backend=self._node.setting('backend'), log=self._node.get_logger().warning,
+                backend=self._backend, log=self._node.get_logger().warning,
             )
         else:
             self._say('loading the measured profile')

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from dnn_offload.errors import ConfigurationError
 from dnn_offload.nodes.parameters import ParameterSpec
 from dnn_offload.runtime.backends import names
+
+EXECUTING = ('python', 'file')
+SOURCES = ('torchvision', 'demo', *EXECUTING)
 
 
 def _input_size(text: str) -> str:
@@ -24,6 +31,36 @@ def _topic(text: str) -> str:
     return '' if good else 'an absolute topic namespace such as /dnn_offload'
 
 
+def _source(text: str) -> str:
+    """What is wrong with a model source, as far as its text tells; '' if nothing."""
+    kind, _, name = text.partition(':')
+    if kind in SOURCES and name:
+        return ''
+    return 'torchvision:NAME, demo:detector, python:pkg.mod:factory, file:model.pt2'
+
+
+def check_live_model(changed: dict[str, Any], now: Callable[[str], Any]) -> None:
+    """Refuse a source that executes code if it comes while the node runs.
+
+    Whoever can set parameters over the network must not choose what code runs here.
+
+    Args:
+        changed: Parameters and their new values.
+        now: Gives the value in force.
+
+    Raises:
+        ConfigurationError: It is such a source, and another one than now.
+    """
+    source = changed.get('model')
+    if source is None or source == now('model') or source.partition(':')[0] not in EXECUTING:
+        return
+    raise ConfigurationError(
+        'parameter model is refused: a source that executes code is taken only when the node '
+        'starts', given=source, allowed='torchvision:NAME, demo:detector',
+        hint='set it in the start-up file, with allow_code: true',
+    )
+
+
 MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'rendezvous_namespace',
@@ -37,16 +74,17 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
         'model',
         'demo:detector',
         'The network: torchvision:NAME, demo:detector, python:pkg.mod:factory or '
-        'file:model.pt2. The last two execute code and need allow_code. Must be the same on '
-        'robot and server.',
-        read_only=True,
+        'file:model.pt2. The last two execute code: they need allow_code and are taken only when '
+        'the node starts. Must be the same on robot and server.',
+        at_configure=True,
+        check=_source,
     ),
     ParameterSpec(
         'weights',
         'DEFAULT',
         'Weights of a torchvision network: the name of an enum entry (downloaded by '
         'torchvision), the path of a .safetensors file, or random (stamped on the picture).',
-        read_only=True,
+        at_configure=True,
     ),
     ParameterSpec(
         'allow_code',
@@ -59,7 +97,7 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
         '',
         'Input of the network as HEIGHTxWIDTH; empty = the model\'s own.',
         unit='pixel',
-        read_only=True,
+        at_configure=True,
         check=_input_size,
     ),
     ParameterSpec(
@@ -75,7 +113,7 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
         unit='s',
         minimum=1.0,
         maximum=600.0,
-        read_only=True,
+        at_configure=True,
     ),
     ParameterSpec(
         'provisional_profile',
@@ -83,7 +121,7 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
         'At a first start, begin with a profile that is measured within 1.5 s (at most a fifth of '
         'profile_budget_s) and in part predicted, and measure the whole one beside the stream. '
         'false, or another backend than torch: begin when the whole one is measured.',
-        read_only=True,
+        at_configure=True,
     ),
     ParameterSpec(
         'backend',
@@ -91,7 +129,7 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
         'What runs the network: torch, torch:cuda, onnxruntime, openvino or openvino:DEVICE '
         '(e.g. GPU); auto = the fastest of those that are there, measured with the profile. '
         'What is not there, or cannot run the network, is replaced by torch.',
-        read_only=True,
+        at_configure=True,
         check=names.check,
     ),
     ParameterSpec(

@@ -70,7 +70,7 @@ class PreparationWatch:
     """
 
     def __init__(self, setting: Setting, role: str, *, start: Start = start_preparation) -> None:
-        # `threads` may be set while we wait, but holds from the next configure on.
+        # They may be set while we wait, but hold from the next configure on.
         self._setting = {spec.name: setting(spec.name) for spec in MODEL_PARAMETERS}.__getitem__
         self._role = role
         self._start = start

@@ -14,7 +14,8 @@ from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ProfileError
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, PlanCost, ServerStatus
-from dnn_offload.nodes import base, planner_parameters
+from dnn_offload.nodes import base, planner_parameters, topics
+from dnn_offload.nodes.plan_marker import plan_marker
 from dnn_offload.nodes.planner_settings import check_planner_settings, planner_settings
 from dnn_offload.nodes.process import run
 from dnn_offload.planning.plan import Candidate
@@ -25,14 +26,14 @@ from dnn_offload.planning.session import (
     PlanningOutcome,
 )
 from dnn_offload.planning.switch import plan_name
-from dnn_offload.transport import names, qos
+from dnn_offload.transport import names
+from dnn_offload.transport import topics as wire
 
 REFRESH_S = 1.0             # the table is published again at least so often
 ALTERNATIVES = 3            # shown in diagnostics
 LABEL_CHARS = 128           # bounds of the message fields
 REASON_CHARS = 512
 NO_CUT = 65535              # return_index without a second cut
-MARKER_CHARS = 100          # of the reason; the marker has two lines
 # Stages of a frame that plans have a price for; the rest is overhead.
 PRICED_STAGES = (
     'head_ms', 'encode_ms', 'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms',
@@ -63,21 +64,20 @@ class PartitionPlannerNode(base.OffloadNode):
         self._tried_id = 0
         self._profile_problem = ''
         self._provisional: dict[str, str] = {}  # whose profile rests on what, until it is measured
-        self._plans = self.advertise(Plan, 'plan', qos.latched())
-        self._trials = self.advertise(Plan, 'plan_trial', 10)
-        self._markers = self.advertise(Marker, 'plan_marker', qos.latched())
+        self._plans = self.advertise(Plan, topics.PLAN)
+        self._trials = self.advertise(Plan, topics.PLAN_TRIAL)
+        self._markers = self.advertise(Marker, topics.PLAN_MARKER)
 
     def activate(self) -> None:
         """Listen and plan."""
-        self.subscribe(String, 'edge_profile', self._on_edge_profile, qos.latched())
-        self.subscribe(Load, 'load', self._on_load, 10)
-        self.subscribe(FrameReport, 'frame_report', self._on_frame_report, 50)
-        self.subscribe(LinkSample, 'link_sample', self._on_link_sample, 50)
+        self.subscribe(String, topics.EDGE_PROFILE_IN, self._on_edge_profile)
+        self.subscribe(Load, topics.LOAD_FOR_PLANS, self._on_load)
+        self.subscribe(FrameReport, topics.FRAMES_FOR_PLANS, self._on_frame_report)
+        self.subscribe(LinkSample, topics.LINK_SAMPLE_IN, self._on_link_sample)
         self.subscribe(
             ServerStatus,
-            names.server_status(self._rendezvous),
+            wire.SERVER_STATUS_IN.at(names.server_status(self._rendezvous)),
             self._on_status,
-            qos.latched(qos.STATUS_READER_DEPTH),
         )
         self._start_timers()
 
@@ -165,9 +165,8 @@ class PartitionPlannerNode(base.OffloadNode):
         self._profile_topics.add(server)
         self.subscribe(
             String,
-            names.profile(self._rendezvous, server),
+            wire.PROFILE_IN.at(names.profile(self._rendezvous, server)),
             lambda message: self._on_server_profile(server, message),
-            qos.latched(),
         )
 
     def _on_load(self, message: Load) -> None:
@@ -317,22 +316,17 @@ class PartitionPlannerNode(base.OffloadNode):
         return f'{outcome.switch_reason}; profile of {" and ".join(provisional)} is provisional'
 
     def _marker(self, outcome: PlanningOutcome) -> Marker:
-        marker = Marker(ns='plan', id=0, type=Marker.TEXT_VIEW_FACING, action=Marker.ADD)
-        marker.header.stamp = self.now_msg()
-        marker.header.frame_id = self.setting('marker_frame_id')
-        marker.pose.position.z = 1.0
-        marker.pose.orientation.w = 1.0
-        marker.scale.z = 0.15
-        marker.color.r = marker.color.g = marker.color.b = marker.color.a = 1.0
         measured_ms = self._session.measured_ms
         measured = f', measured {measured_ms:.0f} ms' if measured_ms == measured_ms else ''
-        marker.text = (
-            f'{_describe(outcome.decision.candidate)}{measured}\n'
-            f'load {outcome.edge_load.factor:.2f} ({outcome.edge_load.source}), '
-            f'{self.setting("strategy")}, {outcome.objective.name}: '
-            f'{self._reason(outcome)[:MARKER_CHARS]}'
+        return plan_marker(
+            (
+                f'{_describe(outcome.decision.candidate)}{measured}',
+                f'load {outcome.edge_load.factor:.2f} ({outcome.edge_load.source}), '
+                f'{self.setting("strategy")}, {outcome.objective.name}',
+                self._reason(outcome),
+            ),
+            self.setting('marker_frame_id'),
         )
-        return marker
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """What runs, why, what it should cost, and what else there is."""

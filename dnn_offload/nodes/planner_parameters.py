@@ -206,6 +206,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'marker_frame_id',
         'base_link',
-        'Frame in which plan_marker floats, 1 m above its origin.',
+        'Frame above whose origin plan_marker floats, 1 m high. rviz shows it where its own fixed '
+        'frame is this one, or TF joins the two.',
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 import contextlib
 import ctypes
@@ -9,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -26,6 +28,8 @@ _M_ARENA_MAX = -8  # malloc.h
 _M_MMAP_THRESHOLD = -3
 _M_TRIM_THRESHOLD = -1
 KEPT_BYTES = 32 << 20
+# Ctrl-C reaches a node twice, from the terminal and from its launcher: no second wish so soon.
+INSISTS_AFTER_S = 2.0
 
 
 def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) -> int:
@@ -66,13 +70,13 @@ def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) ->
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     finally:
-        end_signals()
         if node is not None and rclpy.ok():
             _end(node)
         executor.shutdown(timeout_sec=1.0)
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        end_signals()
 
 
 def use_one_arena() -> bool:
@@ -108,7 +112,10 @@ def _end(node: OffloadNode) -> None:
 
 
 def _wake_on_signals(callback: Callable[[], None]) -> Callable[[], None]:
-    """Call ``callback`` from a thread at the first SIGINT or SIGTERM; returns an undo function.
+    """Call ``callback`` from a thread at the first SIGINT or SIGTERM; returns what ends that.
+
+    The handlers stay until the process is gone: Python's own would leave a traceback where a
+    second signal comes while everything is taken down.
 
     A Python signal handler only runs when the main thread is back in the interpreter, and
     ``rcl_wait`` is not interrupted; the wake-up file descriptor is written at once.
@@ -116,25 +123,26 @@ def _wake_on_signals(callback: Callable[[], None]) -> Callable[[], None]:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signals = (signal.SIGINT, signal.SIGTERM)
-    caught: list[int] = []
+    caught_s: list[float] = []
 
     def on_signal(number: int, frame: object) -> None:
-        caught.append(number)
-        if len(caught) > 1:  # the user insists
+        caught_s.append(time.monotonic())
+        if caught_s[-1] - caught_s[0] > INSISTS_AFTER_S:  # the user insists
             raise KeyboardInterrupt
 
     def watch() -> None:
         if os.read(reader, 1):
             callback()
 
-    previous = {number: signal.signal(number, on_signal) for number in signals}
+    for number in signals:
+        signal.signal(number, on_signal)
+        # The interpreter's last act is to bring back the system's default, which kills.
+        atexit.register(signal.signal, number, signal.SIG_IGN)
     old_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=watch, name='signals', daemon=True).start()
 
-    def undo() -> None:
+    def end() -> None:
         signal.set_wakeup_fd(old_fd)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
         os.close(writer)  # ends the watcher if nothing was caught
 
-    return undo
+    return end

@@ -19,13 +19,16 @@ from dnn_offload.msg import ServerStatus
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.load_watch import LoadWatch
 from dnn_offload.nodes.model_loader import ModelLoader
+from dnn_offload.nodes.model_parameters import check_live_model
 from dnn_offload.nodes.process import run
 from dnn_offload.nodes.remote_parameters import NODE, PARAMETERS
 from dnn_offload.runtime.admission import Admission
 from dnn_offload.runtime.prepared_model import PreparedModel
 from dnn_offload.runtime.tail_server import TailServer
-from dnn_offload.transport import names, qos
+from dnn_offload.transport import names, topics
+from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.tensor_server import ServiceHooks, ServiceSettings, TensorServer
+from dnn_offload.vision.preprocess import PreprocessSpec
 
 MAX_DETAIL = 400
 LIVE_SERVICE_PARAMETERS = ('client_timeout_s', 'max_request_bytes')
@@ -52,6 +55,7 @@ class RemoteInferenceNode(OffloadNode):
         self._tensors: TensorServer | None = None
         self._load = LoadWatch(self._is_idle)
         self._max_clients = 1
+        self._source = ''
         self._status_timer: Any = None
         self._profile_publisher: Any = None
 
@@ -61,13 +65,16 @@ class RemoteInferenceNode(OffloadNode):
         """Start to prepare the model in a child process."""
         self._rendezvous = names.check_rendezvous(self.setting('rendezvous_namespace'))
         self._statuses = self.advertise(
-            ServerStatus, names.server_status(self._rendezvous), qos.latched()
+            ServerStatus,
+            topics.SERVER_STATUS_OUT.at(names.server_status(self._rendezvous)),
         )
         # Not a lifecycle publisher: what it has said once must stay for late-comers.
         self._profile_publisher = self.create_publisher(
-            String, names.profile(self._rendezvous, self._server), qos.latched()
+            String, names.profile(self._rendezvous, self._server),
+            profile_of(topics.PROFILE_OUT.quality),
         )
         self._max_clients = self.setting('max_clients')
+        self._source = self.setting('model')  # set while we run, it holds from the next configure
         self._enter(ServerStatus.STATE_PREPARING, 'starting')
         self._loader = ModelLoader(
             self, 'server', on_loaded=self._take_model, on_measured=self._take_profile,
@@ -103,6 +110,10 @@ class RemoteInferenceNode(OffloadNode):
             self.destroy_publisher(self._profile_publisher)
             self._profile_publisher = None
         self._served = self._status_timer = None
+
+    def check_settings(self, changed: dict[str, Any]) -> None:
+        """See ``OffloadNode``: no code from the network."""
+        check_live_model(changed, self.setting)
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Apply live."""
@@ -149,6 +160,7 @@ class RemoteInferenceNode(OffloadNode):
             log=lambda text: self.get_logger().error(text, throttle_duration_sec=1.0),
             threads=served.threads,
             profile=served.profile,
+            preprocess=PreprocessSpec.from_json(dict(served.model.program.preprocess)),
         )
         tail.start()
         hooks = ServiceHooks(Admission(served.model).admit, tail.submit, tail.cancel, tail.forget)
@@ -188,7 +200,7 @@ class RemoteInferenceNode(OffloadNode):
         status.session = self._session
         status.state = self._state
         status.detail = self._detail[:MAX_DETAIL]
-        status.model = self.setting('model')[:128]
+        status.model = self._source[:128]
         if self._served is not None:
             status.model_identity = self._served.model.identity
             status.fingerprint = self._served.fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dnn_offload.codec.bundle import encode_bound
-from dnn_offload.codec.registry import names_for_cut
+from dnn_offload.codec.registry import names_for_answers, names_for_cut
 from dnn_offload.errors import CutError, RefusedError
 from dnn_offload.exchange import MAX_ANSWER_BYTES
 from dnn_offload.runtime.backends.base import LoadedModel
@@ -23,7 +23,7 @@ class Admission:
     def __init__(self, model: LoadedModel) -> None:
         self._parts = ServerParts(model)
         self._cut_count = len(model.cuts) - 1  # the last one leaves a server nothing
-        self._result_codecs = names_for_cut(is_picture=False)
+        self._result_codecs = names_for_answers()
 
     def admit(
         self,

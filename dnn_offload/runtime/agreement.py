@@ -43,7 +43,7 @@ def score(task: str, reference: Outputs, outputs: Outputs) -> float | None:
     if task == 'detection':
         return _f1(_detections(reference), _detections(outputs))
     if task == 'segmentation':
-        return float(np.mean(np.argmax(reference[0], axis=1) == np.argmax(outputs[0], axis=1)))
+        return float(np.mean(reference[0] == outputs[0]))
     off = math.sqrt(sum(_square(a - b) for a, b in zip(_wide(reference), _wide(outputs),
                                                        strict=True)))
     size = math.sqrt(sum(_square(a) for a in _wide(reference)))

@@ -313,7 +313,10 @@ class InferenceEngine:
         why = f'refused by the server: {reason}'
         if self._shared.table.answer_will_not_come(frame_seq, time.monotonic(), why):
             self._responder.post_error(why, frame_seq)
-            if frame is not None and frame.plan is not None:
+            if frame is not None and frame.passed:  # the picture may be damaged, not the server
+                with self._shared.lock:
+                    self._shared.passing.refused(time.monotonic())
+            elif frame is not None and frame.plan is not None:
                 self._worker.note_refused(frame.plan.server, reason)
             self._shared.wake()
 

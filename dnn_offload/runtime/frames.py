@@ -20,6 +20,25 @@ Span = tuple[int, int] | Ends
 PictureSource = Callable[[], tuple[np.ndarray, Any]]
 
 
+@dataclass(frozen=True)
+class JpegSource:
+    """A picture source whose JPEG a server can take as it is.
+
+    Attributes:
+        jpeg: A baseline colour JPEG of one scan.
+        mapping: What ``decode`` would return beside the picture.
+        decode: Makes the network's input of it.
+    """
+
+    jpeg: bytes
+    mapping: Any
+    decode: PictureSource
+
+    def __call__(self) -> tuple[np.ndarray, Any]:
+        """As any picture source."""
+        return self.decode()
+
+
 class Stage(Enum):
     """Where an open frame is. Every stage can also end it (drop)."""
 
@@ -104,6 +123,8 @@ class Frame:
         entered_s: When it entered, steady clock.
         token: The node's own (header, image); never looked at.
         source: Gives picture and mapping; dropped once used.
+        passed: Whether the camera's JPEG was sent as it came; ``kept`` is then made of
+            ``source`` where it is needed.
         rescue_at_s: When its rescue is due, steady clock; ``inf`` before it is sent.
         rescue_fits: Whether a rescue at ``rescue_at_s`` is in time for the deadline.
         rescue_why: Why it will not be answered, where that is known before it is due.
@@ -129,6 +150,7 @@ class Frame:
     deadline_s: float = float('inf')
     mapping: Any = None
     kept: list[np.ndarray] | None = None
+    passed: bool = False
     returned: list[np.ndarray] | None = None
     uplink_bytes: int = 0
     stood_in: bool = False

@@ -102,7 +102,8 @@ def cache_key(request: ModelRequest) -> str:
         'weights': request.weights,
         'size': request.size,
         'versions': {
-            package: _version(package) for package in ('dnn_offload', 'torch', 'torchvision')
+            package: package_version(package)
+            for package in ('dnn_offload', 'torch', 'torchvision')
         },
     }
     digest.update(json.dumps(facts, sort_keys=True).encode())
@@ -141,7 +142,8 @@ def cached_profile(path: Path, identity: str) -> Profile | None:
     return profile if profile.model_identity == identity else None
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Version of an installed distribution; '' where it is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

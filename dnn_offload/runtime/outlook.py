@@ -94,7 +94,7 @@ def situation(shared: Shared, now_s: float) -> Situation:
     pending, lost = shared.slot.pending, table.to_rescue()
     unanswered = None
     if lost is not None and lost.plan is not None:
-        tail_ms = times.expected_ms(run_key(lost.plan.tail), now_s)
+        tail_ms = _rescue_ms(shared, lost, lost.plan, now_s, 0.5)
         unanswered = Unanswered(
             lost.rescue_at_s, lost.rescue_fits, lost.deadline_s,
             tail_ms + times.expected_ms(FINISH, now_s),
@@ -161,16 +161,21 @@ def rescue_time(
     its rescue counts from its entry. Where the tail does not fit, the server gets the
     deadline, or as long as the tail would take: bounded, and never a stalled stream.
     """
-    settings, times = shared.settings, shared.times
+    settings = shared.settings
     if settings.deadline_ms <= 0.0:
         return frame.entered_s + settings.no_answer_timeout_ms * 1e-3, True
     deadline = settings.deadline_ms * 1e-3
     fresh = frame.entered_s - frame.acquired_s < deadline
     frame.deadline_s = (frame.acquired_s if fresh else frame.entered_s) + deadline
-    tail = run_key(plan.tail)
-    latest_s = frame.deadline_s - 1e-3 * (
-        times.expected_ms(tail, now_s, 0.95) + _after_ms(shared, now_s)
-    )
+    tail_ms, typical_ms = (_rescue_ms(shared, frame, plan, now_s, q) for q in (0.95, 0.5))
+    latest_s = frame.deadline_s - 1e-3 * (tail_ms + _after_ms(shared, now_s))
     if latest_s >= now_s:
         return max(latest_s - 1e-3 * _margin_ms(shared), now_s), True
-    return max(frame.deadline_s, now_s + times.expected_ms(tail, now_s) * 1e-3), False
+    return max(frame.deadline_s, now_s + typical_ms * 1e-3), False
+
+
+def _rescue_ms(shared: Shared, frame: Frame, plan: FramePlan, now_s: float, q: float) -> float:
+    """What finishing a frame here takes [ms]; one whose JPEG passed must be decoded first."""
+    times = shared.times
+    decode_ms = times.expected_ms(PREPROCESS, now_s, q) if frame.passed else 0.0
+    return decode_ms + times.expected_ms(run_key(plan.tail), now_s, q)

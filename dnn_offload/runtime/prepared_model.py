@@ -8,13 +8,18 @@ from pathlib import Path
 
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ModelError
-from dnn_offload.graph.fingerprint import agree, distance, sample, seeded_inputs
+from dnn_offload.graph.fingerprint import (
+    agree,
+    distance,
+    sample,
+    sampled_cut,
+    seeded_inputs,
+)
 from dnn_offload.graph.program import Program
 from dnn_offload.runtime.backends.load import load
 from dnn_offload.runtime.backends.names import AUTO, candidates
 from dnn_offload.runtime.backends.torch_backend import TorchModel
-
-DECODED_TASKS = ('classification', 'detection')  # what `nodes/local_outputs.py` publishes
+from dnn_offload.vision.answers import DECODED_TASKS
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class PreparedModel:
         profile: What its pieces cost here.
         profile_json: The same for others, compact.
         threads: Compute threads that the profile holds for.
-        fingerprint: Outputs for the seeded picture, computed just now.
+        fingerprint: What it makes of the seeded picture, computed just now.
     """
 
     model: TorchModel
@@ -59,7 +64,7 @@ def load_prepared_model(
             'the nodes cannot run this network',
             given=f'{len(program.inputs)} input(s), the first {program.input.dtype} '
             f'{program.input.shape}; task {program.task}',
-            allowed=f'one camera picture; {" or ".join(DECODED_TASKS)}',
+            allowed=f'one camera picture; {", ".join(DECODED_TASKS)}',
             hint='it can be cut, profiled and planned by dnn-offload on the command line',
         )
     profile, profile_json = _read_profile(profile_path)
@@ -69,9 +74,11 @@ def load_prepared_model(
     model = load(folder, names[-1], threads=threads, log=log)
     if model.backend != profile.backend:
         log(f'the profile holds for {profile.backend}, the network runs by {model.backend}')
-    outputs = model.run(
-        model.segment(0, len(model.cuts) - 1), seeded_inputs(program.inputs)
-    )
+    inputs, last = seeded_inputs(program.inputs), len(model.cuts) - 1
+    outputs = model.run(model.segment(0, last), inputs)
+    at = sampled_cut(program)
+    if at != last:
+        outputs = model.run(model.segment(0, at), inputs)
     fingerprint = sample(outputs)
     if not agree(fingerprint, program.fingerprint):
         raise ModelError(

@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from dnn_offload.codec import bundle
-from dnn_offload.codec.registry import codec_named, CODECS, names_for_cut
+from dnn_offload.codec.registry import codec_named, names_for_answers, names_for_cut
 from dnn_offload.cost.profile import CodecCost
 from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.backends.torch_backend import TorchModel
@@ -18,7 +18,7 @@ from dnn_offload.runtime.profile_layers import TIME_DIGITS
 from dnn_offload.runtime.profile_meter import is_picture, without_wait
 from dnn_offload.runtime.profile_model import nearest
 from dnn_offload.runtime.shared import ThreadClock
-from dnn_offload.vision.decode import decode_classes, decode_detections
+from dnn_offload.vision.answers import decode, DECODED_TASKS
 from dnn_offload.vision.preprocess import Mapping
 
 DECODINGS = 10  # of the outputs
@@ -147,24 +147,20 @@ def output_sizes(model: LoadedModel, outputs: Sequence[np.ndarray]) -> dict[str,
     """Encoded size of the network's outputs for every codec that answers may use."""
     return {
         name: len(bundle.encode(outputs, model.outputs, name))
-        for name, codec in CODECS.items()
-        if codec.for_activations
+        for name in names_for_answers()
     }
 
 
 def decoding_ms(model: TorchModel, outputs: list[np.ndarray]) -> float:
     """Time of decoding the outputs [ms]; 0 where nothing here decodes them."""
     program = model.program
-    if program.task not in ('classification', 'detection'):
+    if program.task not in DECODED_TASKS:
         return 0.0
     height, width = program.input.shape[1:3]
     mapping = Mapping(1.0, 1.0, 0.0, 0.0, width, height)
     spent_ms = []
     for _ in range(DECODINGS):
         started_s = time.perf_counter()
-        if program.task == 'detection':
-            decode_detections(outputs, mapping, program.class_names)
-        else:
-            decode_classes(outputs, program.class_names)
+        decode(program.task, outputs, mapping, program.class_names)
         spent_ms.append((time.perf_counter() - started_s) * 1e3)
     return min(spent_ms)

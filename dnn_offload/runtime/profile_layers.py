@@ -61,19 +61,27 @@ def layer_profiles(
     return tuple(made)
 
 
-def memory(program: Program) -> list[tuple[int, int]]:
-    """Memory of the head and the tail of every cut [byte]."""
+def memory(program: Program, *, compiled: bool = False) -> list[tuple[int, int]]:
+    """Memory of the head and the tail of every cut [byte].
+
+    Args:
+        program: The network.
+        compiled: By a backend that has weights of its own: torch's stay beside them, since it
+            stands in while a piece is compiled.
+    """
     readers: dict[str, int] = {}
     for instruction in program.instructions:
         for name in instruction.values():
             readers[name] = readers.get(name, 0) + 1
-    return memory_of_cuts(
+    found = memory_of_cuts(
         [_step(instruction, readers, program.specs) for instruction in program.instructions],
         {spec.name: spec.nbytes for spec in program.values},
         {weight.name: weight.nbytes for weight in program.weights},
         [spec.name for spec in program.outputs],
         [(cut.position, [spec.name for spec in cut.frontier]) for cut in program.cuts],
     )
+    beside = sum(weight.nbytes for weight in program.weights) if compiled else 0
+    return [(head and head + beside, tail and tail + beside) for head, tail in found]
 
 
 def _step(

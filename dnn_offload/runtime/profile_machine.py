@@ -10,6 +10,7 @@ from typing import Any
 from dnn_offload.cost import load_sources
 from dnn_offload.cost.load import per_core
 from dnn_offload.cost.load_factors import ProbeFactor, RunnableFactor
+from dnn_offload.runtime.model_cache import package_version
 
 WHOLE_RUN_S = 3600.0  # averages over everything that was read
 
@@ -60,6 +61,7 @@ def describe_device() -> dict[str, Any]:
         'cores': os.cpu_count() or 1,
         'system': f'{platform.system()} {platform.release()}',
         'python': platform.python_version(),
+        'dnn_offload': package_version('dnn_offload'),
         'torch': str(torch.__version__),
         'cpu_capability': str(torch.backends.cpu.get_cpu_capability()),
     }

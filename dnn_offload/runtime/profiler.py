@@ -15,6 +15,7 @@ import time
 import numpy as np
 
 from dnn_offload.cost.profile import CutProfile, Profile
+from dnn_offload.runtime.backends import names
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.pictures import COUNT
 from dnn_offload.runtime.profile_codecs import CodecMeter, decoding_ms, output_sizes
@@ -116,7 +117,7 @@ def measure_profile(
     whole_ms = head_ms[last]
     # Stamps cost time as well: together the operators take what the whole network does.
     stamps_ms = np.asarray(meter.stamps_ms) * whole_ms / max(in_situ[last], 1e-6)
-    memories = memory(model.program)
+    memories = memory(model.program, compiled=names.parse(model.backend).kind != names.TORCH)
     report(1.0, 'profile is ready')
     return Profile(
         model=model.program.source,

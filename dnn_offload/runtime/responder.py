@@ -21,6 +21,7 @@ from dnn_offload.codec import bundle
 from dnn_offload.exchange import Answer
 from dnn_offload.runtime.frames import Counters, EndedFrame, Frame, FramePlan, FrameRecord
 from dnn_offload.runtime.outcomes import DropReason, Outcome
+from dnn_offload.runtime.outlook import pace_key
 from dnn_offload.runtime.settings import EngineEvents
 from dnn_offload.runtime.shared import FINISH, HANDOVER, Shared
 
@@ -138,6 +139,13 @@ class Responder:
         times.downlink_ms = answer.downlink_ms
         frame.stood_in = frame.stood_in or answer.stood_in
         started_s = time.monotonic()
+        plan = frame.plan
+        if plan is not None and plan.cut_index == 0:
+            taken_ms = times.preprocess_ms + times.encode_ms + times.uplink_ms + times.decode_ms
+            with self._shared.lock:
+                self._shared.passing.timed(
+                    pace_key(plan), frame.passed, taken_ms, frame.uplink_bytes, started_s
+                )
         try:
             route = frame.plan.route if frame.plan is not None else None
             specs = self._shared.model.outputs if route is None else route.returned

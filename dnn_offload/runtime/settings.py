@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from dnn_offload.codec.registry import codec_named
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.runtime.frames import FramePlan, FrameRecord
+from dnn_offload.runtime.passing import MODES
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class EngineSettings:
         result_codec: Codec in which the server's answers are wanted.
         no_answer_timeout_ms: Without a deadline, when to give up waiting for an answer,
             from the frame's entry.
+        pass_jpeg: Whether a camera's JPEG goes to the server as it came (``passing.MODES``).
         margin_ms: Kept free before the deadline, beside the time of tail and finish; at least
             4 % of the deadline are.
     """
@@ -31,10 +33,15 @@ class EngineSettings:
     result_codec: str = 'raw'
     no_answer_timeout_ms: float = 2000.0
     margin_ms: float = 5.0
+    pass_jpeg: str = 'auto'
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for what makes no sense."""
         codec_named(self.result_codec)
+        if self.pass_jpeg not in MODES:
+            raise ConfigurationError(
+                'no such pass_jpeg', given=self.pass_jpeg, allowed=', '.join(MODES)
+            )
         for name, low, high in (
             ('deadline_ms', 0.0, 60e3),
             ('window', 1, 16),

@@ -14,6 +14,7 @@ from dnn_offload.exchange import Uplink
 from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.frame_table import FrameTable
 from dnn_offload.runtime.misses import Misses
+from dnn_offload.runtime.passing import Passing
 from dnn_offload.runtime.plan_slot import PlanSlot
 from dnn_offload.runtime.server_pace import ServerPace
 from dnn_offload.runtime.settings import EngineSettings
@@ -46,6 +47,7 @@ class Shared:
         self.slot = PlanSlot(model)
         self.misses = Misses()
         self.pace = ServerPace()
+        self.passing = Passing()
         self.times = RunTimes()
         self.stages = StageWatch()
         self.model = model
@@ -85,6 +87,11 @@ class Shared:
             with self.lock:
                 old = self._bytes_per_ms or rate
                 self._bytes_per_ms = old + _LINK_MEMORY * (rate - old)
+
+    @property
+    def bytes_per_ms(self) -> float:
+        """Rate at which frames went lately, their way included; 0 while it is unknown."""
+        return self._bytes_per_ms
 
     def backlog_ms(self) -> float:
         """Expected time until the sender has nothing left; 0 while its rate is unknown."""

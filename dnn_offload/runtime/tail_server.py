@@ -23,6 +23,7 @@ from dnn_offload.errors import OffloadError
 from dnn_offload.exchange import TailJob, TailResult, Verdict
 from dnn_offload.runtime.backends.base import LoadedModel, segment_of, stood_in
 from dnn_offload.runtime.server_part import ServerPart, ServerParts
+from dnn_offload.vision.preprocess import prepare, PreprocessSpec
 
 MEMORY_S = 3.0          # how long a frame says something about queue and load
 _ENOUGH_FRAMES = 3
@@ -104,6 +105,8 @@ class TailServer:
         log: Called with what went wrong inside, in words.
         threads: Threads of the compute library.
         profile: The profile of this server, for the load factor.
+        preprocess: What the network wants to see, for pictures that come as the camera made
+            them; None = none is taken.
         max_bytes: Most that the decoded tensors of one frame may take.
     """
 
@@ -115,6 +118,7 @@ class TailServer:
         log: Callable[[str], None],
         threads: int = 1,
         profile: Profile | None = None,
+        preprocess: PreprocessSpec | None = None,
         max_bytes: int = 256 << 20,
     ) -> None:
         self._model = model
@@ -123,6 +127,7 @@ class TailServer:
         self._log = log
         self._threads = threads
         self._max_bytes = max_bytes
+        self._preprocess = preprocess
         self._tail_ms: dict[str, float] = {}
         self._layers_ms: list[float] = []
         self._changed = threading.Condition()
@@ -247,7 +252,11 @@ class TailServer:
     def _compute(self, job: TailJob) -> TailResult:
         times_s = [time.monotonic()]
         part = self._parts.find(job.cut_id, job.return_id, job.names)
-        arrays = bundle.decode(job.payload, part.inputs, max_bytes=self._max_bytes)
+        spec = self._preprocess if part.is_picture else None
+        arrays = bundle.decode(
+            job.payload, part.inputs, max_bytes=self._max_bytes,
+            prepare=None if spec is None else lambda bgr: prepare(bgr, spec, is_bgr=True)[0],
+        )
         times_s.append(time.monotonic())
         segment = segment_of(self._model, part.span)
         outputs = self._model.run(segment, arrays)

@@ -18,7 +18,7 @@ from dnn_offload.codec.registry import names_for_cut
 from dnn_offload.errors import ImageError, OffloadError
 from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime.backends.base import segment_of, stood_in
-from dnn_offload.runtime.frames import Frame, FramePlan, Span
+from dnn_offload.runtime.frames import Frame, FramePlan, JpegSource, PictureSource, Span
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.outlook import (
     pace_key,
@@ -235,14 +235,18 @@ class Worker:
 
     def _start(self, frame: Frame) -> None:
         """Preprocess, run the head (or everything), encode, hand over."""
-        shared, plan = self._shared, frame.plan
-        assert plan is not None and frame.source is not None and self._clock is not None
+        plan, source = frame.plan, frame.source
+        assert plan is not None and source is not None and self._clock is not None
         try:
-            (picture, frame.mapping), spent = self._clock.measure(frame.source)
+            if isinstance(source, JpegSource) and self._passes(source, plan):
+                frame.passed, frame.mapping = True, source.mapping
+                why_not = self._send_jpeg(frame, plan, source.jpeg)
+                if why_not:
+                    frame.passed = False
+                    self._finish_here(frame, plan, [self._picture(frame, source)], why_not)
+                return
+            arrays, spent = self._run(frame, plan.head, [self._picture(frame, source)])
             frame.source = None
-            frame.times.preprocess_ms = spent.wall_ms
-            shared.times.add(PREPROCESS, spent.wall_ms, time.monotonic(), spent.cpu_ms)
-            arrays, spent = self._run(frame, plan.head, [picture])
             frame.times.head_ms = spent.wall_ms
             frame.times.head_cpu_ms = spent.cpu_ms
             frame.times.head_wait_ms = spent.wait_ms
@@ -250,9 +254,44 @@ class Worker:
             if plan.is_local or why_not:
                 self._finish_here(frame, plan, arrays, why_not)
         except Exception as error:
-            bad = isinstance(error, ImageError)
-            shared.table.drop(frame.seq, DropReason.BAD_IMAGE if bad else DropReason.ERROR)
-            self._responder.post_error(error, frame.seq)
+            self._drop(frame, error)
+
+    def _drop(self, frame: Frame, error: Exception) -> None:
+        bad = isinstance(error, ImageError)
+        self._shared.table.drop(frame.seq, DropReason.BAD_IMAGE if bad else DropReason.ERROR)
+        self._responder.post_error(error, frame.seq)
+
+    def _picture(self, frame: Frame, source: PictureSource) -> np.ndarray:
+        """Make a frame's input of its camera picture."""
+        assert self._clock is not None
+        (picture, frame.mapping), spent = self._clock.measure(source)
+        frame.times.preprocess_ms = spent.wall_ms
+        self._shared.times.add(PREPROCESS, spent.wall_ms, time.monotonic(), spent.cpu_ms)
+        return picture
+
+    def _passes(self, source: JpegSource, plan: FramePlan) -> bool:
+        """Whether a frame's JPEG goes to the server as it came."""
+        shared = self._shared
+        picture = shared.slot.cut(0).frontier
+        leaves = picture if plan.route is None and plan.cut_index == 0 else ()
+        if plan.route is not None and plan.route.sent == plan.route.kept:
+            leaves = plan.route.sent
+        if plan.is_local or leaves != picture or plan.codec != 'jpeg':
+            return False
+        if len(source.jpeg) > picture[0].nbytes:
+            return False
+        with shared.lock:
+            return shared.passing.wanted(
+                shared.settings.pass_jpeg, pace_key(plan), len(source.jpeg), shared.bytes_per_ms,
+                time.monotonic(),
+            )
+
+    def _send_jpeg(self, frame: Frame, plan: FramePlan, jpeg: bytes) -> str:
+        """Hand the camera's JPEG over; else the label of why the frame must be finished here."""
+        specs = self._shared.slot.cut(0).frontier
+        if not self._shared.slot.allows(plan):
+            return PRIVATE_LABEL
+        return self._hand_over(frame, plan, specs, bundle.wrap_jpeg(jpeg, specs[0]), None)
 
     def _finish_here(
         self, frame: Frame, plan: FramePlan, arrays: list[np.ndarray], label: str
@@ -288,15 +327,22 @@ class Worker:
         if not shared.slot.allows(plan):
             return PRIVATE_LABEL
         payload, spent = self._clock.measure(encode)
-        now_s = time.monotonic()
-        shared.times.add(sending_key(plan), spent.wall_ms, now_s)
+        shared.times.add(sending_key(plan), spent.wall_ms, time.monotonic())
         frame.times.encode_ms = spent.wall_ms
+        return self._hand_over(frame, plan, specs, payload, arrays)
+
+    def _hand_over(
+        self, frame: Frame, plan: FramePlan, specs: Sequence[TensorSpec], payload: bytes,
+        kept: list[np.ndarray] | None,
+    ) -> str:
+        """Give a payload to the uplink; else the label of why the frame is finished here."""
+        shared, now_s = self._shared, time.monotonic()
         frame.uplink_bytes = len(payload)
-        frame.kept = arrays
+        frame.kept = kept
         rescue_at_s, fits = rescue_time(shared, frame, plan, now_s)
         request = UplinkRequest(
             frame.seq, plan.epoch, plan.server, plan.cut_id, plan.codec,
-            plan.return_codec or shared.settings.result_codec, specs, payload,
+            plan.return_codec or shared.settings.result_codec, tuple(specs), payload,
             max(0.0, (rescue_at_s - now_s) * 1e3) if frame.deadline_s < float('inf') else 0.0,
             plan.return_id,
         )
@@ -325,30 +371,35 @@ class Worker:
         """Finish a frame from its kept cut tensors."""
         shared, plan = self._shared, frame.plan
         assert plan is not None
-        kept = frame.kept
+        kept, source = frame.kept, frame.source
         self._blame(frame)
-        if kept is None:  # ended in the meantime
+        if kept is None and (source is None or not frame.passed):  # ended in the meantime
             return
         try:
-            outputs, spent = self._run(frame, plan.tail, kept)
+            if kept is None and source is not None:
+                kept = [self._picture(frame, source)]
+            outputs, spent = self._run(frame, plan.tail, kept or [])
             if shared.table.computed(frame.seq):
                 frame.times.tail_ms = spent.wall_ms
                 self._responder.post_outputs(frame, outputs, Outcome.RESCUED)
         except Exception as error:
-            shared.table.drop(frame.seq, DropReason.ERROR)
-            self._responder.post_error(error, frame.seq)
+            self._drop(frame, error)
 
     def _rest(self, frame: Frame) -> None:
         """Run what comes after the server's part, from its answer and the kept tensors."""
         plan, kept, returned = frame.plan, frame.kept, frame.returned
         if plan is None or plan.route is None or plan.rest is None:
             return
-        if kept is None or returned is None:  # ended in the meantime
+        source = frame.source if frame.passed else None
+        if returned is None or (kept is None and source is None):  # ended in the meantime
             return
         route = plan.route
-        values = {spec.name: array for spec, array in zip(route.kept, kept, strict=True)}
-        values |= {spec.name: array for spec, array in zip(route.returned, returned, strict=True)}
         try:
+            if kept is None and source is not None:
+                wanted = route.kept[0].name in plan.rest.inputs
+                kept = [self._picture(frame, source) if wanted else np.empty(0, np.uint8)]
+            values = dict(zip((spec.name for spec in route.kept), kept or (), strict=True))
+            values |= dict(zip((spec.name for spec in route.returned), returned, strict=True))
             outputs, spent = self._run(
                 frame, plan.rest, [values[name] for name in plan.rest.inputs]
             )
@@ -363,6 +414,8 @@ class Worker:
         if frame.plan is None or frame.rescue_why != '':
             return
         with self._shared.lock:
+            if frame.passed:
+                self._shared.passing.missed(time.monotonic())
             why = self._shared.misses.missed(frame.seq, time.monotonic(), frame.rescue_fits)
         if why:
             self._lose(frame.plan.server, why)

@@ -16,16 +16,23 @@ def prepare_environment(domain: int) -> None:
     Args:
         domain: ROS domain to use where ``ROS_DOMAIN_ID`` is not set.
     """
-    share = Path(get_package_share_directory('dnn_offload'))
+    use_own_transports()
     for name, value in {
         'ROS_DOMAIN_ID': str(domain),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-        # A larger shared memory segment: pictures get lost in the default one.
-        'FASTRTPS_DEFAULT_PROFILES_FILE': str(share / 'config' / 'fastdds.xml'),
         # torch's threads wait asleep, not spinning on the core that navigation needs.
         'OMP_WAIT_POLICY': 'PASSIVE',
     }.items():
         os.environ.setdefault(name, value)
+
+
+def use_own_transports() -> None:
+    """Have Fast DDS load our profile, as the launch files do, unless the user has set one."""
+    share = Path(get_package_share_directory('dnn_offload'))
+    # A larger shared memory segment: pictures get lost in the default one.
+    os.environ.setdefault(
+        'FASTRTPS_DEFAULT_PROFILES_FILE', str(share / 'config' / 'fastdds.xml')
+    )
 
 
 @contextlib.contextmanager

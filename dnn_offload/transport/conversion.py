@@ -105,12 +105,24 @@ def image_of(rgb: np.ndarray, header: Any) -> Image:
         raise ImageError(
             'not an RGB picture', given=f'{rgb.dtype} {rgb.shape}', allowed='uint8 (H, W, 3)'
         )
-    picture = np.ascontiguousarray(rgb)
+    return _image(np.ascontiguousarray(rgb), 'rgb8', header)
+
+
+def mask_image(mask: np.ndarray, header: Any) -> Image:
+    """A mask (H, W), uint8, one class a pixel, as a message of encoding ``mono8``."""
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise ImageError(
+            'not a mask', given=f'{mask.dtype} {mask.shape}', allowed='uint8 (H, W)'
+        )
+    return _image(np.ascontiguousarray(mask), 'mono8', header)
+
+
+def _image(picture: np.ndarray, encoding: str, header: Any) -> Image:
     message = Image()
     message.header = header
     message.height, message.width = picture.shape[:2]
-    message.encoding = 'rgb8'
+    message.encoding = encoding
     message.is_bigendian = 0
-    message.step = 3 * picture.shape[1]
+    message.step = picture.strides[0]
     message.data = byte_array(picture.data.cast('B'))
     return message

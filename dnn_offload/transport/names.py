@@ -55,6 +55,11 @@ def new_client_id(prefix: str) -> str:
 
 
 def check_rendezvous(namespace: str) -> str:
+    """See ``check_namespace``."""
+    return check_namespace(namespace, 'rendezvous namespace')
+
+
+def check_namespace(namespace: str, what: str) -> str:
     """Give an absolute namespace back without a slash at its end.
 
     Raises:
@@ -63,7 +68,7 @@ def check_rendezvous(namespace: str) -> str:
     plain = namespace.rstrip('/')
     if not _NAMESPACE.fullmatch(plain) or '__' in plain:
         raise ConfigurationError(
-            'rendezvous namespace is not a legal absolute ROS name',
+            f'{what} is not a legal absolute ROS name',
             given=namespace,
             allowed=f'e.g. {DEFAULT_RENDEZVOUS}',
         )

@@ -1,4 +1,4 @@
-"""A ``sensor_msgs/Image`` read where it lies in the bytes that came, without copying its pixels.
+"""Pictures of ``sensor_msgs`` read where they lie in the bytes that came, without copying pixels.
 
 rclpy makes a message of 0.9 MB in three copies; taken as bytes it is two, and 0.3 ms less at
 640x480. Read is plain CDR (DDS-XTypes 1.3, 7.4.3.3: values aligned to their size, counted from
@@ -12,7 +12,7 @@ import struct
 from typing import Any
 
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 _BYTE_ORDER = {b'\x00\x00': '>', b'\x00\x01': '<'}  # CDR_BE, CDR_LE
@@ -30,6 +30,15 @@ class RawImage:
     encoding: str
     is_bigendian: int
     step: int
+    data: Any
+
+
+@dataclass(frozen=True)
+class RawCompressed:
+    """The fields of ``sensor_msgs/CompressedImage``."""
+
+    header: Header
+    format: str
     data: Any
 
 
@@ -54,6 +63,12 @@ class _Reader:
         self._at += count
         return part
 
+    def header(self) -> Header:
+        sec, nanosec = self.numbers('iI', 4)
+        header = Header(frame_id=self.text())
+        header.stamp.sec, header.stamp.nanosec = sec, nanosec
+        return header
+
     def text(self) -> str:
         length, = self.numbers('I', 4)
         if not 1 <= length <= MAX_TEXT_BYTES:
@@ -77,12 +92,23 @@ def read_image(serialised: bytes) -> RawImage | Image:
 
 
 def _read(cdr: _Reader) -> RawImage:
-    sec, nanosec = cdr.numbers('iI', 4)
-    frame_id = cdr.text()
+    header = cdr.header()
     height, width = cdr.numbers('II', 4)
     encoding = cdr.text()
     is_bigendian, = cdr.numbers('B', 1)
     step, count = cdr.numbers('II', 4)
-    header = Header(frame_id=frame_id)
-    header.stamp.sec, header.stamp.nanosec = sec, nanosec
     return RawImage(header, height, width, encoding, is_bigendian, step, cdr.bytes(count))
+
+
+def read_compressed(serialised: bytes) -> RawCompressed | CompressedImage:
+    """The compressed picture in a serialised message; see ``read_image``."""
+    order = _BYTE_ORDER.get(serialised[:2])
+    if order is not None:
+        cdr = _Reader(serialised, order)
+        try:
+            header, text = cdr.header(), cdr.text()
+            count, = cdr.numbers('I', 4)
+            return RawCompressed(header, text, cdr.bytes(count))
+        except (struct.error, ValueError):
+            pass  # rclpy says what is wrong
+    return deserialize_message(serialised, CompressedImage)

@@ -26,7 +26,7 @@ from dnn_offload.errors import RefusedError
 from dnn_offload.exchange import TailJob, TailResult, Verdict
 from dnn_offload.msg import TensorChunk, TensorResult
 from dnn_offload.tensors import TensorSpec
-from dnn_offload.transport import names, qos
+from dnn_offload.transport import names, topics
 from dnn_offload.transport.answers import AnswerQueue, OutgoingAnswer
 from dnn_offload.transport.conversion import (
     byte_array,
@@ -36,6 +36,7 @@ from dnn_offload.transport.conversion import (
     specs_of,
 )
 from dnn_offload.transport.listener import Listener
+from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.reassembly import Reassembler, SliceHeader
 
 MAX_MESSAGE_BYTES = 128 << 10  # a slice with 64 described tensors is below 85 kB
@@ -153,7 +154,9 @@ class TensorServer:
         self._house_s = 0.0
         self._listener = Listener(
             node, TensorChunk, names.tensors(self._rendezvous, server),
-            qos.tensors(qos.tensor_reader_depth(settings.max_clients)),
+            profile_of(topics.TENSORS_IN.keeping(
+                topics.tensor_reader_depth(settings.max_clients)
+            ).quality),
             self._take, between=self._between, name='tensors',
         )
 
@@ -305,7 +308,8 @@ class TensorServer:
                 self._ignore(f'robot {name!r}: {refusal}')
                 return
             publisher = self._node.create_publisher(
-                TensorResult, names.results(self._rendezvous, name), qos.results(),
+                TensorResult, names.results(self._rendezvous, name),
+                profile_of(topics.RESULTS_OUT.quality),
                 # Its default events would be things for the executor to wait on, and they would
                 # vanish under it: publishers come and go on our thread.
                 event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),

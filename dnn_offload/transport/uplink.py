@@ -21,7 +21,7 @@ from rclpy.publisher import Publisher
 from dnn_offload.errors import RefusedError
 from dnn_offload.exchange import Answer, MAX_ANSWER_BYTES, UplinkEvents, UplinkRequest
 from dnn_offload.msg import LinkSample, ServerStatus, TensorChunk, TensorResult
-from dnn_offload.transport import names, qos
+from dnn_offload.transport import names, topics
 from dnn_offload.transport.conversion import byte_array, meta_of, read_message
 from dnn_offload.transport.guard import guarded
 from dnn_offload.transport.link import (
@@ -43,10 +43,10 @@ from dnn_offload.transport.link import (
 )
 from dnn_offload.transport.listener import Listener
 from dnn_offload.transport.pacing import FlowWindow, MAX_WINDOW_BYTES, Throttle
+from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.reassembly import Reassembler, SliceHeader
 
 MAX_SERVERS = 16
-CHUNK_LIFESPAN_S = 5.0
 
 OnSample = Callable[[str, int, bool, int, float], None]
 
@@ -128,12 +128,12 @@ class DdsUplink:
 
         self._statuses = node.create_subscription(
             ServerStatus, names.server_status(self._rendezvous),
-            guarded(self._log, self._take_status), qos.latched(qos.STATUS_READER_DEPTH),
+            guarded(self._log, self._take_status), profile_of(topics.SERVER_STATUS_IN.quality),
             raw=True,
         )
         self._results = Listener(
-            node, TensorResult, names.results(self._rendezvous, client_id), qos.results(),
-            self._take_result, name='results',
+            node, TensorResult, names.results(self._rendezvous, client_id),
+            profile_of(topics.RESULTS_IN.quality), self._take_result, name='results',
         )
         self._thread = threading.Thread(target=self._run, name='uplink', daemon=True)
         self._thread.start()
@@ -347,7 +347,7 @@ class DdsUplink:
                 self._servers[message.server] = server
         if server.publisher is None and message.state == ServerStatus.STATE_READY:
             topic = names.tensors(self._rendezvous, message.server)
-            profile = qos.tensors(qos.TENSOR_WRITER_DEPTH, CHUNK_LIFESPAN_S)
+            profile = profile_of(topics.TENSORS_OUT.quality)
             server.publisher = self._node.create_publisher(TensorChunk, topic, profile)
         return server
 

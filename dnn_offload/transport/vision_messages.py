@@ -10,8 +10,10 @@ from vision_msgs.msg import (
     Classification,
     Detection2D,
     Detection2DArray,
+    LabelInfo,
     ObjectHypothesis,
     ObjectHypothesisWithPose,
+    VisionClass,
     VisionInfo,
 )
 
@@ -63,6 +65,16 @@ def classification_message(classes: Sequence[_Class], header: Any) -> Classifica
         hypothesis.score = float(found.score)
         message.results.append(hypothesis)
     return message
+
+
+def label_info_message(class_names: Sequence[str], header: Any) -> LabelInfo:
+    """The class of each value of a mask; a mask has no threshold."""
+    return LabelInfo(
+        header=header,
+        class_map=[
+            VisionClass(class_id=i, class_name=name) for i, name in enumerate(class_names)
+        ],
+    )
 
 
 def vision_info_message(model: str, class_names: Sequence[str], header: Any) -> VisionInfo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from dnn_offload.errors import ModelError
 from dnn_offload.vision.classes import class_name
 from dnn_offload.vision.preprocess import Mapping
+from dnn_offload.vision.suppression import non_maximum_suppression
 
 # Narrower or lower than this after clipping to the picture: nothing of it is visible.
 MIN_SIDE_PX = 1.0
@@ -47,6 +48,9 @@ def decode_detections(
     class_names: Sequence[str],
     score_threshold: float = 0.4,
     iou_threshold: float = 0.5,
+    *,
+    class_ids: Collection[int] | None = None,
+    max_detections: int = 300,
 ) -> list[Detection]:
     """Objects from the output of a detector, best first.
 
@@ -57,11 +61,13 @@ def decode_detections(
         class_names: Names by index.
         score_threshold: Lowest score that counts.
         iou_threshold: Of two boxes of one class that overlap more than this, the better stays.
+        class_ids: Classes that count; None = all.
+        max_detections: The best so many are returned.
 
     Raises:
         ModelError: The output has another shape.
     """
-    rows = _first(outputs, 'a detector')
+    rows = first_output(outputs, 'a detector')
     if rows.ndim != 3 or rows.shape[0] != 1 or rows.shape[2] != 6:
         raise ModelError(
             "the network's output is not that of a detector",
@@ -79,48 +85,32 @@ def decode_detections(
         & (found[:, 5] < 2**31)
     )
     found = found[good]
-    found = found[np.argsort(-found[:, 4], kind='stable')]
     classes = np.rint(found[:, 5]).astype(np.int64)
-    found = found[keep := non_maximum_suppression(found[:, :4], classes, iou_threshold)]
-    boxes = mapping.to_image(found[:, :4])
+    if class_ids is not None:
+        wanted = np.isin(classes, list(class_ids))
+        found, classes = found[wanted], classes[wanted]
+    order = np.argsort(-found[:, 4], kind='stable')
+    found, classes = found[order], classes[order]
+    keep = non_maximum_suppression(found[:, :4], classes, iou_threshold)
+    boxes = mapping.to_image(found[keep, :4])
+    # What lies outside the picture, or is too small to be seen, takes nobody's place.
+    seen = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) >= MIN_SIDE_PX
+    boxes, keep = boxes[seen][:max_detections], keep[seen][:max_detections]
     return [
         Detection(
-            (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-            int(class_id),
-            class_name(class_names, int(class_id)),
-            float(min(score, 1.0)),
+            (x1, y1, x2, y2), class_id, class_name(class_names, class_id), min(score, 1.0)
         )
-        for box, score, class_id in zip(boxes, found[:, 4], classes[keep], strict=True)
-        if min(box[2] - box[0], box[3] - box[1]) >= MIN_SIDE_PX
+        for (x1, y1, x2, y2), score, class_id in zip(
+            boxes.tolist(), found[keep, 4].tolist(), classes[keep].tolist(), strict=True
+        )
     ]
 
 
-def non_maximum_suppression(
-    boxes: np.ndarray, classes: np.ndarray, iou_threshold: float
-) -> np.ndarray:
-    """Indices (M,) of the boxes that stay, in order; a box only suppresses its own class.
-
-    Args:
-        boxes: (N, 4) x1 y1 x2 y2, best first.
-        classes: (N,)
-        iou_threshold: Overlap above which the later box goes.
-    """
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])  # (N,)
-    alive = np.ones(len(boxes), dtype=bool)
-    for i in range(len(boxes)):
-        if not alive[i]:
-            continue
-        later = slice(i + 1, None)
-        low = np.maximum(boxes[i, :2], boxes[later, :2])
-        high = np.minimum(boxes[i, 2:], boxes[later, 2:])
-        common = np.prod(np.clip(high - low, 0.0, None), axis=1)  # (N - i - 1,)
-        too_close = common > iou_threshold * (areas[i] + areas[later] - common)
-        alive[later] &= ~(too_close & (classes[later] == classes[i]))
-    return np.flatnonzero(alive)
-
-
 def decode_classes(
-    outputs: Sequence[np.ndarray], class_names: Sequence[str], top_k: int = 5
+    outputs: Sequence[np.ndarray],
+    class_names: Sequence[str],
+    top_k: int = 5,
+    class_ids: Collection[int] | None = None,
 ) -> list[Classification]:
     """The ``top_k`` most probable classes, best first.
 
@@ -128,11 +118,12 @@ def decode_classes(
         outputs: The first is (1, K): logits.
         class_names: Names by index.
         top_k: How many, at least 1.
+        class_ids: Classes that count; None = all. Probabilities are those among all classes.
 
     Raises:
         ModelError: The output has another shape, or is not finite.
     """
-    logits = _first(outputs, 'a classifier')
+    logits = first_output(outputs, 'a classifier')
     if logits.ndim != 2 or logits.shape[0] != 1 or logits.shape[1] == 0:
         raise ModelError(
             "the network's output is not that of a classifier",
@@ -148,13 +139,17 @@ def decode_classes(
         )
     powers = np.exp(values - values.max())
     scores = powers / powers.sum()
-    best = np.argsort(-scores, kind='stable')[:max(1, top_k)]
+    best = np.argsort(-scores, kind='stable')
+    if class_ids is not None:
+        best = best[np.isin(best, list(class_ids))]
+    best = best[:max(1, top_k)]
     return [
         Classification(int(i), class_name(class_names, int(i)), float(scores[i])) for i in best
     ]
 
 
-def _first(outputs: Sequence[np.ndarray], what: str) -> np.ndarray:
+def first_output(outputs: Sequence[np.ndarray], what: str) -> np.ndarray:
+    """The output that is decoded; raises ModelError if there is none."""
     if len(outputs) == 0:
         raise ModelError(f'the network has no output, {what} has one')
     return np.asarray(outputs[0])

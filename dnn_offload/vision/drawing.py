@@ -1,7 +1,6 @@
-"""Answers drawn onto the picture, for people: boxes, labels, classes, status lines, stamp.
+"""Answers drawn onto the picture, for people: boxes, masks, labels, classes, status, stamp.
 
-Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), which colour-blind people
-can tell apart; every box has a dark rim, so that it is seen on any ground.
+Every box has a dark rim, so that it is seen on any ground.
 """
 
 from __future__ import annotations
@@ -12,25 +11,21 @@ import math
 import cv2
 import numpy as np
 
+from dnn_offload.vision.answers import Answers
 from dnn_offload.vision.decode import Classification, Detection
+from dnn_offload.vision.overlay import lay_over
+from dnn_offload.vision.palette import colour_of, PALETTE
 from dnn_offload.vision.preprocess import check_rgb
+from dnn_offload.vision.segmentation import Region, Segmentation
 
-# Orange, sky blue, green, yellow, blue, vermilion, purple: Okabe-Ito without black.
-PALETTE: tuple[tuple[int, int, int], ...] = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-)
 _DARK = (20, 20, 20)
 _LIGHT = (245, 245, 245)
 _STAMP_COLOUR = PALETTE[5]
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MIN_TEXT_PX = 8  # height of capitals; less cannot be read
 _BAR_OPACITY = 0.62
+_MAX_LEGEND = 6  # classes of a mask that are named
+_MIN_SHARE = 0.002  # of the picture; less is not worth a line
 # The font has ASCII only; what our own labels use beyond it is spelt out.
 _SPELLING = str.maketrans({
     '→': '->', '←': '<-', '·': '|', '–': '-', '—': '-', '×': 'x', '…': '...', 'µ': 'u',
@@ -40,7 +35,7 @@ _SPELLING = str.maketrans({
 
 def draw(
     rgb: np.ndarray,
-    answers: Sequence[Detection] | Sequence[Classification],
+    answers: Answers,
     status_lines: Sequence[str] = (),
     *,
     stamp: str = '',
@@ -50,7 +45,8 @@ def draw(
 
     Args:
         rgb: Picture uint8 (H, W, 3).
-        answers: Detections as boxes with labels, classifications as a list with bars.
+        answers: Detections as boxes with labels, classifications as a list with bars, a
+            segmentation as colours over the picture with a legend.
         status_lines: Lines of text in a bar at the top; too long ones shrink, then are cut.
         stamp: Warning across the lower right corner, e.g. ``random weights``; '' = none.
         scale: Text and lines larger or smaller than what suits the picture's size.
@@ -64,20 +60,19 @@ def draw(
     check_rgb(rgb)
     canvas = np.array(rgb, order='C')
     text_px = max(_MIN_TEXT_PX, round(min(canvas.shape[:2]) / 40 * scale))
-    boxes = [answer for answer in answers if isinstance(answer, Detection)]
-    classes = [answer for answer in answers if isinstance(answer, Classification)]
     bar_bottom = _bar_height(status_lines, text_px)
-    _draw_boxes(canvas, boxes, text_px, bar_bottom)
-    _draw_classes(canvas, classes, text_px)
+    if isinstance(answers, Segmentation):
+        lay_over(canvas, answers)
+        _draw_legend(canvas, answers.regions, text_px, bar_bottom)
+    else:
+        boxes = [answer for answer in answers if isinstance(answer, Detection)]
+        classes = [answer for answer in answers if isinstance(answer, Classification)]
+        _draw_boxes(canvas, boxes, text_px, bar_bottom)
+        _draw_classes(canvas, classes, text_px)
     _draw_status(canvas, status_lines, text_px, bar_bottom)
     if stamp:
         _draw_stamp(canvas, stamp, text_px)
     return canvas
-
-
-def colour_of(class_id: int) -> tuple[int, int, int]:
-    """RGB of a class; beyond seven classes colours repeat and the label tells."""
-    return PALETTE[class_id % len(PALETTE)]
 
 
 def _draw_boxes(
@@ -144,6 +139,31 @@ def _draw_classes(canvas: np.ndarray, classes: Sequence[Classification], text_px
         cv2.rectangle(canvas, (0, y + 2), (max(bar - 1, 1), y + row - 3), colour, cv2.FILLED)
         text, px = _fit(text, text_px, panel_width - 2 * pad)
         _put(canvas, text, pad, y + (row + px) // 2, px, _LIGHT)
+
+
+def _draw_legend(
+    canvas: np.ndarray, regions: Sequence[Region], text_px: int, top: int
+) -> None:
+    """A list in the lower left corner: colour, share of the picture, name; largest first."""
+    height, width = canvas.shape[:2]
+    row, pad = 2 * text_px, max(3, text_px // 2)
+    room = max(1, min(_MAX_LEGEND, (height - top) // row))
+    shown = [r for r in regions if not r.background and r.share >= _MIN_SHARE][:room]
+    if not shown:
+        return
+    texts = [_plain(f'{region.share:4.0%}  {region.class_name}') for region in shown]
+    side = text_px + pad // 2
+    widest = max(_text_width(text, text_px) for text in texts) + side + 3 * pad
+    panel_width = min(widest, width * 2 // 3)
+    first = max(0, height - row * len(shown))
+    _shade(canvas, 0, first, panel_width, height)
+    for i, (text, region) in enumerate(zip(texts, shown, strict=True)):
+        y = first + i * row + (row - side) // 2
+        corner = (pad + side, y + side)
+        cv2.rectangle(canvas, (pad, y), corner, colour_of(region.class_id), cv2.FILLED)
+        cv2.rectangle(canvas, (pad, y), corner, _LIGHT, max(1, text_px // 12))
+        text, px = _fit(text, text_px, panel_width - side - 3 * pad)
+        _put(canvas, text, side + 2 * pad, first + i * row + (row + px) // 2, px, _LIGHT)
 
 
 def _bar_height(lines: Sequence[str], text_px: int) -> int:

@@ -19,6 +19,8 @@ MODES = ('stretch', 'letterbox', 'center_crop')
 PAD_VALUE = 114  # grey of letterbox bars, as detectors are commonly trained with
 MAX_SIDE = 16384
 
+_Area = tuple[slice, slice]  # rows, columns
+
 # Below this ratio bilinear sampling skips source pixels and shows patterns that are not
 # there; averaging over areas does not, but costs up to 20 ms at 1920 x 1080.
 _AREA_BELOW = 0.4
@@ -132,19 +134,23 @@ def prepare(
         ImageError: ``rgb`` is no such picture.
     """
     height, width = check_rgb(rgb)
+    source, target = _areas(height, width, spec)
     picture = np.empty((1, spec.height, spec.width, 3), dtype=np.uint8)
-    if spec.mode == 'letterbox':
-        return picture, _letterbox(rgb, picture[0], is_bgr)
-    left, top, kept_width, kept_height = 0, 0, width, height
-    if spec.mode == 'center_crop':
-        fit = min(width / spec.width, height / spec.height) * spec.crop_fraction
-        kept_width = min(width, max(1, round(spec.width * fit)))
-        kept_height = min(height, max(1, round(spec.height * fit)))
-        left, top = (width - kept_width) // 2, (height - kept_height) // 2
-    _resize(rgb[top:top + kept_height, left:left + kept_width], picture[0], is_bgr)
-    scale_x, scale_y = spec.width / kept_width, spec.height / kept_height
-    mapping = Mapping(scale_x, scale_y, -left * scale_x, -top * scale_y, width, height)
-    return picture, mapping
+    if target != (slice(0, spec.height), slice(0, spec.width)):
+        picture[...] = PAD_VALUE
+    _resize(rgb[source], picture[0][target], is_bgr)
+    return picture, _mapping(source, target, height, width)
+
+
+def mapping_of(height: int, width: int, spec: PreprocessSpec) -> Mapping:
+    """The way back for boxes, from the size of a picture that need not be there yet.
+
+    Args:
+        height: Of the camera's picture, 1 or more [px].
+        width: Of the camera's picture, 1 or more [px].
+        spec: What the network wants.
+    """
+    return _mapping(*_areas(height, width, spec), height, width)
 
 
 def check_rgb(rgb: np.ndarray) -> tuple[int, int]:
@@ -158,15 +164,15 @@ def check_rgb(rgb: np.ndarray) -> tuple[int, int]:
             'picture has the wrong type',
             given=str(getattr(rgb, 'dtype', type(rgb).__name__)),
             allowed='uint8',
-            hint="convert it first, e.g. cv_bridge with desired_encoding='rgb8'",
+            hint='vision/encodings.py converts what cameras publish',
         )
     if rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ImageError(
             'picture is not RGB',
             given=f'shape {rgb.shape}',
             allowed='(height, width, 3)',
-            hint="convert grey or RGBA pictures first, e.g. cv_bridge with "
-            "desired_encoding='rgb8' or cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)",
+            hint='convert grey or RGBA pictures first, e.g. by '
+            'cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)',
         )
     height, width = rgb.shape[:2]
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
@@ -179,19 +185,37 @@ def check_rgb(rgb: np.ndarray) -> tuple[int, int]:
     return height, width
 
 
-def _letterbox(rgb: np.ndarray, out: np.ndarray, is_bgr: bool) -> Mapping:
-    """Fill ``out`` (h, w, 3) with the whole of ``rgb`` and bars."""
-    height, width = rgb.shape[:2]
-    fit = min(out.shape[1] / width, out.shape[0] / height)
-    new_width = min(out.shape[1], max(1, round(width * fit)))
-    new_height = min(out.shape[0], max(1, round(height * fit)))
-    left, top = (out.shape[1] - new_width) // 2, (out.shape[0] - new_height) // 2
-    out[:top] = PAD_VALUE
-    out[top + new_height:] = PAD_VALUE
-    out[top:top + new_height, :left] = PAD_VALUE
-    out[top:top + new_height, left + new_width:] = PAD_VALUE
-    _resize(rgb, out[top:top + new_height, left:left + new_width], is_bgr)
-    return Mapping(new_width / width, new_height / height, left, top, width, height)
+def _areas(height: int, width: int, spec: PreprocessSpec) -> tuple[_Area, _Area]:
+    """What is kept of a picture, and where it comes to lie in the network's."""
+    source, target = (height, width), (spec.height, spec.width)
+    if spec.mode == 'letterbox':
+        fit = min(spec.width / width, spec.height / height)
+        target = (
+            min(spec.height, max(1, round(height * fit))),
+            min(spec.width, max(1, round(width * fit))),
+        )
+    elif spec.mode == 'center_crop':
+        fit = min(width / spec.width, height / spec.height) * spec.crop_fraction
+        source = (
+            min(height, max(1, round(spec.height * fit))),
+            min(width, max(1, round(spec.width * fit))),
+        )
+    return _middle(source, (height, width)), _middle(target, (spec.height, spec.width))
+
+
+def _middle(size: tuple[int, int], whole: tuple[int, int]) -> _Area:
+    top, left = (whole[0] - size[0]) // 2, (whole[1] - size[1]) // 2
+    return slice(top, top + size[0]), slice(left, left + size[1])
+
+
+def _mapping(source: _Area, target: _Area, height: int, width: int) -> Mapping:
+    (rows, columns), (new_rows, new_columns) = source, target
+    scale_x = (new_columns.stop - new_columns.start) / (columns.stop - columns.start)
+    scale_y = (new_rows.stop - new_rows.start) / (rows.stop - rows.start)
+    return Mapping(
+        scale_x, scale_y, new_columns.start - columns.start * scale_x,
+        new_rows.start - rows.start * scale_y, width, height,
+    )
 
 
 def _resize(source: np.ndarray, out: np.ndarray, is_bgr: bool) -> None:

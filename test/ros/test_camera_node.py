@@ -41,6 +41,23 @@ def camera(log: Path, *parameters: str) -> NodeProcess:
     return NodeProcess('camera_node', ['-r', '__ns:=/robot', *given], log)
 
 
+def test_compressed_pictures_are_beside_the_remapped_base_topic(
+    folder: Path, tmp_path: Path
+) -> None:
+    """As image_transport does it, so that its subscribers find them."""
+    with running_graph() as graph:
+        names = ['/eye/image', '/eye/image/compressed', '/robot/camera_info']
+        arguments = ['-r', '__ns:=/robot', '-r', 'image_raw:=/eye/image']
+        arguments += ['-p', f'source:={folder}']
+        with NodeProcess('camera_node', arguments, tmp_path / 'log'):
+            count = graph.observer.count_publishers
+            assert wait_for(lambda: all(count(name) == 1 for name in names), 20.0)
+            assert count('/robot/image_raw') == count('/robot/image_raw/compressed') == 0
+        arguments += ['-r', 'image_raw/compressed:=/eye/jpeg']
+        with NodeProcess('camera_node', arguments, tmp_path / 'log'):
+            assert wait_for(lambda: count('/eye/jpeg') == 1, 20.0)
+
+
 def statuses(arrays: list[DiagnosticArray]) -> list[DiagnosticStatus]:
     return [status for array in arrays for status in array.status]
 

@@ -12,6 +12,7 @@ import sys
 from ament_index_python.packages import get_package_share_directory
 from harness import Graph, running_graph, wait_for
 import pytest
+from rcl_interfaces.srv import GetParameters
 
 pytest.importorskip(
     'launch_ros',
@@ -23,7 +24,7 @@ from launch.actions import DeclareLaunchArgument
 from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
 SHARE = Path(get_package_share_directory('dnn_offload'))
-COMMON = {'namespace', 'params_file', 'model', 'use_sim_time', 'log_level'}
+COMMON = {'namespace', 'params_file', 'model', 'use_sim_time', 'autostart', 'log_level'}
 ROBOT_NODES = ('load_monitor_node', 'partition_planner_node', 'local_inference_node')
 ACTIVE_WITHIN_S = 120.0  # a machine without a cache exports and profiles first
 
@@ -131,12 +132,42 @@ def test_robot_and_server_come_up_and_a_killed_node_comes_back(
     assert robot.returncode == 0 and server.returncode == 0
 
 
+@pytest.mark.parametrize('by', ['file', 'argument'])
+def test_without_a_namespace_under_a_manager_in_simulated_time(
+    tmp_path: Path, graph: Graph, by: str
+) -> None:
+    """What is not given is as in the file; what is given wins over it."""
+    wanted = by == 'file'
+    file = tmp_path / 'robot.yaml'
+    file.write_text(
+        f'/**:\n  ros__parameters:\n    use_sim_time: {str(wanted).lower()}\n'
+        f'    autostart: {str(not wanted).lower()}\n'
+    )
+    given = [] if by == 'file' else ['use_sim_time:=true', 'autostart:=false']
+    process = start('robot', tmp_path, 'namespace:=/', f'params_file:={file}', *given)
+    try:
+        for name in ('camera_node', *ROBOT_NODES):
+            assert wait_for(lambda name=name: said(graph, f'/{name}') == 'unconfigured', 60.0)
+            request = GetParameters.Request(names=['use_sim_time', 'autostart'])
+            values = graph.call(GetParameters, f'/{name}/get_parameters', request).values
+            assert [value.bool_value for value in values] == [True, False]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        kill_group(process)
+
+
+def said(graph: Graph, node: str) -> str:
+    """Give the state that a node says it is in, '' while it says nothing."""
+    try:
+        return graph.state(node)
+    except AssertionError:  # not there yet, or not again
+        return ''
+
+
 def active(graph: Graph, node: str) -> bool:
     """Tell whether a node answers that it is active."""
-    try:
-        return graph.state(node) == 'active'
-    except AssertionError:  # not there yet, or not again
-        return False
+    return said(graph, node) == 'active'
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -164,6 +164,28 @@ def test_cameras_of_all_kinds(graph: Graph, tmp_path: Path) -> None:
         assert wait_for(answered, 10.0), 'a bad picture stopped the stream'
 
 
+@pytest.mark.parametrize('chosen', ['reliable', 'best_effort'])
+def test_reliability_that_the_user_chose_is_not_adapted(
+    graph: Graph, tmp_path: Path, chosen: str
+) -> None:
+    """Remapped, with an override of the topic's full name; the camera offers the other one."""
+    other = {'reliable': ReliabilityPolicy.BEST_EFFORT, 'best_effort': ReliabilityPolicy.RELIABLE}
+    graph.publisher(Image, '/eye/image', QoSProfile(depth=1, reliability=other[chosen]))
+    override = 'qos_overrides./eye/image.subscription'
+    arguments = [
+        '-r', '__ns:=/robot', '-r', 'image_raw:=/eye/image', '-p', f'{override}.depth:=3',
+        '-p', f'{override}.reliability:={chosen}',
+    ]
+
+    def subscribed() -> list[str]:
+        infos = graph.observer.get_subscriptions_info_by_topic('/eye/image')
+        return [info.qos_profile.reliability.name.lower() for info in infos]
+
+    with NodeProcess('local_inference_node', arguments, tmp_path / 'log') as process:
+        assert wait_for(lambda: subscribed() == [chosen], 60.0), process.log.read_text()
+        assert not wait_for(lambda: subscribed() != [chosen], 2.5), 'adapted all the same'
+
+
 def test_simulated_time(graph: Graph, tmp_path: Path) -> None:
     """Stamps of a recording, an hour old by the wall: ages and deadlines are by /clock."""
     reports = graph.collect(FrameReport, '/robot/frame_report', latched(100))

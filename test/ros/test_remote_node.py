@@ -338,7 +338,8 @@ def test_another_model_is_refused_at_the_greeting(graph: Graph, server: Server) 
 def test_parameters_change_live_and_bad_ones_are_refused(graph: Graph, server: Server) -> None:
     refused = graph.set_parameter(NODE, 'status_rate_hz', 1e9)
     assert not refused.successful
-    assert not graph.set_parameter(NODE, 'model', 'torchvision:alexnet').successful
+    assert not graph.set_parameter(NODE, 'model', 'python:os:system').successful
+    assert not graph.set_parameter(NODE, 'server_id', 'another').successful
     assert graph.set_parameter(NODE, 'status_rate_hz', 20.0).successful
     server.statuses.clear()
     assert wait_for(lambda: len(server.statuses) > 25, 20.0)

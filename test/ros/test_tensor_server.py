@@ -13,7 +13,7 @@ import pytest
 from rclpy.node import Node
 
 from dnn_offload.msg import TensorChunk
-from dnn_offload.transport import names, qos
+from dnn_offload.transport import names, qos, topics
 from dnn_offload.transport.pacing import MIN_CHUNK_BYTES
 from dnn_offload.transport.tensor_server import ServiceSettings
 
@@ -55,7 +55,7 @@ def test_the_reader_keeps_a_burst_of_all_robots_while_the_node_is_busy(graph: Gr
     try:
         topic = names.tensors(RENDEZVOUS, 'server_a')
         publishers = [
-            graph.publisher(TensorChunk, topic, qos.tensors(qos.TENSOR_WRITER_DEPTH))
+            graph.publisher(TensorChunk, topic, qos.profile_of(topics.TENSORS_OUT.quality))
             for _ in range(SETTINGS.max_clients)
         ]
         assert wait_for(lambda: all(p.get_subscription_count() == 1 for p in publishers))
@@ -65,11 +65,11 @@ def test_the_reader_keeps_a_burst_of_all_robots_while_the_node_is_busy(graph: Gr
         )
         for number, publisher in enumerate(publishers):
             chunk.client = f'stranger_{number}'
-            for _ in range(qos.SLICES_PER_ROBOT):
+            for _ in range(topics.SLICES_PER_ROBOT):
                 publisher.publish(chunk)
         time.sleep(1.0)
         graph.add(node)
-        wanted = SETTINGS.max_clients * qos.SLICES_PER_ROBOT
+        wanted = SETTINGS.max_clients * topics.SLICES_PER_ROBOT
         assert wait_for(lambda: server.tensors.counters.ignored == wanted, 20.0), (
             f'{server.tensors.counters.ignored} of {wanted} slices arrived'
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dnn_offload.errors import ConfigurationError, ModelError
-from dnn_offload.graph.fingerprint import seeded_inputs
+from dnn_offload.graph.fingerprint import sampled_cut, seeded_inputs
 from dnn_offload.runtime.backends.compiled import CompiledModel, CompiledSegment
 from dnn_offload.runtime.backends.names import missing, parse, tolerance, TORCH
 from dnn_offload.runtime.backends.onnx.lowering import OnnxProgram
@@ -23,8 +23,9 @@ def load(
 ) -> TorchModel:
     """Load a model whose pieces run on ``backend``; by torch if they cannot, and say why.
 
-    The whole network is compiled and compared with torch on the seeded inputs before anything
-    else runs: a runtime that computes something else is not used.
+    The whole network is compiled and run before anything else, and compared with torch on the
+    seeded inputs: a runtime that computes something else is not used. One that chooses (boxes, the
+    class of a pixel) is compared before and after that, since a choice may turn by rounding.
 
     Args:
         folder: What ``runtime/prepare.py`` saved.
@@ -85,7 +86,25 @@ def _check(made: TorchModel, model: TorchModel, most: float) -> None:
     found = made.run(segment, inputs)
     if isinstance(segment, CompiledSegment) and segment.failure:
         raise ModelError(segment.failure)  # of compiling, or of this run, which torch has done
-    wanted = model.run(model.segment(0, last), inputs)
+    at = sampled_cut(model.program)
+    if at == last:
+        _compare(found, model.run(model.segment(0, last), inputs), most)
+        return
+    between = model.run(model.segment(0, at), inputs)
+    _compare(_run_compiled(made, 0, at, inputs), between, most)
+    after = model.run(model.segment(at, last), between)
+    _compare(_run_compiled(made, at, last, between), after, most)
+
+
+def _run_compiled(
+    made: TorchModel, start: int, end: int, arrays: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    if isinstance(made, CompiledModel):
+        made.warm(start, end)
+    return made.run(made.segment(start, end), arrays)
+
+
+def _compare(found: list[np.ndarray], wanted: list[np.ndarray], most: float) -> None:
     for one, other in zip(found, wanted, strict=True):
         off = deviation(one, other)
         if not off <= most:  # NaN, too

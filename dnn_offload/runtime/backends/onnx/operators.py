@@ -227,7 +227,9 @@ def _unary(call: Call) -> None:
 def _binary(call: Call) -> None:
     name, dtype = base_name(call.instruction.target), call.output.dtype
     alpha, rounding = call.keyword('alpha', 1), call.keyword('rounding_mode')
-    if rounding is not None or (name == 'div' and not dtype.startswith('float')):
+    # ONNX cuts the fraction off integers' quotients, and keeps it for floats.
+    exact = dtype.startswith('float') and rounding is None
+    if name == 'div' and not exact and (rounding, dtype[:3]) != ('trunc', 'int'):
         raise call.refusal(f'rounding {rounding}, {dtype}')
     sides = []
     for index in (0, 1):
@@ -547,6 +549,20 @@ def _upsample_nearest2d(call: Call) -> None:
     rows, columns = (_nearest(a, b) for a, b in zip(given, wanted, strict=True))
     tall = call.node('Gather', [call.name(0), call.constant(rows)], axis=2)
     call.finish('Gather', [tall, call.constant(columns)], axis=3)
+
+
+@rule('upsample_bilinear2d')
+def _upsample_bilinear2d(call: Call) -> None:
+    # Sizes stand second or, as factors, behind (`.vec`): the output tells either way. torch
+    # takes the factors from the sizes, but for factors of its own that are not whole.
+    given, wanted = call.shape(0)[2:], call.output.shape[2:]
+    factors = call.argument(3)
+    ratios = [b / a for a, b in zip(given, wanted, strict=True)]
+    if factors is not None and call.argument(1) is None and list(factors) != ratios:
+        raise call.refusal('factors of its own')
+    corners = bool(call.argument(2, False))
+    call.finish('Resize', [call.name(0), '', '', call.integers(call.output.shape)], mode='linear',
+                coordinate_transformation_mode='align_corners' if corners else 'half_pixel')
 
 
 def _nearest(given: int, wanted: int) -> np.ndarray:

@@ -14,9 +14,7 @@ import subprocess
 
 import psutil
 
-# `vcgencmd get_throttled` (Raspberry Pi): bits 0 to 3 = now (under-voltage, frequency capped,
-# throttled, soft temperature limit), bits 16 to 19 = since boot.
-THROTTLED_NOW = 0xF
+THROTTLED_NOW = 0xF  # of the firmware's flags
 _PI_FIRMWARE = 'devices/platform/soc/soc:firmware/get_throttled'
 
 
@@ -94,29 +92,14 @@ class MachineReader:
         return max(plausible, default=math.nan)
 
     def _throttled(self) -> bool | None:
-        firmware = _read(self._sys / _PI_FIRMWARE)
-        if not firmware and self._vcgencmd:
-            firmware = self._ask_firmware(self._vcgencmd)
-        if firmware:
-            try:
-                return bool(int(firmware.rpartition('=')[2], 16) & THROTTLED_NOW)
-            except ValueError:
-                return None
+        flags = read_firmware_flags(self._sys, self._vcgencmd)
+        if flags is not None:
+            return bool(flags & THROTTLED_NOW)
         count, before = self._core_throttle_count(), self._throttle_count
         self._throttle_count = count
         if count is None or before is None:
             return None
         return count > before
-
-    @staticmethod
-    def _ask_firmware(vcgencmd: str) -> str:
-        try:
-            return subprocess.run(
-                [vcgencmd, 'get_throttled'],
-                capture_output=True, text=True, timeout=0.5, check=True,
-            ).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            return ''
 
     def _core_throttle_count(self) -> int | None:
         """Intel: events since boot, over all cores."""
@@ -131,6 +114,34 @@ class MachineReader:
                 yield float(_read(file))
             except ValueError:
                 continue  # a sensor that is switched off
+
+
+def read_firmware_flags(sys_root: Path, vcgencmd: str | None) -> int | None:
+    """What a Raspberry Pi's firmware says of its supply and clock; None = no such firmware.
+
+    Bits 0 to 3 are now: under-voltage, frequency capped, throttled, soft temperature limit; bits
+    16 to 19 the same since boot (``vcgencmd get_throttled``).
+
+    Args:
+        sys_root: Where /sys is.
+        vcgencmd: Path of the tool that is asked where /sys does not tell; None or '' = none.
+    """
+    text = _read(sys_root / _PI_FIRMWARE)
+    if not text and vcgencmd:
+        text = _ask_firmware(vcgencmd)
+    try:
+        return int(text.rpartition('=')[2], 16)
+    except ValueError:
+        return None
+
+
+def _ask_firmware(vcgencmd: str) -> str:
+    try:
+        return subprocess.run(
+            [vcgencmd, 'get_throttled'], capture_output=True, text=True, timeout=0.5, check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ''
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,89 @@
+"""Whether the camera opens, and how many pictures it really delivers."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from dnn_offload.doctor.examination import Examination
+from dnn_offload.doctor.finding import failure, Finding, fine, skipped, warning
+
+READ_S = 2.0
+LIMIT_S = 25.0
+SLOW = 0.7  # of the rate that the camera claims
+
+
+def check_camera(exam: Examination) -> Finding:
+    """Open the picture source as ``camera_node`` does, and read for two seconds."""
+    source = exam.settings.camera
+    devices = [name for name in exam.machine.names('/dev') if re.fullmatch(r'video\d+', name)]
+    if not source and not devices:
+        return skipped(
+            'there is no camera at this machine (no /dev/video*)',
+            'on a robot: plug it in; a CSI camera needs camera_ros; for a file, a folder or a '
+            'stream: --camera SOURCE',
+        )
+    source = source or devices[0].removeprefix('video')
+    user = _user_of(exam, source)
+    if user:
+        return skipped(
+            f'camera {source} is in use by {user}',
+            'see its rate by "ros2 topic hz" on its image_raw, or end it and ask again',
+        ).knowing(source=source, in_use_by=user)
+    ended = exam.machine.child(
+        'try_camera', source, '--seconds', str(READ_S),
+        limit_s=READ_S + exam.settings.limit_s(LIMIT_S),
+    )
+    answer = ended.answer
+    if ended.missing or (answer is None and 'No module named' in ended.errors):
+        return skipped(
+            'this install has no camera_node (pip leaves it out)',
+            'run the doctor of the colcon install: ros2 run dnn_offload dnn-offload doctor',
+        )
+    if answer is None:
+        return failure(
+            f'{source}: {ended.why}',
+            'plug it in, add yourself to the group "video" (sudo usermod -aG video $USER, then '
+            'log in again), and name it by --camera',
+        ).knowing(source=source)
+    return _judged(answer).knowing(source=source, **answer)
+
+
+def _judged(answer: dict[str, object]) -> Finding:
+    width, height = answer['width'], answer['height']
+    claimed_hz, measured_hz = float(str(answer['claimed_hz'])), float(str(answer['measured_hz']))
+    found = f'{answer["description"]}, {width}x{height}, '
+    if not answer['pictures']:
+        return failure(
+            f'{answer["description"]} opens, but gives no picture',
+            'try another --camera: many cameras have several devices, and one gives pictures',
+        )
+    if not answer['live']:
+        wanted = f', made for {claimed_hz:.0f}' if claimed_hz else ''
+        return fine(f'{found}{measured_hz:.0f} pictures/s can be read{wanted}')
+    found += f'{measured_hz:.1f} pictures/s' + (f' of {claimed_hz:.0f}' if claimed_hz else '')
+    if claimed_hz and measured_hz < SLOW * claimed_hz:
+        return warning(
+            found,
+            'more light (dark pictures are exposed longer), pixel_format MJPG, or a smaller '
+            'width and height of camera_node',
+        )
+    return fine(found)
+
+
+def _user_of(exam: Examination, source: str) -> str:
+    """Name and number of a process that has the device open, as far as we may see; or ''."""
+    if not source.isdigit() and not source.startswith(('/dev/', 'device:')):
+        return ''
+    device = f'/dev/video{source}' if source.isdigit() else source.removeprefix('device:')
+    for pid in exam.machine.names('/proc'):
+        if not pid.isdigit():
+            continue
+        for descriptor in exam.machine.names(f'/proc/{pid}/fd'):
+            try:
+                opened = os.readlink(exam.machine.path(f'/proc/{pid}/fd/{descriptor}'))
+            except OSError:
+                continue
+            if opened == device:
+                return f'{exam.machine.read(f"/proc/{pid}/comm") or "a process"} ({pid})'
+    return ''

@@ -1,0 +1,216 @@
+"""The link to each server, measured both ways, and what plans would reach over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dnn_offload.cost.link import DOWNLINK, LinkEstimator, LinkEvidence, LOST, UPLINK
+from dnn_offload.cost.profile import Profile
+from dnn_offload.doctor.examination import Examination, LINK_S, MissingError
+from dnn_offload.doctor.finding import failure, Finding, fine, together, warning
+from dnn_offload.errors import PlanningError, ProfileError
+from dnn_offload.planning.plan import Candidate, Conditions, LinkState, ServerState
+from dnn_offload.planning.search import plan
+
+SLOW_BPS = 2e6
+SAMPLE_S = 0.2     # between two transfers: they were one after another
+DEADLINE_MS = 500.0  # default of local_inference_node
+SHOWN = ('local', 'remote', 'auto')
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A link as it was measured, and how many transfers that rests on."""
+
+    state: LinkState
+    up: int
+    down: int
+    lost: int
+
+
+def estimate(samples: list[dict[str, Any]]) -> Measured:
+    """What the planner would believe of a link after these transfers.
+
+    Args:
+        samples: ``kind``, ``probe``, ``nbytes`` and ``duration_ms`` of each, in order.
+    """
+    estimator = LinkEstimator()
+    for number, sample in enumerate(samples):
+        estimator.add(
+            LinkEvidence(
+                sample['kind'], sample['nbytes'], sample['duration_ms'], sample['probe']
+            ),
+            SAMPLE_S * number,
+        )
+    kinds = [sample['kind'] for sample in samples]
+    return Measured(
+        estimator.state(SAMPLE_S * len(samples)),
+        kinds.count(UPLINK), kinds.count(DOWNLINK), kinds.count(LOST),
+    )
+
+
+def check_link(exam: Examination) -> Finding:
+    """Greet every ready server as a robot does, and measure the way there and back."""
+    return together([_link(exam, server) for server in exam.ready_servers()])
+
+
+def _link(exam: Examination, server: dict[str, Any]) -> Finding:
+    name = server['server']
+    ended = exam.link(server)
+    answer = ended.answer
+    if answer is None:
+        return failure(
+            f'{name}: the link cannot be measured: {ended.why}', 'see the checks ros and install'
+        )
+    if not answer['connected']:
+        reason = answer['reasons'][-1] if answer['reasons'] else answer['state']
+        return failure(
+            f'{name} is seen, but a greeting was not answered within {LINK_S:g} s: {reason}',
+            'let UDP through the firewalls of both machines in both directions (ports '
+            '7400 and up), and look into the log of the server',
+        )
+    measured = estimate(answer['samples'])
+    state = measured.state
+    facts = {
+        'uplink_bps': state.uplink_bps, 'uplink_alpha_ms': state.uplink_alpha_ms,
+        'downlink_bps': state.downlink_bps if measured.down else None,
+        'downlink_alpha_ms': state.downlink_alpha_ms if measured.down else None,
+        'uplink_burst_bytes': state.uplink_burst_bytes, 'lost': measured.lost,
+        'transfers_up': measured.up, 'transfers_down': measured.down,
+    }
+    found = (
+        f'{name}: up {_way(state.uplink_bps, state.uplink_alpha_ms)}, down '
+        + (
+            _way(state.downlink_bps, state.downlink_alpha_ms) if measured.down
+            else 'not measured, since this machine does not have its network'
+        )
+        + f' ({measured.up} and {measured.down} transfers)'
+    )
+    slowest_bps = min(state.uplink_bps, state.downlink_bps if measured.down else state.uplink_bps)
+    if measured.lost or not state.alive:
+        made = warning(
+            f'{found}; {measured.lost} times nothing came back',
+            'see the checks wifi, buffers and fragments; on a link that loses packets, '
+            'config/fastdds_lossy.xml on both sides',
+        )
+    elif slowest_bps < SLOW_BPS:
+        made = warning(
+            f'{found}: slow', 'use the 5 GHz band or a cable; plans that send little still work'
+        )
+    else:
+        made = fine(found)
+    return made.knowing(**{name: facts})
+
+
+def _way(bps: float, alpha_ms: float) -> str:
+    digits = 0 if bps >= 100e6 else 1
+    return f'{bps / 1e6:.{digits}f} Mbit/s + {alpha_ms:.1f} ms'
+
+
+def check_fps(exam: Examination) -> Finding:
+    """What plans would reach, from the profiles and the measured link, on idle machines."""
+    edge, whose = _edge_profile(exam)
+    try:
+        servers = _servers(exam, edge)
+        why = '' if servers else 'no server with this network'
+    except MissingError as missing:
+        servers, why = (), missing.finding.found
+    conditions = Conditions(edge, servers=servers)
+    chosen = {name: _chosen(name, conditions) for name in SHOWN}
+    words = [
+        f'{name} {_in_words(candidate, short=name != "auto")}'
+        for name, candidate in chosen.items() if candidate is not None
+    ]
+    found = f'{edge.model} with the profile of {whose}, all idle: {"; ".join(words)}' + (
+        f'; {why}' if why else ''
+    )
+    facts = {
+        name: candidate and {
+            'fps': 1e3 / candidate.period_ms, 'latency_ms': candidate.latency_ms,
+            'cut': candidate.label, 'codec': candidate.codec, 'server': candidate.server,
+        }
+        for name, candidate in chosen.items()
+    }
+    best = chosen['auto']
+    if best is not None and best.latency_ms > DEADLINE_MS:
+        return warning(
+            f'{found}: later than the default deadline of {DEADLINE_MS:g} ms',
+            'a smaller network or input_size, a nearer server, or a larger deadline_ms',
+        ).knowing(**facts)
+    return fine(found).knowing(**facts)
+
+
+def _in_words(candidate: Candidate, short: bool) -> str:
+    text = f'{1e3 / candidate.period_ms:.1f} fps, {candidate.latency_ms:.0f} ms'
+    if short:
+        return text
+    if candidate.is_local:
+        return f'{text} (all local)'
+    return f'{text} (cut {candidate.cut_index} after {candidate.label}, {candidate.codec})'
+
+
+def _chosen(strategy: str, conditions: Conditions) -> Candidate | None:
+    """Its best plan; None where it has none, as ``remote`` without a server."""
+    try:
+        return plan(strategy, conditions)[0]
+    except PlanningError:
+        return None
+
+
+def _edge_profile(exam: Examination) -> tuple[Profile, str]:
+    """The robot's profile, and whose it is: a robot's that runs, else the one in our cache.
+
+    Raises:
+        MissingError: There is none.
+    """
+    robots = {} if exam.no_ros() else (exam.look().answer or {}).get('robots', {})
+    wanted = exam.settings.namespace.rstrip('/')
+    for namespace, robot in sorted(robots.items()):
+        if not robot['profile'] or wanted not in ('', namespace, namespace.lstrip('/')):
+            continue
+        try:
+            profile = Profile.from_json(robot['profile'])
+        except ProfileError:
+            continue  # of another version: the check peers tells
+        if exam.settings.model in ('', profile.model):
+            return profile, f'robot {namespace}'
+    answer = exam.model().answer
+    if answer is None:
+        raise MissingError('no robot runs it, and the network does not run here')
+    paths = sorted(
+        Path(answer['folder']).glob('profile_edge_*.json'), key=lambda path: path.stat().st_mtime
+    )
+    for path in reversed(paths):
+        try:
+            profile = Profile.from_json(path.read_text(encoding='utf-8'))
+        except (OSError, ProfileError):
+            continue
+        if profile.model_identity == answer['identity']:
+            return profile, 'this machine'
+    raise MissingError(
+        f'{answer["source"]} was never measured here, and no robot runs it',
+        f'dnn-offload profile {answer["source"]} (8 s), or start the robot once',
+    )
+
+
+def _servers(exam: Examination, edge: Profile) -> tuple[ServerState, ...]:
+    """Ready servers that have the robot's network, with their profiles and measured links."""
+    ready, profiles = exam.ready_servers(), exam.domain()['profiles']
+    made = []
+    for server in ready:
+        answer = exam.link(server).answer
+        if server['identity'] != edge.model_identity or answer is None or not answer['connected']:
+            continue
+        measured = estimate(answer['samples'])
+        try:
+            profile = Profile.from_json(profiles.get(server['server'], ''))
+        except ProfileError:
+            continue  # it measures still
+        if measured.state.alive:
+            made.append(ServerState(
+                server['server'], profile, measured.state, queue_ms=server['queue_ms']
+            ))
+    return tuple(made)
+

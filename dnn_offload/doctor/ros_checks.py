@@ -1,0 +1,224 @@
+"""ROS as the nodes get it: domain, middleware, discovery; who else is there; multicast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import json
+from typing import Any
+
+from dnn_offload.doctor.examination import Examination
+from dnn_offload.doctor.finding import failure, Finding, fine, skipped, together, warning
+
+DISTRIBUTION = 'jazzy'
+RMW = 'rmw_fastrtps_cpp'
+PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+RANGES = ('SUBNET', 'LOCALHOST', 'OFF', 'SYSTEM_DEFAULT')
+MULTICAST_S = 2.0
+MULTICAST_LIMIT_S = 10.0
+_NOBODY_CURE = (
+    'start the other side; on all machines ROS_DOMAIN_ID, RMW_IMPLEMENTATION and the parameter '
+    'rendezvous_namespace must be the same, and ROS_AUTOMATIC_DISCOVERY_RANGE must be SUBNET'
+)
+
+
+def discovery_range(environment: Mapping[str, str]) -> str:
+    """How far discovery reaches: one of ``RANGES``, or what else the user has set."""
+    if environment.get('ROS_LOCALHOST_ONLY', '0') == '1':  # deprecated, and it still wins
+        return 'LOCALHOST'
+    return environment.get('ROS_AUTOMATIC_DISCOVERY_RANGE', '') or 'SUBNET'
+
+
+def check_ros(exam: Examination) -> Finding:
+    """Distribution, domain, RMW, DDS profile and discovery range; starts a node in a child."""
+    environment = exam.machine.environment
+    distribution = environment.get('ROS_DISTRO', '')
+    if not (exam.install().answer or {}).get('rclpy', False):
+        if distribution:
+            return failure(
+                f'ROS 2 {distribution} is sourced, but this Python has no rclpy '
+                f'({exam.machine.python})',
+                "start with the system's Python 3.12, or with an environment made beside ROS by "
+                '"make setup"',
+            )
+        return skipped(
+            'there is no ROS 2 in this environment',
+            'source /opt/ros/jazzy/setup.bash, or "source tools/env.sh" after "make setup"',
+        )
+    findings = [_domain(environment), _reach(environment)]
+    if distribution not in ('', DISTRIBUTION):
+        findings.append(warning(
+            f'ROS 2 {distribution} is sourced', f'use {DISTRIBUTION}: nothing else was tried'
+        ))
+    profiles = environment.get(PROFILES, '')
+    if profiles and not exam.machine.exists(profiles):
+        findings.append(warning(
+            f'{PROFILES} names {profiles}, which is not there',
+            f'unset {PROFILES}: the launch files then load config/fastdds.xml',
+        ))
+    findings.append(_middleware(exam))
+    return together(findings)
+
+
+def _domain(environment: Mapping[str, str]) -> Finding:
+    text = environment.get('ROS_DOMAIN_ID', '') or '0'
+    number = int(text) if text.isdigit() else -1
+    if 0 <= number <= 101 or 215 <= number <= 232:
+        return fine(f'domain {number}').knowing(domain=number)
+    return failure(
+        f'ROS_DOMAIN_ID is {text}',
+        'choose 0 to 101: others use ports that Linux gives to other programs',
+    ).knowing(domain=text)
+
+
+def _reach(environment: Mapping[str, str]) -> Finding:
+    reach, peers = discovery_range(environment), environment.get('ROS_STATIC_PEERS', '')
+    server = environment.get('ROS_DISCOVERY_SERVER', '')
+    facts = {'discovery_range': reach, 'static_peers': peers, 'discovery_server': server}
+    found = f'discovery {reach}' + (f', static peers {peers}' if peers else '')
+    found += f', discovery server {server}' if server else ''
+    if reach not in RANGES:
+        made = failure(found, f'set ROS_AUTOMATIC_DISCOVERY_RANGE to one of {", ".join(RANGES)}')
+    elif reach == 'OFF':
+        made = failure(
+            f'{found}: nobody is found', 'unset ROS_AUTOMATIC_DISCOVERY_RANGE, or set it to SUBNET'
+        )
+    elif reach == 'LOCALHOST' and not peers and not server:
+        made = warning(
+            f'{found}: other machines are not found',
+            'unset ROS_AUTOMATIC_DISCOVERY_RANGE (and ROS_LOCALHOST_ONLY) where robot and server '
+            'are two machines',
+        )
+    else:
+        made = fine(found)
+    return made.knowing(**facts)
+
+
+def _middleware(exam: Examination) -> Finding:
+    why_not = exam.no_ros()
+    if why_not:
+        return skipped(why_not)
+    ended = exam.look()
+    asked = exam.machine.environment.get('RMW_IMPLEMENTATION', '')
+    if ended.answer is None:
+        return failure(
+            f'no ROS node can be started: {ended.why}',
+            f'install it: sudo apt install ros-{DISTRIBUTION}-{asked.replace("_", "-")}'
+            if asked and asked != RMW
+            else 'source ROS 2 Jazzy and this workspace in a new shell, and build again where '
+            'that does not help',
+        ).knowing(rmw=asked)
+    rmw = ended.answer['rmw']
+    if rmw != RMW:
+        return warning(
+            rmw,
+            f'export RMW_IMPLEMENTATION={RMW} on all machines: the DDS profiles here are for it, '
+            'and all figures were measured with it',
+        ).knowing(rmw=rmw)
+    return fine(rmw).knowing(rmw=rmw)
+
+
+def check_peers(exam: Examination) -> Finding:
+    """Robots and servers of ours on the domain, with their state, model and version."""
+    domain = exam.domain()
+    findings = [_server(server) for server in domain['servers']]
+    devices = {name: device_of(text) for name, text in domain['profiles'].items()}
+    for namespace, robot in sorted(domain['robots'].items()):
+        devices[namespace] = device_of(robot['profile'])
+        plan = robot['plan']
+        findings.append(fine(
+            f'robot {namespace}' + (f' ({_planned(plan)})' if plan else ' (no plan yet)')
+        ))
+    if not findings:
+        found = f'no robot and no server within {exam.settings.listen_s:g} s'
+        findings.append(warning(
+            f'{found}; {len(domain["nodes"])} other ROS nodes', _NOBODY_CURE
+        ))
+    if domain['other_messages'] or domain['unreadable']:
+        findings.append(failure(
+            'somebody has other message definitions than this install: '
+            + ', '.join(domain['other_messages'] or domain['unreadable']),
+            'build the same commit of dnn_offload on all machines',
+        ))
+    versions = {device['dnn_offload'] for device in devices.values() if 'dnn_offload' in device}
+    if len(versions) > 1:
+        findings.append(warning(
+            f'versions {", ".join(sorted(versions))} of dnn_offload',
+            'build the same commit of dnn_offload on all machines',
+        ))
+    return together(findings).knowing(
+        servers=[
+            {key: value for key, value in server.items() if key != 'fingerprint'}
+            for server in domain['servers']
+        ],
+        robots=sorted(domain['robots']), devices=devices, nodes=domain['nodes'],
+    )
+
+
+def _server(server: dict[str, Any]) -> Finding:
+    found = f'server {server["server"]} ({server["model"] or "no model"}, {server["state"]}'
+    if server['state'] == 'failed':
+        return failure(
+            f'{found}: {server["detail"]})',
+            'mend what it says and start the server again: its log tells more',
+        )
+    if server['state'] != 'ready':
+        return warning(f'{found}: {server["detail"]})', 'wait until it is ready, then ask again')
+    robots = server['clients']
+    return fine(f'{found}, {robots} robot{"" if robots == 1 else "s"})')
+
+
+def _planned(plan: dict[str, str]) -> str:
+    where = f'{plan["cut"]}, {plan["codec"]}, {plan["server"]}' if plan['server'] else 'all local'
+    return f'{plan["strategy"]}: {where}'
+
+
+def device_of(profile: str) -> dict[str, Any]:
+    """What a profile in JSON says of its machine; empty where it says nothing."""
+    try:
+        device = json.loads(profile)['device']
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return device if isinstance(device, dict) else {}
+
+
+def check_multicast(exam: Examination) -> Finding:
+    """Whether this machine hears its own multicast, and a doctor that runs on another one."""
+    ended = exam.machine.child(
+        'try_multicast', '--seconds', str(MULTICAST_S),
+        limit_s=MULTICAST_S + exam.settings.limit_s(MULTICAST_LIMIT_S),
+    )
+    answer = ended.answer
+    if answer is None:
+        return failure(
+            f'multicast cannot be tried: {ended.why}',
+            'end what else uses UDP port 17465, or look at it by "ros2 multicast receive"',
+        )
+    interfaces, heard, others = answer['interfaces'], answer['heard'], answer['others']
+    if not interfaces:
+        return skipped('no network interface beside loopback is up').knowing(**answer)
+    deaf = [f'{name} ({address})' for name, address in interfaces.items() if name not in heard]
+    able = [f'{name} ({address})' for name, address in interfaces.items() if name in heard]
+    findings = []
+    if able:
+        words = f'{", ".join(able)} hears its own multicast'
+        if others:
+            words += ', and ' + ', '.join(f'{host} ({at})' for at, host in others.items())
+        else:
+            words += '; no doctor of another machine was heard'
+        cure = '' if others else (
+            'to see whether it gets through, run "dnn-offload doctor --only multicast" on both '
+            'machines at the same time'
+        )
+        findings.append(fine(words, cure))
+    if deaf:
+        why = '; '.join(sorted(set(answer['errors'].values())))
+        environment = exam.machine.environment
+        needed = not able and discovery_range(environment) == 'SUBNET' and not any(
+            environment.get(name) for name in ('ROS_STATIC_PEERS', 'ROS_DISCOVERY_SERVER')
+        )
+        findings.append((failure if needed else warning)(
+            f'{", ".join(deaf)} hears no multicast{f": {why}" if why else ""}',
+            'let it through the firewall (sudo ufw allow in proto udp to 224.0.0.0/4), or name '
+            'the other machines in ROS_STATIC_PEERS',
+        ))
+    return together(findings).knowing(**answer)

@@ -1,0 +1,1 @@
+"""``dnn-offload top``: what a running system is doing, from its topics alone."""

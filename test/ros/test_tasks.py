@@ -1,0 +1,187 @@
+"""A detector, a segmentation network: from the camera through real nodes to what users see.
+
+Weights are random: what is found means nothing, how it gets there is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+from harness import Graph, wait_for
+import numpy as np
+import pytest
+from rcl_interfaces.msg import SetParametersResult
+from sensor_msgs.msg import Image
+
+from dnn_offload.demo.verdict import accounting_failures
+from dnn_offload.msg import FrameReport
+from dnn_offload.testbed.session import Session
+from dnn_offload.transport.qos import latched
+from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
+
+NODE = '/robot/local_inference_node'
+WIDTH, HEIGHT = 640, 480  # of the session's pictures
+
+
+@contextlib.contextmanager
+def watched(folder: Path, **options: Any) -> Iterator[tuple[Session, Graph]]:
+    """A robot and a server with one plan after the other, and a node that looks on."""
+    common = {
+        'weights': 'random', 'cache_dir': str(folder / 'cache'), 'profile_budget_s': 2.0,
+        'backend': 'torch', **options.pop('common', {}),
+    }
+    with Session(
+        folder, rate_hz=5.0, strategy='', common=common, server={},
+        robot={'deadline_ms': 5000.0, 'annotate_rate_hz': 0.0, **options.pop('robot', {})},
+        **options,
+    ) as session:
+        graph = Graph()
+        try:
+            yield session, graph
+        finally:
+            graph.close()
+
+
+def refused(graph: Graph, name: str, value: object) -> str:
+    result: SetParametersResult = graph.set_parameter(NODE, name, value)
+    assert not result.successful, name
+    return str(result.reason)
+
+
+def serve_at(session: Session, graph: Graph, index: int, codec: str) -> None:
+    """Have the server run what is after a cut, until three answers came."""
+    profile = session.recorder.profile
+    assert profile is not None
+    plan_id = session.recorder.publish_plan(
+        profile.model_identity, profile.cuts[index].cut_id, codec, 'edge_server'
+    )
+
+    def served() -> bool:
+        session.fleet.check()
+        rows = [row for row in session.recorder.rows if row.plan_id == plan_id]
+        return sum(row.outcome == 'remote' for row in rows) >= 3
+
+    assert wait_for(served, 60.0), session.recorder.rows[-3:]
+
+
+def save(image: Image, path: Path) -> np.ndarray:
+    """The pixels, also as a file for people who want to look at what a test made."""
+    channels = {'rgb8': 3, 'mono8': 1}[image.encoding]
+    pixels = np.frombuffer(image.data, np.uint8).reshape(image.height, image.width, channels)
+    cv2.imwrite(str(path), pixels[..., ::-1])
+    return pixels
+
+
+@pytest.mark.timeout(280)
+def test_a_detector_of_torchvision_from_camera_to_boxes(tmp_path: Path) -> None:
+    with watched(
+        tmp_path, model='torchvision:ssdlite320_mobilenet_v3_large',
+        robot={'score_threshold': 0.0, 'max_detections': 7, 'classes': ['person', 'persn']},
+    ) as (session, graph):
+        found = graph.collect(Detection2DArray, '/robot/detections')
+        drawn = graph.collect(Image, '/robot/image_annotated', 2)
+        infos = graph.collect(VisionInfo, '/robot/vision_info', latched())
+        assert wait_for(lambda: found and drawn and infos, 60.0)
+
+        # A class of the start-up file that the network does not have is said, with those it has.
+        log = next((tmp_path / 'logs').rglob('*local_inference_node*.log')).read_text()
+        assert 'no such class' in log and 'did you mean person?' in log and 'bicycle' in log
+        names = {r.hypothesis.class_id for d in found[-1].detections for r in d.results}
+        assert names <= {'person'}
+        assert '"1": "person"' in infos[-1].database_location
+
+        # Live, and refused with what is allowed.
+        assert 'allowed: person, bicycle' in refused(graph, 'classes', ['bicicle'])
+        for name, value in (('score_threshold', 1.5), ('iou_threshold', -0.1)):
+            assert 'Min: 0.0, Max: 1.0' in refused(graph, name, value)  # rclpy's own words
+        assert 'Min: 1, Max: 1000' in refused(graph, 'max_detections', 0)
+        for name, value in (('classes', []), ('iou_threshold', 0.9)):
+            assert graph.set_parameter(NODE, name, value).successful
+
+        def all_classes() -> bool:
+            last = found[-1].detections
+            seen = {detection.results[0].hypothesis.class_id for detection in last}
+            return len(last) == 7 and seen != {'person'}
+
+        assert wait_for(all_classes, 20.0), found[-1]
+        for detection in found[-1].detections:
+            box, (best,) = detection.bbox, detection.results
+            assert box.center.position.x - box.size_x / 2 + 1e-6 >= 0.0
+            assert box.center.position.x + box.size_x / 2 <= WIDTH + 1e-6
+            assert box.center.position.y + box.size_y / 2 <= HEIGHT + 1e-6
+            assert 0.0 < best.hypothesis.score <= 1.0
+            assert detection.header == found[-1].header
+        assert graph.set_parameter(NODE, 'max_detections', 2).successful
+        assert wait_for(lambda: len(found[-1].detections) == 2, 20.0)
+
+        # On the server, after the first layers and before the choice of boxes. No limit above
+        # is known there.
+        profile = session.recorder.profile
+        assert profile is not None
+        for index, codec in ((0, 'jpeg'), (len(profile.cuts) // 2, 'int8_zstd'),
+                             (len(profile.cuts) - 2, 'fp16')):
+            serve_at(session, graph, index, codec)
+        assert len(found[-1].detections) == 2
+        save(drawn[-1], tmp_path / 'boxes.png')
+        session.finish()
+        assert accounting_failures(
+            session.recorder.rows, list(session.recorder.counters.values())
+        ) == []
+
+
+@pytest.mark.timeout(280)
+def test_a_segmentation_network_from_camera_to_mask(tmp_path: Path) -> None:
+    with watched(
+        tmp_path, model='torchvision:lraspp_mobilenet_v3_large',
+        common={'input_size': '128x160'},
+    ) as (session, graph):
+        masks = graph.collect(Image, '/robot/segmentation', 2)
+        drawn = graph.collect(Image, '/robot/image_annotated', 2)
+        labels = graph.collect(LabelInfo, '/robot/label_info', latched())
+        reports = graph.collect(FrameReport, '/robot/frame_report', latched(100))
+        assert wait_for(lambda: masks and drawn and labels and reports, 60.0)
+        table = {entry.class_id: entry.class_name for entry in labels[-1].class_map}
+        assert len(table) == 21 and (table[0], table[15]) == ('__background__', 'person')
+
+        mask = masks[-1]
+        assert (mask.encoding, mask.width, mask.height, mask.step) == (
+            'mono8', WIDTH, HEIGHT, WIDTH,
+        )  # fmt: skip
+        stamps = {(r.header.stamp.sec, r.header.stamp.nanosec) for r in reports}
+        assert (mask.header.stamp.sec, mask.header.stamp.nanosec) in stamps
+        assert mask.header.frame_id == reports[-1].header.frame_id
+        pixels = save(mask, tmp_path / 'mask.png')
+        present = set(np.unique(pixels).tolist())
+        assert present <= set(table)
+
+        # Only the largest class that is something; the rest becomes background.
+        kept = max(present - {0}, key=lambda i: int((pixels == i).sum()))
+        assert graph.set_parameter(NODE, 'classes', [table[kept]]).successful
+
+        def only_that() -> bool:
+            return set(np.unique(np.frombuffer(masks[-1].data, np.uint8)).tolist()) <= {0, kept}
+
+        assert wait_for(only_that, 20.0)
+        assert graph.set_parameter(NODE, 'classes', []).successful
+
+        # The mask comes back from a server, in a few percent of its bytes.
+        profile = session.recorder.profile
+        assert profile is not None
+        for index, codec in ((0, 'jpeg'), (len(profile.cuts) // 2, 'int8_zstd')):
+            serve_at(session, graph, index, codec)
+        assert reports[-1].result_codec == 'zstd'
+        assert profile.output_bytes['zstd'] < profile.output_bytes['raw'] / 5
+        count = len(masks)
+        assert wait_for(lambda: len(masks) > count, 20.0)
+        save(masks[-1], tmp_path / 'mask_of_server.png')
+        save(drawn[-1], tmp_path / 'segmentation.png')
+        session.finish()
+        assert accounting_failures(
+            session.recorder.rows, list(session.recorder.counters.values())
+        ) == []
+
+
