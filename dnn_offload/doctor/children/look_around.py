@@ -24,6 +24,7 @@ from dnn_offload.msg import Plan, ServerStatus
 from dnn_offload.testbed.environment import use_own_transports
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.conversion import read_message
+from dnn_offload.transport.topics import STATUS_READER_DEPTH
 
 PROFILE = '/edge_profile'
 STATES = {
@@ -98,7 +99,7 @@ class Listener:
                 self.unreadable.append(f'{topic}: {error}')
 
         self._node.create_subscription(
-            message_type, topic, take, qos.latched(qos.STATUS_READER_DEPTH), raw=True
+            message_type, topic, take, qos.latched(STATUS_READER_DEPTH), raw=True
         )
 
     def _take_status(self, message: ServerStatus) -> None:
