@@ -22,9 +22,8 @@ from std_msgs.msg import String
 from dnn_offload.errors import RefusedError
 from dnn_offload.msg import Plan, ServerStatus
 from dnn_offload.testbed.environment import use_own_transports
-from dnn_offload.transport import names, qos
+from dnn_offload.transport import names, qos, topics
 from dnn_offload.transport.conversion import read_message
-from dnn_offload.transport.topics import STATUS_READER_DEPTH
 
 PROFILE = '/edge_profile'
 STATES = {
@@ -99,7 +98,7 @@ class Listener:
                 self.unreadable.append(f'{topic}: {error}')
 
         self._node.create_subscription(
-            message_type, topic, take, qos.latched(STATUS_READER_DEPTH), raw=True
+            message_type, topic, take, qos.latched(topics.STATUS_READER_DEPTH), raw=True
         )
 
     def _take_status(self, message: ServerStatus) -> None:
