@@ -147,7 +147,10 @@ def test_without_a_namespace_under_a_manager_in_simulated_time(
     process = start('robot', tmp_path, 'namespace:=/', f'params_file:={file}', *given)
     try:
         for name in ('camera_node', *ROBOT_NODES):
-            assert wait_for(lambda name=name: graph.state_if_told(f'/{name}') == 'unconfigured', 60.0)
+            node = f'/{name}'
+            assert wait_for(
+                lambda node=node: graph.state_if_told(node) == 'unconfigured', 60.0
+            )
             request = GetParameters.Request(names=['use_sim_time', 'autostart'])
             values = graph.call(GetParameters, f'/{name}/get_parameters', request).values
             assert [value.bool_value for value in values] == [True, False]
