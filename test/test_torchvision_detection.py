@@ -166,7 +166,7 @@ def test_any_head_gives_the_boxes_that_torchvision_makes_of_it(
     found = ours(decode_detections([rows.numpy()], WHOLE, (), np.nextafter(limit, 1.0), iou))
     # torchvision takes what is above the limit, we what is not below it.
     assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-3)
 
 
 def test_labels_are_those_of_the_weights():
