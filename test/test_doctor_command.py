@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -104,8 +105,12 @@ def test_ctrl_c_ends_the_doctor_and_its_children() -> None:
     )
 
     def children() -> list[psutil.Process]:
-        found = psutil.Process(process.pid).children()
-        return [child for child in found if 'try_multicast.py' in ' '.join(child.cmdline())]
+        found = []
+        for child in psutil.Process(process.pid).children():
+            with contextlib.suppress(psutil.Error):  # one that has ended meanwhile
+                if 'try_multicast.py' in ' '.join(child.cmdline()):
+                    found.append(child)
+        return found
 
     end_s = time.monotonic() + 30.0
     while not (started := children()) and time.monotonic() < end_s:

@@ -48,7 +48,7 @@ def test_a_network_that_runs(tmp_path: Path) -> None:
         (Ended(1, errors="No module named 'torch'"), 'not installed', 'check torch'),
         (Ended(1, errors='no such model'), 'no such model', 'dnn-offload doctor MODEL'),
         (said({**MODEL, 'same_as_exported': False}), 'does not compute', 'delete /nowhere'),
-        (said({**MODEL, 'on_nodes': False, 'task': 'tensor'}), 'task tensor', 'classifier'),
+        (said({**MODEL, 'on_nodes': False, 'task': 'tensor'}), 'task tensor', 'classifies'),
     ],
 )
 def test_networks_that_do_not_run(tmp_path: Path, ended: Ended, found: str, cure: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from dnn_offload.doctor import python_checks
 from dnn_offload.doctor.finding import State
 from dnn_offload.doctor.machine import Ended
-from made_up_machine import COLCON, examination, MadeUpMachine, NO_ROS, said
+from made_up_machine import COLCON, examination, MadeUpMachine, said
 
 TORCH = {'version': '2.13.0', 'capability': 'NEON', 'cuda': False, 'threads': 4, 'import_s': 2.0}
 
@@ -69,8 +69,8 @@ def test_a_torch_that_computes(tmp_path: Path) -> None:
     assert '2.13.0' in found.found and found.facts['capability'] == 'NEON'
 
 
-def pictures(tmp_path: Path, ended: Ended, install: dict[str, object] = COLCON) -> str:
-    machine = MadeUpMachine(tmp_path, {'try_pictures': ended, 'where_installed': said(install)})
+def pictures(tmp_path: Path, ended: Ended) -> str:
+    machine = MadeUpMachine(tmp_path, {'try_pictures': ended})
     found = python_checks.check_pictures(examination(machine))
     return f'{found.state.value}: {found.found} -> {found.cure}'
 
@@ -81,7 +81,8 @@ def test_cv_bridge_for_numpy_1_beside_numpy_2() -> None:
     for ended in (Ended(1, step, f'{complaint}\nAttributeError: _ARRAY_API not found'),
                   Ended(-11, step)):
         text = pictures(Path('/'), ended)
-        assert text.startswith('failure: cv_bridge is compiled against NumPy 1'), text
+        assert text.startswith('warning: cv_bridge, which other nodes'), text
+        assert 'is compiled for NumPy 1 and breaks with NumPy 2' in text
         assert "pip install 'numpy<2'" in text
 
 
@@ -89,8 +90,12 @@ def test_other_trouble_with_pictures(tmp_path: Path) -> None:
     fit = said({'step': 'done', 'numpy': '1.26.4', 'cv2': '4.6.0'})
     assert pictures(tmp_path, fit).startswith('ok: NumPy 1.26.4, OpenCV 4.6.0 and cv_bridge fit')
     without = said({'step': 'no cv_bridge', 'numpy': '2.2.6', 'cv2': '4.14.0'})
-    assert 'apt install ros-jazzy-cv-bridge' in pictures(tmp_path, without)
-    assert pictures(tmp_path, without, NO_ROS).startswith('ok: ')
+    assert pictures(tmp_path, without).startswith('ok: NumPy 2.2.6, OpenCV 4.14.0; no cv_bridge')
+    broken = Ended(1, '{"step": "cv_bridge", "numpy": "1.26.4"}', 'ImportError: no boost')
+    assert pictures(tmp_path, broken).startswith('warning: cv_bridge, which other nodes than ours')
+    assert 'no boost' in pictures(tmp_path, broken)
+    ours = Ended(1, '{"step": "cv2", "numpy": "2.2.6"}', 'AttributeError: _ARRAY_API not found')
+    assert pictures(tmp_path, ours).startswith('failure: OpenCV is compiled for NumPy 1')
     opencv = Ended(1, '{"step": "cv2", "numpy": "2.2.6"}', 'ImportError: libGL.so.1: cannot open')
     assert 'opencv-python-headless' in pictures(tmp_path, opencv)
     numpy = Ended(1, '{"step": "numpy"}', "ModuleNotFoundError: No module named 'numpy'")

@@ -40,8 +40,8 @@ def check_model(exam: Examination) -> Finding:
     if not answer['on_nodes']:
         return failure(
             f'{found}; the nodes cannot run a network of task {answer["task"]}',
-            'choose a classifier or a detector that takes one picture; this one can be planned '
-            'on the command line',
+            'choose a network that takes one picture and classifies, detects or segments; this '
+            'one can be planned on the command line',
         ).knowing(**facts)
     return fine(found).knowing(**facts)
 

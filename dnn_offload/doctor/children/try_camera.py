@@ -38,7 +38,7 @@ def main() -> int:
     timed_s = times_s[WARM_UP:]
     span_s = timed_s[-1] - timed_s[0] if len(timed_s) > 1 else 0.0
     print(json.dumps({
-        'description': source.description,
+        'description': ', '.join(filter(None, (source.description, source.mode))),
         'live': source.live,
         'claimed_hz': source.rate_hz,
         'measured_hz': (len(timed_s) - 1) / span_s if span_s > 0.0 else 0.0,

@@ -15,7 +15,7 @@ from dnn_offload.graph.program import Program
 from dnn_offload.runtime.backends.names import TORCH
 from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.prepare import prepare
-from dnn_offload.runtime.prepared_model import DECODED_TASKS
+from dnn_offload.vision.answers import DECODED_TASKS
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 TIMED_RUNS = 5
