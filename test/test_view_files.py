@@ -10,6 +10,8 @@ import re
 
 import pytest
 
+from dnn_offload.nodes.topics import DIAGNOSTICS, TOPICS
+from dnn_offload.transport.topics import Reliability
 import view_files
 from view_files import Shown
 
@@ -87,6 +89,23 @@ def test_a_stranger_sees_what_matters_and_can_switch_on_the_rest(
     assert from_the_start <= seen
     later = {item.topic.rpartition('/')[2] for item in shown} - seen
     assert 'segmentation' in later
+
+
+def test_every_topic_is_declared_with_its_type_and_a_quality_that_matches() -> None:
+    declared = {
+        e.name if e.name.startswith('/') else f'{view_files.ROBOT}/{e.name}': e
+        for e in (DIAGNOSTICS, *(e for node in TOPICS.values() for e in node.publishes))
+    }
+    for item in [*view_files.rviz_topics(CONFIG), *view_files.foxglove_topics(CONFIG)]:
+        assert declared[item.topic].type_name == item.type_name, item
+    for display in view_files.rviz(CONFIG)['Visualization Manager']['Displays']:
+        if 'Topic' in display:
+            asked = display['Topic']
+            offered = declared[f'{view_files.ROBOT}/{asked["Value"]}'].quality
+            if asked['Reliability Policy'] == 'Reliable':
+                assert offered.reliability is Reliability.RELIABLE, asked
+            if asked['Durability Policy'] == 'Transient Local':
+                assert offered.latched, asked
 
 
 def test_foxglove_plots_fields_that_exist() -> None:
