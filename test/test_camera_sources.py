@@ -198,11 +198,12 @@ def test_once_then_loop_goes_on(folder: Path) -> None:
 
 def test_damaged_picture_is_left_out(folder: Path) -> None:
     (folder / 'p5.png').write_bytes(b'damaged')
-    settings = SourceSettings(str(folder), loop=False, rate_hz=100.0)
+    # Slow: on a busy machine a picture that is late is skipped.
+    settings = SourceSettings(str(folder), loop=False, rate_hz=10.0)
     reader = PictureReader(settings, time.monotonic)
     reader.start()
-    read_all(reader, 3, 1.0)
-    time.sleep(0.1)
+    read_all(reader, 3, 3.0)
+    time.sleep(0.3)
     status = reader.status()
     reader.stop()
     assert status.pictures == 3

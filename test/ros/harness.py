@@ -87,6 +87,15 @@ class Graph:
         """Lifecycle state by its label."""
         return self.call(GetState, f'{node}/get_state', GetState.Request()).current_state.label
 
+    def state_if_told(self, node: str) -> str:
+        """The same; '' of a node that does not answer: not there yet, or not again."""
+        request = GetState.Request()
+        try:
+            # Where a node was started again, the service of its former life may still be found.
+            return self.call(GetState, f'{node}/get_state', request, 3.0).current_state.label
+        except AssertionError:
+            return ''
+
     def change_state(self, node: str, transition: int) -> bool:
         """Ask for a lifecycle transition."""
         request = ChangeState.Request()

@@ -147,7 +147,10 @@ def test_without_a_namespace_under_a_manager_in_simulated_time(
     process = start('robot', tmp_path, 'namespace:=/', f'params_file:={file}', *given)
     try:
         for name in ('camera_node', *ROBOT_NODES):
-            assert wait_for(lambda name=name: said(graph, f'/{name}') == 'unconfigured', 60.0)
+            node = f'/{name}'
+            assert wait_for(
+                lambda node=node: graph.state_if_told(node) == 'unconfigured', 60.0
+            )
             request = GetParameters.Request(names=['use_sim_time', 'autostart'])
             values = graph.call(GetParameters, f'/{name}/get_parameters', request).values
             assert [value.bool_value for value in values] == [True, False]
@@ -157,17 +160,9 @@ def test_without_a_namespace_under_a_manager_in_simulated_time(
         kill_group(process)
 
 
-def said(graph: Graph, node: str) -> str:
-    """Give the state that a node says it is in, '' while it says nothing."""
-    try:
-        return graph.state(node)
-    except AssertionError:  # not there yet, or not again
-        return ''
-
-
 def active(graph: Graph, node: str) -> bool:
     """Tell whether a node answers that it is active."""
-    return said(graph, node) == 'active'
+    return graph.state_if_told(node) == 'active'
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
