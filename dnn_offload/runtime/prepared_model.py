@@ -74,12 +74,7 @@ def load_prepared_model(
     model = load(folder, names[-1], threads=threads, log=log)
     if model.backend != profile.backend:
         log(f'the profile holds for {profile.backend}, the network runs by {model.backend}')
-    inputs, last = seeded_inputs(program.inputs), len(model.cuts) - 1
-    outputs = model.run(model.segment(0, last), inputs)
-    at = sampled_cut(program)
-    if at != last:
-        outputs = model.run(model.segment(0, at), inputs)
-    fingerprint = sample(outputs)
+    fingerprint = fingerprint_of(model)
     if not agree(fingerprint, program.fingerprint):
         raise ModelError(
             'the prepared model does not compute what it did when it was exported',
@@ -87,6 +82,17 @@ def load_prepared_model(
             hint=f'delete {folder} and start again',
         )
     return PreparedModel(model, profile, profile_json, threads, fingerprint)
+
+
+def fingerprint_of(model: TorchModel) -> tuple[float, ...]:
+    """Run the whole network on the seeded inputs; a sample of what tells it from others."""
+    program = model.program
+    inputs, last = seeded_inputs(program.inputs), len(program.cuts) - 1
+    outputs = model.run(model.segment(0, last), inputs)
+    at = sampled_cut(program)
+    if at != last:
+        outputs = model.run(model.segment(0, at), inputs)
+    return sample(outputs)
 
 
 def with_profile(prepared: PreparedModel, profile_path: Path) -> PreparedModel:
