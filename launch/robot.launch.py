@@ -7,6 +7,7 @@ from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, PushROSNamespace
+from launch_ros.parameter_descriptions import ParameterValue
 
 from dnn_offload.nodes import launch_parts
 
@@ -23,6 +24,12 @@ def arguments() -> list[DeclareLaunchArgument]:
             choices=['true', 'false'],
             description='start our camera node; false where another driver publishes image_raw',
         ),
+        DeclareLaunchArgument(
+            'source',
+            default_value='',
+            description='of our camera node: V4L2 device, file, folder or URL; empty = as in '
+            'params_file',
+        ),
         launch_parts.rviz_argument(),
     ]
 
@@ -33,6 +40,9 @@ def nodes(context: LaunchContext) -> list[Node]:
     common = [LaunchConfiguration('params_file'), *given]
     model = LaunchConfiguration('model').perform(context)
     chosen = [{'model': model}] if model else []
+    source = LaunchConfiguration('source').perform(context)
+    # With its type: launch_ros would make a number of "0".
+    pictures = [{'source': ParameterValue(source, value_type=str)}] if source else []
     keep_alive = {
         'output': 'screen',
         'respawn': True,
@@ -44,7 +54,7 @@ def nodes(context: LaunchContext) -> list[Node]:
             package='dnn_offload',
             executable='camera_node',
             name='camera_node',
-            parameters=common,
+            parameters=[*common, *pictures],
             condition=IfCondition(LaunchConfiguration('camera')),
             **keep_alive,
         )

@@ -57,7 +57,7 @@ def declared(name: str) -> dict[str, DeclareLaunchArgument]:
 @pytest.mark.parametrize(
     ('name', 'expected'),
     [
-        ('robot', COMMON | {'camera', 'rviz'}),
+        ('robot', COMMON | {'camera', 'source', 'rviz'}),
         ('server', COMMON),
         ('demo', {'model', 'out', 'rate_hz', 'rviz'}),
     ],
@@ -144,7 +144,9 @@ def test_without_a_namespace_under_a_manager_in_simulated_time(
         f'    autostart: {str(not wanted).lower()}\n'
     )
     given = [] if by == 'file' else ['use_sim_time:=true', 'autostart:=false']
-    process = start('robot', tmp_path, 'namespace:=/', f'params_file:={file}', *given)
+    process = start(
+        'robot', tmp_path, 'namespace:=/', f'params_file:={file}', 'source:=3', *given
+    )
     try:
         for name in ('camera_node', *ROBOT_NODES):
             node = f'/{name}'
@@ -154,6 +156,9 @@ def test_without_a_namespace_under_a_manager_in_simulated_time(
             request = GetParameters.Request(names=['use_sim_time', 'autostart'])
             values = graph.call(GetParameters, f'/{name}/get_parameters', request).values
             assert [value.bool_value for value in values] == [True, False]
+        request = GetParameters.Request(names=['source'])
+        (source,) = graph.call(GetParameters, '/camera_node/get_parameters', request).values
+        assert source.string_value == '3'
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     finally:
