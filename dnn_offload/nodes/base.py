@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 import functools
 import re
-import socket
 import time
 import traceback
 from typing import Any, ClassVar, TypeVar
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
@@ -31,6 +30,7 @@ from rclpy.timer import Timer
 from dnn_offload.errors import OffloadError
 from dnn_offload.nodes import topics
 from dnn_offload.nodes.descriptors import descriptor_of, PARAMETER_TYPES
+from dnn_offload.nodes.diagnostics import diagnostics_message
 from dnn_offload.nodes.lifecycle_services import refuse_impossible_transitions
 from dnn_offload.nodes.parameters import (
     by_name,
@@ -487,21 +487,10 @@ class OffloadNode(LifecycleNode):
         values = {
             'state': self.state_name, **values, 'callback_errors': self._callback_errors,
         }
-        status = DiagnosticStatus(
-            level=level,
-            name=f'{self.get_fully_qualified_name().lstrip("/")}: status',
-            message=message,
-            hardware_id=socket.gethostname(),
-            values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
-        )
-        array = DiagnosticArray(status=[status])
-        array.header.stamp = self.now_msg()
-        self._diagnostics_publisher.publish(array)
+        self._diagnostics_publisher.publish(diagnostics_message(
+            self.get_fully_qualified_name(), level, message, values, self.now_msg()
+        ))
 
     def _has_time(self) -> bool:
         """Whether stamps mean anything: simulated time is 0 until the first ``/clock``."""
         return bool(self.get_clock().now().nanoseconds)
-
-
-def _text(value: object) -> str:
-    return f'{value:.6g}' if isinstance(value, float) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from dnn_offload.transport.topics import Quality, Reliability, RESULT_DEPTH
+from dnn_offload.transport.topics import Quality, Reliability
 
 _RELIABILITY = {
     Reliability.RELIABLE: ReliabilityPolicy.RELIABLE,
@@ -29,22 +29,6 @@ def profile_of(quality: Quality) -> QoSProfile:
     return profile
 
 
-def tensors(depth: int, lifespan_s: float = 0.0) -> QoSProfile:
-    """Tensor slices and probes: reliable, nothing for late-comers, stale slices expire."""
-    return profile_of(Quality(depth, lifespan_s=lifespan_s))
-
-
-def results() -> QoSProfile:
-    """Acknowledgements and answers: reliable, nothing for late-comers."""
-    return profile_of(Quality(RESULT_DEPTH))
-
-
 def latched(depth: int = 1) -> QoSProfile:
     """State that a late-comer must still see: server status, profile, plan."""
     return profile_of(Quality(depth, latched=True))
-
-
-def newest_only(reliable: bool = True) -> QoSProfile:
-    """A stream of which only the newest counts, e.g. pictures."""
-    reliability = Reliability.RELIABLE if reliable else Reliability.BEST_EFFORT
-    return profile_of(Quality(1, reliability))

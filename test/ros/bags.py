@@ -10,7 +10,7 @@ from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 from builtin_interfaces.msg import Time
-from harness import Graph
+from harness import Graph, newest_only
 from mcap.reader import make_reader
 from mcap.writer import Writer
 import numpy as np
@@ -19,7 +19,6 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from dnn_offload.transport.conversion import byte_array
-from dnn_offload.transport.qos import newest_only
 
 TOPIC = '/robot/image_raw'
 BEGIN_S = 1_700_000_000

@@ -9,13 +9,13 @@ from typing import Any
 from builtin_interfaces.msg import Time
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from harness import Graph, NodeProcess, wait_for
+from harness import Graph, newest_only, NodeProcess, wait_for
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
 from dnn_offload.msg import FrameReport
 from dnn_offload.transport.conversion import byte_array
-from dnn_offload.transport.qos import latched, newest_only
+from dnn_offload.transport.qos import latched
 from dnn_offload.vision.encodings import PACKED, PLANAR
 from vision_msgs.msg import Detection2DArray
 

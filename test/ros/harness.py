@@ -22,6 +22,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
+from dnn_offload.transport.qos import profile_of
+from dnn_offload.transport.topics import Quality, RESULT_DEPTH
+
 NodeType = TypeVar('NodeType', bound=Node)
 
 
@@ -33,6 +36,21 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
             return True
         time.sleep(0.01)
     return condition()
+
+
+def newest_only() -> QoSProfile:
+    """As a camera publishes whose driver is reliable."""
+    return profile_of(Quality(1))
+
+
+def tensors(depth: int) -> QoSProfile:
+    """As a robot publishes slices."""
+    return profile_of(Quality(depth))
+
+
+def results() -> QoSProfile:
+    """As acknowledgements and answers are published."""
+    return profile_of(Quality(RESULT_DEPTH))
 
 
 class Graph:

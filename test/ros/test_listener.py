@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 import threading
 
-from harness import Graph, running_graph, wait_for
+from harness import Graph, results, running_graph, wait_for
 import pytest
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from std_msgs.msg import String
 
 from dnn_offload.transport.listener import Listener
-from dnn_offload.transport.qos import results
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from builtin_interfaces.msg import Time
-from harness import Graph, NodeProcess, running_graph, wait_for
+from harness import Graph, newest_only, NodeProcess, running_graph, wait_for
 from lifecycle_msgs.msg import Transition
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from std_msgs.msg import String
 from dnn_offload.cost.profile import Profile
 from dnn_offload.msg import FrameReport, Plan
 from dnn_offload.transport.conversion import byte_array
-from dnn_offload.transport.qos import latched, newest_only
+from dnn_offload.transport.qos import latched
 from vision_msgs.msg import Detection2DArray
 
 NODE = '/robot/local_inference_node'

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import Graph, NodeProcess, running_graph, wait_for
+from harness import Graph, NodeProcess, results, running_graph, tensors, wait_for
 from lifecycle_msgs.msg import Transition
 from made_up_server import MadeUpRobot, RENDEZVOUS
 import numpy as np
@@ -172,10 +172,10 @@ class Attacker:
     def __init__(self, graph: Graph, server: Server, name: str = 'attacker') -> None:
         self.client, self.server = names.new_client_id(name), server
         self.results: list[Any] = graph.collect(
-            TensorResult, names.results(RENDEZVOUS, self.client), qos.results()
+            TensorResult, names.results(RENDEZVOUS, self.client), results()
         )
         self.publisher = graph.publisher(
-            TensorChunk, names.tensors(RENDEZVOUS, SERVER), qos.tensors(64)
+            TensorChunk, names.tensors(RENDEZVOUS, SERVER), tensors(64)
         )
         assert wait_for(lambda: self.publisher.get_subscription_count() > 0)
         self.seq = 0

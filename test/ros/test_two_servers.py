@@ -7,7 +7,7 @@ from pathlib import Path
 import socket
 from typing import Any
 
-from harness import Graph, NodeProcess, running_graph, wait_for
+from harness import Graph, newest_only, NodeProcess, running_graph, wait_for
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image
 from dnn_offload.msg import FrameReport, ServerStatus
 from dnn_offload.transport import names
 from dnn_offload.transport.conversion import byte_array
-from dnn_offload.transport.qos import latched, newest_only
+from dnn_offload.transport.qos import latched
 from dnn_offload.transport.topics import STATUS_READER_DEPTH
 from vision_msgs.msg import Classification
 

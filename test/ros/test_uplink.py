@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import threading
 import time
 
-from harness import Graph, running_graph, wait_for
+from harness import Graph, results, running_graph, wait_for
 from made_up_server import FakeModel, MadeUpRobot, MadeUpServer, RENDEZVOUS
 import numpy as np
 import pytest
@@ -82,7 +82,7 @@ def test_two_robots_get_their_own_answers_only(world: World) -> None:
     one, two = world.robot('one'), world.robot('two')
     heard = {
         robot.client: world.graph.collect(
-            TensorResult, names.results(RENDEZVOUS, robot.client), qos.results()
+            TensorResult, names.results(RENDEZVOUS, robot.client), results()
         )
         for robot in (one, two)
     }
@@ -233,16 +233,16 @@ def test_garbage_on_our_topics_does_not_stop_us(world: World) -> None:
     status = world.graph.publisher(
         ServerStatus, names.server_status(RENDEZVOUS), qos.latched()
     )
-    results = world.graph.publisher(
-        TensorResult, names.results(RENDEZVOUS, robot.client), qos.results()
+    answers = world.graph.publisher(
+        TensorResult, names.results(RENDEZVOUS, robot.client), results()
     )
-    assert wait_for(lambda: results.get_subscription_count() > 0)
+    assert wait_for(lambda: answers.get_subscription_count() > 0)
     for size in (0, 1, 4, 30, 300, 3000, 60_000):
-        for publisher in (status, results):
+        for publisher in (status, answers):
             publisher.publish(generator.bytes(size))
     status.publish(ServerStatus(server='../../etc', state=1, session=1))
-    results.publish(TensorResult(client=robot.client, server='server_a', status=77))
-    results.publish(TensorResult(
+    answers.publish(TensorResult(client=robot.client, server='server_a', status=77))
+    answers.publish(TensorResult(
         client=robot.client, server='server_a', status=TensorResult.STATUS_OK, frame_seq=3,
         chunk_count=1 << 31, total_bytes=1 << 31, data=bytes(100),
     ))
