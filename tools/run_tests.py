@@ -3,10 +3,10 @@
 Usage, in the environment (`make test` brings it):
     python tools/run_tests.py [--only lint|unit|ros] [FILE ...]
 
-Unit tests run in one pytest process against the source tree. Each file of node tests (test/ros)
-runs in a pytest process of its own, since rclpy has global state, from an empty folder, so that
-only the installed package is seen, on a ROS domain of its own, with discovery kept to this
-machine.
+Unit tests run against the source tree, as many files at a time as there are cores (at most 4).
+Each file of node tests (test/ros) runs in a pytest process of its own, since rclpy has global
+state, from an empty folder, so that only the installed package is seen, on a ROS domain of its
+own, with discovery kept to this machine.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ('lint', 'unit', 'ros')
 ROS_DOMAINS = 101  # 0 to 101 are safe with Linux's range of ephemeral ports; 0 is the user's own
 UNIT_LIMIT_S = 1800
+UNIT_WORKERS = 4
 ROS_FILE_LIMIT_S = 900
 
 
@@ -128,8 +129,11 @@ def pytest(
 def unit(files: Sequence[Path]) -> Tally:
     """Run the unit tests, or those of them that were named."""
     headline('unit tests')
+    # Files side by side, each whole in one process: fixtures export networks once per file.
+    workers = min(len(os.sched_getaffinity(0)), UNIT_WORKERS, len(files) or UNIT_WORKERS)
     chosen = [str(path) for path in files] or ['test']
-    return pytest(chosen, ROOT, os.environ, UNIT_LIMIT_S)
+    arguments = ['-n', str(workers), '--dist', 'loadfile', *chosen]
+    return pytest(arguments, ROOT, os.environ, UNIT_LIMIT_S)
 
 
 def ros(files: Sequence[Path]) -> Tally:
