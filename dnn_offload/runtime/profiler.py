@@ -117,7 +117,7 @@ def measure_profile(
     whole_ms = head_ms[last]
     # Stamps cost time as well: together the operators take what the whole network does.
     stamps_ms = np.asarray(meter.stamps_ms) * whole_ms / max(in_situ[last], 1e-6)
-    memories = memory(model.program, compiled=names.parse(model.backend).kind != names.TORCH)
+    memories = memory(model.program, compiled=model.backend.partition(':')[0] in names.COMPILED)
     report(1.0, 'profile is ready')
     return Profile(
         model=model.program.source,
