@@ -225,6 +225,15 @@ def test_relative_to_the_profile() -> None:
     assert relative(2.0, 'loadavg', {'loadavg': 0.2}) == 2.0
 
 
+def test_what_a_niced_profiler_waited_and_no_probe_saw_is_in_the_times() -> None:
+    busy = {'schedstat': 3.74, 'probe': 1.11, 'procs_running': 3.8, 'loadavg': 1.1}
+    assert relative(1.0, 'probe', busy) == pytest.approx(1.0 / 3.74)
+    assert relative(3.8, 'procs_running', busy) == pytest.approx(1.0)
+    assert relative(1.1, 'loadavg', busy) == pytest.approx(1.0)
+    # Under a quota the kernel tells of no waiting, and a probe does.
+    assert relative(2.0, 'probe', {'schedstat': 1.0, 'probe': 2.0}) == pytest.approx(1.0)
+
+
 def test_tracker_on_a_made_up_machine(proc: FakeProc) -> None:
     tracker = LoadTracker(str(proc.root), smooth=False)
     tracker.machine_cores = 2

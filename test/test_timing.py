@@ -63,8 +63,8 @@ def test_profile_of_a_loaded_machine_is_corrected_downwards() -> None:
     times.seed(TAIL, 30.0)
     times.add(OTHER, 2.0, 0.0, cpu_ms=2.0)  # idle now
     assert times.expected_ms(TAIL, 0.0) == pytest.approx(10.0)
-    times.note_load(4.0, 'probe', 0.0)
-    assert times.expected_ms(TAIL, 0.0) == pytest.approx(60.0)
+    times.note_load(4.0, 'probe', 0.0)  # it had seen 2 while the profiler waited 3 times as long
+    assert times.expected_ms(TAIL, 0.0) == pytest.approx(40.0)
 
 
 def test_work_without_a_baseline_is_known_from_its_fast_runs() -> None:

@@ -39,6 +39,9 @@ LOAD_SOURCES = (
 # to do here when frames go to the server, resizing and encoding, is a millisecond or two per
 # frame; the wait before such short bursts, over so little CPU time, reads like a load of 3 on a
 # calm machine.
+WAITED = 'schedstat'         # its ratio in a profile is what the profiler itself waited
+SLOW_DOWNS = frozenset({'probe', 'procs_running'})  # read 1 on an idle machine, as that does
+UNSEEN = 1.3                 # ratio of ratios: the source did not see what the profiler met
 MIN_EVIDENCE_MS = 60.0
 KEEP_EVIDENCE_MS = 45.0    # once believed, it is left only below this
 
@@ -98,7 +101,8 @@ def relative(factor: float, source: str, load_ratios: Mapping[str, float]) -> fl
     """Slow-down against the machine as profiled.
 
     A profile taken under a quota or under load already contains it: what counts is how
-    the *same* source reads now and read then.
+    the *same* source reads now and read then. Where the profiler itself waited far longer than a
+    source saw (it is niced, a probe is short), its times contain what it waited.
 
     Args:
         factor: Reading now; NaN counts as 1.
@@ -107,7 +111,9 @@ def relative(factor: float, source: str, load_ratios: Mapping[str, float]) -> fl
     """
     if not math.isfinite(factor) or factor <= 0.0:
         return 1.0
-    return factor / max(load_ratios.get(source, 1.0), 1.0)
+    then = max(load_ratios.get(source, 1.0), 1.0)
+    waited = load_ratios.get(WAITED, 1.0) if source in SLOW_DOWNS & load_ratios.keys() else 1.0
+    return factor / (waited if waited > UNSEEN * then else then)
 
 
 class LoadTracker:
