@@ -154,8 +154,9 @@ def test_server_that_falls_silent_is_lost_and_found_again(world: World) -> None:
     silent_s = time.monotonic()
     assert wait_for(lambda: not robot.uplink.connected('server_a'), 3.0)
     assert 0.7 < time.monotonic() - silent_s < 1.6
-    assert 'no status' in robot.told.connections[-1][2]
-    assert robot.told.samples[-1][1] == LinkSample.LOST
+    # Told a moment after it is so.
+    assert wait_for(lambda: 'no status' in robot.told.connections[-1][2])
+    assert wait_for(lambda: robot.told.samples[-1][1] == LinkSample.LOST)
     robot.send(1, 1.0)
     assert wait_for(lambda: 1 in robot.told.refused)
     server.timer = server.node.create_timer(0.2, server.say)
