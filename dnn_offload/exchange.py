@@ -17,6 +17,7 @@ UNLISTED = 'dag:'  # so begin the identities of cuts that only the names of thei
 TRIAL_FRAMES = 5  # run under a plan that is tried; the first of them finds caches cold
 TRIAL_PATIENCE_S = 2.0  # then a trial is over, for planner and robot: no stream, or a slow one
 SCOUT_LABEL = 'scout'  # of a frame that runs on the robot under a plan that offloads, as a probe
+SERVER_STATES = ('preparing', 'ready', 'stopping', 'failed')  # ServerStatus.msg STATE_*, in order
 MAX_ANSWER_BYTES = 16 << 20  # larger answers are neither made nor taken
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dnn_offload.errors import ImageError
 from dnn_offload.nodes.camera_sources import fit, open_source, PictureSource, SourceSettings
-from dnn_offload.nodes.camera_watch import STALL_MIN_S, STALL_PERIODS
+from dnn_offload.nodes.camera_watch import is_overdue
 
 Stamp = TypeVar('Stamp')
 DEFAULT_RATE_HZ = 30.0  # a video that does not tell its rate
@@ -171,7 +171,7 @@ class PictureReader(Generic[Stamp]):
             return 0.0
         silent_s = time.monotonic() - times[-1]
         usual_s = (times[-1] - times[0]) / (len(times) - 1)
-        return silent_s if silent_s > max(STALL_MIN_S, STALL_PERIODS * usual_s) else 0.0
+        return silent_s if is_overdue(silent_s, usual_s) else 0.0
 
     # ---- in the thread ---------------------------------------------------------------------
 

@@ -46,6 +46,11 @@ class Looks:
         return f'{self.width}x{self.height} {self.encoding}'
 
 
+def is_overdue(silent_s: float, usual_s: float) -> bool:
+    """Whether a stream whose pictures usually come every ``usual_s`` has stalled."""
+    return silent_s > max(STALL_MIN_S, STALL_PERIODS * usual_s)
+
+
 class CameraWatch:
     """Watches one stream. Not thread-safe, except that ``refused`` may come from any thread.
 
@@ -182,7 +187,7 @@ class CameraWatch:
         if self._last_s is None:
             return now_s - self._began_s > FIRST_PICTURE_S
         typical_s = statistics.median(self._periods_s) if self._periods_s else 0.0
-        return now_s - self._last_s > max(STALL_MIN_S, STALL_PERIODS * typical_s)
+        return is_overdue(now_s - self._last_s, typical_s)
 
     def _silence(self, now_s: float) -> str:
         if self._last_s is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 import time
-from typing import Any
 
 from rclpy.qos import ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -175,9 +174,3 @@ class ImageIntake:
         self._subscription = self._subscribe()
         kind = 'reliable' if self._reliable else 'best effort'
         self._node.get_logger().info(f'pictures are taken from {self.topic} ({kind})')
-
-
-def stamp_of(message: Any) -> float:
-    """The stamp of a message [s]."""
-    stamp = message.header.stamp
-    return float(stamp.sec + stamp.nanosec / 1e9)

@@ -24,7 +24,7 @@ from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
 from dnn_offload.nodes import topics
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.camera_watch import CameraWatch
-from dnn_offload.nodes.image_intake import ImageIntake, stamp_of
+from dnn_offload.nodes.image_intake import ImageIntake
 from dnn_offload.nodes.local_outputs import (
     Artist,
     DECODE_PARAMETERS,
@@ -43,6 +43,7 @@ from dnn_offload.runtime.plan_slot import PlanRequest
 from dnn_offload.runtime.prepared_model import PreparedModel
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.transport import names
+from dnn_offload.transport.conversion import stamp_of
 from dnn_offload.transport.link import LinkTiming
 from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.uplink import DdsUplink, UplinkSettings

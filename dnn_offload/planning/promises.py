@@ -3,7 +3,7 @@
 A plan that runs is priced from its own frames, one that does not from what-if sources (a CPU
 probe, a link probe), which read a little differently. Seen from either side the other looks
 better, and the planner goes back and forth though nothing changes. What the sources disagree
-by shows whenever a place (the robot, or a server) is left: the last price of the plan while
+by shows whenever a place (the robot, or a server) is left: the usual price of the plan while
 it ran, over its prices in the moments after. That ratio corrects the price of the place
 while it does not run. Until it is known for the first time, the worst is assumed. Where the
 prices in those moments are far apart, those of the plan that was left or those of the plan

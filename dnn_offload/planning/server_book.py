@@ -8,14 +8,14 @@ import math
 
 from dnn_offload.cost.link import LinkDefaults, LinkEstimator, LinkEvidence, LOST
 from dnn_offload.cost.profile import Profile
+from dnn_offload.exchange import SERVER_STATES
 from dnn_offload.planning.plan import ServerState
 
 MAX_SERVERS = 64           # names come from the network: bounded
 FORGET_SERVER_S = 600.0
 
 # ServerStatus.msg STATE_*
-PREPARING, READY, STOPPING, FAILED = range(4)
-STATE_NAMES = ('preparing', 'ready', 'stopping', 'failed')
+PREPARING, READY, STOPPING, FAILED = range(len(SERVER_STATES))
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _gone(server: _Server, timeout_s: float, now_s: float) -> str:
     if server.restarted:
         return 'restarted'
     if report.state != READY:
-        state = STATE_NAMES[report.state] if report.state < len(STATE_NAMES) else 'unknown'
+        state = SERVER_STATES[report.state] if report.state < len(SERVER_STATES) else 'unknown'
         return f'{state}: {report.detail}' if report.detail else state
     return ''
 

@@ -28,6 +28,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.msg import FrameReport, Load, Plan, ServerStatus
 from dnn_offload.report.records import DROP_REASONS, FrameRow, LoadSample, OUTCOMES
+from dnn_offload.transport.conversion import stamp_of
 
 SERVICE_TIMEOUT_S = 5.0
 BY_HAND = 1_000_000  # plans that are published here have larger numbers than a planner's
@@ -218,7 +219,7 @@ class Recorder:
     # -- listening ----------------------------------------------------------------------
 
     def _on_report(self, msg: FrameReport) -> None:
-        stamp_s = msg.header.stamp.sec + msg.header.stamp.nanosec / 1e9
+        stamp_s = stamp_of(msg)
         self.latest.report = msg
         self.counters[msg.pid] = {
             key: getattr(msg, key)

@@ -44,6 +44,12 @@ def read_message(serialised: bytes, message_type: type) -> Any:
         ) from error
 
 
+def stamp_of(message: Any) -> float:
+    """The stamp in the header of a message [s]."""
+    stamp = message.header.stamp
+    return float(stamp.sec + stamp.nanosec / 1e9)
+
+
 def meta_of(spec: TensorSpec) -> TensorMeta:
     """Describe a tensor on the wire."""
     code, bits = DLPACK_CODES[spec.dtype]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from diagnostic_msgs.msg import DiagnosticArray
 
 from dnn_offload.errors import RefusedError
+from dnn_offload.exchange import SERVER_STATES
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
 from dnn_offload.report.records import DROP_REASONS, OUTCOMES
 from dnn_offload.transport.names import check_name
@@ -24,7 +25,6 @@ from dnn_offload.watch.facts import (
     LoadFact,
     plain,
     PlanFact,
-    SERVER_STATES,
     ServerFact,
 )
 

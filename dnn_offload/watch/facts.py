@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dnn_offload.exchange import SERVER_STATES
+
 MAX_TEXT = 400
 UPLINK, DOWNLINK, LOST = 'uplink', 'downlink', 'lost'
 LINK_KINDS = (UPLINK, DOWNLINK, LOST)
-SERVER_STATES = ('preparing', 'ready', 'stopping', 'failed')
 PREPARING, READY, STOPPING, FAILED = SERVER_STATES
 
 
@@ -100,7 +101,7 @@ class HealthFact:
 
 @dataclass(frozen=True)
 class ServerFact:
-    """A server's word on itself; ``state`` is one of ``SERVER_STATES``."""
+    """A server's word on itself; ``state`` is one of ``exchange.SERVER_STATES``."""
 
     server: str
     session: int

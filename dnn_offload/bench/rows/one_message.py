@@ -27,6 +27,7 @@ from dnn_offload.graph.program import Program
 from dnn_offload.runtime.backends.load import load
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.tensors import TensorSpec
+from dnn_offload.transport.conversion import stamp_of
 from dnn_offload.vision.preprocess import prepare, PreprocessSpec
 
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -100,7 +101,7 @@ class Head(Node):
             return
         small, _ = prepare(self._bridge.imgmsg_to_cv2(message, 'rgb8'), self._spec)
         arrays = [small] if self._segment is None else self._model.run(self._segment, [small])
-        self._taken_s = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
+        self._taken_s = stamp_of(message)
         self._sent_s = time.monotonic()
         self._publisher.publish(pack(arrays))
 

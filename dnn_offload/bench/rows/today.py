@@ -28,6 +28,7 @@ import torch
 
 from dnn_offload.bench.rows.eager import tensor_of
 from dnn_offload.graph.sources import resolve
+from dnn_offload.transport.conversion import stamp_of
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -85,7 +86,7 @@ class Listener(Node):
         )
 
     def _on_answer(self, message: Detection2DArray) -> None:
-        taken_s = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
+        taken_s = stamp_of(message)
         print(f'{taken_s:.6f} {1e3 * (time.time() - taken_s):.4f}', flush=True)
 
 

@@ -20,18 +20,13 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from dnn_offload.errors import RefusedError
+from dnn_offload.exchange import SERVER_STATES
 from dnn_offload.msg import Plan, ServerStatus
 from dnn_offload.testbed.environment import use_own_transports
 from dnn_offload.transport import names, qos, topics
 from dnn_offload.transport.conversion import read_message
 
 PROFILE = '/edge_profile'
-STATES = {
-    ServerStatus.STATE_PREPARING: 'preparing',
-    ServerStatus.STATE_READY: 'ready',
-    ServerStatus.STATE_STOPPING: 'stopping',
-    ServerStatus.STATE_FAILED: 'failed',
-}
 TURN_S = 0.1
 
 
@@ -102,9 +97,10 @@ class Listener:
         )
 
     def _take_status(self, message: ServerStatus) -> None:
+        known = message.state < len(SERVER_STATES)
         self.servers[message.server] = {
             'server': message.server,
-            'state': STATES.get(message.state, f'unknown state {message.state}'),
+            'state': SERVER_STATES[message.state] if known else f'unknown state {message.state}',
             'detail': message.detail,
             'model': message.model,
             'identity': message.model_identity,
