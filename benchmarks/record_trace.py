@@ -35,6 +35,7 @@ import time
 import numpy as np
 
 from dnn_offload.cost.load import LoadReadings, LoadTracker
+from dnn_offload.own_program import own_program
 from dnn_offload.simulate.recording import Recording
 from dnn_offload.simulate.world import World
 
@@ -44,7 +45,7 @@ WORK_MS = 15.0
 CALM_S = 8.0               # before any work: what the frames are compared with
 LARGE_BYTES = 65_536 * 2   # well above the shaper's burst
 BURST_BYTES = 8_192
-NAVIGATION = (sys.executable, '-m', 'dnn_offload.demo.navigation')
+NAVIGATION = own_program('dnn_offload.demo.navigation')
 LOOP = (sys.executable, '-c', 'while True: sum(range(10000))')
 SOURCES = ('schedstat', 'procs_running', 'probe', 'loadavg_1min')
 

@@ -97,11 +97,9 @@ def test_a_switch_does_not_wait_for_a_compiler(folder: Path) -> None:
     model = with_compiler(folder, fake_compiler(delay_s=1.0), [])
     inputs = seeded_inputs(model.program.inputs)
     model.run(model.segment(0, 1), inputs)  # torch's own first run
-    started_s = time.monotonic()
     segment = model.segment(0, 2)
     model.run(segment, inputs)
-    assert time.monotonic() - started_s < 0.5
-    assert segment.stood_in
+    assert segment.stood_in and not segment.ready
     wait_until(lambda: segment.ready)
 
 

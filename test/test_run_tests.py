@@ -83,3 +83,39 @@ def test_children_of_a_test_process_do_not_outlive_it(tmp_path: Path) -> None:
     while status.exists() and ' Z ' not in status.read_text() and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert not status.exists() or ' Z ' in status.read_text()
+
+
+TRIES = """
+from pathlib import Path
+
+def test_it():
+    log = Path('{log}')
+    log.write_text(log.read_text() + '.' if log.exists() else '.')
+    assert len(log.read_text()) > {failures}
+"""
+
+
+def ros_files(folder: Path, *failures: int) -> Tally:
+    """Run made-up node tests, each of which fails a number of times before it passes."""
+    (folder / 'pytest.ini').write_text('[pytest]\naddopts = -p no:cacheprovider\n')
+    paths = []
+    for number, count in enumerate(failures):
+        path = folder / f'test_{number}.py'
+        path.write_text(TRIES.format(log=folder / f'{number}.log', failures=count))
+        paths.append(path)
+    return run_tests.ros(paths)
+
+
+def test_node_tests_that_fail_are_run_once_more_and_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tally = ros_files(tmp_path, 0, 1, 2)
+    assert tally == Tally(passed=2, failed=1, unsteady=('test_1.py',))
+    assert str(tally).endswith('failed at first and passed when run again: test_1.py')
+    assert (tmp_path / '0.log').read_text() == '.'
+    assert 'once more, since it failed: test_1.py' in capfd.readouterr().out
+
+
+def test_where_many_fail_none_is_run_again(tmp_path: Path) -> None:
+    count = run_tests.MOST_AGAIN + 1
+    assert ros_files(tmp_path, *[1] * count) == Tally(failed=count)

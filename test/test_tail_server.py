@@ -196,7 +196,7 @@ def test_queue_time_is_reported(bench: Bench) -> None:
     bench.model.gate.set()
     bench.next(), bench.next()
     statistics = bench.server.statistics()
-    assert statistics.served == 2 and 15.0 < statistics.queue_ms < 60.0
+    assert statistics.served == 2 and 15.0 < statistics.queue_ms < 500.0
 
 
 def test_stop_is_quick_and_idempotent_enough(bench: Bench) -> None:

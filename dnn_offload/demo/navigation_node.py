@@ -36,6 +36,7 @@ from dnn_offload.demo.navigation import (
     SIDE_CELLS,
 )
 from dnn_offload.demo.scenes.drive import Drive
+from dnn_offload.own_program import own_program
 from vision_msgs.msg import Detection2DArray
 
 MAX_LOAD_PROCESSES = 4
@@ -68,10 +69,10 @@ class LoadProcesses:
             child.wait()
         while len(self._children) < count:
             # They watch their parent, so that none survives a killed node.
-            command = [
-                sys.executable, '-m', 'dnn_offload.demo.navigation',
+            command = own_program(
+                'dnn_offload.demo.navigation',
                 '--with-parent', str(os.getpid()), '--seed', str(len(self._children)),
-            ]
+            )
             environment = os.environ | {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
             self._children.append(
                 subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)

@@ -14,7 +14,6 @@ import math
 import os
 from pathlib import Path
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -30,6 +29,7 @@ from dnn_offload.demo.scenes.cache import load_shard, NETWORK_SIZE, Shard
 from dnn_offload.demo.scenes.shapes import CLASS_NAMES as DRAWN_CLASSES
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.graph.demo_detector import CLASS_NAMES, DemoDetector, MEAN, STD
+from dnn_offload.own_program import own_program
 
 WEIGHT_DECAY = 0.02
 WARM_UP = 0.03  # share of the run
@@ -201,19 +201,10 @@ class Schedule:
 
 
 def _draw_in_background(folder: Path, split: str, count: int, width: int) -> subprocess.Popen:
-    command = [
-        sys.executable,
-        '-m',
-        'dnn_offload.demo.scenes.cache',
-        '--folder',
-        str(folder),
-        '--split',
-        split,
-        '--count',
-        str(count),
-        '--width',
-        str(width),
-    ]
+    command = own_program(
+        'dnn_offload.demo.scenes.cache', '--folder', str(folder), '--split', split,
+        '--count', str(count), '--width', str(width),
+    )
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 

@@ -24,6 +24,7 @@ from dnn_offload.demo.scenes.drive import Drive
 from dnn_offload.demo.scenes.render import Scene
 from dnn_offload.demo.scenes.shapes import CLASS_NAMES
 from dnn_offload.errors import ImageError
+from dnn_offload.own_program import own_program
 
 EDITION = 1  # of the drawing; raise it when scenes change, so that kept videos are drawn anew
 FEW = 16  # so few pictures are drawn sooner than a process has started
@@ -89,16 +90,14 @@ def _draw_together(
 ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """The same as ``_draw(particulars, 0, 1)``, by several processes."""
     shape = (particulars.height, particulars.width, 3)
-    root = str(Path(__file__).resolve().parents[2])
-    paths = os.pathsep.join(filter(None, (root, os.environ.get('PYTHONPATH', ''))))
-    environment = os.environ | {'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1'}
+    environment = os.environ | {'OMP_NUM_THREADS': '1'}
     with ExitStack() as stack:
         pipes: list[IO[bytes]] = []
         for first in range(workers):
-            command = [
-                sys.executable, '-m', 'dnn_offload.demo.video', '-',
+            command = own_program(
+                'dnn_offload.demo.video', '-',
                 '--hand-on', json.dumps(asdict(particulars)), str(first), str(workers),
-            ]
+            )
             child = stack.enter_context(
                 subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
             )

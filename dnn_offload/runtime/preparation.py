@@ -7,11 +7,11 @@ import json
 import os
 from pathlib import Path
 import subprocess
-import sys
 import tempfile
 from typing import IO
 
 from dnn_offload.errors import ModelError
+from dnn_offload.own_program import own_program
 from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.profile_wishes import ProfileWishes
 
@@ -72,15 +72,15 @@ class Preparation:
         nice: int = NICENESS,
         wishes: ProfileWishes = ProfileWishes(),  # noqa: B008 (frozen)
     ) -> None:
-        self._command = [
-            sys.executable, '-m', 'dnn_offload.runtime.prepare',
+        self._command = own_program(
+            'dnn_offload.runtime.prepare',
             '--source', request.source, '--weights', request.weights,
             '--input-size', request.input_size, '--role', request.role,
             '--threads', str(request.threads), '--backend', request.backend,
             '--cache', str(Path(cache_dir).expanduser()),
             '--profile-budget-s', str(profile_budget_s), '--nice', str(nice), '--watch-stdin',
             *wishes.arguments(),
-        ]
+        )
         if request.allow_code:
             self._command.append('--allow-code')
         if profile_again:

@@ -27,6 +27,7 @@ import sys
 import time
 
 from dnn_offload.errors import OffloadError
+from dnn_offload.own_program import own_program
 from dnn_offload.testbed.network import Network, NetworkEnd, why_no_network
 
 _TUN = Path('/dev/net/tun')
@@ -95,8 +96,7 @@ class LossyNetwork(Network):
                 descriptors.append(self._make_tap(end))
             up, down = descriptors
             self._relay = subprocess.Popen(
-                [sys.executable, '-m', __spec__.name, str(up), str(down),
-                 json.dumps(self._settings)],
+                own_program(__name__, str(up), str(down), json.dumps(self._settings)),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
                 pass_fds=descriptors,
             )

@@ -12,13 +12,13 @@ import importlib.util
 import math
 from pathlib import Path
 import statistics
-import sys
 import time
 
 from dnn_offload.bench.place import Place
 from dnn_offload.bench.rows.simulated import ALPHA_MS
 from dnn_offload.cost.link_state import LinkState
 from dnn_offload.errors import OffloadError
+from dnn_offload.own_program import own_program
 from dnn_offload.planning.plan import Conditions, ServerState
 from dnn_offload.planning.search import plan
 from dnn_offload.report.bench_records import Window
@@ -157,7 +157,7 @@ def _process(place: Place, side: str, module: str, arguments: list[str]) -> Node
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text('', encoding='utf-8')
     return NodeProcess(
-        f'{module} on the {side}', [sys.executable, '-m', f'{MODULE}.{module}', *arguments],
+        f'{module} on the {side}', own_program(f'{MODULE}.{module}', *arguments),
         getattr(session.cores, side), log, network=end.namespace if end else '',
         within=seen_as_loadavg(average.file) if average is not None else (),
         enter=entrance(group.folder) if group is not None else None,
