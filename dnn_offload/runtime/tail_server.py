@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import statistics
 import threading
 import time
 from typing import Any
-
-import numpy as np
 
 from dnn_offload.codec import bundle
 from dnn_offload.cost.profile import Profile
@@ -230,7 +228,7 @@ class TailServer:
             reason = f'too late: waited {queue_ms:.0f} ms of a budget of {job.budget_ms:.0f} ms'
             return TailResult(job, Verdict.REFUSED, reason, queue_ms=queue_ms)
         try:
-            return replace(self._compute(job), queue_ms=queue_ms)
+            return self._compute(job, queue_ms)
         except OffloadError as error:
             return TailResult(job, Verdict.REFUSED, str(error), queue_ms=queue_ms)
         except Exception as error:  # one robot's frame must not end the service of all
@@ -249,30 +247,31 @@ class TailServer:
             return 0.0
         return sum(self._layers_ms[position] for position in segment.positions)
 
-    def _compute(self, job: TailJob) -> TailResult:
-        times_s = [time.monotonic()]
+    def _compute(self, job: TailJob, queue_ms: float) -> TailResult:
+        began_s = time.monotonic()
         part = self._parts.find(job.cut_id, job.return_id, job.names)
         spec = self._preprocess if part.is_picture else None
         arrays = bundle.decode(
             job.payload, part.inputs, max_bytes=self._max_bytes,
             prepare=None if spec is None else lambda bgr: prepare(bgr, spec, is_bgr=True)[0],
         )
-        times_s.append(time.monotonic())
+        decoded_s = time.monotonic()
         segment = segment_of(self._model, part.span)
         outputs = self._model.run(segment, arrays)
-        times_s.append(time.monotonic())
+        computed_s = time.monotonic()
         by_torch = stood_in(segment)
         specs = part.outputs
         halved = self._model.to_half(outputs) if job.result_codec == 'fp16' else outputs
         payload = bundle.encode(halved, specs, job.result_codec)
-        times_s.append(time.monotonic())
-        decode_ms, compute_ms, encode_ms = (1e3 * step for step in np.diff(times_s))
+        encoded_s = time.monotonic()
+        compute_ms = 1e3 * (computed_s - decoded_s)
         with self._changed:
             self._compute_ms.append(compute_ms)
             expected_ms = 0.0 if by_torch else self._expected_ms(job, part, segment)
             if expected_ms >= _SHORTEST_TAIL_MS:
-                self._loads.append((times_s[2], compute_ms / expected_ms))
+                self._loads.append((computed_s, compute_ms / expected_ms))
         return TailResult(
-            job, Verdict.OK, '', payload, specs,
-            decode_ms=decode_ms, compute_ms=compute_ms, encode_ms=encode_ms, stood_in=by_torch,
+            job, Verdict.OK, '', payload, specs, queue_ms=queue_ms,
+            decode_ms=1e3 * (decoded_s - began_s), compute_ms=compute_ms,
+            encode_ms=1e3 * (encoded_s - computed_s), stood_in=by_torch,
         )

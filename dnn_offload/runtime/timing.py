@@ -8,8 +8,9 @@ baseline, or over CPU time), or that the load monitor tells.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 import threading
 
@@ -26,25 +27,48 @@ Key = tuple[Hashable, ...]  # kind of work, and between what
 
 def quantile(samples: Iterable[float], q: float) -> float:
     """Nearest-rank quantile of some samples; 0 for none."""
-    ordered = sorted(samples)
+    return _ranked(sorted(samples), q)
+
+
+def _ranked(ordered: Sequence[float], q: float) -> float:
     if not ordered:
         return 0.0
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
+class _Samples:
+    """The last values, kept in order of size too: every frame asks for several quantiles."""
+
+    def __init__(self) -> None:
+        self._timed: deque[tuple[float, float]] = deque()
+        self.ordered: list[float] = []
+
+    def add(self, at_s: float, value: float) -> None:
+        if len(self._timed) == HISTORY:
+            _, oldest = self._timed.popleft()
+            del self.ordered[bisect_left(self.ordered, oldest)]
+        self._timed.append((at_s, value))
+        insort(self.ordered, value)
+
+    def clear(self) -> None:
+        self._timed.clear()
+        self.ordered.clear()
+
+    def recent(self, now_s: float) -> Sequence[float]:
+        """Those that still say something, in order of size."""
+        if not self._timed or now_s - self._timed[0][0] <= MAX_AGE_S:
+            return self.ordered
+        return sorted(value for at_s, value in self._timed if now_s - at_s <= MAX_AGE_S)
+
+
 @dataclass
 class _Work:
     baseline_ms: float = 0.0  # of the profile; 0 = not profiled
-    samples: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=HISTORY))
-
-    def recent_ms(self, now_s: float) -> list[float]:
-        return [ms for at_s, ms in self.samples if now_s - at_s <= MAX_AGE_S]
+    samples: _Samples = field(default_factory=_Samples)
 
     @property
     def base_ms(self) -> float:
-        if self.baseline_ms > 0.0:
-            return self.baseline_ms
-        return quantile((ms for _, ms in self.samples), 0.25)
+        return self.baseline_ms if self.baseline_ms > 0.0 else _ranked(self.samples.ordered, 0.25)
 
 
 class RunTimes:
@@ -53,7 +77,7 @@ class RunTimes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._work: dict[Key, _Work] = {}
-        self._factors: deque[tuple[float, float]] = deque(maxlen=HISTORY)
+        self._factors = _Samples()
         self._hint: tuple[float, float] | None = None
         self._load_ratios: dict[str, float] = {}
 
@@ -101,8 +125,8 @@ class RunTimes:
             elif cpu_ms >= LEAST_TOLD_MS:
                 factor = relative(wall_ms / cpu_ms, 'schedstat', self._load_ratios)
             if factor > 0.0:
-                self._factors.append((now_s, _bounded(factor)))
-            work.samples.append((now_s, wall_ms))
+                self._factors.add(now_s, _bounded(factor))
+            work.samples.add(now_s, wall_ms)
 
     def factor(self, now_s: float, q: float = 0.95) -> float:
         """Slow-down relative to the profile, lately; 1 when nothing is known."""
@@ -110,8 +134,8 @@ class RunTimes:
             return self._factor(now_s, q)
 
     def _factor(self, now_s: float, q: float) -> float:
-        known = [factor for at_s, factor in self._factors if now_s - at_s <= MAX_AGE_S]
-        told = [quantile(known, q)] if known else []
+        known = self._factors.recent(now_s)
+        told = [_ranked(known, q)] if known else []
         if self._hint is not None and now_s - self._hint[0] <= MAX_AGE_S:
             told.append(self._hint[1])
         return max(told, default=1.0)
@@ -122,9 +146,9 @@ class RunTimes:
             work = self._work.get(key)
             if work is None:
                 return 0.0
-            recent = work.recent_ms(now_s)
+            recent = work.samples.recent(now_s)
             if len(recent) >= ENOUGH:
-                return quantile(recent, q)
+                return _ranked(recent, q)
             return work.base_ms * self._factor(now_s, q)
 
     def knows(self, key: Key) -> bool:

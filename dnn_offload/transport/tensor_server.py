@@ -151,6 +151,7 @@ class TensorServer:
         self._lock = threading.Lock()  # publishers vanish here while the worker answers
         self._sending = threading.Lock()  # of slices of answers, two threads in turn
         self._clients: dict[str, _Client] = {}
+        self._owed: tuple[_Client, TensorChunk, int] | None = None  # an acknowledgement
         self._house_s = 0.0
         self._listener = Listener(
             node, TensorChunk, names.tensors(self._rendezvous, server),
@@ -236,6 +237,7 @@ class TensorServer:
         except RefusedError as error:
             self._ignore(str(error))
             return
+        self._pay_owed(message)
         if message.kind == TensorChunk.KIND_HELLO:
             self._greet(message, now_s)
             return
@@ -277,7 +279,11 @@ class TensorServer:
         except RefusedError as error:
             self._refuse(client, message, str(error))
             return
-        self._acknowledge(client, message, arrival.received_bytes if arrival else 0)
+        received_bytes = arrival.received_bytes if arrival else 0
+        if message.chunk_index == message.chunk_count - 2:
+            self._owed = client, message, received_bytes
+        else:
+            self._acknowledge(client, message, received_bytes)
         if arrival is None or arrival.payload is None:
             return
         self.counters.frames += 1
@@ -290,6 +296,20 @@ class TensorServer:
                 tuple(spec.name for spec in arrival.specs),
             )
         )
+
+    def _pay_owed(self, next_message: TensorChunk | None = None) -> None:
+        """Acknowledge the last slice but one, unless the last is there and does so for both.
+
+        Its sender waits for the last only: so a frame of two slices costs one message less.
+        """
+        if self._owed is None:
+            return
+        (client, message, received_bytes), self._owed = self._owed, None
+        if next_message is None or (
+            next_message.client, next_message.kind, next_message.frame_seq,
+            next_message.chunk_index,
+        ) != (client.name, message.kind, message.frame_seq, message.chunk_count - 1):
+            self._acknowledge(client, message, received_bytes)
 
     def _admit(self, header: SliceHeader, specs: tuple[TensorSpec, ...]) -> int:
         return self._hooks.admit(
@@ -346,6 +366,7 @@ class TensorServer:
 
     def _between(self, now_s: float) -> float:
         """What is due between messages; gives when to come again."""
+        self._pay_owed()
         self._answer_greetings()
         if now_s >= self._house_s:
             self._house_s = now_s + HOUSEKEEPING_PERIOD_S

@@ -1,9 +1,9 @@
 """The robot's way to its servers over DDS: the ROS side of ``link.py``.
 
-Four threads meet here. Whoever calls ``send`` only queues; the sender's thread publishes slice by
-slice; a ``Listener`` takes acknowledgements and answers; the executor's thread takes the servers'
-status. Publishing keeps Python's lock while the socket blocks, which the window of ``link.py``
-prevents.
+Four threads meet here: whoever calls ``send``, a ``Listener`` that takes acknowledgements and
+answers, the executor's, which takes the servers' status, and the thread of the ``Pump``. What is
+due is published by the first two themselves, what has to wait by the last. Publishing keeps
+Python's lock while the socket blocks, which the window of ``link.py`` prevents.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from dnn_offload.transport.link import (
 )
 from dnn_offload.transport.listener import Listener
 from dnn_offload.transport.pacing import FlowWindow, MAX_WINDOW_BYTES, Throttle
+from dnn_offload.transport.pump import Pump
 from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.reassembly import Reassembler, SliceHeader
 
@@ -126,6 +127,10 @@ class DdsUplink:
         self._longest_publish_ms = 0.0
         self._tell = guarded(self._log, self._tell_one)
 
+        self._pump = Pump(
+            self._condition, self._collect, guarded(self._log, lambda step: self._publish(*step)),
+            self._tell_pending, lambda: bool(self._pending), name='uplink',
+        )
         self._statuses = node.create_subscription(
             ServerStatus, names.server_status(self._rendezvous),
             guarded(self._log, self._take_status), profile_of(topics.SERVER_STATUS_IN.quality),
@@ -135,13 +140,11 @@ class DdsUplink:
             node, TensorResult, names.results(self._rendezvous, client_id),
             profile_of(topics.RESULTS_IN.quality), self._take_result, name='results',
         )
-        self._thread = threading.Thread(target=self._run, name='uplink', daemon=True)
-        self._thread.start()
 
     # ---- exchange.Uplink -------------------------------------------------------------------
 
     def send(self, request: UplinkRequest) -> None:
-        """Queue a frame; see ``exchange.Uplink``."""
+        """Queue a frame and publish what may go at once; see ``exchange.Uplink``."""
         with self._condition:
             server = self._servers.get(request.server)
             if server is None:
@@ -151,14 +154,14 @@ class DdsUplink:
                 limit_bps = self._settings.max_uplink_bps
                 events = server.link.send(request, limit_bps, time.monotonic())
                 self._note(request.server, events)
-            self._condition.notify()
+        self._pump.run()
 
     def cancel(self, frame_seq: int) -> None:
         """Stop sending a frame that nobody waits for."""
         with self._condition:
             for server in self._servers.values():
                 server.link.cancel(frame_seq)
-            self._condition.notify()
+            self._pump.look_again()
 
     def connected(self, server: str) -> bool:
         """Whether the server has accepted us and is not known to be lost."""
@@ -177,7 +180,7 @@ class DdsUplink:
             known = self._servers.get(server)
             if known is not None:
                 self._note(server, known.link.lose(why, time.monotonic()))
-            self._condition.notify()
+            self._pump.look_again()
 
     # ---- for the node ----------------------------------------------------------------------
 
@@ -188,7 +191,7 @@ class DdsUplink:
             for server in self._servers.values():
                 server.link.timing = settings.timing
                 server.link.window.max_window_bytes = settings.max_window_bytes
-            self._condition.notify()
+            self._pump.look_again()
 
     def take_longest_publish_ms(self) -> float:
         """Longest single ``publish`` call since this was last asked [ms]."""
@@ -211,8 +214,7 @@ class DdsUplink:
             if self._stopping:
                 return
             self._stopping = True
-            self._condition.notify()
-        self._thread.join()
+        self._pump.stop()
         for name, server in self._servers.items():
             if server.publisher is not None:
                 if server.link.phase is not Phase.ABSENT:
@@ -222,20 +224,7 @@ class DdsUplink:
         self._node.destroy_subscription(self._statuses)
         self._servers.clear()
 
-    # ---- the sender's thread ---------------------------------------------------------------
-
-    def _run(self) -> None:
-        while True:
-            with self._condition:
-                if self._stopping:
-                    return
-                work, until_s = self._collect(time.monotonic())
-                if not work and not self._pending:
-                    self._condition.wait(min(max(until_s - time.monotonic(), 0.0), 0.5))
-                    continue
-            for name, publisher, step in work:
-                self._publish(name, publisher, step)
-            self._tell_pending()
+    # ---- publishing ------------------------------------------------------------------------
 
     def _collect(
         self, now_s: float
@@ -324,7 +313,7 @@ class DdsUplink:
             self._note(message.server, server.link.on_status(
                 message.session, ready and not reason, reason, time.monotonic()
             ))
-            self._condition.notify()
+            self._pump.look_again()
         self._tell_pending()
 
     def _server_of(self, message: ServerStatus) -> _Server | None:
@@ -383,6 +372,8 @@ class DdsUplink:
         except RefusedError as error:
             self._log.warning(f'answer is refused: {error}', throttle_duration_sec=1.0)
             return
+        if answer is None or message.chunk_count > 1:
+            self._pump.run()
         self._tell_pending()
         if message.status == TensorResult.STATUS_SUPERSEDED:
             self._events.on_superseded(message.frame_seq)
@@ -402,24 +393,21 @@ class DdsUplink:
         status, kind, seq = message.status, message.request_kind, message.frame_seq
         index = message.chunk_index
         with self._condition:
-            try:
-                if status == TensorResult.STATUS_OK and kind == KIND_TENSORS:
-                    if message.chunk_count > 1:
-                        link.acknowledge(seq, index)
-                    return self._answer_of(server, message, now_s)
-                if status == TensorResult.STATUS_RECEIVED:
-                    self._note(link.name, link.on_acked(kind, seq, index, now_s))
-                elif status == TensorResult.STATUS_ACCEPTED:
-                    link.on_accepted(now_s)
-                elif status == TensorResult.STATUS_REFUSED and kind == KIND_TENSORS:
-                    events = link.on_frame_refused(seq, index, message.reason, now_s)
-                    self._note(link.name, events)
-                elif status == TensorResult.STATUS_REFUSED:
-                    self._note(link.name, link.on_rejected(message.reason, now_s))
-                elif status != TensorResult.STATUS_SUPERSEDED:
-                    raise RefusedError('answer has an unknown status', given=status)
-            finally:
-                self._condition.notify()
+            if status == TensorResult.STATUS_OK and kind == KIND_TENSORS:
+                if message.chunk_count > 1:
+                    link.acknowledge(seq, index)
+                return self._answer_of(server, message, now_s)
+            if status == TensorResult.STATUS_RECEIVED:
+                self._note(link.name, link.on_acked(kind, seq, index, now_s))
+            elif status == TensorResult.STATUS_ACCEPTED:
+                link.on_accepted(now_s)
+            elif status == TensorResult.STATUS_REFUSED and kind == KIND_TENSORS:
+                events = link.on_frame_refused(seq, index, message.reason, now_s)
+                self._note(link.name, events)
+            elif status == TensorResult.STATUS_REFUSED:
+                self._note(link.name, link.on_rejected(message.reason, now_s))
+            elif status != TensorResult.STATUS_SUPERSEDED:
+                raise RefusedError('answer has an unknown status', given=status)
         return None
 
     def _answer_of(self, server: _Server, message: TensorResult, now_s: float) -> Answer | None:
