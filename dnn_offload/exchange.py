@@ -75,7 +75,7 @@ class Uplink(Protocol):
     """The way to the servers. All methods return at once and may be called by any thread."""
 
     def send(self, request: UplinkRequest) -> None:
-        """Send a frame, in the background, as fast as the link allows."""
+        """Send a frame as fast as the link allows; what has to wait goes in the background."""
 
     def cancel(self, frame_seq: int) -> None:
         """Stop sending a frame that nobody waits for; its unsent slices are not sent."""
@@ -91,7 +91,7 @@ class Uplink(Protocol):
 
 
 class UplinkEvents(Protocol):
-    """What the uplink tells the engine; called from the uplink's thread, must be short."""
+    """What the uplink tells the engine; called from the uplink's threads, must be short."""
 
     def on_uplinked(self, frame_seq: int, uplink_ms: float) -> None:
         """The last slice of a frame has been acknowledged."""

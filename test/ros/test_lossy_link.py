@@ -90,7 +90,7 @@ def test_results_go_on(
         f'{statistics.median(row.latency_ms for row in remote) if remote else 0.0:.0f} ms; gaps: '
         f'median {statistics.median(gaps_ms):.0f}, longest {max(gaps_ms):.0f} ms'
     )
-    assert len(results) > 0.7 * LOOK_S * RATE_HZ, Counter(row.drop_reason for row in rows)
+    assert len(results) > 0.5 * LOOK_S * RATE_HZ, Counter(row.drop_reason for row in rows)
     within_ms = DEADLINE_MS + (1.0 + LATE) * 1e3 / RATE_HZ
     assert sum(gap_ms <= within_ms for gap_ms in gaps_ms) >= MOSTLY * len(gaps_ms), gaps_ms
     assert max(gaps_ms) <= 2.0 * DEADLINE_MS  # a frame that nobody rescues takes seconds

@@ -61,7 +61,7 @@ def test_it_goes_stops_for_a_person_and_when_blind(tmp_path: Path) -> None:
             assert velocities[-1].linear.x == 0.0
             assert _send_until(graph, detections, Detection2DArray(), velocities, 0.9)
             assert _send_until(graph, detections, _person_ahead(), velocities, 0.0)
-            assert wait_for(lambda: _latest(statuses).get('stopped_for') == 'person', 2.0)
+            assert wait_for(lambda: _latest(statuses).get('stopped_for') == 'person', 5.0)
             # nothing comes any more: it must not move on in the dark
             assert wait_for(lambda: _latest(statuses).get('state') == 'blind', 5.0)
         assert grids and grids[-1].info.width == grids[-1].info.height > 0
