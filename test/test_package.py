@@ -22,7 +22,7 @@ ROSDEP_KEYS = {
     'python3-matplotlib', 'python3-networkx', 'python3-numpy', 'python3-opencv', 'python3-psutil',
     'python3-pytest', 'python3-pytest-timeout', 'python3-rich', 'python3-scipy', 'python3-yaml',
 }  # fmt: skip
-# What is imported at run time -> its rosdep key; None where pip has to bring it (package.xml says why).
+# What is imported at run time -> its rosdep key; None where pip brings it (package.xml says why).
 RUN_TIME = {
     'cv2': 'python3-opencv', 'matplotlib': 'python3-matplotlib', 'numpy': 'python3-numpy',
     'psutil': 'python3-psutil', 'rich': 'python3-rich', 'scipy': 'python3-scipy',
@@ -87,7 +87,8 @@ def test_every_library_that_is_imported_is_declared_or_explained() -> None:
     keys = {key for key in RUN_TIME.values() if key}
     assert keys <= {element.text for element in manifest().findall('exec_depend')}
     by_pip = {name for name, key in RUN_TIME.items() if key is None}
-    remarks = ' '.join(re.findall(r'<!--(.*?)-->', (ROOT / 'package.xml').read_text('utf-8'), re.S))
+    text = (ROOT / 'package.xml').read_text(encoding='utf-8')
+    remarks = ' '.join(re.findall('<!--(.*?)-->', text, re.S))
     contributing = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8')
     for name in by_pip:
         assert re.search(rf'\b{name}\b', remarks), name
