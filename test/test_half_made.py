@@ -141,10 +141,17 @@ def made(place: Path) -> BareVenv:
     return environment
 
 
-@pytest.mark.parametrize('name', venv.MODULES)
-def test_a_module_that_is_gone_is_noticed_and_brought_back(made: BareVenv, name: str) -> None:
-    made.module(name).unlink()
-    assert not made.looks_whole()
+def test_any_module_that_is_gone_is_noticed(made: BareVenv) -> None:
+    for name in venv.MODULES:
+        module = made.module(name)
+        module.unlink()
+        assert not made.looks_whole(), name
+        module.touch()
+    assert made.looks_whole()
+
+
+def test_a_module_that_is_gone_is_brought_back(made: BareVenv) -> None:
+    made.module('torch').unlink()
     assert made.ensure()
     assert made.looks_whole()
 
