@@ -96,7 +96,7 @@ def test_every_library_that_is_imported_is_declared_or_explained() -> None:
     pinned = set()
     for name in ('jazzy', 'torch', 'torchvision'):
         pinned |= {pin for pin, _ in verify.pins(REQUIREMENTS / f'{name}.txt')}
-    assert pinned == by_pip
+    assert by_pip <= pinned
 
 
 def test_the_changelog_knows_the_version_or_what_is_coming() -> None:
