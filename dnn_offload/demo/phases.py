@@ -24,7 +24,8 @@ class Phase:
         load_processes: Busy mapping processes that navigation runs beside its own loop.
         private_layers: Weighted layers that must run on the robot; 1 = no picture leaves it.
         max_uplink_bps: Limit of the uplink [bit/s]; 0 = none.
-        server: What happens to the server at the start: '' nothing, 'kill', 'start'.
+        server: What happens to the server at the start: '' nothing; 'kill': it is killed once it
+            is in use, then the windows begin; 'start'.
         baselines: Strategies to compare with in this phase.
         auto_s: Length of the ``auto`` window [s].
         what: One sentence for the report.
@@ -48,6 +49,12 @@ SETTLE_BASELINE_S = 0.7  # of a forced window, not counted
 # fifth slower, all windows are measured again, and all of them count.
 MORE_ROUNDS = 2
 AGAIN_AUTO_S = 4.5
+# The server is killed while it serves: as soon as the newest results are all its own. Where auto has
+# no reason to go there, all-remote is forced until then.
+KILL_AFTER = 10  # remote results in a row, about 0.7 s of stream
+KILL_WAIT_AUTO_S = 4.0
+KILL_WAIT_FORCED_S = 5.0
+KILL_EVENT = 'kill -9'  # on the timeline
 GRACE_S = 0.5  # after a new constraint: until the parameters have arrived at their nodes
 
 LOAD = 3  # busy mapping processes in the loaded phases

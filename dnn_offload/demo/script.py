@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 import os
@@ -21,6 +22,7 @@ from dnn_offload.demo.verdict import (
     accounting_failures,
     count_outcomes,
     judge_phase,
+    Kill,
     PhaseFinding,
     Verdict,
     Window,
@@ -78,6 +80,7 @@ class Demo:
         self._windows: list[Window] = []
         self._spans: list[Span] = []
         self._events: list[Event] = []
+        self._kill: Kill | None = None
         options.out.mkdir(parents=True, exist_ok=True)
         for log in (options.out / 'logs').glob('*.log'):
             log.unlink()
@@ -174,7 +177,7 @@ class Demo:
         recorder.set_parameters('partition_planner_node', private_layers=phase.private_layers)
         recorder.set_parameters('local_inference_node', max_uplink_bps=phase.max_uplink_bps)
         if phase.server == 'kill':
-            self._fleet.nodes[SERVER].kill()
+            self._kill_in_use(phase, start_s, recorder, view)
         elif phase.server == 'start':
             self._fleet.nodes[SERVER].start()
         self._measure(phase, phase.auto_s, recorder, view)
@@ -201,14 +204,50 @@ class Demo:
                 settle_s = length_s - script.SETTLE_AUTO_S
             begin_s = recorder.now_s()
             recorder.set_parameters('partition_planner_node', strategy=strategy)
-            end_s = begin_s + length_s * scale
-            while recorder.now_s() < end_s:
-                time.sleep(TICK_S)
-                self._fleet.check()
-                view.update(recorder.now_s(), phase.title, live_values(recorder))
+            self._watch(phase, begin_s + length_s * scale, recorder, view)
             self._windows.append(
                 Window(phase.name, strategy, begin_s + settle_s * scale, recorder.now_s())
             )
+
+    def _watch(
+        self, phase: Phase, end_s: float, recorder: Recorder, view: LiveView,
+        until: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Let the stream run until ``end_s``, or until something is seen: whether it was."""
+        while recorder.now_s() < end_s:
+            if until():
+                return True
+            time.sleep(TICK_S)
+            self._fleet.check()
+            view.update(recorder.now_s(), phase.title, live_values(recorder))
+        return until()
+
+    def _kill_in_use(
+        self, phase: Phase, start_s: float, recorder: Recorder, view: LiveView
+    ) -> None:
+        """Kill the server in full remote stream; ``_kill`` stays None if it does not serve."""
+        def serves() -> bool:
+            newest = [
+                row for row in recorder.rows[-3 * script.KILL_AFTER:]
+                if row.has_result and not row.is_scout and not row.is_trial
+            ][-script.KILL_AFTER:]
+            return len(newest) == script.KILL_AFTER and all(
+                row.outcome == 'remote' and row.time_s >= start_s for row in newest
+            )
+
+        for strategy, wait_s in (
+            (AUTO, script.KILL_WAIT_AUTO_S), ('remote', script.KILL_WAIT_FORCED_S),
+        ):
+            recorder.set_parameters('partition_planner_node', strategy=strategy)
+            if self._watch(phase, recorder.now_s() + wait_s, recorder, view, serves):
+                self._kill = Kill(recorder.now_s(), strategy)
+                break
+            view.say(f'  {strategy} does not use the server here')
+        else:
+            view.say('  killed out of use')
+        view.extend(recorder.now_s() - start_s)
+        self._fleet.nodes[SERVER].kill()
+        self._events.append(Event(recorder.now_s(), script.KILL_EVENT))
 
     def _finding(
         self, phase: Phase, span: tuple[float, float], recorder: Recorder
@@ -217,7 +256,7 @@ class Demo:
         return judge_phase(
             phase, span, [window for window in self._windows if window.phase == phase.name],
             list(recorder.rows), deadline_ms=self._options.deadline_ms,
-            grace_s=script.GRACE_S, ready_s=max(ready, default=None),
+            grace_s=script.GRACE_S, ready_s=max(ready, default=None), kill=self._kill,
         )
 
     def _finish_stream(self, recorder: Recorder) -> None:
