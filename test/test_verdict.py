@@ -105,10 +105,11 @@ def test_a_picture_that_leaves_under_privacy_is_broken() -> None:
 
 
 KILLED_S = 1.0
+BY_AUTO = Kill(KILLED_S, AUTO)
 
 
 def _judge_kill(
-    changes: dict[int, dict[str, object]] | None = None, kill: Kill | None = Kill(KILLED_S, AUTO)
+    changes: dict[int, dict[str, object]] | None = None, kill: Kill | None = BY_AUTO
 ) -> PhaseFinding:
     """Thirty frames remote, killed after a second, then forty local ones; some changed."""
     phase = Phase('p', 'p', 'p', server='kill', baselines=('local',))
@@ -133,6 +134,36 @@ def test_a_server_killed_in_use_while_the_stream_goes_on_is_kept() -> None:
     assert finding.notes == ('in use by strategy auto when it was killed',)
     forced = _judge_kill(kill=Kill(KILLED_S, 'remote'))
     assert forced.failures == () and 'strategy remote' in forced.notes[0]
+
+
+def _judge_private(*remote_of_auto: int, **changes: object) -> tuple[str, ...]:
+    """Rounds of twenty frames of auto, some of them remote, then twenty local."""
+    phase = Phase('p', 'p', 'p', private_layers=1, baselines=('local',))
+    inner = {'uplink_bytes': 1000, 'depth': 1, 'outcome': 'remote', 'server': 's'} | changes
+    rows, windows = [], []
+    for remote in remote_of_auto:
+        for strategy in (AUTO, 'local'):
+            start_s = 2.0 * len(windows)
+            windows.append(Window('p', strategy, start_s, start_s + 2.0))
+            rows += [
+                _row(len(rows) + n, start_s + 0.1 * n, strategy=strategy,
+                     **(inner if strategy == AUTO and n < remote else {}))
+                for n in range(20)
+            ]
+    return judge_phase(
+        phase, (0.0, 2.0 * len(windows)), windows, rows, deadline_ms=DEADLINE_MS, grace_s=0.2
+    ).failures
+
+
+def test_an_inner_cut_must_serve_most_of_the_private_frames_of_auto() -> None:
+    assert _judge_private(11) == ()
+    for few in (0, 1, 10):
+        (failure,) = _judge_private(few)
+        assert f'served {few} of 20 settled frames' in failure
+    assert _judge_private(4, 17) == (), 'all rounds count together'
+    assert len(_judge_private(4, 4)) == 1
+    (failure,) = _judge_private(20, is_trial=True)
+    assert 'served 0 of 20' in failure
 
 
 def test_a_server_that_was_not_killed_proves_nothing() -> None:

@@ -49,13 +49,13 @@ SETTLE_BASELINE_S = 0.7  # of a forced window, not counted
 # fifth slower, all windows are measured again, and all of them count.
 MORE_ROUNDS = 2
 AGAIN_AUTO_S = 4.5
-# The server is killed while it serves: as soon as the newest results are all its own. Where auto has
-# no reason to go there, all-remote is forced until then.
+# The server is killed while it serves: as soon as the newest results are all its own. Where auto
+# has no reason to go there, all-remote is forced until then.
 KILL_AFTER = 10  # remote results in a row, about 0.7 s of stream
 KILL_WAIT_AUTO_S = 4.0
-KILL_WAIT_FORCED_S = 5.0
+KILL_WAIT_FORCED_S = 15.0
 KILL_EVENT = 'kill -9'  # on the timeline
-GRACE_S = 0.5  # after a new constraint: until the parameters have arrived at their nodes
+GRACE_S = 0.5  # after the parameters were set: until a new constraint is obeyed
 
 LOAD = 3  # busy mapping processes in the loaded phases
 

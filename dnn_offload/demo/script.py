@@ -81,6 +81,7 @@ class Demo:
         self._spans: list[Span] = []
         self._events: list[Event] = []
         self._kill: Kill | None = None
+        self._set_s: dict[str, float] = {}  # phase -> how long its parameters took to be set
         options.out.mkdir(parents=True, exist_ok=True)
         for log in (options.out / 'logs').glob('*.log'):
             log.unlink()
@@ -176,6 +177,7 @@ class Demo:
         recorder.set_parameters('navigation_node', load_processes=phase.load_processes)
         recorder.set_parameters('partition_planner_node', private_layers=phase.private_layers)
         recorder.set_parameters('local_inference_node', max_uplink_bps=phase.max_uplink_bps)
+        self._set_s[phase.name] = recorder.now_s() - start_s
         if phase.server == 'kill':
             self._kill_in_use(phase, start_s, recorder, view)
         elif phase.server == 'start':
@@ -256,7 +258,8 @@ class Demo:
         return judge_phase(
             phase, span, [window for window in self._windows if window.phase == phase.name],
             list(recorder.rows), deadline_ms=self._options.deadline_ms,
-            grace_s=script.GRACE_S, ready_s=max(ready, default=None), kill=self._kill,
+            grace_s=script.GRACE_S + self._set_s[phase.name],
+            ready_s=max(ready, default=None), kill=self._kill,
         )
 
     def _finish_stream(self, recorder: Recorder) -> None:

@@ -141,6 +141,7 @@ def judge_phase(
     latency_ms: dict[str, float] = {}
     rate_hz: dict[str, float] = {}
     served = 'nothing'
+    settled_auto: list[FrameRow] = []
     for strategy in dict.fromkeys(window.strategy for window in windows):
         own = [window for window in windows if window.strategy == strategy]
         chosen = [
@@ -152,6 +153,7 @@ def judge_phase(
             length_s = sum(window.end_s - window.start_s for window in own)
             rate_hz[strategy] = len(chosen) / length_s
         if strategy == AUTO and chosen:
+            settled_auto = chosen
             served = Counter(
                 f'cut {row.cut_index} {row.codec}' if row.server else 'local' for row in chosen
             ).most_common(1)[0][0]
@@ -175,6 +177,16 @@ def judge_phase(
     slower = bool(failures) and not missing
     inside = [row for row in rows if span[0] <= row.time_s < span[1]]
     failures += _constraint_failures(phase, span, inside, grace_s)
+    if phase.private_layers > 0:
+        inner = sum(
+            row.uplink_bytes > 0 and row.outcome == 'remote' and not row.is_trial
+            for row in settled_auto
+        )
+        if 2 * inner <= len(settled_auto):
+            failures.append(
+                f'a cut inside the network served {inner} of {len(settled_auto)} settled frames '
+                'of auto, not most of them'
+            )
     notes: list[str] = []
     if phase.server == 'kill':
         failures += _kill_failures(inside, kill, deadline_ms)
@@ -258,8 +270,6 @@ def _constraint_failures(
         ]
         if leaked:
             failures.append(f'{len(leaked)} pictures left the robot, first frame {leaked[0]}')
-        if not any(row.uplink_bytes > 0 and row.outcome == 'remote' for row in settled):
-            failures.append('no cut inside the network served')
     times = np.sort([row.result_time_s for row in rows if row.has_result])
     edges = np.concatenate(([span[0]], times, [span[1]]))
     gap_s = float(np.max(np.diff(edges)))
