@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from dnn_offload.demo.phases import AUTO, duration_s, Phase, PHASES
-from dnn_offload.demo.verdict import accounting_failures, judge_phase, Kill, PhaseFinding, Window
+from dnn_offload.demo.phases import AUTO, BASELINES, duration_s, Phase, PHASES
+from dnn_offload.demo.verdict import (
+    accounting_failures,
+    judge_phase,
+    Kill,
+    PhaseFinding,
+    serves,
+    Window,
+)
+from dnn_offload.exchange import SCOUT_LABEL
 from dnn_offload.report.records import FrameRow
 
 DEADLINE_MS = 300.0
@@ -166,6 +174,19 @@ def test_an_inner_cut_must_serve_most_of_the_private_frames_of_auto() -> None:
     assert 'served 0 of 20' in failure
 
 
+def test_a_server_is_in_use_when_all_of_the_newest_results_are_its_own() -> None:
+    remote = [_row(n, 0.1 * n, outcome='remote') for n in range(20)]
+    assert serves(remote, 0.0, 10) and serves(remote, 0.95, 10)
+    assert not serves(remote, 1.05, 10), 'results of before the phase'
+    assert not serves(remote[:9], 0.0, 10)
+    local = replace(remote[15], outcome='local')
+    assert not serves([*remote[:15], local, *remote[16:]], 0.0, 10)
+    scout = replace(local, cut_label=SCOUT_LABEL)
+    assert serves([*remote[:15], scout, *remote[16:]], 0.0, 10), 'scouts run beside the plan'
+    dropped = replace(remote[15], outcome='dropped', drop_reason='superseded')
+    assert serves([*remote[:15], dropped, *remote[16:]], 0.0, 10)
+
+
 def test_a_server_that_was_not_killed_proves_nothing() -> None:
     assert _judge_kill(kill=None).failures == ('the server was not killed',)
 
@@ -198,7 +219,8 @@ def test_a_stream_that_falters_after_the_kill_is_broken() -> None:
 
 
 def _judge_return(
-    ready_s: float | None, first_remote_s: float, remote_ms: float = 30.0
+    ready_s: float | None, first_remote_s: float, remote_ms: float = 30.0,
+    forced_outcome: str = 'remote',
 ) -> PhaseFinding:
     phase = Phase('p', 'p', 'p', server='start')
     rows = [
@@ -206,8 +228,10 @@ def _judge_return(
         for n in range(90)
     ]
     rows += [
-        _row(100 + n, start_s + 0.1 * n, strategy=strategy, latency_ms=latency_ms)
-        for strategy, start_s, latency_ms in (('local', 9.0, 90.0), ('remote', 11.0, remote_ms))
+        _row(100 + n, start_s + 0.1 * n, strategy=strategy, latency_ms=latency_ms, outcome=outcome)
+        for strategy, start_s, latency_ms, outcome in (
+            ('local', 9.0, 90.0, 'local'), ('remote', 11.0, remote_ms, forced_outcome),
+        )
         for n in range(20)
     ]
     windows = [Window('p', AUTO, 7.0, 9.0), Window('p', 'local', 9.0, 11.0),
@@ -232,6 +256,23 @@ def test_it_is_said_where_the_return_was_not_checked() -> None:
     assert late.failures == never.failures == ()
     assert 'NOT CHECKED' in late.notes[0] and late.notes[0].startswith('used 6.0 s')
     assert 'NOT CHECKED' in never.notes[0] and never.notes[0].startswith('not used')
+
+
+def test_a_forced_strategy_that_ran_elsewhere_is_no_comparison() -> None:
+    """All-remote on the robot is all-local: the reader must know, and a server must be found."""
+    broken = _judge_return(2.0, 4.0, 90.0, 'local')
+    assert broken.failures == ('all-remote did not use the server that was back',)
+    early = _judge_return(8.0, 8.5, 90.0, 'local')
+    assert early.failures == ()
+    assert early.notes[0].startswith('all-remote ran on the robot')
+    rows = _stream({AUTO: 30.0, 'local': 30.0, 'remote': 30.0})
+    windows = [Window('p', s, 2.0 * n, 2.0 * n + 2.0) for n, s in enumerate((AUTO, *BASELINES))]
+    for outcome, noted in (('local', True), ('remote', False)):
+        given = [replace(row, outcome=outcome) for row in rows]
+        finding = judge_phase(
+            Phase('p', 'p', 'p'), (0.0, 6.0), windows, given, deadline_ms=DEADLINE_MS, grace_s=0.2
+        )
+        assert bool(finding.notes) == noted
 
 
 def test_a_silent_stream_is_broken() -> None:

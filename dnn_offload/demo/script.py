@@ -24,6 +24,7 @@ from dnn_offload.demo.verdict import (
     judge_phase,
     Kill,
     PhaseFinding,
+    serves,
     Verdict,
     Window,
 )
@@ -163,9 +164,7 @@ class Demo:
         )
         # Three seconds of stream: caches and estimates are warm, as on a robot that drives.
         if not wait_until(lambda: len(recorder.rows) > 3 * self._options.rate_hz, 20.0):
-            raise OffloadError(
-                'no frame came through', hint=f'see {fleet.folder}'
-            )
+            raise OffloadError('no frame came through', hint=f'see {fleet.folder}')
 
     def _play(
         self, phase: Phase, recorder: Recorder, pictures: SnapshotStore, view: LiveView
@@ -181,7 +180,7 @@ class Demo:
         if phase.server == 'kill':
             self._kill_in_use(phase, start_s, recorder, view)
         elif phase.server == 'start':
-            self._fleet.nodes[SERVER].start()
+            self._start_again(phase, start_s, recorder, view)
         self._measure(phase, phase.auto_s, recorder, view)
         for _ in range(script.MORE_ROUNDS):
             finding = self._finding(phase, (start_s, recorder.now_s()), recorder)
@@ -228,20 +227,14 @@ class Demo:
         self, phase: Phase, start_s: float, recorder: Recorder, view: LiveView
     ) -> None:
         """Kill the server in full remote stream; ``_kill`` stays None if it does not serve."""
-        def serves() -> bool:
-            newest = [
-                row for row in recorder.rows[-3 * script.KILL_AFTER:]
-                if row.has_result and not row.is_scout and not row.is_trial
-            ][-script.KILL_AFTER:]
-            return len(newest) == script.KILL_AFTER and all(
-                row.outcome == 'remote' and row.time_s >= start_s for row in newest
-            )
-
         for strategy, wait_s in (
             (AUTO, script.KILL_WAIT_AUTO_S), ('remote', script.KILL_WAIT_FORCED_S),
         ):
             recorder.set_parameters('partition_planner_node', strategy=strategy)
-            if self._watch(phase, recorder.now_s() + wait_s, recorder, view, serves):
+            if self._watch(
+                phase, recorder.now_s() + wait_s, recorder, view,
+                lambda: serves(recorder.rows, start_s, script.KILL_AFTER),
+            ):
                 self._kill = Kill(recorder.now_s(), strategy)
                 break
             view.say(f'  {strategy} does not use the server here')
@@ -250,6 +243,19 @@ class Demo:
         view.extend(recorder.now_s() - start_s)
         self._fleet.nodes[SERVER].kill()
         self._events.append(Event(recorder.now_s(), script.KILL_EVENT))
+
+    def _start_again(
+        self, phase: Phase, start_s: float, recorder: Recorder, view: LiveView
+    ) -> None:
+        """Start the server and wait until it is ready; the verdict tells if it never was."""
+        lives = len(recorder.ready_s)
+        self._fleet.nodes[SERVER].start()
+        if self._watch(
+            phase, start_s + script.READY_WAIT_S, recorder, view,
+            lambda: len(recorder.ready_s) > lives,
+        ):
+            self._events.append(Event([*recorder.ready_s.values()][-1], script.READY_EVENT))
+        view.extend(recorder.now_s() - start_s)
 
     def _finding(
         self, phase: Phase, span: tuple[float, float], recorder: Recorder

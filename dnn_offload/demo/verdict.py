@@ -115,6 +115,20 @@ def count_outcomes(rows: Sequence[FrameRow]) -> tuple[dict[str, int], dict[str, 
     return dict(outcomes), dict(reasons)
 
 
+def serves(rows: Sequence[FrameRow], since_s: float, count: int) -> bool:
+    """Whether the newest ``count`` results, of frames since then, are all the server's."""
+    newest = _planned_results(rows[-4 * count:])[-count:]
+    return len(newest) == count and all(
+        row.outcome == 'remote' and row.time_s >= since_s for row in newest
+    )
+
+
+def _planned_results(rows: Sequence[FrameRow]) -> list[FrameRow]:
+    """Results under the plan in force, without what was tried beside it, as they came."""
+    results = [row for row in rows if row.has_result and not row.is_scout and not row.is_trial]
+    return sorted(results, key=lambda row: row.result_time_s)
+
+
 def judge_phase(
     phase: Phase,
     span: tuple[float, float],
@@ -142,6 +156,7 @@ def judge_phase(
     rate_hz: dict[str, float] = {}
     served = 'nothing'
     settled_auto: list[FrameRow] = []
+    truly_remote = True
     for strategy in dict.fromkeys(window.strategy for window in windows):
         own = [window for window in windows if window.strategy == strategy]
         chosen = [
@@ -152,6 +167,8 @@ def judge_phase(
             latency_ms[strategy] = float(np.median([row.latency_ms for row in chosen]))
             length_s = sum(window.end_s - window.start_s for window in own)
             rate_hz[strategy] = len(chosen) / length_s
+        if strategy == 'remote':
+            truly_remote = 2 * sum(row.outcome == 'remote' for row in chosen) > len(chosen)
         if strategy == AUTO and chosen:
             settled_auto = chosen
             served = Counter(
@@ -188,30 +205,34 @@ def judge_phase(
                 'of auto, not most of them'
             )
     notes: list[str] = []
+    if not truly_remote:
+        notes.append('all-remote ran on the robot: auto was compared with all-local only')
     if phase.server == 'kill':
         failures += _kill_failures(inside, kill, deadline_ms)
         if kill is not None:
             notes.append(f'in use by strategy {kill.strategy} when it was killed')
     elif phase.server == 'start':
         worth_it = latency_ms.get('remote', 0.0) * MAX_RATIO < latency_ms.get('local', 0.0)
-        more, notes = _judge_return(inside, ready_s, worth_it)
-        failures += more
+        forced_s = min((w.start_s for w in windows if w.strategy == 'remote'), default=0.0)
+        if ready_s is not None and not truly_remote and forced_s - ready_s > MAX_RETURN_S:
+            failures.append('all-remote did not use the server that was back')
+        broken, seen = _judge_return(inside, ready_s, worth_it)
+        failures += broken
+        notes += seen
     rounds = sum(window.strategy == AUTO for window in windows)
     return PhaseFinding(
         phase, latency_ms, rate_hz, ratio, served, tuple(failures), rounds, slower, tuple(notes)
     )
 
 
-def _kill_failures(
-    rows: Sequence[FrameRow], kill: Kill | None, deadline_ms: float
-) -> list[str]:
+def _kill_failures(rows: Sequence[FrameRow], kill: Kill | None, deadline_ms: float) -> list[str]:
     """The server must have been in use when it was killed, and the stream goes on without it."""
     if kill is None:
         return ['the server was not killed']
     failures = []
-    results = [row for row in rows if row.has_result and not row.is_scout and not row.is_trial]
-    results.sort(key=lambda row: row.result_time_s)
-    before = [row for row in results if row.result_time_s < kill.time_s][-BEFORE_KILL:]
+    before = [
+        row for row in _planned_results(rows) if row.result_time_s < kill.time_s
+    ][-BEFORE_KILL:]
     remote = sum(row.outcome == 'remote' for row in before)
     if 2 * remote <= BEFORE_KILL:
         failures.append(
