@@ -184,9 +184,9 @@ class Demo:
         self._measure(phase, phase.auto_s, recorder, view)
         for _ in range(script.MORE_ROUNDS):
             finding = self._finding(phase, (start_s, recorder.now_s()), recorder)
-            if not finding.slower:
+            if not finding.in_doubt:
                 break
-            view.say('  more than 20 % apart: is it the machine? measured again, all of it counts')
+            view.say('  a promise in doubt: is it the machine? measured again, all of it counts')
             again_s = script.AGAIN_AUTO_S + script.BASELINE_S * len(phase.baselines)
             view.extend(again_s * self._options.time_scale)
             self._measure(phase, script.AGAIN_AUTO_S, recorder, view)

@@ -44,7 +44,8 @@ class PhaseFinding:
         latency_ms: Strategy to median latency in all its settled windows.
         rate_hz: Strategy to results per second in its settled windows.
         rounds: How often each strategy was measured.
-        slower: Whether ``auto`` was worse than a baseline by more than is promised.
+        in_doubt: Whether a promise looks broken that a slow second of the machine may break:
+            ``auto`` beside the baselines, or what served most of a private phase.
         ratio: Latency of ``auto`` over the best baseline's; None without a baseline.
         served: What ``auto`` ran most, e.g. ``cut 0 jpeg`` or ``local``.
         failures: Broken promises, in words; empty = kept.
@@ -58,7 +59,7 @@ class PhaseFinding:
     served: str
     failures: tuple[str, ...]
     rounds: int = 1
-    slower: bool = False
+    in_doubt: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -191,9 +192,7 @@ def judge_phase(
             failures.append(
                 f'auto gave {rate_hz[AUTO]:.1f} results/s, the best baseline {best_hz:.1f}'
             )
-    slower = bool(failures) and not missing
     inside = [row for row in rows if span[0] <= row.time_s < span[1]]
-    failures += _constraint_failures(phase, span, inside, grace_s)
     if phase.private_layers > 0:
         inner = sum(
             row.uplink_bytes > 0 and row.outcome == 'remote' and not row.is_trial
@@ -204,6 +203,8 @@ def judge_phase(
                 f'a cut inside the network served {inner} of {len(settled_auto)} settled frames '
                 'of auto, not most of them'
             )
+    in_doubt = bool(failures) and not missing
+    failures += _constraint_failures(phase, span, inside, grace_s)
     notes: list[str] = []
     if not truly_remote:
         notes.append('all-remote ran on the robot: auto was compared with all-local only')
@@ -221,7 +222,7 @@ def judge_phase(
         notes += seen
     rounds = sum(window.strategy == AUTO for window in windows)
     return PhaseFinding(
-        phase, latency_ms, rate_hz, ratio, served, tuple(failures), rounds, slower, tuple(notes)
+        phase, latency_ms, rate_hz, ratio, served, tuple(failures), rounds, in_doubt, tuple(notes)
     )
 
 
