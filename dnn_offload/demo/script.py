@@ -61,7 +61,7 @@ class DemoOptions:
     out: Path
     model: str = 'demo:detector'
     rate_hz: float = 15.0
-    deadline_ms: float = 300.0
+    deadline_ms: float = 500.0
     cache_dir: Path = Path('~/.cache/dnn_offload')
     time_scale: float = 1.0
 
