@@ -59,8 +59,8 @@ KILL_EVENT, READY_EVENT = 'kill -9', 'ready'  # on the timeline
 READY_WAIT_S = 60.0  # until a started server says that it is ready, on a slow machine
 GRACE_S = 0.5  # after the parameters were set: until a new constraint is obeyed
 
-# Busy mapping processes in the loaded phases, on the core that the robot's network runs on: with two
-# the network takes twice to three times as long there, with three it cannot keep up with 15 pictures/s.
+# Busy mapping processes in the loaded phases, on the core that the robot's network runs on: with
+# two the network takes two to three times as long there, three do not leave it 15 pictures/s.
 LOAD = 2
 
 PHASES: tuple[Phase, ...] = (
