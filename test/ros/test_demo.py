@@ -73,7 +73,11 @@ def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
         reader = csv.DictReader(file)
         rows = list(reader)
     assert reader.fieldnames == COLUMNS
-    _phases_were_as_they_say(rows)
+    rates_bps = _phases_were_as_they_say(rows)
+    if rates_bps:
+        assert statistics.median(rates_bps) < 1.2 * UPLINK_BPS, rates_bps
+    else:  # nothing was sent there at all
+        assert [text for text in notes['slow_uplink'] if text.startswith('all-remote ran on')]
     assert len(rows) == sum(summary['outcomes'].values()) > 200
     assert len({row['frame_seq'] for row in rows}) == len(rows)
     assert {row['outcome'] for row in rows} >= {'remote', 'local'}
@@ -88,8 +92,8 @@ def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
     _nothing_left_running(str(program.parent))
 
 
-def _phases_were_as_they_say(rows: list[dict[str, str]]) -> None:
-    """What was in force in a phase, told by its frames alone."""
+def _phases_were_as_they_say(rows: list[dict[str, str]]) -> list[float]:
+    """What was in force in a phase, told by its frames alone; rates of the limited uplink."""
     for name in PHASES:
         assert any(row['phase'] == name and row['outcome'] != 'dropped' for row in rows), name
 
@@ -104,12 +108,11 @@ def _phases_were_as_they_say(rows: list[dict[str, str]]) -> None:
         ]
 
     assert all(int(row['depth']) >= 1 for row in sent('private', 'slow_uplink'))
-    slow = [row for row in sent('slow_uplink', 'server_killed') if row['outcome'] == 'remote']
-    rates_bps = [8e3 * int(row['uplink_bytes']) / float(row['uplink_ms']) for row in slow]
-    assert statistics.median(rates_bps) < 1.2 * UPLINK_BPS, rates_bps
     killed = [row['outcome'] for row in rows if row['phase'] == 'server_killed']
     assert {'remote', 'local'} <= set(killed)
     assert killed[-1] != 'remote', 'a dead server answered'
+    slow = [row for row in sent('slow_uplink', 'server_killed') if row['outcome'] == 'remote']
+    return [8e3 * int(row['uplink_bytes']) / float(row['uplink_ms']) for row in slow]
 
 
 def _nothing_left_running(folder: str) -> None:
