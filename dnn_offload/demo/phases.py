@@ -76,9 +76,9 @@ PHASES: tuple[Phase, ...] = (
         load_processes=LOAD + 1, private_layers=1, baselines=('local',),
     ),
     Phase(
-        'slow_uplink', 'uplink 2 Mbit/s',
-        'The robot may send 2 Mbit/s at most: max_uplink_bps = 2e6.',
-        load_processes=LOAD, max_uplink_bps=2e6,
+        'slow_uplink', 'uplink 1 Mbit/s',
+        'The robot may send 1 Mbit/s at most: max_uplink_bps = 1e6.',
+        load_processes=LOAD, max_uplink_bps=1e6,
     ),
     Phase(
         'server_killed', 'server killed',

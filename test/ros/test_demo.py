@@ -40,7 +40,7 @@ MAY_BREAK = re.compile(
     r'|the server was not used within'            # noticed too late, or
     r'|all-remote did not use the server'         # later still
 )
-UPLINK_BPS = 2e6
+UPLINK_BPS = 1e6
 BEGUN_S = 1.5  # after the first frame of a phase its parameters are in force
 
 
