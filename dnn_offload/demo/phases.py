@@ -75,8 +75,8 @@ PHASES: tuple[Phase, ...] = (
         'The robot may send 2 Mbit/s at most: max_uplink_bps = 2e6.',
         load_processes=LOAD, max_uplink_bps=2e6,
     ),
-    # After the limited uplink, not before it: what was learnt under the larger load is then not what
-    # the planner must weigh against a slow link.
+    # After the limited uplink, not before it: what was learnt under the larger load would then be
+    # weighed against the slow link for some seconds.
     Phase(
         'private', 'no picture leaves',
         'The first layer must run on the robot: private_layers = 1. Navigation is at its busiest.',
