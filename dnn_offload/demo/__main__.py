@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument('--out', type=Path, default=Path('demo_out'), help='folder for results')
     parser.add_argument('--model', default='demo:detector', help='model source')
     parser.add_argument('--rate-hz', type=float, default=15.0, help='pictures per second')
-    parser.add_argument('--deadline-ms', type=float, default=300.0, help='deadline of a frame')
+    parser.add_argument('--deadline-ms', type=float, default=500.0, help='deadline of a frame')
     parser.add_argument(
         '--time-scale', type=float, default=1.0, help='length of the phases, 1 = about a minute'
     )
