@@ -74,13 +74,25 @@ def branching_conditions(
 
 @st.composite
 def priced_conditions(draw: st.DrawFn, most: int = 6) -> Conditions:
-    """The same with all that objectives and limits ask for.
+    """A server that often pays, and all that objectives and limits ask for.
 
     The robot's power, agreement of the codecs (half is good, tiny is not, each perhaps not
-    measured), another thread count, and another backend, which plans must not use.
+    measured), another thread count, and another backend, which plans must not use. Answers may be
+    larger than what comes before them: then a second cut pays as well.
     """
-    at = draw(branching_conditions(most, bursts=True))
-    edge = at.edge_profile
+    edge, there = draw(branching_profiles(most))
+    few_ms = st.sampled_from([0.0, 1.0, 5.0])
+    rate = st.sampled_from([1e8, 1e7, 1e6])
+    link = LinkState(
+        draw(few_ms), draw(rate), draw(few_ms), draw(rate), 1.0,
+        uplink_burst_bytes=draw(st.sampled_from([0.0, 3000.0])),
+    )
+    answer = {'raw': there.output_bytes['raw'] * draw(st.sampled_from([20, 1]))}
+    server = ServerState(
+        's', replace(there, output_bytes=answer), link,
+        draw(st.sampled_from([0.05, 0.3, 2.0])), draw(few_ms), overhead_ms=draw(few_ms),
+    )
+    load = draw(st.sampled_from([3.0, 1.0, 0.5]))
     agreements = {
         'half': draw(st.sampled_from([None, 0.95])),
         'tiny': draw(st.sampled_from([None, 0.6])),
@@ -105,4 +117,7 @@ def priced_conditions(draw: st.DrawFn, most: int = 6) -> Conditions:
     power = PowerModel(
         'made up', draw(watts), draw(watts), draw(watts), draw(watts), 'test', core_w=draw(watts)
     )
-    return replace(at, edge_profile=replace(edge, cuts=cuts, variants=variants), power=power)
+    return Conditions(
+        replace(edge, cuts=cuts, variants=variants), load, load, (server,),
+        edge_overhead_ms=draw(few_ms), power=power,
+    )

@@ -14,9 +14,10 @@ import pytest
 
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.errors import PlanningError
+from dnn_offload.planning import placement, two_cuts
 from dnn_offload.planning.costs import late_cost_ms, local_candidate, with_energy, with_value
 from dnn_offload.planning.objective import late_share, Objective, OBJECTIVES
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
 from dnn_offload.planning.search import ALL_SHAPES, plan, reprice, STRATEGIES
 from graph_profiles import priced_conditions
 
@@ -48,10 +49,10 @@ def _true_value(chosen: Candidate, at: Conditions, wanted: Constraints) -> float
 
 
 @pytest.mark.parametrize('objective', OBJECTIVES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     priced_conditions(),
-    st.sampled_from([(), ('two_cuts',), ('dag',), ALL_SHAPES]),
+    st.sampled_from([ALL_SHAPES, ('two_cuts',), ('dag',), ()]),
     PRIVATE_LAYERS, FLOORS, DEADLINES_MS, THREADS,
 )  # fmt: skip
 def test_auto_is_never_worse_than_another_strategy(
@@ -72,6 +73,12 @@ def test_auto_is_never_worse_than_another_strategy(
             continue
         for other in others[:3] if name != 'auto' else ():
             assert bound <= _true_value(other, at, wanted)
+    # Nor worse than any plan of the shapes that it may use.
+    for shape in (two_cuts, placement):
+        if shape.SHAPE in shapes:
+            local = local_candidate(at)
+            for other in shape.candidates(at, wanted, Scope(deadline_ms=deadline_ms)):
+                assert bound <= with_value(other, wanted, local).value
     # Neither more shapes nor more thread counts make it worse.
     for fewer in ({'shapes': ()}, {'threads': ()}):
         assert bound <= plan('auto', at, replace(wanted, **fewer))[0].cost  # type: ignore[arg-type]
@@ -157,7 +164,7 @@ def _energy_j(
 
 
 @pytest.mark.parametrize('objective', OBJECTIVES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     priced_conditions(), PRIVATE_LAYERS, FLOORS, DEADLINES_MS,
     st.sampled_from([(), (1,), (2,), (1, 2)]),
