@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument('--json', action='store_true', help='print JSON instead of tables')
     output.add_argument(
         '--plot', type=Path, default=None, metavar='FILE.png',
-        help='draw partition curve, regime map, and latency against energy; seconds, since the map '
-        f'asks for thousands of plans (--shape {NO_SHAPE}: less than one)',
+        help='draw partition curve, regime map, and latency against energy; takes seconds, since '
+        f'the map asks for thousands of plans (--shape {NO_SHAPE}: less than one)',
     )
 
 
