@@ -3,8 +3,8 @@
 A network (SqueezeNet 1.1 in torch with one thread, or eight 3x3 convolutions in numpy) is
 profiled, heads and tails as units, beside 0 to 4 busy processes, at 20 Hz. Each level of load is
 left out once and predicted from the others: by ``cost/load_regression.py`` (affine, and with a
-knee), and by the factor (the profile at the lowest load, times the load over that one). The load is
-what a source reads meanwhile. A run of 20 s per level takes two minutes.
+knee), and by the factor (the profile at the lowest load, times the load over that one). The load
+is what a source reads meanwhile. 20 s per level take two minutes.
 
 Run: ``python benchmarks/load_regression.py [--network torch] [--seconds 20] [--busy 0,1,2,3,4]``.
 """
@@ -59,11 +59,12 @@ def numpy_network() -> Network:
 def torch_network() -> Network:
     """The features of SqueezeNet 1.1 on one 224x224 picture, weights at random."""
     import torch
-    from torchvision.models import squeezenet1_1
+
+    from dnn_offload.graph.torchvision_compat import import_torchvision
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    blocks = list(squeezenet1_1(weights=None).eval().features)
+    blocks = list(import_torchvision().models.squeezenet1_1(weights=None).eval().features)
     with torch.inference_mode():
         inputs = [torch.randn(1, 3, 224, 224)]  # (1, channels, height, width) before each block
         for block in blocks:
