@@ -134,6 +134,9 @@ def main() -> int:
         print(f'{count} busy: whole network {whole_ms:.1f} ms; {seen}', flush=True)
     for source in SOURCES:
         load = [readings.of(source) for readings in loads]
+        if not np.isfinite(load).all():
+            print(f'{source} has no reading at some level: measure for longer')
+            continue
         base = int(np.argmin(load))
         found: dict[str, list[float]] = {'affine': [], 'knee': [], 'factor': []}
         for out in range(len(levels)):
