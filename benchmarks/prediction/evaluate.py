@@ -27,7 +27,7 @@ from dnn_offload.cost.predict.database import Database, load_database
 PUBLISHED_PERCENT = 3.19  # RoaD-RuNNer, latency, 30 % of the layers measured
 AIM_PERCENT = 5.0  # per network, (c), device held out
 AIM_GAIN = 0.2  # less error than one scale factor
-OWN_LAYERS = 400  # of a device's other networks that matrix methods get where a network is held out
+OWN_LAYERS = 400  # of a device's other networks, for matrix methods where a network is held out
 
 
 def whole_databases(database: Database) -> Iterator[tuple[int, Database]]:
@@ -184,7 +184,7 @@ def _side_by_side(
 
 
 def energies_out(database: Database, share: float, seeds: int) -> Table:
-    """Hold each device out of a data base of modelled millijoules, each with some board's power."""
+    """Hold each device out of a data base of modelled millijoules, each with a board's power."""
     return devices_out(
         in_millijoules(database, boards_of(database)), 'random of each network', share, seeds,
         list(methods.METHODS),

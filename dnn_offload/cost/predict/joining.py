@@ -6,12 +6,12 @@ next network of the same device is predicted from the shipped data base *and* fr
 they are conditioned on like layers of its own (``predict_layers(..., elsewhere)``), each network
 with a factor of its own for the hour at which it was measured.
 
-They are not a further row of the data base. As one known device among fifteen a robot tells of
-itself next to nothing (``benchmarks/prediction/second_network.py``), and regression trees would have to
-be fitted anew, which takes seconds.
+They are not a further row of the data base: as one known device among fifteen a robot tells of
+itself next to nothing (``benchmarks/prediction/second_network.py``), and regression trees would
+have to be fitted anew, which takes seconds.
 
-The file is JSON with a schema version and bounds on its size. A file that is damaged, or of another
-version, is made anew by the next network that joins; whoever reads it is told.
+The file is JSON with a schema version and bounds on its size. A file that is damaged, or of
+another version, is made anew by the next network that joins; whoever reads it is told.
 """
 
 from __future__ import annotations
