@@ -30,6 +30,7 @@ from dnn_offload.cost.profile import LayerProfile, MAX_LAYERS, Profile
 from dnn_offload.errors import ProfileError
 
 SCHEMA_VERSION = 1
+TORCH = 'torch'
 OWN_LAYERS_FILE = 'measured_layers.json'
 MAX_NETWORKS = 32  # of all devices; the one that joined first goes first
 MAX_BYTES = 4 << 20
@@ -82,8 +83,12 @@ def measured_on(
 def joined(networks: Sequence[MeasuredNetwork], profile: Profile) -> tuple[MeasuredNetwork, ...]:
     """The networks with one more, in place of what was measured of it before.
 
+    Operators have times in place by torch only. In a profile of another backend they are scaled
+    to what that takes: they join as torch's, by what the profile says that torch takes.
+
     Raises:
-        ProfileError: The profile is provisional, or does not tell its layers.
+        ProfileError: The profile is provisional, does not tell its layers, or is of another
+            backend and says nothing about torch.
     """
     if profile.provisional or not profile.layers:
         raise ProfileError(
@@ -92,12 +97,14 @@ def joined(networks: Sequence[MeasuredNetwork], profile: Profile) -> tuple[Measu
             hint='measure the network with this version of dnn_offload',
         )
     wait = max(profile.load_ratios.get('schedstat', 1.0), 1.0)
+    backend, ratio = _in_place(profile)
     newcomer = MeasuredNetwork(
-        device_of(profile.device, profile.backend, profile.threads),
+        device_of(profile.device, backend, profile.threads),
         profile.model,
         profile.model_identity,
         tuple(
-            _layer(layer.kind, layer.features, layer.time_ms / wait) for layer in profile.layers
+            _layer(layer.kind, layer.features, layer.time_ms * ratio / wait)
+            for layer in profile.layers
         ),
     )
     others = (
@@ -105,6 +112,20 @@ def joined(networks: Sequence[MeasuredNetwork], profile: Profile) -> tuple[Measu
         if (network.device, network.model_identity) != (newcomer.device, newcomer.model_identity)
     )
     return (*others, newcomer)[-MAX_NETWORKS:]
+
+
+def _in_place(profile: Profile) -> tuple[str, float]:
+    """The backend whose times in place a profile tells, and its whole time over the profile's."""
+    if profile.backend.startswith(TORCH):
+        return profile.backend, 1.0
+    for variant in profile.variants:
+        if (variant.backend, variant.threads) == (TORCH, profile.threads):
+            return TORCH, variant.head_ms[-1] / max(profile.whole_ms, 1e-6)
+    raise ProfileError(
+        'operators have no times of their own',
+        given=f'backend {profile.backend}',
+        allowed=f'{TORCH}, or auto with {TORCH} among what is compared',
+    )
 
 
 def _layer(kind: str, features: Mapping[str, float], time_ms: float) -> LayerProfile:
