@@ -52,7 +52,7 @@ def of_shipped(device: str, name: str) -> tuple[LayerProfile, ...]:
     )
 
 
-@pytest.mark.parametrize('device', ['sse', 'aten-nchw', 'bf16'])
+@pytest.mark.parametrize('device', ['aten-nchw', 'bf16'])
 @pytest.mark.parametrize('slower', [1.0, 1.2])
 def test_the_second_network_is_predicted_better_than_the_first(
     device: str, slower: float
