@@ -13,7 +13,7 @@ import pytest
 
 from dnn_offload.cli import plan_command, power_command
 from dnn_offload.cli.plan_arguments import conditions_of, constraints_of
-from dnn_offload.cost.energy import load_board
+from dnn_offload.cost.energy import load_board, resolve_board
 from dnn_offload.cost.link import LinkDefaults
 from dnn_offload.cost.profile import LayerProfile, Profile
 from dnn_offload.errors import ConfigurationError
@@ -332,7 +332,8 @@ def test_boards_and_sensors_are_listed(
     monkeypatch.setenv('COLUMNS', '200')
     (tmp_path / 'proc/device-tree').mkdir(parents=True)
     (tmp_path / 'proc/device-tree/model').write_bytes(b'Raspberry Pi 5 Model B Rev 1.0\0')
-    assert power_command.run(parse_power('--root', str(tmp_path))) == 0
+    here = ('--root', str(tmp_path), '--cache', str(tmp_path / 'cache'))
+    assert power_command.run(parse_power(*here)) == 0
     output = capsys.readouterr().out
     for word in ('jetson_nano', 'this machine: raspberry_pi_5', 'no sensor', '~'):
         assert word in output
@@ -346,10 +347,16 @@ def test_a_measured_board_can_be_planned_with(
     (chip / 'name').write_text('ina219\n')
     (chip / 'power1_input').write_text('3000000\n')
     out = tmp_path / 'mine.json'
-    measure = ('--root', str(tmp_path), '--measure', '--seconds', '0.1', '--out', str(out))
+    cache = tmp_path / 'cache'
+    here = ('--root', str(tmp_path), '--cache', str(cache))
+    measure = (*here, '--measure', '--seconds', '0.1', '--out', str(out))
+    assert resolve_board('auto', tmp_path, cache) is None
     assert power_command.run(parse_power(*measure)) == 0
     assert load_board(str(out)).idle_w == 3.0
+    assert resolve_board('auto', tmp_path, cache) == load_board(str(out))
+    assert power_command.run(parse_power(*here)) == 0
+    assert 'taken for board: auto' in capsys.readouterr().out
     assert plan_command.run(parse([*profiles, '--board', str(out), '--json'])) == 0
     capsys.readouterr()
     with pytest.raises(ConfigurationError, match='ina219'):
-        power_command.run(parse_power('--root', str(tmp_path), '--measure', '--sensor', 'rapl'))
+        power_command.run(parse_power(*here, '--measure', '--sensor', 'rapl'))
