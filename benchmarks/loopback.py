@@ -28,12 +28,14 @@ from dnn_offload.report.records import FrameRow
 from dnn_offload.runtime.model_cache import cache_key, ModelRequest
 from dnn_offload.testbed.busy import BusyProcesses
 from dnn_offload.testbed.environment import prepare_environment
+from dnn_offload.testbed.network import Network, why_no_network
 from dnn_offload.testbed.recorder import wait_until
 from dnn_offload.testbed.session import ROBOT, Session
 
 MODEL = 'torchvision:squeezenet1_1'
 COMMON = {'weights': 'random', 'backend': 'torch'}  # as the bare network
 TENSOR_BYTES = 100_000
+SLOW_BPS = 1e6
 BUSY = 8  # processes; three slow a stream that sleeps between frames down by less than two
 
 _BARE = """
@@ -217,6 +219,42 @@ def memory_and_lock(folder: Path) -> dict[str, float | str]:
     }
 
 
+def lock_over_a_link(folder: Path) -> dict[str, float | str]:
+    """The longest hold of Python's lock while tensors of seconds cross a shaped link (root)."""
+    figure = f'longest hold of the interpreter lock over a link of {SLOW_BPS / 1e6:.0f} Mbit/s'
+    why_not = why_no_network()
+    if why_not:
+        return {'figure': f'{figure}: not measured, {why_not}', 'aim': '<= 10 ms'}
+    with (
+        Network(10.0 * SLOW_BPS, 10.0 * SLOW_BPS) as network,  # they find each other soon
+        Session(
+            folder, model=MODEL, common=COMMON, server={}, strategy='', network=network,
+            robot={'gil_monitor': True, 'deadline_ms': 60_000.0},
+        ) as session,
+    ):
+        profile = session.recorder.profile
+        assert profile is not None
+        inner = min(
+            profile.cuts[1:-1], key=lambda c: abs(c.frontier_bytes - 4 * TENSOR_BYTES)
+        )
+        session.recorder.publish_plan(
+            profile.model_identity, inner.cut_id, 'raw', 'edge_server'
+        )
+        session.collect(3.0, settle_s=3.0)
+        network.shape(SLOW_BPS, SLOW_BPS)
+        session.collect(5.0)
+        session.recorder.take_gil_longest_ms()
+        rows = [row for row in session.collect(30.0) if row.outcome == 'remote']
+        longest_ms = session.recorder.take_gil_longest_ms()
+    if not rows:
+        raise SystemExit('no frame crossed the link')
+    return {
+        'figure': figure, 'aim': '<= 10 ms', 'gil_longest_ms': longest_ms,
+        'frames': float(len(rows)), 'bytes_each': float(rows[0].uplink_bytes),
+        'uplink_ms': _median(rows, lambda row: row.uplink_ms),
+    }
+
+
 FIGURES: dict[str, Callable[[Path], dict[str, float | str]]] = {
     'local_overhead': local_overhead,
     'remote_overhead': remote_overhead,
@@ -224,6 +262,7 @@ FIGURES: dict[str, Callable[[Path], dict[str, float | str]]] = {
     'load_step': load_step,
     'first_answer': first_answer,
     'memory_and_lock': memory_and_lock,
+    'lock_over_a_link': lock_over_a_link,
 }
 
 
