@@ -80,7 +80,8 @@ def rviz_argument() -> DeclareLaunchArgument:
         'rviz',
         default_value='false',
         choices=['true', 'false'],
-        description='show the annotated picture and the plan in rviz',
+        description='show the annotated picture and the plan in rviz, on this machine; '
+        'docs/top.md says how on another one',
     )
 
 
