@@ -67,6 +67,18 @@ def test_parameters_that_are_set_exist_and_take_the_value(page: Path) -> None:
                 NODES[node][words[4]].convert(yaml.safe_load(words[5]))
 
 
+def test_troubleshooting_tells_which_parameters_hold_when() -> None:
+    text = (ROOT / 'docs/troubleshooting.md').read_text(encoding='utf-8')
+    specs = [spec for declared in NODES.values() for spec in declared.values()]
+    start = re.search(r'count at the start only \((.*?)\)', text, re.DOTALL)
+    assert start is not None
+    assert set(re.findall(r'`(\w+)`', start[1])) == {s.name for s in specs if s.read_only}
+    later = re.search(r'`ros2 param set … model` \((.*?)\) is `successful`', text, re.DOTALL)
+    assert later is not None
+    named = set(re.findall(r'`(\w+)`', later[1]))
+    assert named and named <= {s.name for s in specs if s.at_configure}
+
+
 def own_commands(page: Path) -> Iterator[list[str]]:
     """Words of each ``dnn-offload`` of a page, subcommand first, up to a pipe or the like."""
     text = page.read_text(encoding='utf-8')
