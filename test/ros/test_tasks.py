@@ -22,6 +22,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from dnn_offload.demo.verdict import accounting_failures
 from dnn_offload.graph.random_weights import fill
+from dnn_offload.graph.torchvision_compat import import_torchvision
 from dnn_offload.msg import FrameReport
 from dnn_offload.testbed.environment import changed_environment
 from dnn_offload.testbed.session import Session
@@ -90,7 +91,7 @@ def check_compressed(graph: Graph, drawn: list[Image]) -> None:
     pixels = np.frombuffer(raw.data, np.uint8).reshape(raw.height, raw.width, 3)[..., ::-1]
     assert decoded.shape == pixels.shape
     # With the colours in the wrong order the mean error is far larger.
-    assert np.abs(decoded.astype(float) - pixels).mean() < 8.0
+    assert np.abs(decoded.astype(float) - pixels).mean() < 12.0
     assert len(jpeg.data) < len(raw.data) / 5
 
 
@@ -217,6 +218,7 @@ def test_a_network_of_the_user_from_its_factory_to_boxes(tmp_path: Path) -> None
     """The detector of docs/your-own-network.md: its code and its weights, on both sides."""
     source = '\n'.join(re.findall(r'(?ms)^```python\n(.*?)^```', PAGE.read_text()))
     (tmp_path / 'my_networks.py').write_text(source)
+    import_torchvision()  # as the nodes do before the factory's module is imported
     made: dict[str, Any] = {}
     exec(compile(source, 'my_networks.py', 'exec'), made)
     net = made['grid']().module
