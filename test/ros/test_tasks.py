@@ -218,7 +218,7 @@ def test_a_network_of_the_user_from_its_factory_to_boxes(tmp_path: Path) -> None
     """The detector of docs/your-own-network.md: its code and its weights, on both sides."""
     source = '\n'.join(re.findall(r'(?ms)^```python\n(.*?)^```', PAGE.read_text()))
     (tmp_path / 'my_networks.py').write_text(source)
-    import_torchvision()  # as the nodes do before the factory's module is imported
+    import_torchvision()  # which is mended where it does not fit torch; the nodes do so, too
     made: dict[str, Any] = {}
     exec(compile(source, 'my_networks.py', 'exec'), made)
     net = made['grid']().module
