@@ -38,8 +38,7 @@ def nodes(context: LaunchContext) -> list[Node]:
     """Return the nodes; what is given on the command line overrides the file."""
     given = launch_parts.given(context, *launch_parts.OVERRIDES)
     common = [LaunchConfiguration('params_file'), *given]
-    model = LaunchConfiguration('model').perform(context)
-    chosen = [{'model': model}] if model else []
+    chosen = launch_parts.network(context)
     source = LaunchConfiguration('source').perform(context)
     # With its type: launch_ros would make a number of "0".
     pictures = [{'source': ParameterValue(source, value_type=str)}] if source else []

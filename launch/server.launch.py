@@ -1,7 +1,8 @@
 """The edge server's side: one remote inference node that respawns by itself.
 
 There is no argument ``rviz`` here: the server has no picture of its own to show, and several
-robots may use it. Start rviz with the robot's launch file, on any machine of the domain.
+robots may use it. On a machine that runs no robot, rviz is started by itself, in the namespace of
+the robot that it shows (docs/top.md): ``robot.launch.py rviz:=true`` would start one more robot.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 def nodes(context: LaunchContext) -> list[Node]:
     """Return the node; what is given on the command line overrides the file."""
-    model = LaunchConfiguration('model').perform(context)
-    chosen = [{'model': model}] if model else []
     return [
         Node(
             package='dnn_offload',
@@ -34,7 +33,7 @@ def nodes(context: LaunchContext) -> list[Node]:
             parameters=[
                 LaunchConfiguration('params_file'),
                 *launch_parts.given(context, *launch_parts.OVERRIDES),
-                *chosen,
+                *launch_parts.network(context),
             ],
             arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
         )

@@ -45,6 +45,11 @@ def test_a_network_that_runs(tmp_path: Path) -> None:
         (Ended(-4), 'SIGILL', 'check torch'),
         (Ended(-9, seconds=120.0, timed_out=True), 'within 120 s', '--patience'),
         (Ended(1, errors='weights: <urlopen error no route>'), 'downloaded', '.safetensors'),
+        (
+            Ended(1, errors='noise\nthe weights of net cannot be downloaded from https://host/'
+                  'net.pth (no route); connect once; or copy it to /home/me/net.pth'),
+            'from https://host/net.pth (no route)', '/home/me/net.pth',
+        ),
         (Ended(1, errors="No module named 'torch'"), 'not installed', 'check torch'),
         (Ended(1, errors='no such model'), 'no such model', 'dnn-offload doctor MODEL'),
         (said({**MODEL, 'same_as_exported': False}), 'does not compute', 'delete /nowhere'),

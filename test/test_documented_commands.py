@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 import re
 import shlex
@@ -9,6 +10,7 @@ import shlex
 import pytest
 import yaml
 
+from dnn_offload.cli.main import build_parser, COMMANDS
 from dnn_offload.nodes.document_parameters import ROBOT_NODES, SERVER_NODES
 from dnn_offload.nodes.parameters import by_name
 from test_deploy import check_launch
@@ -19,6 +21,7 @@ NODES = {node.name: by_name((*node.common, *node.parameters))
          for node in (*ROBOT_NODES, *SERVER_NODES)}
 # Nodes that are no part of the robot or server files, with parameters of their own.
 OTHERS = {'navigation_node'}
+SHELL = {'|', '||', '&&', ';', '&', '>', '>>', '<', '2>', '2>&1'}
 
 
 def commands(page: Path) -> list[str]:
@@ -62,6 +65,57 @@ def test_parameters_that_are_set_exist_and_take_the_value(page: Path) -> None:
             if node not in OTHERS:
                 assert words[4] in NODES[node], line
                 NODES[node][words[4]].convert(yaml.safe_load(words[5]))
+
+
+def test_troubleshooting_tells_which_parameters_hold_when() -> None:
+    text = (ROOT / 'docs/troubleshooting.md').read_text(encoding='utf-8')
+    specs = [spec for declared in NODES.values() for spec in declared.values()]
+    start = re.search(r'count at the start only \((.*?)\)', text, re.DOTALL)
+    assert start is not None
+    assert set(re.findall(r'`(\w+)`', start[1])) == {s.name for s in specs if s.read_only}
+    later = re.search(r'`ros2 param set … model` \((.*?)\) is `successful`', text, re.DOTALL)
+    assert later is not None
+    named = set(re.findall(r'`(\w+)`', later[1]))
+    assert named and named <= {s.name for s in specs if s.at_configure}
+
+
+def own_commands(page: Path) -> Iterator[list[str]]:
+    """Words of each ``dnn-offload`` of a page, subcommand first, up to a pipe or the like."""
+    text = page.read_text(encoding='utf-8')
+    typed = []
+    for block in re.findall(r'(?ms)^```\w*\n(.*?)^```', text):
+        lines = block.replace('\\\n', ' ').splitlines()
+        prompted = [line[2:] for line in lines if line.startswith('$ ')]
+        typed += prompted or lines  # beside prompts, all else is what came out
+    prose = re.sub(r'(?ms)^```\w*\n.*?^```', '', text)
+    # In prose a subcommand alone is its name, not what to type.
+    typed += [words for words in re.findall(r'`([^`\n]+)`', prose) if len(words.split()) > 2]
+    for line in typed:
+        words = words_of(line)
+        while words and (words[0] == 'sudo' or re.fullmatch(r'[A-Z_]+=.*', words[0])):
+            del words[0]
+        if words[:3] == ['ros2', 'run', 'dnn_offload']:
+            del words[:3]
+        if words[:1] == ['dnn-offload']:
+            end = next((n for n, word in enumerate(words) if word in SHELL), len(words))
+            yield words[1:end]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_lines_of_our_command_are_taken_by_its_parser(
+    page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in own_commands(page):
+        assert words and words[0] in COMMANDS, words
+        parser, _ = build_parser(words[0])
+        try:
+            parser.parse_args(words)
+        except SystemExit as end:
+            assert end.code == 0, f'{words}: {capsys.readouterr().err}'
+
+
+def test_some_page_shows_how_to_call_each_subcommand() -> None:
+    assert {words[0] for page in PAGES for words in own_commands(page)} == set(COMMANDS)
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)

@@ -19,7 +19,7 @@ from dnn_offload.graph.export import export
 from dnn_offload.graph.random_weights import fill
 from dnn_offload.graph.sources import resolve
 from dnn_offload.graph.torchvision_compat import import_torchvision
-from dnn_offload.nodes import local_parameters
+from dnn_offload.nodes import local_parameters, remote_parameters
 from dnn_offload.nodes.parameters import by_name
 from dnn_offload.vision.answers import decode, DecodeSettings
 from dnn_offload.vision.preprocess import prepare, PreprocessSpec
@@ -103,6 +103,8 @@ def test_the_commands_of_the_page_exist(my_networks):
             spec = parameters[line[4]]
             assert spec.applies == 'live'
             spec.convert(yaml.safe_load(line[5]))
+        elif line[:2] == ['ros2', 'launch']:
+            assert line[-1] == 'params_file:=$PWD/cups.yaml'
         elif line[:2] == ['python', '-c']:
             compile(line[2], 'page', 'exec')
         else:
@@ -113,11 +115,12 @@ def test_the_commands_of_the_page_exist(my_networks):
 
 def test_the_parameters_of_the_page_name_the_first_network(my_networks):
     (block,) = blocks('yaml')
-    given = yaml.safe_load(block)
-    parameters = by_name(local_parameters.PARAMETERS)
-    for name, value in given.items():
-        parameters[name].convert(value)
-    loaded = resolve(given['model'], allow_code=given['allow_code'])
+    robot, server = (node['ros__parameters'] for node in yaml.safe_load(block).values())
+    assert robot == server
+    for name, value in robot.items():
+        for declared in (local_parameters, remote_parameters):
+            by_name(declared.PARAMETERS)[name].convert(value)
+    loaded = resolve(robot['model'], allow_code=robot['allow_code'])
     assert loaded.class_names[1] == 'cup'
 
 

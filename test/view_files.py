@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 IMAGE, MARKER = 'sensor_msgs/msg/Image', 'visualization_msgs/msg/Marker'
+COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 DIAGNOSTICS = 'diagnostic_msgs/msg/DiagnosticArray'
 OURS = {
     'frame_report': 'dnn_offload/msg/FrameReport', 'plan': 'dnn_offload/msg/Plan',
@@ -44,13 +45,19 @@ def foxglove(config: Path) -> dict[str, Any]:
     return loaded
 
 
+def picture_type(topic: str) -> str:
+    """By the topic's last part, as image_transport names it; both programs go by that."""
+    return COMPRESSED if topic.endswith('/compressed') else IMAGE
+
+
 def rviz_topics(config: Path) -> Iterator[Shown]:
     """What rviz shows when it is started in the robot's namespace."""
-    types = {'rviz_default_plugins/Image': IMAGE, 'rviz_default_plugins/Marker': MARKER}
     for display in rviz(config)['Visualization Manager']['Displays']:
         if 'Topic' in display:
             topic = f'{ROBOT}/{display["Topic"]["Value"]}'
-            yield Shown(topic, types[display['Class']], '', display['Enabled'])
+            picture = display['Class'] == 'rviz_default_plugins/Image'
+            type_name = picture_type(topic) if picture else MARKER
+            yield Shown(topic, type_name, '', display['Enabled'])
 
 
 def panels(layout: dict[str, Any]) -> dict[str, bool]:
@@ -80,7 +87,8 @@ def foxglove_topics(config: Path) -> Iterator[Shown]:
     for name, seen in panels(layout).items():
         settings = layout['configById'][name]
         if name.startswith('Image!'):
-            yield Shown(settings['imageMode']['imageTopic'], IMAGE, '', seen)
+            topic = settings['imageMode']['imageTopic']
+            yield Shown(topic, picture_type(topic), '', seen)
         elif name.startswith('3D!'):
             for topic in settings['topics']:
                 yield Shown(topic, MARKER, '', seen)

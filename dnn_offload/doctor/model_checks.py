@@ -60,9 +60,11 @@ def _broken(name: str, ended: Ended) -> Finding:
     if "No module named 'torch'" in ended.errors:
         return failure(f'{name} cannot run: torch is not installed', 'see the check torch')
     if 'urlopen' in ended.errors or 'download' in ended.errors:
+        # The whole line: what torchvision's sources say names the file and where it belongs.
+        what, _, hint = ended.errors.strip().splitlines()[-1].partition('; ')
         return failure(
-            f'{name}: its weights cannot be downloaded: {ended.why}',
-            'connect this machine once, or bring a file: --weights FILE.safetensors',
+            what if 'downloaded' in what else f'{name}: its weights cannot be downloaded: {what}',
+            hint or 'connect this machine once, or bring a file: --weights FILE.safetensors',
         )
     return failure(
         f'{name}: {ended.why}',

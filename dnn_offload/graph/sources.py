@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 import importlib
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -26,6 +27,7 @@ from dnn_offload.graph.loaded_model import (
     read_state,
 )
 from dnn_offload.graph.outputs import ClassMask
+from dnn_offload.graph.torchvision_compat import import_torchvision
 from dnn_offload.graph.torchvision_source import load_torchvision
 from dnn_offload.graph.trace import spec_of
 
@@ -151,7 +153,7 @@ def _load_demo(name: str, weights: str, input_size: tuple[int, int] | None) -> L
 def _load_python(name: str, weights: str, input_size: tuple[int, int] | None) -> LoadedModel:
     module_name, _, attribute = name.partition(':')
     try:
-        factory = getattr(importlib.import_module(module_name), attribute)
+        factory = getattr(_import_of_user(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ModelError(
             f'the factory cannot be imported: {error}',
@@ -170,6 +172,17 @@ def _load_python(name: str, weights: str, input_size: tuple[int, int] | None) ->
         given=type(made).__name__,
         allowed='torch.nn.Module, or dnn_offload.graph.sources.LoadedModel',
     )
+
+
+def _import_of_user(name: str) -> ModuleType:
+    """Import a user's module; where the torchvision that it asks for is broken, mend that."""
+    try:
+        return importlib.import_module(name)
+    except RuntimeError as error:
+        if 'torchvision::nms' not in str(error):
+            raise
+        import_torchvision()
+        return importlib.import_module(name)
 
 
 def _load_file(name: str, weights: str, input_size: tuple[int, int] | None) -> LoadedModel:

@@ -23,6 +23,7 @@ from dnn_offload.nodes.camera_reader import PictureReader, ReaderState, StampedP
 from dnn_offload.nodes.camera_sources import SourceSettings
 from dnn_offload.nodes.process import run
 from dnn_offload.nodes.topic_names import compressed_topic
+from dnn_offload.transport.conversion import jpeg_image
 
 TAKE_TIMEOUT_S = 0.5
 
@@ -173,7 +174,9 @@ class CameraNode(base.OffloadNode):
         if self._images.get_subscription_count() > 0:
             self._images.publish(self._image(header, picture.bgr))
         if self._compressed.get_subscription_count() > 0:
-            self._compressed.publish(self._jpeg(header, picture.bgr))
+            self._compressed.publish(
+                jpeg_image(picture.bgr, header, self._encoding, self._jpeg_quality)
+            )
         if self._infos.get_subscription_count() > 0:
             self._infos.publish(self._camera_info(header, width, height))
         self._published += 1
@@ -187,17 +190,6 @@ class CameraNode(base.OffloadNode):
             header=header, height=height, width=width, encoding=self._encoding, step=3 * width
         )
         message.data = _bytes_of(pixels)
-        return message
-
-    def _jpeg(self, header: Header, bgr: np.ndarray) -> CompressedImage:
-        ok, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, self._jpeg_quality])
-        if not ok:
-            raise RuntimeError(f'JPEG encoding failed for a picture of shape {bgr.shape}')
-        # The format string that image_transport's compressed plugin writes and reads.
-        message = CompressedImage(
-            header=header, format=f'{self._encoding}; jpeg compressed bgr8'
-        )
-        message.data = _bytes_of(data)
         return message
 
     def _camera_info(self, header: Header, width: int, height: int) -> CameraInfo:

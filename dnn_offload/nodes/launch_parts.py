@@ -6,11 +6,13 @@ from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = get_package_share_directory('dnn_offload')
 PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 WAITING = 'OMP_WAIT_POLICY'
 OVERRIDES = ('use_sim_time', 'autostart')
+NETWORK = ('model', 'weights', 'input_size')
 
 
 def node_arguments(namespace: str, params_file: str) -> list[DeclareLaunchArgument]:
@@ -29,13 +31,26 @@ def node_arguments(namespace: str, params_file: str) -> list[DeclareLaunchArgume
         DeclareLaunchArgument(
             'params_file',
             default_value=f'{SHARE}/config/{params_file}',
-            description='parameters of the nodes; copy the default one and change it',
+            description='parameters of the nodes; replaces the default file: what it does not '
+            "name has the node's own default",
         ),
         DeclareLaunchArgument(
             'model',
             default_value='',
             description='model source, e.g. torchvision:squeezenet1_1, the same on robot and '
             'server; empty = as in params_file',
+        ),
+        DeclareLaunchArgument(
+            'weights',
+            default_value='',
+            description="of a torchvision network: an enum entry's name, a .safetensors file or "
+            'random, the same on robot and server; empty = as in params_file',
+        ),
+        DeclareLaunchArgument(
+            'input_size',
+            default_value='',
+            description='input of the network as HEIGHTxWIDTH, the same on robot and server; '
+            'empty = as in params_file',
         ),
         DeclareLaunchArgument(
             'use_sim_time',
@@ -70,7 +85,8 @@ def rviz_argument() -> DeclareLaunchArgument:
         'rviz',
         default_value='false',
         choices=['true', 'false'],
-        description='show the annotated picture and the plan in rviz',
+        description='show the annotated picture and the plan in rviz, on this machine; '
+        'docs/top.md says how on another one',
     )
 
 
@@ -79,6 +95,14 @@ def given(context: LaunchContext, *names: str) -> list[dict[str, bool]]:
     texts = {name: LaunchConfiguration(name).perform(context) for name in names}
     values = {name: text == 'true' for name, text in texts.items() if text}
     return [values] if values else []  # launch_ros makes a broken file of an empty one
+
+
+def network(context: LaunchContext) -> list[dict[str, ParameterValue]]:
+    """Return what was given of the network, as parameters that override the file's."""
+    texts = {name: LaunchConfiguration(name).perform(context) for name in NETWORK}
+    # With their type: launch_ros would take what looks like a number for one.
+    values = {n: ParameterValue(text, value_type=str) for n, text in texts.items() if text}
+    return [values] if values else []
 
 
 def environment() -> list[SetEnvironmentVariable]:

@@ -9,17 +9,19 @@ import threading
 import time
 from typing import Any
 
+import cv2
 import numpy as np
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.msg import FrameReport
 from dnn_offload.nodes import topics
 from dnn_offload.nodes.base import OffloadNode
 from dnn_offload.nodes.picture_reader import CameraPicture
+from dnn_offload.nodes.topic_names import compressed_topic
 from dnn_offload.runtime.frames import FrameRecord, StageTimes
 from dnn_offload.runtime.outcomes import Outcome
-from dnn_offload.transport.conversion import image_of, mask_image
+from dnn_offload.transport.conversion import image_of, jpeg_image, mask_image
 from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.topics import Endpoint
 from dnn_offload.transport.vision_messages import (
@@ -38,6 +40,7 @@ from vision_msgs.msg import Classification, Detection2DArray, LabelInfo, VisionI
 # What acts on the outputs alone, on this side: not part of what robot and server agree on.
 DECODE_PARAMETERS = ('score_threshold', 'iou_threshold', 'classes', 'max_detections', 'top_k')
 RATE_WINDOW = 30
+JPEG_QUALITY = 80  # of annotated pictures: for the eye, over the link that frames use, too
 _COPIED = tuple(field.name for field in fields(StageTimes))
 
 
@@ -78,6 +81,9 @@ class ResultOutput:
         kind, endpoint, self._message_of = _PUBLISHED[task]
         self._results = node.advertise(kind, endpoint)
         self._annotated = node.advertise(Image, topics.IMAGE_ANNOTATED)
+        self._annotated_jpeg = node.advertise(CompressedImage, topics.ANNOTATED_COMPRESSED.at(
+            compressed_topic(node, topics.IMAGE_ANNOTATED)
+        ))
         self._infos: list[Any] = []
         self._latch(VisionInfo, topics.VISION_INFO, vision_info_message(
             model, class_names, Image().header
@@ -131,7 +137,11 @@ class ResultOutput:
     def draw(self, record: FrameRecord, found: Answers) -> None:
         """Publish the annotated picture, if somebody looks and it is time for one."""
         now_s = time.monotonic()
-        if self._annotated.get_subscription_count() == 0 or now_s < self._next_drawing_s:
+        raw, jpeg = (
+            publisher.get_subscription_count() > 0
+            for publisher in (self._annotated, self._annotated_jpeg)
+        )
+        if not (raw or jpeg) or now_s < self._next_drawing_s:
             return
         rate_hz = self._node.setting('annotate_rate_hz')
         if rate_hz > 0.0:
@@ -139,7 +149,11 @@ class ResultOutput:
             self._next_drawing_s = now_s + 0.8 / rate_hz
         image: CameraPicture = record.token
         picture = draw(self._rgb_of(image), found, self._status(record), stamp=self._stamp)
-        self._annotated.publish(image_of(picture, image.header))
+        if raw:
+            self._annotated.publish(image_of(picture, image.header))
+        if jpeg:
+            bgr = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            self._annotated_jpeg.publish(jpeg_image(bgr, image.header, 'rgb8', JPEG_QUALITY))
 
     def close(self) -> None:
         """Destroy what is not a lifecycle publisher."""

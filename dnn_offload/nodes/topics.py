@@ -75,6 +75,13 @@ IMAGE_ANNOTATED = Endpoint(
     'For the eye: an old one is of no use.',
     overridable=True,
 )
+ANNOTATED_COMPRESSED = replace(
+    IMAGE_ANNOTATED, name='image_annotated/compressed',
+    type_name='sensor_msgs/msg/CompressedImage',
+    what='The same as JPEG, while somebody subscribes; beside image_annotated where that is '
+    'remapped.',
+    why='As image_annotated.',
+)
 VISION_INFO = Endpoint(
     'vision_info', 'vision_msgs/msg/VisionInfo', LATCHED,
     'Names of the classes.',
@@ -152,8 +159,8 @@ TOPICS: dict[str, NodeTopics] = {
     'camera_node': NodeTopics((IMAGE_RAW, IMAGE_COMPRESSED, CAMERA_INFO)),
     'local_inference_node': NodeTopics(
         (
-            DETECTIONS, CLASSIFICATION, SEGMENTATION, IMAGE_ANNOTATED, VISION_INFO, LABEL_INFO,
-            FRAME_REPORT, LINK_SAMPLE, EDGE_PROFILE, wire.TENSORS_OUT,
+            DETECTIONS, CLASSIFICATION, SEGMENTATION, IMAGE_ANNOTATED, ANNOTATED_COMPRESSED,
+            VISION_INFO, LABEL_INFO, FRAME_REPORT, LINK_SAMPLE, EDGE_PROFILE, wire.TENSORS_OUT,
         ),
         (
             IMAGE_IN, COMPRESSED_IN, PLAN_IN, PLAN_TRIAL_IN, LOAD_IN, wire.SERVER_STATUS_IN,

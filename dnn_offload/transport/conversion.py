@@ -10,9 +10,10 @@ import array
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from dnn_offload.errors import CutError, ImageError, RefusedError
 from dnn_offload.msg import TensorChunk, TensorMeta
@@ -112,6 +113,27 @@ def image_of(rgb: np.ndarray, header: Any) -> Image:
             'not an RGB picture', given=f'{rgb.dtype} {rgb.shape}', allowed='uint8 (H, W, 3)'
         )
     return _image(np.ascontiguousarray(rgb), 'rgb8', header)
+
+
+def jpeg_image(bgr: np.ndarray, header: Any, encoding: str, quality: int) -> CompressedImage:
+    """A picture as a JPEG message.
+
+    Args:
+        bgr: (H, W, 3), uint8, blue first.
+        header: Of the picture.
+        encoding: Of the raw picture beside it, ``bgr8`` or ``rgb8``: receivers bring it to that.
+        quality: Of the JPEG, 1 to 100.
+
+    Raises:
+        ImageError: It cannot be encoded.
+    """
+    done, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ImageError('a picture cannot be encoded as JPEG', given=f'{bgr.dtype} {bgr.shape}')
+    # The format string that image_transport's compressed plugin writes and reads.
+    message = CompressedImage(header=header, format=f'{encoding}; jpeg compressed bgr8')
+    message.data = byte_array(data.data)
+    return message
 
 
 def mask_image(mask: np.ndarray, header: Any) -> Image:

@@ -24,8 +24,14 @@ from launch.actions import DeclareLaunchArgument
 from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
 SHARE = Path(get_package_share_directory('dnn_offload'))
-COMMON = {'namespace', 'params_file', 'model', 'use_sim_time', 'autostart', 'log_level'}
+COMMON = {
+    'namespace', 'params_file', 'model', 'weights', 'input_size', 'use_sim_time', 'autostart',
+    'log_level',
+}  # fmt: skip
 ROBOT_NODES = ('load_monitor_node', 'partition_planner_node', 'local_inference_node')
+NETWORK = {
+    'model': 'torchvision:squeezenet1_1', 'weights': 'random', 'input_size': '96x128',
+}  # fmt: skip
 ACTIVE_WITHIN_S = 120.0  # a machine without a cache exports and profiles first
 
 START = """
@@ -146,7 +152,8 @@ def test_without_a_namespace_under_a_manager_in_simulated_time(
     )
     given = [] if by == 'file' else ['use_sim_time:=true', 'autostart:=false']
     process = start(
-        'robot', tmp_path, 'namespace:=/', f'params_file:={file}', 'source:=3', *given
+        'robot', tmp_path, 'namespace:=/', f'params_file:={file}', 'source:=3', *given,
+        *(f'{name}:={value}' for name, value in NETWORK.items()),
     )
     try:
         for name in ('camera_node', *ROBOT_NODES):
@@ -157,13 +164,34 @@ def test_without_a_namespace_under_a_manager_in_simulated_time(
             request = GetParameters.Request(names=['use_sim_time', 'autostart'])
             values = graph.call(GetParameters, f'/{name}/get_parameters', request).values
             assert [value.bool_value for value in values] == [True, False]
-        request = GetParameters.Request(names=['source'])
-        (source,) = graph.call(GetParameters, '/camera_node/get_parameters', request).values
-        assert source.string_value == '3'
+        assert texts(graph, '/camera_node', ['source']) == ['3']
+        assert texts(graph, '/local_inference_node', [*NETWORK]) == [*NETWORK.values()]
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     finally:
         kill_group(process)
+
+
+def test_the_network_is_given_to_the_server(tmp_path: Path, graph: Graph) -> None:
+    process = start(
+        'server', tmp_path, 'namespace:=/server_n', 'autostart:=false',
+        *(f'{name}:={value}' for name, value in NETWORK.items()),
+    )  # fmt: skip
+    node = '/server_n/remote_inference_node'
+    try:
+        assert wait_for(lambda: graph.state_if_told(node) == 'unconfigured', 60.0)
+        assert texts(graph, node, [*NETWORK]) == [*NETWORK.values()]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        kill_group(process)
+
+
+def texts(graph: Graph, node: str, names: list[str]) -> list[str]:
+    """Return parameters of a node that are strings."""
+    request = GetParameters.Request(names=names)
+    values = graph.call(GetParameters, f'{node}/get_parameters', request).values
+    return [value.string_value for value in values]
 
 
 def active(graph: Graph, node: str) -> bool:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import os
 from pathlib import Path
+import re
 from typing import Any
 
 import cv2
@@ -15,14 +17,20 @@ from harness import Graph, wait_for
 import numpy as np
 import pytest
 from rcl_interfaces.msg import SetParametersResult
-from sensor_msgs.msg import Image
+from safetensors.torch import save_file
+from sensor_msgs.msg import CompressedImage, Image
 
 from dnn_offload.demo.verdict import accounting_failures
+from dnn_offload.graph.random_weights import fill
+from dnn_offload.graph.torchvision_compat import import_torchvision
 from dnn_offload.msg import FrameReport
+from dnn_offload.testbed.environment import changed_environment
 from dnn_offload.testbed.session import Session
+from dnn_offload.transport.conversion import stamp_of
 from dnn_offload.transport.qos import latched
 from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
 
+PAGE = Path(__file__).resolve().parents[2] / 'docs/your-own-network.md'
 NODE = '/robot/local_inference_node'
 WIDTH, HEIGHT = 640, 480  # of the session's pictures
 
@@ -68,6 +76,25 @@ def serve_at(session: Session, graph: Graph, index: int, codec: str) -> None:
     assert wait_for(served, 60.0), session.recorder.rows[-3:]
 
 
+def check_compressed(graph: Graph, drawn: list[Image]) -> None:
+    """The annotated picture as image_transport would have it: nobody need ask for a raw one."""
+    jpegs = graph.collect(CompressedImage, '/robot/image_annotated/compressed', 2)
+
+    def pair() -> tuple[CompressedImage, Image] | None:
+        raws = {stamp_of(image): image for image in list(drawn)}
+        return next(((j, raws[stamp_of(j)]) for j in list(jpegs) if stamp_of(j) in raws), None)
+
+    assert wait_for(lambda: pair() is not None, 30.0)
+    jpeg, raw = pair() or (CompressedImage(), Image())
+    assert jpeg.format == 'rgb8; jpeg compressed bgr8' and jpeg.header == raw.header
+    decoded = cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), cv2.IMREAD_COLOR)
+    pixels = np.frombuffer(raw.data, np.uint8).reshape(raw.height, raw.width, 3)[..., ::-1]
+    assert decoded.shape == pixels.shape
+    # With the colours in the wrong order the mean error is far larger.
+    assert np.abs(decoded.astype(float) - pixels).mean() < 12.0
+    assert len(jpeg.data) < len(raw.data) / 5
+
+
 def save(image: Image, path: Path) -> np.ndarray:
     """The pixels, also as a file for people who want to look at what a test made."""
     channels = {'rgb8': 3, 'mono8': 1}[image.encoding]
@@ -86,6 +113,7 @@ def test_a_detector_of_torchvision_from_camera_to_boxes(tmp_path: Path) -> None:
         drawn = graph.collect(Image, '/robot/image_annotated', 2)
         infos = graph.collect(VisionInfo, '/robot/vision_info', latched())
         assert wait_for(lambda: found and drawn and infos, 60.0)
+        check_compressed(graph, drawn)
 
         # A class of the start-up file that the network does not have is said, with those it has.
         log = next((tmp_path / 'logs').rglob('*local_inference_node*.log')).read_text()
@@ -185,3 +213,42 @@ def test_a_segmentation_network_from_camera_to_mask(tmp_path: Path) -> None:
         ) == []
 
 
+@pytest.mark.timeout(280)
+def test_a_network_of_the_user_from_its_factory_to_boxes(tmp_path: Path) -> None:
+    """The detector of docs/your-own-network.md: its code and its weights, on both sides."""
+    source = '\n'.join(re.findall(r'(?ms)^```python\n(.*?)^```', PAGE.read_text()))
+    (tmp_path / 'my_networks.py').write_text(source)
+    import_torchvision()  # which is mended where it does not fit torch; the nodes do so, too
+    made: dict[str, Any] = {}
+    exec(compile(source, 'my_networks.py', 'exec'), made)
+    net = made['grid']().module
+    fill(net)
+    weights = tmp_path / 'grid.safetensors'
+    save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, weights)
+
+    path = f'{tmp_path}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
+    with changed_environment({'PYTHONPATH': path}), watched(
+        tmp_path, model='python:my_networks:grid',
+        common={'allow_code': True, 'weights': str(weights)}, robot={'score_threshold': 0.0},
+    ) as (session, graph):
+        found = graph.collect(Detection2DArray, '/robot/detections')
+        infos = graph.collect(VisionInfo, '/robot/vision_info', latched())
+        assert wait_for(lambda: infos and any(message.detections for message in found), 60.0)
+        assert '"0": "cup"' in infos[-1].database_location
+
+        # Whoever may set parameters does not choose what code runs.
+        reason = refused(graph, 'model', 'python:my_networks:floor')
+        assert 'executes code' in reason and 'start-up file' in reason
+
+        profile = session.recorder.profile
+        assert profile is not None
+        for index, codec in ((0, 'jpeg'), (len(profile.cuts) // 2, 'raw')):
+            found.clear()
+            serve_at(session, graph, index, codec)
+            assert wait_for(lambda: any(message.detections for message in found), 20.0)
+        names = {r.hypothesis.class_id for m in found for d in m.detections for r in d.results}
+        assert names and names <= {'cup', 'ball'}
+        session.finish()
+        assert accounting_failures(
+            session.recorder.rows, list(session.recorder.counters.values())
+        ) == []
