@@ -1,11 +1,12 @@
 """Load as a variable of the regression against the plain factor, under made load.
 
-A small network (eight 3x3 convolutions in numpy) is profiled, heads and tails as units, beside
-0 to 4 busy processes, at 20 Hz. Each level of load is left out once and predicted from the
-others: by ``cost/load_regression.py`` (affine, and with a knee), and by the factor (the profile
-at the lowest load, times the load over that one). The load is what a source reads meanwhile.
+A network (SqueezeNet 1.1 in torch with one thread, or eight 3x3 convolutions in numpy) is
+profiled, heads and tails as units, beside 0 to 4 busy processes, at 20 Hz. Each level of load is
+left out once and predicted from the others: by ``cost/load_regression.py`` (affine, and with a
+knee), and by the factor (the profile at the lowest load, times the load over that one). The load
+is what a source reads meanwhile. 20 s per level take two minutes.
 
-Run: ``python benchmarks/load_regression.py [--seconds 6] [--busy 0,1,2,3,4]``.
+Run: ``python benchmarks/load_regression.py [--network torch] [--seconds 20] [--busy 0,1,2,3,4]``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import statistics
 import sys
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,16 +27,23 @@ from dnn_offload.cost.load_regression import fit_load
 from dnn_offload.errors import ProfileError
 from dnn_offload.testbed.busy import BusyProcesses
 
-LAYERS = 8
 PERIOD_S = 0.05
 SOURCES = ('schedstat', 'procs_running')
 KNEE = 1.5
 
 
-def network() -> Callable[[int, int], float]:
-    """Gives ``run(first, last)``: the wall time of these layers [ms]."""
+class Network(NamedTuple):
+    """So many layers, and ``run(first, last)``: the wall time of some of them [ms]."""
+
+    layers: int
+    run: Callable[[int, int], float]
+
+
+def numpy_network() -> Network:
+    """Eight convolutions of 16 channels on 50x50."""
+    layers = 8
     dice = np.random.default_rng(0)
-    weights = [dice.standard_normal((9 * 16, 16)).astype(np.float32) for _ in range(LAYERS)]
+    weights = [dice.standard_normal((9 * 16, 16)).astype(np.float32) for _ in range(layers)]
     tensor = dice.standard_normal((50, 50, 16)).astype(np.float32)
 
     def run(first: int, last: int) -> float:
@@ -44,19 +53,47 @@ def network() -> Callable[[int, int], float]:
             np.maximum(windows.reshape(-1, 9 * 16) @ weights[layer], 0.0)
         return 1e3 * (time.perf_counter() - began_s)
 
-    return run
+    return Network(layers, run)
 
 
-def profile(seconds: float) -> tuple[list[float], LoadReadings]:
+def torch_network() -> Network:
+    """The features of SqueezeNet 1.1 on one 224x224 picture, weights at random."""
+    import torch
+
+    from dnn_offload.graph.torchvision_compat import import_torchvision
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    blocks = list(import_torchvision().models.squeezenet1_1(weights=None).eval().features)
+    with torch.inference_mode():
+        inputs = [torch.randn(1, 3, 224, 224)]  # (1, channels, height, width) before each block
+        for block in blocks:
+            inputs.append(block(inputs[-1]))
+
+    def run(first: int, last: int) -> float:
+        with torch.inference_mode():
+            began_s = time.perf_counter()
+            tensor = inputs[first]
+            for block in blocks[first:last]:
+                tensor = block(tensor)
+            return 1e3 * (time.perf_counter() - began_s)
+
+    return Network(len(blocks), run)
+
+
+NETWORKS = {'torch': torch_network, 'numpy': numpy_network}
+
+
+def profile(network: Network, seconds: float) -> tuple[list[float], LoadReadings]:
     """Mean times of all heads 1..N and tails 1..N-1, and the load meanwhile.
 
     Means, not medians: under load a short piece either waits for a time slice or does not, and
     a stream pays both.
     """
-    run, tracker = network(), LoadTracker(smooth=False)
+    (layers, run), tracker = network, LoadTracker(smooth=False)
     tracker.watch(os.getpid())
-    pieces = [(0, last) for last in range(1, LAYERS + 1)]
-    pieces += [(first, LAYERS) for first in range(1, LAYERS)]
+    pieces = [(0, last) for last in range(1, layers + 1)]
+    pieces += [(first, layers) for first in range(1, layers)]
     times: list[list[float]] = [[] for _ in pieces]
     readings: list[LoadReadings] = []
     until_s = time.monotonic() + seconds
@@ -78,22 +115,28 @@ def profile(seconds: float) -> tuple[list[float], LoadReadings]:
 def main() -> int:
     """Print the levels and the errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--seconds', type=float, default=6.0, help='per level of load')
+    parser.add_argument('--network', choices=sorted(NETWORKS), default='torch')
+    parser.add_argument('--seconds', type=float, default=20.0, help='per level of load')
     parser.add_argument('--busy', default='0,1,2,3,4')
     args = parser.parse_args()
     levels = [int(text) for text in args.busy.split(',')]
+    network = NETWORKS[args.network]()
     table, loads = [], []
     for count in levels:
         with contextlib.ExitStack() as stack:
             stack.enter_context(BusyProcesses(count, frozenset(os.sched_getaffinity(0))))
             time.sleep(1.0)
-            times, readings = profile(args.seconds)
+            times, readings = profile(network, args.seconds)
         table.append(times)
         loads.append(readings)
         seen = ', '.join(f'{s} {readings.of(s):.2f}' for s in SOURCES)
-        print(f'{count} busy: whole network {times[LAYERS - 1]:.1f} ms; {seen}', flush=True)
+        whole_ms = times[network.layers - 1]
+        print(f'{count} busy: whole network {whole_ms:.1f} ms; {seen}', flush=True)
     for source in SOURCES:
         load = [readings.of(source) for readings in loads]
+        if not np.isfinite(load).all():
+            print(f'{source} has no reading at some level: measure for longer')
+            continue
         base = int(np.argmin(load))
         found: dict[str, list[float]] = {'affine': [], 'knee': [], 'factor': []}
         for out in range(len(levels)):

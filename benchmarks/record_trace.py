@@ -1,4 +1,4 @@
-"""Record what a simulation replays: real load of this machine, or rates of a real link.
+"""Record what a simulation replays: load of this machine, rates of a real link, a real server.
 
 ``load`` starts and stops real work (navigation: mapping and path planning, or busy loops)
 after a seeded schedule. Meanwhile a small convolution in numpy, in a process of its own, runs
@@ -282,7 +282,7 @@ def _where_and_when() -> str:
 def main() -> int:
     """Record one file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('what', nargs='?', choices=('load', 'link'), default='load')
+    parser.add_argument('what', nargs='?', choices=('load', 'link', 'server'), default='load')
     parser.add_argument('--out', type=Path, default=Path('trace.csv'))
     parser.add_argument('--kind', choices=('navigation', 'busy'), default='navigation')
     parser.add_argument('--seconds', type=float, default=180.0)
@@ -297,8 +297,13 @@ def main() -> int:
     sources: list[dict[str, float]] = []
     if args.what == 'load':
         recording, sources = record_load(args.kind, args.seconds, args.seed)
-    else:
+    elif args.what == 'link':
         recording = record_link(args.seconds, args.seed)
+    else:
+        from record_server import record_server  # needs ROS, as nothing else here does
+
+        recording = record_server(args.seconds, args.seed)
+        recording = replace(recording, note=f'{recording.note}; {_where_and_when()}')
     recording = replace(recording, name=args.name or recording.name)
     args.out.write_text(recording.to_csv(), encoding='utf-8')
     print(f'{args.out}: {len(recording.times_s)} rows, {recording.duration_s:.0f} s')

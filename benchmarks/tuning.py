@@ -6,7 +6,9 @@ dead link decides the plain mean, and hides the rest), switches are per ten minu
 ``min_gain_ratio`` x ``hold_ticks``; other settings and the estimators' memories are swept one by
 one around the defaults.
 
-Run: ``nice python benchmarks/tuning.py [--seconds 100] [--plot docs/images/tuning.png]``.
+Run: ``nice python benchmarks/tuning.py [--seconds 100] [--plot docs/images/tuning.png]``; some ten
+minutes of CPU time. With ``--resume FILE`` it can be stopped, and goes on with the settings that
+are missing in the file; a file of other code must be deleted.
 """
 
 from __future__ import annotations
@@ -74,7 +76,29 @@ def patched(module: str, attribute: str, value: float) -> Iterator[None]:
         setattr(target, attribute, before)
 
 
-def score(task: tuple[str, str, dict[str, float], float]) -> dict[str, Any]:
+Task = tuple[str, str, dict[str, float], float]
+
+
+def scores_of(tasks: list[Task], jobs: int, resume: Path | None) -> list[dict[str, Any]]:
+    """The scores of all settings, those in the file not computed again; prints each."""
+    found: dict[str, dict[str, Any]] = {}
+    if resume is not None and resume.exists():
+        found = json.loads(resume.read_text(encoding='utf-8'))
+    missing = [task for task in tasks if json.dumps(task) not in found]
+    with Pool(jobs) as pool:
+        for task, scored in zip(missing, pool.imap(score, missing), strict=True):
+            found[json.dumps(task)] = scored
+            print(
+                f'{scored["values"]}: typical regret {100 * scored["regret"]:.2f} %, of the mean '
+                f'{100 * scored["mean_regret"]:.2f} %, '
+                f'{scored["switches"]:.1f} changes in ten minutes', flush=True,
+            )
+            if resume is not None:
+                resume.write_text(json.dumps(found), encoding='utf-8')
+    return [found[json.dumps(task)] for task in tasks]
+
+
+def score(task: Task) -> dict[str, Any]:
     """All traces and networks under one setting."""
     module, attribute, values, seconds = task
     settings = PlannerSettings()
@@ -109,6 +133,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--seconds', type=float, default=100.0, help='of each made-up trace')
     parser.add_argument('--jobs', type=int, default=1)
+    parser.add_argument('--resume', type=Path, help='keep finished settings in this file')
     parser.add_argument('--out', type=Path, default=Path('benchmarks/tuning.json'))
     parser.add_argument('--plot', type=Path, default=Path('docs/images/tuning.png'))
     args = parser.parse_args()
@@ -124,15 +149,7 @@ def main() -> int:
             swept.append(name)
             tasks.append((module, attribute, {attribute: value}, args.seconds))
     began_s = time.monotonic()
-    with Pool(args.jobs) as pool:
-        scores = []
-        for found in pool.imap(score, tasks):
-            scores.append(found)
-            print(
-                f'{found["values"]}: typical regret {100 * found["regret"]:.2f} %, of the mean '
-                f'{100 * found["mean_regret"]:.2f} %, '
-                f'{found["switches"]:.1f} changes in ten minutes', flush=True,
-            )
+    scores = scores_of(tasks, args.jobs, args.resume)
     print(f'{len(tasks)} settings in {time.monotonic() - began_s:.0f} s')
     standard = next(
         f for f in scores

@@ -250,6 +250,33 @@ def test_shipped_traces_can_be_replayed(name: str) -> None:
     assert verdict.frames > 50
 
 
+@pytest.mark.timeout(120)
+def test_a_recorded_server_is_left_when_it_dies_and_taken_again() -> None:
+    """Its deaths and its load were real; the robot is made up, and slow enough to want it."""
+    trace = replay.find('loaded_server')
+    up = [world.server_up for world in trace.worlds]
+    killed = [
+        t for t, before, now in zip(trace.times_s[1:], up, up[1:], strict=False)
+        if before and not now
+    ]
+    assert len(killed) == 2
+    assert up[-1]
+    loads = [world.server_load for world in trace.worlds]
+    assert max(loads) > 1.5 * min(loads)
+    assert max(world.queue_ms for world in trace.worlds) > 0.0
+    slow = replace(trace, worlds=tuple(replace(w, edge_load=4.0) for w in trace.worlds))
+    told = replay.replay(slow, EDGE, SERVER, 'auto')
+    for killed_s in killed:
+        after = told.switches_after(killed_s)
+        assert after[0].candidate.is_local
+        assert after[0].at_s - killed_s < 2.0
+        assert not after[1].candidate.is_local
+    verdict = replay.judge('auto', trace.name, told)
+    assert verdict.regret < replay.judge(
+        'local', trace.name, replay.replay(slow, EDGE, SERVER, 'local')
+    ).regret
+
+
 @pytest.mark.parametrize('name', sorted(generated.GENERATED))
 def test_made_up_traces_are_seeded_and_valid(name: str) -> None:
     trace = replay.find(f'{name}:5', seconds=90.0)

@@ -30,6 +30,10 @@ def main() -> int:
         '--time-scale', type=float, default=1.0, help='length of the phases, 1 = about a minute'
     )
     parser.add_argument(
+        '--log-level', default='info', choices=('debug', 'info', 'warn', 'error', 'fatal'),
+        help='of the nodes; their logs are in the folder for results',
+    )
+    parser.add_argument(
         '--domain', type=int, default=97, help='ROS domain where ROS_DOMAIN_ID is not set',
     )
     arguments = parser.parse_args()
@@ -45,7 +49,7 @@ def main() -> int:
         os.environ.setdefault('ROS_LOG_DIR', logs)
         options = DemoOptions(
             arguments.out, arguments.model, arguments.rate_hz, arguments.deadline_ms,
-            time_scale=arguments.time_scale,
+            time_scale=arguments.time_scale, log_level=arguments.log_level,
         )
         rclpy.init()
         try:

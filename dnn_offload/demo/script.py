@@ -56,6 +56,7 @@ class DemoOptions:
         deadline_ms: Deadline of a frame.
         cache_dir: Where exported networks and profiles are kept.
         time_scale: Length of the phases, 1 = about 60 s in all.
+        log_level: Log level of the nodes, whose logs are in ``out/logs``.
     """
 
     out: Path
@@ -64,6 +65,7 @@ class DemoOptions:
     deadline_ms: float = 500.0
     cache_dir: Path = Path('~/.cache/dnn_offload')
     time_scale: float = 1.0
+    log_level: str = 'info'
 
 
 class Demo:
@@ -86,7 +88,9 @@ class Demo:
         options.out.mkdir(parents=True, exist_ok=True)
         for log in (options.out / 'logs').glob('*.log'):
             log.unlink()
-        self._fleet = Fleet(options.out / 'logs', options.model, options.cache_dir)
+        self._fleet = Fleet(
+            options.out / 'logs', options.model, options.cache_dir, log_level=options.log_level
+        )
 
     # -- the run ------------------------------------------------------------------------
 
