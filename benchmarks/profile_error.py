@@ -8,7 +8,8 @@ relative to the exhaustive time of the head or the tail, at least to 5 % of the 
 *cost* is the CPU time of the partial profile's units and stamps over that of the other's units.
 *noise* compares two exhaustive halves with each other by the same measure: a partial profile
 cannot be closer than that. *held* is the share of the interpolated times whose interval holds
-the exhaustive one (aim: 90 %). Exits non-zero when a mean error misses its aim.
+the exhaustive one (aim: 90 %). Exits non-zero when a mean error or a cost misses its aim; a cost
+may be above ``--fraction`` by what CPU times differ from run to run.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from dnn_offload.runtime.profiler import FIRST_STAMPS, STAMP_RUNS
 
 NETWORKS = ('squeezenet1_1', 'mobilenet_v2', 'resnet18', 'googlenet', 'inception_v3')
 AIM = 0.05
+COST_NOISE = 0.03  # above --fraction; a few short pieces decide, whose CPU times differ by as much
 
 Times = tuple[np.ndarray, np.ndarray]  # heads 1..N and tails 0..N-1 [ms]
 
@@ -129,7 +131,7 @@ def _errors(found: Times, truth: Times) -> Times:
 
 
 def main() -> int:
-    """Print a line per network; 0 when all mean errors keep the aim."""
+    """Print a line per network; 0 when all mean errors and costs keep their aims."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--networks', nargs='+', default=NETWORKS, metavar='NAME')
     parser.add_argument('--rounds', type=int, default=10)
@@ -137,18 +139,24 @@ def main() -> int:
     arguments = parser.parse_args()
     print(
         f'{"network":<16}{"measured":>12}{"cost":>7}{"error":>8}{"worst":>8}{"noise":>8}'
-        f'{"interval":>10}{"held":>7}   (aim: error at most {100 * AIM:.0f} %)'
+        f'{"interval":>10}{"held":>7}   (aims: error at most {100 * AIM:.0f} %, cost '
+        f'{arguments.fraction:.0%} + {COST_NOISE:.0%})'
     )
-    missed = 0
+    missed = []
     for name in arguments.networks:
         row = measure(name, arguments.rounds, arguments.fraction)
-        missed += row['error'] > AIM
+        if row['error'] > AIM:
+            missed.append(f'{name}: error {row["error"]:.1%}')
+        if row['cost'] > arguments.fraction + COST_NOISE:
+            missed.append(f'{name}: cost {row["cost"]:.1%}')
         print(
             f'{name:<16}' + f'{row["measured"]:.0f} of {row["cuts"]:.0f}'.rjust(12) +
             f'{row["cost"]:>7.0%}{row["error"]:>8.1%}{row["worst"]:>8.1%}{row["noise"]:>8.1%}'
             f'{"±" + format(row["interval"], ".1%"):>10}{row["held"]:>7.0%}',
             flush=True,
         )
+    for what in missed:
+        print(f'missed: {what}')
     return 1 if missed else 0
 
 

@@ -5,8 +5,7 @@ So these are not arguments here, as they are of robot.launch.py and server.launc
 
 * ``namespace``: the script addresses its nodes, and the configurations of rviz and Foxglove
   show them, under their fixed names (``/robot``, ``/edge_server``);
-* ``params_file``, ``log_level``: the script gives each node the parameters of its story, and
-  keeps the nodes' logs beside the report;
+* ``params_file``: the script gives each node the parameters of its story;
 * ``use_sim_time``: latencies and the share of the processor are measured, on the real clock.
 """
 
@@ -30,6 +29,7 @@ def arguments() -> list[DeclareLaunchArgument]:
             'out', default_value='demo_out', description='folder for report, plots and video'
         ),
         DeclareLaunchArgument('rate_hz', default_value='15.0', description='pictures per second'),
+        launch_parts.log_level_argument(),
         launch_parts.rviz_argument(),
     ]
 
@@ -43,6 +43,8 @@ def generate_launch_description() -> LaunchDescription:
             '--model', LaunchConfiguration('model'),
             '--out', LaunchConfiguration('out'),
             '--rate-hz', LaunchConfiguration('rate_hz'),
+            # Of the nodes that the script starts; their logs lie beside the report.
+            '--log-level', LaunchConfiguration('log_level'),
             # The user's own domain, so that ros2 topic and rviz see the demo.
             '--domain', EnvironmentVariable('ROS_DOMAIN_ID', default_value='0'),
         ],

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from dnn_offload.cost.profile import LayerProfile, Profile
+from dnn_offload.cost.energy import PowerModel
+from dnn_offload.cost.profile import LayerProfile, Profile, Variant
 from dnn_offload.planning.plan import Conditions, LinkState, ServerState
 from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
 
@@ -69,3 +70,54 @@ def branching_conditions(
     load = st.sampled_from([0.5, 1.0, 3.0])
     state = ServerState('s', server, link, draw(load), draw(_ms), overhead_ms=draw(_ms))
     return Conditions(edge, draw(load), 1.0, (state,), edge_overhead_ms=draw(_ms))
+
+
+@st.composite
+def priced_conditions(draw: st.DrawFn, most: int = 6) -> Conditions:
+    """A server that often pays, and all that objectives and limits ask for.
+
+    The robot's power, agreement of the codecs (half is good, tiny is not, each perhaps not
+    measured), another thread count, and another backend, which plans must not use. Answers may be
+    larger than what comes before them: then a second cut pays as well.
+    """
+    edge, there = draw(branching_profiles(most))
+    few_ms = st.sampled_from([0.0, 1.0, 5.0])
+    rate = st.sampled_from([1e8, 1e7, 1e6])
+    link = LinkState(
+        draw(few_ms), draw(rate), draw(few_ms), draw(rate), 1.0,
+        uplink_burst_bytes=draw(st.sampled_from([0.0, 3000.0])),
+    )
+    answer = {'raw': there.output_bytes['raw'] * draw(st.sampled_from([20, 1]))}
+    server = ServerState(
+        's', replace(there, output_bytes=answer), link,
+        draw(st.sampled_from([0.05, 0.3, 2.0])), draw(few_ms), overhead_ms=draw(few_ms),
+    )
+    load = draw(st.sampled_from([3.0, 1.0, 0.5]))
+    agreements = {
+        'half': draw(st.sampled_from([None, 0.95])),
+        'tiny': draw(st.sampled_from([None, 0.6])),
+        'jpeg': draw(st.sampled_from([None, 0.92])),
+    }
+    cuts = tuple(
+        replace(cut, codecs={
+            name: replace(cost, agreement=agreements.get(name))
+            for name, cost in cut.codecs.items()
+        })
+        for cut in edge.cuts
+    )  # fmt: skip
+    ratio = draw(st.sampled_from([0.5, 0.7, 1.2]))
+    variants = tuple(
+        Variant(
+            backend, 2, tuple(times * cut.head_ms for cut in cuts),
+            tuple(times * cut.tail_ms for cut in cuts),
+        )
+        for backend, times in ((edge.backend, ratio), ('another backend', 0.01))
+    )  # fmt: skip
+    watts = st.sampled_from([0.2, 1.0, 5.0])
+    power = PowerModel(
+        'made up', draw(watts), draw(watts), draw(watts), draw(watts), 'test', core_w=draw(watts)
+    )
+    return Conditions(
+        replace(edge, cuts=cuts, variants=variants), load, load, (server,),
+        edge_overhead_ms=draw(few_ms), power=power,
+    )

@@ -1,8 +1,7 @@
-"""The set-up says in one sentence what is in its way, and finds half-made environments."""
+"""The set-up says in one sentence what is in its way."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 import shutil
@@ -194,93 +193,6 @@ def test_our_own_environment_is_no_distribution(ros_prefix: Path) -> None:
 )
 def test_what_pip_says_becomes_a_sentence(output: str, told: str) -> None:
     assert told in str(venv.explain_pip(output))
-
-
-class Recorded(venv.Environment):
-    """An environment that notes the steps instead of taking them."""
-
-    def __init__(self, whole: bool) -> None:
-        super().__init__(None)
-        self.whole = whole
-        self.steps: list[str] = []
-
-    def looks_whole(self) -> bool:
-        return self.whole
-
-    def is_whole_without_stamp(self) -> bool:
-        return self.whole
-
-    def create(self) -> None:
-        self.steps.append('create')
-        venv.VENV.mkdir()
-
-    def install(self) -> None:
-        self.steps.append('install')
-
-    def finish(self, stamp: dict[str, str]) -> None:
-        self.steps.append('finish')
-        venv.STAMP.write_text(json.dumps(stamp), encoding='utf-8')
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout without an environment."""
-    monkeypatch.setattr(venv, 'VENV', tmp_path / '.venv')
-    monkeypatch.setattr(venv, 'STAMP', tmp_path / '.venv/stamp.json')
-    monkeypatch.setattr(venv, 'LOG', tmp_path / 'setup.log')
-    return tmp_path
-
-
-def test_a_fresh_checkout_gets_everything_once(place: Path) -> None:
-    environment = Recorded(whole=True)
-    assert environment.ensure()
-    assert environment.steps == ['create', 'install', 'finish']
-    assert not environment.ensure()
-    assert environment.steps == ['create', 'install', 'finish']
-
-
-def test_a_half_made_environment_is_made_anew(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    venv.VENV.mkdir()
-    (venv.VENV / 'rest').touch()
-    environment = Recorded(whole=False)
-    assert environment.ensure()
-    assert environment.steps == ['create', 'install', 'finish']
-    assert not (venv.VENV / 'rest').exists()
-    assert 'half-made' in capsys.readouterr().out
-
-
-def test_a_damaged_environment_is_made_anew_although_stamped(place: Path) -> None:
-    environment = Recorded(whole=False)
-    environment.create()
-    environment.finish(environment.wanted_stamp())
-    environment.steps.clear()
-    assert environment.ensure()
-    assert environment.steps == ['create', 'install', 'finish']
-
-
-def test_changed_requirements_are_installed_into_a_whole_environment(place: Path) -> None:
-    environment = Recorded(whole=True)
-    environment.create()
-    environment.finish(environment.wanted_stamp() | {'requirements': 'older'})
-    environment.steps.clear()
-    assert environment.ensure()
-    assert environment.steps == ['install', 'finish']
-
-
-def test_a_moved_checkout_gets_a_new_environment(place: Path) -> None:
-    environment = Recorded(whole=True)
-    environment.create()
-    environment.finish(environment.wanted_stamp() | {'folder': '/elsewhere/.venv'})
-    environment.whole = False  # its scripts still start the interpreter of the old place
-    environment.steps.clear()
-    assert environment.ensure()
-    assert environment.steps == ['create', 'install', 'finish']
-
-
-def test_an_interpreter_that_is_gone_is_noticed(place: Path) -> None:
-    assert not venv.Environment(None).looks_whole()
 
 
 def test_verification_finds_gaps(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from dnn_offload.cost.energy import (
     BOARDS,
     find_board,
     frame_energy_j,
+    keep_measured_board,
     load_board,
     PowerModel,
     read_device_model,
@@ -84,7 +85,25 @@ def test_a_machine_is_known_by_its_own_name(
     assert read_device_model(tmp_path) == model
     found = find_board(model)
     assert (found.name if found else None) == board
-    assert resolve_board('auto', tmp_path) == found
+    assert resolve_board('auto', tmp_path, tmp_path) == found
+
+
+def test_a_measured_machine_goes_before_its_name(tmp_path: Path) -> None:
+    tree = tmp_path / 'proc/device-tree'
+    tree.mkdir(parents=True)
+    (tree / 'model').write_bytes(b'Raspberry Pi 5 Model B Rev 1.0\0')
+    cache = tmp_path / 'cache'
+    assert resolve_board('auto', tmp_path, cache) == load_board('raspberry_pi_5')
+    path = keep_measured_board(BOARD, tmp_path, cache)
+    assert [item.name for item in cache.iterdir()] == [path.name]  # nothing half-written
+    assert resolve_board('auto', tmp_path, cache) == BOARD
+    assert resolve_board('raspberry_pi_5', tmp_path, cache) == load_board('raspberry_pi_5')
+    # The card was put into another machine.
+    (tree / 'model').write_bytes(b'Raspberry Pi 4 Model B Rev 1.4\0')
+    assert resolve_board('auto', tmp_path, cache) == load_board('raspberry_pi_4b')
+    path.write_text('{')
+    with pytest.raises(ConfigurationError, match=path.name):
+        resolve_board('auto', tmp_path, cache)
 
 
 def test_no_setting_no_power() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+import re
 import sys
 
 import pytest
@@ -135,6 +136,40 @@ def test_there_is_something_to_check() -> None:
 @pytest.mark.parametrize('path', modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_a_module_imports_downwards_only(path: Path) -> None:
     assert list(violations(path)) == []
+
+
+def drawn_rules(text: str) -> dict[str, set[str]]:
+    """Return what each room may import, as the diagram of the rooms draws it."""
+    blocks = re.findall(r'```mermaid\n(.*?)```', text, re.S)
+    (diagram,) = [block for block in blocks if 'cli -->' in block]
+    arrows: dict[str, set[str]] = {}
+    alone: dict[str, set[str]] = {}
+    for line in diagram.splitlines()[1:]:
+        drawn = re.fullmatch(r'  (\w+) (-->|-\.->) (\w+(?: & \w+)*)', line)
+        assert drawn, line
+        kind = arrows if drawn[2] == '-->' else alone
+        kind.setdefault(drawn[1], set()).update(drawn[3].split(' & '))
+
+    def reached(room: str) -> set[str]:
+        return set().union(*({other} | reached(other) for other in arrows.get(room, set())))
+
+    rooms = {*arrows, *alone}.union(*arrows.values(), *alone.values())
+    return {room: reached(room) | alone.get(room, set()) for room in rooms}
+
+
+def test_the_diagram_of_the_rooms_draws_these_rules() -> None:
+    text = (PACKAGE.parent / 'docs/architecture.md').read_text(encoding='utf-8')
+    assert drawn_rules(text) == ALLOWED
+
+
+def test_an_arrow_too_many_or_too_few_in_the_diagram_is_seen() -> None:
+    head = '```mermaid\nflowchart TD\n  cli --> demo\n  demo --> codec & cost\n'
+    drawn = drawn_rules(head + '  watch -.-> demo\n```\n')
+    nothing: set[str] = set()
+    assert drawn == {
+        'cli': {'demo', 'codec', 'cost'}, 'demo': {'codec', 'cost'}, 'watch': {'demo'},
+        'codec': nothing, 'cost': nothing,
+    }  # fmt: skip
 
 
 def test_every_room_has_rules() -> None:

@@ -20,8 +20,17 @@ REQUIREMENTS = ROOT / 'tools/requirements'
 # rosdep keys outside the ROS distribution that exist (rosdep's python.yaml).
 ROSDEP_KEYS = {
     'python3-matplotlib', 'python3-networkx', 'python3-numpy', 'python3-opencv', 'python3-psutil',
-    'python3-pytest', 'python3-pytest-timeout', 'python3-scipy', 'python3-yaml',
+    'python3-pytest', 'python3-pytest-timeout', 'python3-rich', 'python3-scipy', 'python3-yaml',
 }  # fmt: skip
+# What is imported at run time -> its rosdep key; None where pip brings it (package.xml says why).
+RUN_TIME = {
+    'cv2': 'python3-opencv', 'matplotlib': 'python3-matplotlib', 'numpy': 'python3-numpy',
+    'psutil': 'python3-psutil', 'rich': 'python3-rich', 'scipy': 'python3-scipy',
+    'yaml': 'python3-yaml', 'safetensors': None, 'torch': None, 'torchvision': None,
+    'zstandard': None,
+}  # fmt: skip
+# Imported where they are installed, and not needed.
+OPTIONAL = {'onnxruntime', 'openvino'}
 
 
 def manifest() -> ElementTree.Element:
@@ -69,6 +78,25 @@ def test_every_ros_package_that_is_imported_is_declared() -> None:
 
 def test_rosdep_keys_exist() -> None:
     assert {name for name in dependencies() if name.startswith('python3-')} <= ROSDEP_KEYS
+
+
+def test_every_library_that_is_imported_is_declared_or_explained() -> None:
+    ours = {'dnn_offload', '__future__'} | OPTIONAL | test_import_rules.ROS
+    outside = imported_packages() - sys.stdlib_module_names - ours
+    assert outside == set(RUN_TIME)
+    keys = {key for key in RUN_TIME.values() if key}
+    assert keys <= {element.text for element in manifest().findall('exec_depend')}
+    by_pip = {name for name, key in RUN_TIME.items() if key is None}
+    text = (ROOT / 'package.xml').read_text(encoding='utf-8')
+    remarks = ' '.join(re.findall('<!--(.*?)-->', text, re.S))
+    contributing = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8')
+    for name in by_pip:
+        assert re.search(rf'\b{name}\b', remarks), name
+        assert f'`{name}`' in contributing, name
+    pinned = set()
+    for name in ('jazzy', 'torch', 'torchvision'):
+        pinned |= {pin for pin, _ in verify.pins(REQUIREMENTS / f'{name}.txt')}
+    assert by_pip <= pinned
 
 
 def test_the_changelog_knows_the_version_or_what_is_coming() -> None:

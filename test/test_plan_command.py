@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dnn_offload.cli import plan_command, power_command
 from dnn_offload.cli.plan_arguments import conditions_of, constraints_of
-from dnn_offload.cost.energy import load_board
-from dnn_offload.cost.profile import Profile
+from dnn_offload.cost.energy import load_board, resolve_board
+from dnn_offload.cost.link import LinkDefaults
+from dnn_offload.cost.profile import LayerProfile, Profile
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.objective import Objective
 from dnn_offload.planning.plan import Constraints
+from dnn_offload.planning.server_book import READY, ServerReport
+from dnn_offload.planning.session import PlannerSession, PlannerSettings
 from dnn_offload.report import regime_map
 from dnn_offload.simulate.made_up import made_up_profile
+from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
 
 
 @pytest.fixture
@@ -152,6 +158,113 @@ def test_every_wish_reaches_the_planner(profiles: list[str]) -> None:
     )
 
 
+# ---- shapes: as live -------------------------------------------------------------------------
+
+# The middle is heavy and thin; the picture and the answer are large. Raw tensors.
+THIN_MIDDLE = (
+    LayerProfile('one', 'conv2d', 2.0, 0.0, (PICTURE,), (('one', 1_000),), 8),
+    LayerProfile('two', 'conv2d', 50.0, 0.0, ('one',), (('two', 1_000),), 8),
+    LayerProfile('three', 'conv2d', 1.0, 0.0, ('two',), (('three', 200_000),), 8),
+)
+# A wide stem, whose two branches are thin before the heavy part, also where both are alive.
+THIN_BRANCHES = (
+    LayerProfile('stem', 'conv2d', 2.0, 0.0, (PICTURE,), (('stem', 400_000),), 8),
+    LayerProfile('a', 'conv2d', 2.0, 0.0, ('stem',), (('a', 20_000),), 8),
+    LayerProfile('a2', 'conv2d', 90.0, 0.0, ('a',), (('a2', 300_000),), 8),
+    LayerProfile('b', 'conv2d', 2.0, 0.0, ('stem',), (('b', 10_000),), 8),
+    LayerProfile('join', 'cat', 1.0, 0.0, ('a2', 'b'), (('three', 4_000),)),
+)
+
+
+def files_of(layers: tuple[LayerProfile, ...], folder: Path) -> tuple[list[str], list[Profile]]:
+    """Arguments that name the profiles of robot and server, ten times as fast; and these."""
+    made = []
+    for speed in (1.0, 10.0):
+        profile = profile_of_layers(
+            layers, outputs=('three',), rates={'raw': (1.0, 0.0, 0.0)}, input_bytes=600_000,
+            speed=speed,
+        )
+        picture = replace(
+            profile.cuts[0], codecs={'raw': profile.cuts[0].codecs['raw']}  # JPEG beats all
+        )
+        made.append(replace(profile, cuts=(picture, *profile.cuts[1:])))
+    paths = [folder / 'robot.json', folder / 'desk.json']
+    for path, profile in zip(paths, made, strict=True):
+        path.write_text(profile.to_json())
+    return ['plan', '--edge', str(paths[0]), '--server', f'desk={paths[1]}', '--json'], made
+
+
+def _name(plan: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(
+        plan[field] for field in ('cut_id', 'codec', 'server', 'return_id', 'return_codec')
+    )
+
+
+@pytest.mark.parametrize(
+    ('layers', 'two_cuts', 'branches'),
+    [(THIN_MIDDLE, True, False), (THIN_BRANCHES, False, True)],
+)
+def test_auto_is_what_a_planner_with_default_settings_plans(
+    layers: tuple[LayerProfile, ...], two_cuts: bool, branches: bool, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments, (edge, server) = files_of(layers, tmp_path)
+    assert plan_command.run(parse([*arguments, '--bandwidth', '8M', '--rtt', '4'])) == 0
+    shown = json.loads(capsys.readouterr().out)['candidates']
+    session = PlannerSession(PlannerSettings(link_defaults=LinkDefaults(2.0, 8e6, 2.0, 8e6)))
+    session.feed_edge_profile(edge)
+    session.feed_server_profile('desk', server)
+    session.feed_status(ServerReport('desk', 1, READY, edge.model_identity), 100.0)
+    outcome = session.tick(100.1)
+    assert outcome is not None
+    live = outcome.ranked
+    assert bool(live[0].return_id) == two_cuts
+    assert bool(live[0].frontier) == branches
+    # A planner that runs counts what frames take beside the stages on top; a command cannot know.
+    assert {_name(plan): plan['latency_ms'] for plan in shown} == {
+        _name(vars(plan)): pytest.approx(plan.latency_ms - plan.overhead_ms) for plan in live
+    }
+    assert _name(shown[0]) == _name(vars(live[0]))
+    # Its opt-out: single cuts, and all on the robot.
+    single = [*arguments, '--bandwidth', '8M', '--rtt', '4', '--shape', 'none']
+    assert plan_command.run(parse(single)) == 0
+    without = json.loads(capsys.readouterr().out)['candidates']
+    assert not any(plan['return_id'] or plan['frontier'] for plan in without)
+    assert without[0]['latency_ms'] > shown[0]['latency_ms']
+
+
+def test_roadrunner_shows_its_two_cuts_where_they_pay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, _ = files_of(THIN_MIDDLE, tmp_path)
+    assert plan_command.run(parse([*arguments, '--bandwidth', '8M'])) == 0
+    chosen = json.loads(capsys.readouterr().out)['strategies']['roadrunner']['believes']
+    assert (chosen['cut_index'], chosen['return_index']) == (1, 2)
+    monkeypatch.setenv('COLUMNS', '180')
+    arguments.remove('--json')
+    assert plan_command.run(parse([*arguments, '--bandwidth', '8M'])) == 0
+    rows = capsys.readouterr().out.splitlines()
+    (row,) = (row for row in rows if 'roadrunner' in row)
+    assert '1 ↩ 2' in row
+    # On a slow link they do not pay.
+    assert plan_command.run(parse([*arguments, '--json', '--bandwidth', '100k'])) == 0
+    chosen = json.loads(capsys.readouterr().out)['strategies']['roadrunner']['believes']
+    assert (chosen['server'], chosen['return_id']) == ('', '')
+
+
+def test_shapes_are_all_some_or_none(profiles: list[str]) -> None:
+    for option, shapes in (
+        ([], PlannerSettings().shapes),
+        (['none'], ()),
+        (['dag'], ('dag',)),
+        (['dag', 'two_cuts'], ('two_cuts', 'dag')),
+    ):
+        words = [word for name in option for word in ('--shape', name)]
+        assert constraints_of(parse([*profiles, *words])).shapes == shapes
+    with pytest.raises(ConfigurationError, match='contradicts'):
+        constraints_of(parse([*profiles, '--shape', 'none', '--shape', 'dag']))
+
+
 def test_the_model_may_be_named(profiles: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert plan_command.run(parse(['plan', 'made-up:6', *profiles[1:], '--json'])) == 0
     assert json.loads(capsys.readouterr().out)['objective'] == 'latency'
@@ -219,7 +332,8 @@ def test_boards_and_sensors_are_listed(
     monkeypatch.setenv('COLUMNS', '200')
     (tmp_path / 'proc/device-tree').mkdir(parents=True)
     (tmp_path / 'proc/device-tree/model').write_bytes(b'Raspberry Pi 5 Model B Rev 1.0\0')
-    assert power_command.run(parse_power('--root', str(tmp_path))) == 0
+    here = ('--root', str(tmp_path), '--cache', str(tmp_path / 'cache'))
+    assert power_command.run(parse_power(*here)) == 0
     output = capsys.readouterr().out
     for word in ('jetson_nano', 'this machine: raspberry_pi_5', 'no sensor', '~'):
         assert word in output
@@ -233,10 +347,16 @@ def test_a_measured_board_can_be_planned_with(
     (chip / 'name').write_text('ina219\n')
     (chip / 'power1_input').write_text('3000000\n')
     out = tmp_path / 'mine.json'
-    measure = ('--root', str(tmp_path), '--measure', '--seconds', '0.1', '--out', str(out))
+    cache = tmp_path / 'cache'
+    here = ('--root', str(tmp_path), '--cache', str(cache))
+    measure = (*here, '--measure', '--seconds', '0.1', '--out', str(out))
+    assert resolve_board('auto', tmp_path, cache) is None
     assert power_command.run(parse_power(*measure)) == 0
     assert load_board(str(out)).idle_w == 3.0
+    assert resolve_board('auto', tmp_path, cache) == load_board(str(out))
+    assert power_command.run(parse_power(*here)) == 0
+    assert 'taken for board: auto' in capsys.readouterr().out
     assert plan_command.run(parse([*profiles, '--board', str(out), '--json'])) == 0
     capsys.readouterr()
     with pytest.raises(ConfigurationError, match='ina219'):
-        power_command.run(parse_power('--root', str(tmp_path), '--measure', '--sensor', 'rapl'))
+        power_command.run(parse_power(*here, '--measure', '--sensor', 'rapl'))

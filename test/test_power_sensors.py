@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from dnn_offload.cost.energy import UNKNOWN_HINT
 from dnn_offload.cost.power_sensors import (
     find_sensors,
     mean_power_w,
     measure_board,
+    measure_hint,
     pmic_rails_w,
     RaplSensor,
 )
@@ -41,6 +43,16 @@ def write(root: Path, files: dict[str, object]) -> None:
 
 def test_a_machine_without_sensors(tmp_path: Path) -> None:
     assert find_sensors(tmp_path, no_command) == []
+
+
+def test_the_hint_names_the_sensor_that_there_is(tmp_path: Path) -> None:
+    assert measure_hint(tmp_path, no_command) == UNKNOWN_HINT
+    write(tmp_path, {
+        'sys/class/hwmon/hwmon0/name': 'ina219', 'sys/class/hwmon/hwmon0/power1_input': 3_000_000,
+    })
+    hint = measure_hint(tmp_path, no_command)
+    assert 'ina219' in hint and 'dnn-offload power --measure' in hint and 'auto' in hint
+    assert 'pmic' in measure_hint(tmp_path / 'pi', lambda command: PMIC)
 
 
 def test_rapl_counts_packages_once_and_unwraps(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import json
 from pathlib import Path
 from typing import Any
@@ -57,32 +58,71 @@ def test_regression_is_ready_for_every_kind_of_layer() -> None:
     assert set(known.forests) >= {'conv2d', 'conv2d pointwise', 'conv2d grouped', 'relu', 'linear'}
 
 
-@pytest.mark.parametrize('device', ['sse', 'bf16', 'aten-nchw'])
-def test_a_held_out_device_is_predicted_far_better_than_by_one_factor(device: str) -> None:
-    known = shipped_database()
-    row = [item['name'] for item in known.devices].index(device)
-    others = known.without_device(row)
-    errors, factor_errors = [], []
-    for name in ('torchvision:resnet18', 'torchvision:mobilenet_v2', 'torchvision:squeezenet1_1'):
-        number = network(known, name)
-        configurations = known.networks[number].configurations
-        columns = others.columns(
-            [known.kinds[c] for c in configurations], known.features[list(configurations)]
+# 30 % of the layers of each of these are measured on the device that is held out.
+SAMPLED = (
+    'squeezenet1_1', 'mobilenet_v2', 'resnet18', 'googlenet', 'alexnet', 'shufflenet_v2_x1_0',
+    'mnasnet1_0', 'vgg11',
+)
+# Which devices miss an aim: the first is most like the mean one, where one factor is as good.
+ABOVE_5_PERCENT = {'avx512', 'mixed', 'fresh-pages'}
+NO_BETTER_THAN_ONE_FACTOR = {'avx512'}
+
+
+@dataclass(frozen=True)
+class Held:
+    """Mean error per network of a device that was held out, (c)'s and one factor's."""
+
+    combination: float
+    factor: float
+
+
+@pytest.fixture(scope='module')
+def held_out() -> dict[str, Held]:
+    """Every device by name, two samples of its layers each."""
+    whole = shipped_database()
+    known = whole.with_networks([network(whole, f'torchvision:{name}') for name in SAMPLED])
+    configurations = [c for item in known.networks for c in item.configurations]
+    parts = [known.layers_of(number) for number in range(len(SAMPLED))]
+    counts = [part.stop - part.start for part in parts]
+    found = {}
+    for row, device in enumerate(known.devices):
+        columns = known.without_device(row).columns(
+            [known.kinds[c] for c in configurations], known.features[configurations], counts
         )
-        truth = known.log_times[row, known.layers_of(number)]
-        whole_ms = known.whole_ms[row, number]
-        for seed in range(4):
-            rng = np.random.default_rng(seed)
-            measured = np.sort(rng.permutation(len(truth))[: round(0.3 * len(truth))])
+        mean, truth = columns.log_times.mean(axis=0), known.log_times[row]
+        errors = []
+        for seed in range(2):
+            rng = np.random.default_rng([row, seed])
+            measured = np.concatenate([
+                part.start + rng.permutation(count)[: round(0.3 * count)]
+                for part, count in zip(parts, counts, strict=True)
+            ])
             told = condition(columns, measured, truth[measured]).log_mean
-            mean = columns.log_times.mean(axis=0)
             ratio = np.exp(truth[measured]).sum() / np.exp(mean[measured]).sum()
-            for found, kept in ((told, errors), (mean + np.log(ratio), factor_errors)):
-                times_ms = np.exp(found)
+            for log_times in (told, mean + np.log(ratio)):
+                times_ms = np.exp(log_times)
                 times_ms[measured] = np.exp(truth[measured])
-                kept.append(abs(times_ms.sum() / whole_ms - 1.0))
-    assert np.mean(errors) < 0.8 * np.mean(factor_errors)
-    assert np.mean(errors) < 0.15
+                sums_ms = np.array([times_ms[part].sum() for part in parts])
+                errors.append(np.abs(sums_ms / known.whole_ms[row] - 1.0).mean())
+        found[str(device['name'])] = Held(np.mean(errors[::2]), np.mean(errors[1::2]))
+    return found
+
+
+def test_the_aims_are_kept_over_all_devices(held_out: dict[str, Held]) -> None:
+    """At most 5 % per network with 30 % of the layers, and 20 % less than one factor."""
+    ours = np.mean([held.combination for held in held_out.values()])
+    factor = np.mean([held.factor for held in held_out.values()])
+    assert ours <= 0.05
+    assert ours <= 0.8 * factor
+
+
+def test_the_aims_are_kept_on_each_device_but_those_named(held_out: dict[str, Held]) -> None:
+    """Devices that miss an aim are named: one that begins to, or no longer does, shows here."""
+    assert {name for name, held in held_out.items() if held.combination > 0.05} == ABOVE_5_PERCENT
+    no_better = {
+        name for name, held in held_out.items() if held.combination > 0.8 * held.factor
+    }
+    assert no_better == NO_BETTER_THAN_ONE_FACTOR
 
 
 def plain() -> dict[str, Any]:

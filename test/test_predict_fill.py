@@ -13,7 +13,6 @@ from dnn_offload.cost.predict.fill import (
     predict_layers,
     predict_profile,
 )
-from dnn_offload.cost.predict.joining import join
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ProfileError
 from predict_parts import database, layers_of, NETWORKS, profile, Speed, STRANGER
@@ -91,7 +90,7 @@ def test_another_devices_profile_becomes_this_ones() -> None:
 def test_layers_of_another_network_on_this_device_are_enough() -> None:
     true = profile(SIZES, STRANGER)
     found = predict_profile(
-        profile(SIZES, Speed(0.3, 0.2)), database(), {}, layers_of(NETWORKS['two'], STRANGER)
+        profile(SIZES, Speed(0.3, 0.2)), database(), {}, [layers_of(NETWORKS['two'], STRANGER)]
     )
     assert worst(found, true) < 0.15
 
@@ -131,36 +130,3 @@ def test_cuts_are_found_in_the_graph_and_foreign_ones_refused() -> None:
         positions_of_cuts(replace(true, cuts=(*true.cuts[:3], foreign, *true.cuts[4:])))
     with pytest.raises(ProfileError, match='does not tell its layers'):
         positions_of_cuts(replace(true, layers=()))
-
-
-def test_a_robot_that_joined_is_a_known_device_for_the_next_one() -> None:
-    # Much like the robot that joins, unlike all others.
-    twin, known = Speed(40, 0.1), database()
-    layers = layers_of(SIZES, twin)
-    joined = join(known, {'name': 'robot'}, 'one', layers, range(len(layers)))
-    assert len(joined.devices) == len(known.devices) + 1
-    assert joined.networks == known.networks
-    assert np.allclose(
-        np.exp(joined.log_times[-1, joined.layers_of(0)]), [layer.time_ms for layer in layers]
-    )
-    true = profile(SIZES, Speed(42, 0.1))
-    bare = forgotten(true, {1, 6})
-    assert worst(fill_profile(bare, joined, {1, 6}), true) < worst(
-        fill_profile(bare, known, {1, 6}), true
-    )
-    with pytest.raises(ProfileError, match='such a device'):
-        join(joined, {'name': 'robot'}, 'one', layers, {0})
-
-
-def test_a_network_that_joined_is_a_known_one() -> None:
-    sizes = (22, 30, 52, 76, 100, 120, 136)
-    layers = layers_of(sizes, STRANGER)
-    joined = join(database(), {'name': 'robot'}, 'new', layers, {0, 5, 8, 13})
-    assert joined.networks[-1].name == 'new'
-    assert joined.log_times.shape == (7, sum(len(n.configurations) for n in joined.networks))
-    columns = joined.columns(
-        [layer.kind for layer in layers],
-        np.array([list(layer.features.values()) for layer in layers]),
-    )
-    assert (columns.sd == 0.0).all()
-    assert np.exp(columns.log_times[-1, 5]) == pytest.approx(layers[5].time_ms)

@@ -10,12 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
+from dnn_offload.cost.predict.joining import OWN_LAYERS_FILE, read_own_layers
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.graph.program import Program, PROGRAM_FILE
+from dnn_offload.runtime import profile_quick
 from dnn_offload.runtime.model_cache import cache_key, cached_profile, ModelRequest
 from dnn_offload.runtime.preparation import Preparation, Progress
 from dnn_offload.runtime.prepare import main, prepare
@@ -134,6 +137,48 @@ def test_a_provisional_profile_comes_first_and_is_not_taken_for_the_measured_one
     for wish in (FIRST, ONLY):  # what is measured is better than what is provisional
         again = start(ProfileWishes(provisional=wish))[-1]
         assert again.profile_path == last.profile_path and again.provisional_path is None
+
+
+def test_what_was_measured_joins_and_the_next_profile_is_predicted_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def start(**changes: object) -> None:
+        wishes = ProfileWishes(**changes)  # type: ignore[arg-type]
+        prepare(REQUEST, tmp_path, 0.3, True, lambda stage, at, text, **more: told.append(text),
+                True, wishes)
+
+    start()
+    path = tmp_path / OWN_LAYERS_FILE
+    (network,) = read_own_layers(path)
+    program = Program.load(tmp_path / cache_key(REQUEST))
+    assert network.model_identity == program.identity
+    assert len(network.layers) == len(program.instructions)
+
+    got = []
+    real = profile_quick.quick_profile
+
+    def quick(*args: Any, **more: Any) -> Profile:
+        got.append(more['elsewhere'])
+        return real(*args, **more)
+
+    monkeypatch.setattr(profile_quick, 'quick_profile', quick)
+    start(provisional=ONLY)
+    assert [len(layers) for layers in got[-1]] == [len(program.instructions)]
+    # A provisional profile is predicted: it does not join.
+    assert read_own_layers(path) == (network,)
+    # A damaged file is told, stops nobody, and is made anew by what is measured next.
+    path.write_text('{"schema_version": 1')
+    assert not any('damaged' in text for text in told)
+    start(provisional=FIRST)
+    assert got[-1] == () and any('damaged' in text for text in told)
+    assert [item.model for item in read_own_layers(path)] == [REQUEST.source]
+    # Nor does one that cannot be written.
+    path.unlink()
+    path.mkdir()
+    start()
+    assert any('not kept' in text for text in told)
 
 
 def test_agreement_is_measured_once_and_kept_with_the_network(

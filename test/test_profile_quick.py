@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 import json
 import statistics
 
@@ -94,6 +95,24 @@ def test_slow_network_is_measured_in_part_and_predicted(
         for cut, at in zip(found.cuts, model.cuts, strict=True)
     ]
     assert statistics.fmean(held) > 0.8
+
+
+def test_what_was_measured_here_before_makes_it_better(
+    squeezenet: TorchModel, layers: tuple[LayerProfile, ...]
+) -> None:
+    """The robot is slow at convolutions, which it knows from before, when it was busier."""
+    slow = np.array([3.0 if layer.kind == 'conv2d' else 1.0 for layer in layers])
+    times_ms = robot(layers, 1e5) * slow
+    before = [
+        replace(layer, time_ms=1.2 * float(ms)) for layer, ms in zip(layers, times_ms, strict=True)
+    ]
+    model = MadeUpTimes(squeezenet, times_ms)
+    alone, helped = (
+        quick_profile(model, 1, elsewhere=elsewhere) for elsewhere in ((), (before,))
+    )
+    assert helped.provisional == f'{alone.provisional}, with 1 network measured here before'
+    errors = [relative_errors(found, model, times_ms).mean() for found in (alone, helped)]
+    assert errors[1] < 0.7 * errors[0]
 
 
 def test_quick_network_is_run_whole(

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from dnn_offload.demo.phases import AUTO, duration_s, Phase, PHASES
-from dnn_offload.demo.verdict import accounting_failures, judge_phase, Window
+from dnn_offload.demo.phases import AUTO, BASELINES, duration_s, Phase, PHASES
+from dnn_offload.demo.verdict import (
+    accounting_failures,
+    judge_phase,
+    Kill,
+    PhaseFinding,
+    serves,
+    Window,
+)
+from dnn_offload.exchange import SCOUT_LABEL
 from dnn_offload.report.records import FrameRow
 
 DEADLINE_MS = 300.0
@@ -104,36 +112,169 @@ def test_a_picture_that_leaves_under_privacy_is_broken() -> None:
     assert _judge(phase, [*rows[:15], *rows[16:-1], late], [AUTO, 'local']) == ()
 
 
-def test_a_late_result_after_the_kill_is_broken() -> None:
+KILLED_S = 1.0
+BY_AUTO = Kill(KILLED_S, AUTO)
+
+
+def _judge_kill(
+    changes: dict[int, dict[str, object]] | None = None, kill: Kill | None = BY_AUTO
+) -> PhaseFinding:
+    """Thirty frames remote, killed after a second, then forty local ones; some changed."""
     phase = Phase('p', 'p', 'p', server='kill', baselines=('local',))
-    rows = _stream({AUTO: 30.0, 'local': 30.0})
-    assert _judge(phase, rows, [AUTO, 'local']) == ()
-    rows[3] = replace(rows[3], deadline_met=False, latency_ms=301.0)
-    assert any('after their deadline' in text for text in _judge(phase, rows, [AUTO, 'local']))
+    rows = []
+    for number in range(70):
+        served = number / 30.0 < KILLED_S
+        place = {'outcome': 'remote', 'server': 's'} if served else {}
+        row = _row(
+            number + 1, number / 30.0 if served else KILLED_S + 0.1 * (number - 30),
+            strategy=AUTO if number < 50 else 'local', **place,
+        )
+        rows.append(replace(row, **(changes or {}).get(number, {})))  # type: ignore[arg-type]
+    windows = [Window('p', AUTO, KILLED_S, 3.0), Window('p', 'local', 3.0, 5.0)]
+    return judge_phase(
+        phase, (0.0, 5.0), windows, rows, deadline_ms=DEADLINE_MS, grace_s=0.2, kill=kill
+    )
 
 
-def _judge_return(ready_s: float | None, first_remote_s: float) -> list[str]:
+def test_a_server_killed_in_use_while_the_stream_goes_on_is_kept() -> None:
+    finding = _judge_kill()
+    assert finding.failures == ()
+    assert finding.notes == ('in use by strategy auto when it was killed',)
+    forced = _judge_kill(kill=Kill(KILLED_S, 'remote'))
+    assert forced.failures == () and 'strategy remote' in forced.notes[0]
+
+
+def _judge_private(*remote_of_auto: int, **changes: object) -> tuple[str, ...]:
+    """Rounds of twenty frames of auto, some of them remote, then twenty local."""
+    phase = Phase('p', 'p', 'p', private_layers=1, baselines=('local',))
+    inner = {'uplink_bytes': 1000, 'depth': 1, 'outcome': 'remote', 'server': 's'} | changes
+    rows, windows = [], []
+    for remote in remote_of_auto:
+        for strategy in (AUTO, 'local'):
+            start_s = 2.0 * len(windows)
+            windows.append(Window('p', strategy, start_s, start_s + 2.0))
+            rows += [
+                _row(len(rows) + n, start_s + 0.1 * n, strategy=strategy,
+                     **(inner if strategy == AUTO and n < remote else {}))
+                for n in range(20)
+            ]
+    finding = judge_phase(
+        phase, (0.0, 2.0 * len(windows)), windows, rows, deadline_ms=DEADLINE_MS, grace_s=0.2
+    )
+    assert finding.in_doubt == bool(finding.failures), 'worth another round'
+    return finding.failures
+
+
+def test_an_inner_cut_must_serve_most_of_the_private_frames_of_auto() -> None:
+    assert _judge_private(11) == ()
+    for few in (0, 1, 10):
+        (failure,) = _judge_private(few)
+        assert f'served {few} of 20 settled frames' in failure
+    assert _judge_private(4, 17) == (), 'all rounds count together'
+    assert len(_judge_private(4, 4)) == 1
+    (failure,) = _judge_private(20, is_trial=True)
+    assert 'served 0 of 20' in failure
+
+
+def test_a_server_is_in_use_when_all_of_the_newest_results_are_its_own() -> None:
+    remote = [_row(n, 0.1 * n, outcome='remote') for n in range(20)]
+    assert serves(remote, 0.0, 10) and serves(remote, 0.95, 10)
+    assert not serves(remote, 1.05, 10), 'results of before the phase'
+    assert not serves(remote[:9], 0.0, 10)
+    local = replace(remote[15], outcome='local')
+    assert not serves([*remote[:15], local, *remote[16:]], 0.0, 10)
+    scout = replace(local, cut_label=SCOUT_LABEL)
+    assert serves([*remote[:15], scout, *remote[16:]], 0.0, 10), 'scouts run beside the plan'
+    dropped = replace(remote[15], outcome='dropped', drop_reason='superseded')
+    assert serves([*remote[:15], dropped, *remote[16:]], 0.0, 10)
+
+
+def test_a_server_that_was_not_killed_proves_nothing() -> None:
+    assert _judge_kill(kill=None).failures == ('the server was not killed',)
+
+
+def test_a_server_killed_out_of_use_is_broken() -> None:
+    """As it was once: one remote frame of many, long before; or scouts and trials only."""
+    idle = {'outcome': 'local', 'server': ''}
+    (failure,) = _judge_kill({number: idle for number in range(26, 30)}).failures
+    assert 'of the last 5 results before the kill' in failure
+    assert _judge_kill({number: idle for number in (28, 29)}).failures == ()
+    tried = {number: {'is_trial': True} for number in range(30)}
+    (failure,) = _judge_kill(tried).failures
+    assert failure.startswith('0 of the last 5 results')
+
+
+def test_a_late_result_around_the_kill_is_broken() -> None:
+    for number in (29, 30, 45):
+        (failure,) = _judge_kill({number: {'deadline_met': False, 'latency_ms': 301.0}}).failures
+        assert 'after their deadline' in failure
+
+
+def test_a_stream_that_falters_after_the_kill_is_broken() -> None:
+    """More silence than answers, in gaps that are each short enough."""
+    lost = {'outcome': 'dropped', 'drop_reason': 'no_answer'}
+    gone = {number: lost for number in range(30, 50) if number % 10}
+    failures = _judge_kill(gone).failures
+    assert '2 of 20 frames got a result in the 2 s after the kill' in failures
+    some = {number: lost for number in range(30, 50) if number % 10 > 6}
+    assert not [text for text in _judge_kill(some).failures if 'after the kill' in text]
+
+
+def _judge_return(
+    ready_s: float | None, first_remote_s: float, remote_ms: float = 30.0,
+    forced_outcome: str = 'remote',
+) -> PhaseFinding:
     phase = Phase('p', 'p', 'p', server='start')
     rows = [
         _row(n + 1, 0.1 * n, outcome='remote' if 0.1 * n >= first_remote_s else 'local')
         for n in range(90)
     ]
     rows += [
-        _row(100 + n, 9.0 + 0.1 * n, strategy=strategy, latency_ms=latency_ms)
-        for strategy, latency_ms in (('local', 90.0), ('remote', 30.0)) for n in range(20)
+        _row(100 + n, start_s + 0.1 * n, strategy=strategy, latency_ms=latency_ms, outcome=outcome)
+        for strategy, start_s, latency_ms, outcome in (
+            ('local', 9.0, 90.0, 'local'), ('remote', 11.0, remote_ms, forced_outcome),
+        )
+        for n in range(20)
     ]
     windows = [Window('p', AUTO, 7.0, 9.0), Window('p', 'local', 9.0, 11.0),
-               Window('p', 'remote', 9.0, 11.0)]
-    finding = judge_phase(
-        phase, (0.0, 11.0), windows, rows, deadline_ms=DEADLINE_MS, grace_s=0.2, ready_s=ready_s
+               Window('p', 'remote', 11.0, 13.0)]
+    return judge_phase(
+        phase, (0.0, 13.0), windows, rows, deadline_ms=DEADLINE_MS, grace_s=0.2, ready_s=ready_s
     )
-    return [text for text in finding.failures if 'server' in text]
 
 
 def test_a_server_that_came_back_must_be_used_within_five_seconds() -> None:
-    assert _judge_return(2.0, 4.0) == []
-    assert _judge_return(2.0, 8.0) == ['the server was not used within 5 s of being ready']
-    assert _judge_return(None, 4.0) == ['the server did not come back']
+    kept = _judge_return(2.0, 4.0)
+    assert kept.failures == () and kept.notes == ('used 2.0 s after it was ready',)
+    assert _judge_return(2.0, 8.0).failures == (
+        'the server was not used within 5 s of being ready',
+    )
+    assert _judge_return(None, 4.0).failures == ('the server did not come back',)
+
+
+def test_it_is_said_where_the_return_was_not_checked() -> None:
+    """Nobody must use a server that is not clearly better; the reader shall know."""
+    late, never = _judge_return(2.0, 8.0, 80.0), _judge_return(2.0, 99.0, 80.0)
+    assert late.failures == never.failures == ()
+    assert 'NOT CHECKED' in late.notes[0] and late.notes[0].startswith('used 6.0 s')
+    assert 'NOT CHECKED' in never.notes[0] and never.notes[0].startswith('not used')
+
+
+def test_a_forced_strategy_that_ran_elsewhere_is_no_comparison() -> None:
+    """All-remote on the robot is all-local: the reader must know, and a server must be found."""
+    broken = _judge_return(2.0, 4.0, 90.0, 'local')
+    assert broken.failures == ('all-remote did not use the server that was back',)
+    early = _judge_return(8.0, 8.5, 90.0, 'local')
+    assert early.failures == ()
+    assert early.notes[0].startswith('all-remote ran on the robot')
+    rows = _stream({AUTO: 30.0, 'local': 30.0, 'remote': 30.0})
+    windows = [Window('p', s, 2.0 * n, 2.0 * n + 2.0) for n, s in enumerate((AUTO, *BASELINES))]
+    for outcome, noted in (('local', True), ('remote', False)):
+        given = [replace(row, outcome=outcome) for row in rows]
+        finding = judge_phase(
+            Phase('p', 'p', 'p'), (0.0, 6.0), windows, given, deadline_ms=DEADLINE_MS, grace_s=0.2
+        )
+        assert bool(finding.notes) == noted
 
 
 def test_a_silent_stream_is_broken() -> None:

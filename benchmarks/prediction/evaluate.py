@@ -1,20 +1,24 @@
 """How well times are predicted on devices and for networks that were held out.
 
     python benchmarks/prediction/evaluate.py [--share 0.3] [--seeds 2] [--quick]
+        [--networks-out] [--energy]
 
 From the shipped data base alone: nothing is measured, every number can be had again. What was
 measured is used as it is; layer errors are those of the layers that were not. The truth of a
 network is its time run whole and without stamps, so that errors of networks hold what the sum
-of layers misses. Exits non-zero when an aim is missed.
+of layers misses. ``--networks-out`` and ``--energy`` print those tables alone; energy is modelled
+(``modelled_energy.py``). Exits non-zero when an aim is missed.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 import sys
 
 import methods
+from modelled_energy import boards_of, in_millijoules
 import numpy as np
 from tables import Layers, SAMPLINGS, Table
 
@@ -23,6 +27,7 @@ from dnn_offload.cost.predict.database import Database, load_database
 PUBLISHED_PERCENT = 3.19  # RoaD-RuNNer, latency, 30 % of the layers measured
 AIM_PERCENT = 5.0  # per network, (c), device held out
 AIM_GAIN = 0.2  # less error than one scale factor
+OWN_LAYERS = 400  # of a device's other networks, for matrix methods where a network is held out
 
 
 def whole_databases(database: Database) -> Iterator[tuple[int, Database]]:
@@ -115,7 +120,12 @@ def _without(database: Database, number: int) -> Database:
 
 
 def networks_out(database: Database) -> Table:
-    """Hold each network out on devices that are known otherwise."""
+    """Hold each network out on devices that are known otherwise.
+
+    Nobody has measured the network or any of its configurations, so no matrix has columns of it:
+    for one scale factor, (b) and (c) the other devices have them as (a) predicts them, and the
+    device's own row is told by ``OWN_LAYERS`` random layers of its other networks.
+    """
     layers, table = Layers(database), Table()
     for number in range(len(database.networks)):
         members = layers.members(number)
@@ -124,6 +134,9 @@ def networks_out(database: Database) -> Table:
         kinds = [layers.kinds[index] for index in members]
         columns = base.columns(kinds, layers.features[members])
         nothing = np.array([], dtype=int)
+        rng = np.random.default_rng(number)
+        own = np.sort(rng.permutation(len(known.kinds))[:OWN_LAYERS])
+        matrix = _side_by_side(base, known, own, kinds, layers.features[members])
         for device in range(len(database.devices)):
             truth = np.exp(database.log_times[device, members])
             whole = database.whole_ms[device, number : number + 1]
@@ -138,11 +151,44 @@ def networks_out(database: Database) -> Table:
                 'Neurosurgeon': methods.neurosurgeon(both)[len(known.kinds):],
                 '(a) and nearest layers': columns.log_times[device],
             }
+            rows = [row for row in range(len(database.devices)) if row != device]
+            task = methods.Task(
+                [*(known.kinds[layer] for layer in own), *kinds],
+                np.vstack([known.features[own], layers.features[members]]),
+                replace(matrix, log_times=matrix.log_times[rows]),
+                np.arange(len(own)),
+                base.log_times[device, own],
+            )
+            for name in ('one scale factor', '(b) factorisation', '(c) combination'):
+                found[name] = methods.METHODS[name](task)[len(own):]
             for name, log_times in found.items():
                 table.add(
                     name, log_times, nothing, truth, [np.arange(len(members))], whole
                 )
     return table
+
+
+def _side_by_side(
+    base: Database, known: Layers, own: np.ndarray, kinds: list[str], features: np.ndarray
+) -> methods.Columns:
+    """Columns of some known layers, as measured, and of a strange network, as predicted."""
+    columns = base.columns(
+        [*(known.kinds[layer] for layer in own), *kinds],
+        np.vstack([known.features[own], features]),
+        [len(own), len(kinds)],
+    )
+    log_times, sd = columns.log_times.copy(), columns.sd.copy()
+    log_times[:, : len(own)] = base.log_times[:, own]
+    sd[: len(own)] = 0.0
+    return replace(columns, log_times=log_times, sd=sd)
+
+
+def energies_out(database: Database, share: float, seeds: int) -> Table:
+    """Hold each device out of a data base of modelled millijoules, each with a board's power."""
+    return devices_out(
+        in_millijoules(database, boards_of(database)), 'random of each network', share, seeds,
+        list(methods.METHODS),
+    )
 
 
 def main() -> int:
@@ -151,9 +197,21 @@ def main() -> int:
     parser.add_argument('--share', type=float, default=0.3, help='of the layers that are measured')
     parser.add_argument('--seeds', type=int, default=2, help='random samples per device')
     parser.add_argument('--quick', action='store_true', help='the aims only')
+    parser.add_argument('--networks-out', action='store_true', help='held-out networks only')
+    parser.add_argument('--energy', action='store_true', help='modelled energy only')
     arguments = parser.parse_args()
     database = load_database()
     share, seeds = arguments.share, arguments.seeds
+    if arguments.energy:
+        for device, board in zip(database.devices, boards_of(database), strict=True):
+            print(f'{device["name"]:20} with the power of {board.name}')
+        energies_out(database, share, seeds).show(
+            f'Modelled energy: device held out, {share:.0%} of the layers measured', 'mJ'
+        )
+        return 0
+    if arguments.networks_out:
+        networks_out(database).show('Network held out, on known devices')
+        return 0
     describe(database)
     names = list(methods.METHODS)
     main_table = devices_out(database, 'random of each network', share, seeds, names)

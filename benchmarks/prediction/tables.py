@@ -38,11 +38,13 @@ class Errors:
         return float(100 * np.abs(networks[0] / networks[1] - 1.0).mean())
 
 
-HEAD = (
-    f'{"":28} {"layers":>26} {"networks":>27}\n'
-    f'{"":28} {"RMSE ms":>8} {"MAPE %":>8} {"of time%":>8} '
-    f'{"RMSE ms":>9} {"MAPE %":>8} {"p90 %":>8}'
-)
+def head(unit: str) -> str:
+    """Title of the columns; all but the two RMSE are per cent."""
+    return (
+        f'{"":28} {"layers":>26} {"networks":>27}\n'
+        f'{"":28} {"RMSE " + unit:>8} {"MAPE %":>8} {"of sum %":>8} '
+        f'{"RMSE " + unit:>9} {"MAPE %":>8} {"p90 %":>8}'
+    )
 
 
 def _rmse(pairs: np.ndarray) -> float:
@@ -168,16 +170,16 @@ class Table:
             self.inside_networks.append(float(missed <= Z90 * sd_ms + 1e-9))
         self.cost.append(float(truth_ms[measured].sum() / truth_ms.sum()))
 
-    def show(self, title: str) -> None:
-        """Print."""
-        print(f'\n{title}\n{HEAD}')
+    def show(self, title: str, unit: str = 'ms') -> None:
+        """Print; ``unit`` is that of the predicted quantity."""
+        print(f'\n{title}\n{head(unit)}')
         for name, errors in self.errors.items():
             print(f'{name:28} {errors.row()}')
         if self.inside_layers:
             print(
                 f'{"":28} 90 % intervals of (c) hold {100 * np.mean(self.inside_layers):.0f} % of '
                 f'the layers, {100 * np.mean(self.inside_networks):.0f} % of the networks; '
-                f'the sample is {100 * np.mean(self.cost):.0f} % of the time'
+                f'the sample is {100 * np.mean(self.cost):.0f} % of the sum'
             )
 
 

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 import time
 
+from dnn_offload.cost.predict.joining import OWN_LAYERS_FILE
 from dnn_offload.errors import ModelError
 from dnn_offload.runtime.model_cache import cache_key, ModelRequest
 from dnn_offload.runtime.preparation import Preparation
@@ -64,5 +65,6 @@ def cache_of(request: ModelRequest, cache: Path, role: str, speed: float) -> Pat
 
 def forget_profiles(cache: Path) -> None:
     """Measure emulated machines anew, next time."""
-    for path in (cache / _FOLDER).glob('*/*/profile_*.json'):
-        path.unlink()
+    for pattern in ('*/*/profile_*.json', f'*/{OWN_LAYERS_FILE}'):
+        for path in (cache / _FOLDER).glob(pattern):
+            path.unlink()

@@ -13,6 +13,8 @@ from dnn_offload.planning.objective import LATENCY, Objective, OBJECTIVES
 from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
 from dnn_offload.planning.search import ALL_SHAPES, DEFAULT_STRATEGY, STRATEGIES
 
+NO_SHAPE = 'none'  # of --shape: nothing beside one cut
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare them."""
@@ -36,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument('--json', action='store_true', help='print JSON instead of tables')
     output.add_argument(
         '--plot', type=Path, default=None, metavar='FILE.png',
-        help='draw partition curve, regime map, and latency against energy',
+        help='draw partition curve, regime map, and latency against energy; takes seconds, since '
+        f'the map asks for thousands of plans (--shape {NO_SHAPE}: less than one)',
     )
 
 
@@ -127,8 +130,9 @@ def _add_wishes(group: argparse._ArgumentGroup) -> None:
         '--codec', action='append', default=[], help='allow this codec only; may be repeated'
     )
     group.add_argument(
-        '--shape', action='append', default=[], choices=ALL_SHAPES,
-        help='also consider plans with two cuts, or over the graph; may be repeated',
+        '--shape', action='append', default=[], choices=(*ALL_SHAPES, NO_SHAPE),
+        help='of plans beside one cut, consider only those with two cuts, or over the graph; may '
+        f'be repeated; {NO_SHAPE} = one cut only [all, as the nodes do]',
     )
 
 
@@ -178,13 +182,31 @@ def constraints_of(args: argparse.Namespace) -> Constraints:
         private_layers=args.private_layers,
         codecs=tuple(args.codec),
         deadline_ms=args.deadline_ms,
-        shapes=tuple(args.shape),
+        shapes=_shapes(args.shape),
         min_agreement=args.min_agreement,
         max_edge_memory_mb=args.max_edge_memory_mb,
         max_server_memory_mb=args.max_server_memory_mb,
         threads=tuple(args.threads),
         objective=Objective(args.objective, args.latency_weight, args.window),
     )
+
+
+def _shapes(names: list[str]) -> tuple[str, ...]:
+    """The shapes that ``--shape`` names; all where it is not given, as ``PlannerSettings`` has it.
+
+    Raises:
+        ConfigurationError: None and some.
+    """
+    if not names:
+        return ALL_SHAPES
+    if NO_SHAPE in names and set(names) != {NO_SHAPE}:
+        raise ConfigurationError(
+            f'--shape {NO_SHAPE} contradicts another --shape',
+            given=', '.join(names),
+            allowed=f'{NO_SHAPE} alone, or some of {", ".join(ALL_SHAPES)}',
+            hint='leave --shape out for all of them',
+        )
+    return tuple(shape for shape in ALL_SHAPES if shape in names)
 
 
 def read_profile(path: Path) -> Profile:

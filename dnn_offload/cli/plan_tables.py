@@ -77,10 +77,9 @@ def table_of_plans(
         cells += [str(row.threads)] * with_threads
         cells += [f'{1e3 * row.energy_j:.0f}'] * with_energy
         cells += [f'{row.cost:.3f}'] * with_value
-        back = f' ↩ {row.return_index}' if row.return_id else ''
         table.add_row(
             f'{">" if chosen else ""}{"*" if row.key in front else ""}',
-            f'{"" if measured.get(row.cut_index, False) else "~"}{row.cut_index}{back}',
+            f'{"" if measured.get(row.cut_index, False) else "~"}{_cuts(row)}',
             escape(row.label),
             row.codec or '-',
             escape(row.server) or '-',
@@ -88,6 +87,11 @@ def table_of_plans(
             style='bold' if chosen else None,
         )
     return table
+
+
+def _cuts(plan: Candidate) -> str:
+    """Where the plan goes to the server and, with a second cut, where it comes back."""
+    return f'{plan.cut_index} ↩ {plan.return_index}' if plan.return_id else str(plan.cut_index)
 
 
 def _best_per_cut(ranked: Sequence[Candidate]) -> list[Candidate]:
@@ -110,7 +114,7 @@ def table_of_strategies(choices: Choices) -> Table:
         believed, true = choice
         table.add_row(
             name,
-            str(believed.cut_index),
+            _cuts(believed),
             escape(believed.label),
             believed.codec or '-',
             escape(believed.server) or '-',

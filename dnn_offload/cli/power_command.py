@@ -12,7 +12,10 @@ from rich.table import Table
 from dnn_offload.cost.energy import (
     board_json,
     board_names,
+    CACHE,
     find_board,
+    find_measured_board,
+    keep_measured_board,
     load_board,
     PowerModel,
     read_device_model,
@@ -30,7 +33,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help='show what is known of the power of boards, or measure this one',
         description='Power of the boards that are known, with its source, and the power sensors '
         'of this machine. With --measure: idle, one and two computing threads are measured by a '
-        'sensor, for objectives with energy in them. Nothing else should run meanwhile.',
+        'sensor, for objectives with energy in them, and kept for board: auto. Nothing else '
+        'should run meanwhile.',
     )
     parser.add_argument('--measure', action='store_true', help='measure this machine')
     parser.add_argument('--sensor', default='', help='sensor to read [the first one found]')
@@ -39,6 +43,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         '--out', type=Path, default=None, metavar='BOARD.json', help='file for the measured board'
+    )
+    parser.add_argument(
+        '--cache', type=Path, default=CACHE, help='folder that keeps it [%(default)s]'
     )
     parser.add_argument('--root', type=Path, default=Path('/'), help=argparse.SUPPRESS)
 
@@ -57,10 +64,16 @@ def run(args: argparse.Namespace) -> int:
         if args.out is not None:
             args.out.write_text(board_json(power), encoding='utf-8')
             console.print(f'written to {args.out}', markup=False, highlight=False)
+        kept = keep_measured_board(power, args.root, args.cache)
+        console.print(f'kept in {kept}, for board: auto', markup=False, highlight=False)
         return 0
     console.print(_table([load_board(name) for name in board_names()]))
     this = find_board(read_device_model(args.root))
     console.print(f'this machine: {this.name if this else "none of these"}', markup=False)
+    measured = find_measured_board(args.root, args.cache)
+    if measured is not None:
+        console.print('measured, and taken for board: auto:')
+        console.print(_table([measured]))
     for sensor in sensors:
         console.print(f'sensor {sensor.name}: {sensor.scope}', markup=False)
     if not sensors:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any, overload
 
@@ -27,11 +28,13 @@ from dnn_offload.errors import ConfigurationError
 
 BOARDS = Path(__file__).resolve().parent.parent / 'data' / 'boards'
 DEVICE_TREE_MODEL = 'proc/device-tree/model'
+CACHE = Path('~/.cache/dnn_offload')
+MEASURED_BOARD_FILE = 'measured_board.json'  # of this machine, in the cache
 MAX_WATT = 1e4
 AUTO = 'auto'
 UNKNOWN_HINT = (
     'name the board (dnn-offload power lists them), or measure it where it has a sensor: '
-    'dnn-offload power --measure --out board.json, and give that file as the board'
+    'dnn-offload power --measure, and give auto as the board'
 )
 
 Times = NDArray[np.float64]
@@ -171,12 +174,16 @@ def find_board(device_model: str) -> PowerModel | None:
     return None
 
 
-def resolve_board(setting: str, root: str | Path = '/') -> PowerModel | None:
+def resolve_board(
+    setting: str, root: str | Path = '/', cache: str | Path = CACHE
+) -> PowerModel | None:
     """The powers that a user's setting means; None = not known.
 
     Args:
-        setting: Empty for none, ``auto`` for this machine, the name of a board, or a file.
+        setting: Empty for none, ``auto`` for this machine (as it was measured, else by its own
+            name), the name of a board, or a file.
         root: Root of the file system, for tests.
+        cache: Folder in which a measured board is kept, ``~`` allowed.
 
     Raises:
         ConfigurationError: No such board, or the file is damaged.
@@ -184,8 +191,45 @@ def resolve_board(setting: str, root: str | Path = '/') -> PowerModel | None:
     if not setting:
         return None
     if setting == AUTO:
-        return find_board(read_device_model(root))
+        return find_measured_board(root, cache) or find_board(read_device_model(root))
     return load_board(setting)
+
+
+def find_measured_board(
+    root: str | Path = '/', cache: str | Path = CACHE
+) -> PowerModel | None:
+    """This machine as ``dnn-offload power --measure`` left it in the cache; None if it did not.
+
+    A file that came with the home folder of another machine does not count.
+
+    Raises:
+        ConfigurationError: The file is damaged.
+    """
+    path = Path(cache, MEASURED_BOARD_FILE).expanduser()
+    if not path.exists():
+        return None
+    data = _read_json(path)
+    if data.get('device_model') != read_device_model(root):
+        return None
+    return _from_json(data, path)
+
+
+def keep_measured_board(
+    power: PowerModel, root: str | Path = '/', cache: str | Path = CACHE
+) -> Path:
+    """Leave a measured board where ``auto`` finds it; returns the file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path = Path(cache, MEASURED_BOARD_FILE).expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f'.{os.getpid()}.part')
+    temporary.write_text(
+        board_json(power, device_model=read_device_model(root)), encoding='utf-8'
+    )
+    os.replace(temporary, path)
+    return path
 
 
 def read_device_model(root: str | Path = '/') -> str:
@@ -197,12 +241,14 @@ def read_device_model(root: str | Path = '/') -> str:
     return data.rstrip(b'\0').decode('utf-8', errors='replace')
 
 
-def board_json(power: PowerModel, comment: str = '') -> str:
-    """A board as the text of a file that ``load_board`` reads."""
+def board_json(power: PowerModel, comment: str = '', device_model: str | None = None) -> str:
+    """A board as the text of a file that ``load_board`` reads; with its machine's own name."""
     data: dict[str, Any] = {item.name: getattr(power, item.name) for item in fields(power)}
     data['estimated'] = list(power.estimated)
     if comment:
         data['comment'] = comment
+    if device_model is not None:
+        data['device_model'] = device_model
     return json.dumps(data, indent=1) + '\n'
 
 

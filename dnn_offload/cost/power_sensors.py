@@ -21,7 +21,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dnn_offload.cost.energy import PowerModel
+from dnn_offload.cost.energy import AUTO, PowerModel, UNKNOWN_HINT
 from dnn_offload.errors import ConfigurationError
 
 SAMPLE_PERIOD_S = 0.1     # each PMIC sample starts a process; faster would show in the reading
@@ -157,6 +157,17 @@ def find_sensors(root: str | Path = '/', run: Run | None = None) -> list[PowerSe
     for make in (_find_shunts, lambda _: _find_pmic(run or _run), _find_rapl):
         found += make(root)
     return found
+
+
+def measure_hint(root: str | Path = '/', run: Run | None = None) -> str:
+    """What to do where the power is not known: the sensor of this machine, if it has one."""
+    sensors = find_sensors(root, run)
+    if not sensors:
+        return UNKNOWN_HINT
+    return (
+        f'this machine has a power sensor, {sensors[0].name} ({sensors[0].scope}): measure it '
+        f'with dnn-offload power --measure --sensor {sensors[0].name}, and set board to {AUTO}'
+    )
 
 
 def mean_power_w(

@@ -25,9 +25,13 @@ def main() -> int:
     parser.add_argument('--out', type=Path, default=Path('demo_out'), help='folder for results')
     parser.add_argument('--model', default='demo:detector', help='model source')
     parser.add_argument('--rate-hz', type=float, default=15.0, help='pictures per second')
-    parser.add_argument('--deadline-ms', type=float, default=300.0, help='deadline of a frame')
+    parser.add_argument('--deadline-ms', type=float, default=500.0, help='deadline of a frame')
     parser.add_argument(
         '--time-scale', type=float, default=1.0, help='length of the phases, 1 = about a minute'
+    )
+    parser.add_argument(
+        '--log-level', default='info', choices=('debug', 'info', 'warn', 'error', 'fatal'),
+        help='of the nodes; their logs are in the folder for results',
     )
     parser.add_argument(
         '--domain', type=int, default=97, help='ROS domain where ROS_DOMAIN_ID is not set',
@@ -45,7 +49,7 @@ def main() -> int:
         os.environ.setdefault('ROS_LOG_DIR', logs)
         options = DemoOptions(
             arguments.out, arguments.model, arguments.rate_hz, arguments.deadline_ms,
-            time_scale=arguments.time_scale,
+            time_scale=arguments.time_scale, log_level=arguments.log_level,
         )
         rclpy.init()
         try:

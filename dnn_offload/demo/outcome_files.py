@@ -90,6 +90,7 @@ def _summary(
                 'auto_over_best_baseline': finding.ratio,
                 'served': finding.served,
                 'rounds': finding.rounds,
+                'notes': list(finding.notes),
                 'failures': list(finding.failures),
             }
             for finding in verdict.phases
@@ -105,7 +106,7 @@ def _phase_table(verdict: Verdict) -> str:
             *(finding.latency_ms.get(strategy, '–') for strategy in (AUTO, *BASELINES)),
             finding.rate_hz.get(AUTO, '–'),
             f'{finding.ratio:.2f}' if finding.ratio is not None else '–',
-            'kept' if not finding.failures else '; '.join(finding.failures),
+            '; '.join([*(finding.failures or ['kept']), *finding.notes]),
         ))
     return table(
         ('phase', 'what happens', 'auto ran', 'auto [ms]', 'all local [ms]', 'all remote [ms]',

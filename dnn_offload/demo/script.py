@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 import os
@@ -21,7 +22,9 @@ from dnn_offload.demo.verdict import (
     accounting_failures,
     count_outcomes,
     judge_phase,
+    Kill,
     PhaseFinding,
+    serves,
     Verdict,
     Window,
 )
@@ -53,14 +56,16 @@ class DemoOptions:
         deadline_ms: Deadline of a frame.
         cache_dir: Where exported networks and profiles are kept.
         time_scale: Length of the phases, 1 = about 60 s in all.
+        log_level: Log level of the nodes, whose logs are in ``out/logs``.
     """
 
     out: Path
     model: str = 'demo:detector'
     rate_hz: float = 15.0
-    deadline_ms: float = 300.0
+    deadline_ms: float = 500.0
     cache_dir: Path = Path('~/.cache/dnn_offload')
     time_scale: float = 1.0
+    log_level: str = 'info'
 
 
 class Demo:
@@ -78,10 +83,14 @@ class Demo:
         self._windows: list[Window] = []
         self._spans: list[Span] = []
         self._events: list[Event] = []
+        self._kill: Kill | None = None
+        self._set_s: dict[str, float] = {}  # phase -> how long its parameters took to be set
         options.out.mkdir(parents=True, exist_ok=True)
         for log in (options.out / 'logs').glob('*.log'):
             log.unlink()
-        self._fleet = Fleet(options.out / 'logs', options.model, options.cache_dir)
+        self._fleet = Fleet(
+            options.out / 'logs', options.model, options.cache_dir, log_level=options.log_level
+        )
 
     # -- the run ------------------------------------------------------------------------
 
@@ -159,9 +168,7 @@ class Demo:
         )
         # Three seconds of stream: caches and estimates are warm, as on a robot that drives.
         if not wait_until(lambda: len(recorder.rows) > 3 * self._options.rate_hz, 20.0):
-            raise OffloadError(
-                'no frame came through', hint=f'see {fleet.folder}'
-            )
+            raise OffloadError('no frame came through', hint=f'see {fleet.folder}')
 
     def _play(
         self, phase: Phase, recorder: Recorder, pictures: SnapshotStore, view: LiveView
@@ -173,16 +180,17 @@ class Demo:
         recorder.set_parameters('navigation_node', load_processes=phase.load_processes)
         recorder.set_parameters('partition_planner_node', private_layers=phase.private_layers)
         recorder.set_parameters('local_inference_node', max_uplink_bps=phase.max_uplink_bps)
+        self._set_s[phase.name] = recorder.now_s() - start_s
         if phase.server == 'kill':
-            self._fleet.nodes[SERVER].kill()
+            self._kill_in_use(phase, start_s, recorder, view)
         elif phase.server == 'start':
-            self._fleet.nodes[SERVER].start()
+            self._start_again(phase, start_s, recorder, view)
         self._measure(phase, phase.auto_s, recorder, view)
         for _ in range(script.MORE_ROUNDS):
             finding = self._finding(phase, (start_s, recorder.now_s()), recorder)
-            if not finding.slower:
+            if not finding.in_doubt:
                 break
-            view.say('  more than 20 % apart: is it the machine? measured again, all of it counts')
+            view.say('  a promise in doubt: is it the machine? measured again, all of it counts')
             again_s = script.AGAIN_AUTO_S + script.BASELINE_S * len(phase.baselines)
             view.extend(again_s * self._options.time_scale)
             self._measure(phase, script.AGAIN_AUTO_S, recorder, view)
@@ -201,14 +209,57 @@ class Demo:
                 settle_s = length_s - script.SETTLE_AUTO_S
             begin_s = recorder.now_s()
             recorder.set_parameters('partition_planner_node', strategy=strategy)
-            end_s = begin_s + length_s * scale
-            while recorder.now_s() < end_s:
-                time.sleep(TICK_S)
-                self._fleet.check()
-                view.update(recorder.now_s(), phase.title, live_values(recorder))
+            self._watch(phase, begin_s + length_s * scale, recorder, view)
             self._windows.append(
                 Window(phase.name, strategy, begin_s + settle_s * scale, recorder.now_s())
             )
+
+    def _watch(
+        self, phase: Phase, end_s: float, recorder: Recorder, view: LiveView,
+        until: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Let the stream run until ``end_s``, or until something is seen: whether it was."""
+        while recorder.now_s() < end_s:
+            if until():
+                return True
+            time.sleep(TICK_S)
+            self._fleet.check()
+            view.update(recorder.now_s(), phase.title, live_values(recorder))
+        return until()
+
+    def _kill_in_use(
+        self, phase: Phase, start_s: float, recorder: Recorder, view: LiveView
+    ) -> None:
+        """Kill the server in full remote stream; ``_kill`` stays None if it does not serve."""
+        for strategy, wait_s in (
+            (AUTO, script.KILL_WAIT_AUTO_S), ('remote', script.KILL_WAIT_FORCED_S),
+        ):
+            recorder.set_parameters('partition_planner_node', strategy=strategy)
+            if self._watch(
+                phase, recorder.now_s() + wait_s, recorder, view,
+                lambda: serves(recorder.rows, start_s, script.KILL_AFTER),
+            ):
+                self._kill = Kill(recorder.now_s(), strategy)
+                break
+            view.say(f'  {strategy} does not use the server here')
+        else:
+            view.say('  killed out of use')
+        view.extend(recorder.now_s() - start_s)
+        self._fleet.nodes[SERVER].kill()
+        self._events.append(Event(recorder.now_s(), script.KILL_EVENT))
+
+    def _start_again(
+        self, phase: Phase, start_s: float, recorder: Recorder, view: LiveView
+    ) -> None:
+        """Start the server and wait until it is ready; the verdict tells if it never was."""
+        lives = len(recorder.ready_s)
+        self._fleet.nodes[SERVER].start()
+        if self._watch(
+            phase, start_s + script.READY_WAIT_S, recorder, view,
+            lambda: len(recorder.ready_s) > lives,
+        ):
+            self._events.append(Event([*recorder.ready_s.values()][-1], script.READY_EVENT))
+        view.extend(recorder.now_s() - start_s)
 
     def _finding(
         self, phase: Phase, span: tuple[float, float], recorder: Recorder
@@ -217,7 +268,8 @@ class Demo:
         return judge_phase(
             phase, span, [window for window in self._windows if window.phase == phase.name],
             list(recorder.rows), deadline_ms=self._options.deadline_ms,
-            grace_s=script.GRACE_S, ready_s=max(ready, default=None),
+            grace_s=script.GRACE_S + self._set_s[phase.name],
+            ready_s=max(ready, default=None), kill=self._kill,
         )
 
     def _finish_stream(self, recorder: Recorder) -> None:

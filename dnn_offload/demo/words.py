@@ -49,6 +49,8 @@ def summary_lines(verdict: Verdict, out: Path) -> list[str]:
     broken = [*verdict.failures]
     for item in verdict.phases:
         broken += [f'{item.phase.name}: {text}' for text in item.failures]
+    seen = [f'{item.phase.title}: {text}' for item in verdict.phases for text in item.notes]
+    notes = f'; {"; ".join(seen)}' if seen else ''
     return [
         f'{frames} frames entered, every one accounted for: {outcomes.get("remote", 0)} remote, '
         f'{outcomes.get("local", 0)} local, {outcomes.get("rescued", 0)} rescued, '
@@ -58,6 +60,6 @@ def summary_lines(verdict: Verdict, out: Path) -> list[str]:
         f'what served: {served}',
         'auto against the best of all-local and all-remote, latency by phase: '
         + ', '.join(f'{ratio:.2f}' for ratio in ratios) + ' (promised: at most 1.20)',
-        'all promises kept' if not broken else 'BROKEN: ' + '; '.join(broken),
+        ('all promises kept' if not broken else 'BROKEN: ' + '; '.join(broken)) + notes,
         f'look at {out / "report.html"}, timeline.png, annotated.mp4, frames.csv, summary.json',
     ]

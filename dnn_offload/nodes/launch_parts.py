@@ -50,13 +50,18 @@ def node_arguments(namespace: str, params_file: str) -> list[DeclareLaunchArgume
             description='configure and activate the nodes; false where a lifecycle manager does '
             'it; empty = as in params_file',
         ),
-        DeclareLaunchArgument(
-            'log_level',
-            default_value='info',
-            choices=['debug', 'info', 'warn', 'error', 'fatal'],
-            description='log level of the nodes',
-        ),
+        log_level_argument(),
     ]
+
+
+def log_level_argument() -> DeclareLaunchArgument:
+    """Return the argument by which nodes say more or less."""
+    return DeclareLaunchArgument(
+        'log_level',
+        default_value='info',
+        choices=['debug', 'info', 'warn', 'error', 'fatal'],
+        description='log level of the nodes',
+    )
 
 
 def rviz_argument() -> DeclareLaunchArgument:

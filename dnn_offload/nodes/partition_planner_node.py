@@ -16,6 +16,7 @@ from dnn_offload.errors import ProfileError
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, PlanCost, ServerStatus
 from dnn_offload.nodes import base, planner_parameters, topics
 from dnn_offload.nodes.plan_marker import plan_marker
+from dnn_offload.nodes.plan_words import plan_line, reason_line
 from dnn_offload.nodes.planner_settings import check_planner_settings, planner_settings
 from dnn_offload.nodes.process import run
 from dnn_offload.planning.plan import Candidate
@@ -316,15 +317,9 @@ class PartitionPlannerNode(base.OffloadNode):
         return f'{outcome.switch_reason}; profile of {" and ".join(provisional)} is provisional'
 
     def _marker(self, outcome: PlanningOutcome) -> Marker:
-        measured_ms = self._session.measured_ms
-        measured = f', measured {measured_ms:.0f} ms' if measured_ms == measured_ms else ''
         return plan_marker(
-            (
-                f'{_describe(outcome.decision.candidate)}{measured}',
-                f'load {outcome.edge_load.factor:.2f} ({outcome.edge_load.source}), '
-                f'{self.setting("strategy")}, {outcome.objective.name}',
-                self._reason(outcome),
-            ),
+            plan_line(outcome.decision.candidate, self._session.measured_ms),
+            reason_line(self._reason(outcome)),
             self.setting('marker_frame_id'),
         )
 

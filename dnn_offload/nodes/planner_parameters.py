@@ -63,8 +63,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'board',
         '',
         'Whose power the energy of plans is reckoned from: '
-        f'{", ".join(board_names())}; auto: the one that this machine says it is; or a file that '
-        'dnn-offload power --measure wrote. Empty: plans have no energy.',
+        f'{", ".join(board_names())}; auto: this machine, as dnn-offload power --measure '
+        'found it or by its own name; or a file that it wrote. Empty: plans have no energy.',
         check=_board_problem,
     ),
     ParameterSpec(

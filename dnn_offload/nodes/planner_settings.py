@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from dnn_offload.cost.energy import resolve_board, UNKNOWN_HINT
+from dnn_offload.cost.energy import resolve_board
 from dnn_offload.cost.link import LinkDefaults
+from dnn_offload.cost.power_sensors import measure_hint
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.objective import Objective
 from dnn_offload.planning.session import PlannerSettings
@@ -74,5 +75,5 @@ def check_planner_settings(value: Callable[[str], Any], changed: Collection[str]
             f'objective {settings.objective.name} needs the power of the robot',
             given=f'board = {value("board")!r}',
             allowed='a board whose power is known',
-            hint=UNKNOWN_HINT,
+            hint=measure_hint(),
         )

@@ -43,7 +43,7 @@ def plot_timeline(
         rows: All frames, any order.
         loads: Load samples over time.
         spans: Phases; each is a shaded band with its title on top.
-        events: What happened; each is a vertical line.
+        events: What happened; each is a vertical line, with its text if no phase begins there.
         deadline_ms: Drawn as a line over the latency; 0 = none.
         cut_count: Number of the last cut (all on the robot).
         title: Title of the picture.
@@ -71,6 +71,13 @@ def plot_timeline(
             (span.start_s + span.end_s) / 2, 1.04 + 0.12 * (number % 2), span.title,
             transform=load_axis.get_xaxis_transform(), ha='center', va='bottom', fontsize=9,
         )
+    starts_s = {span.start_s for span in spans}
+    for event in events:
+        if event.time_s not in starts_s:  # what begins a phase has its title on top
+            latency_axis.annotate(
+                event.text, (event.time_s, 0.97), xycoords=('data', 'axes fraction'),
+                textcoords='offset points', xytext=(3, 0), va='top', fontsize=8,
+            )
     rate_axis.set_xlabel('time since the start of the script [s]')
     figure.suptitle(title, y=0.995, fontsize=13)
     figure.tight_layout()

@@ -5,7 +5,10 @@ No torch is imported: whether there is something to do must be known before a se
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 from dataclasses import dataclass
+import fcntl
 import hashlib
 import importlib.machinery
 import importlib.metadata
@@ -140,6 +143,14 @@ def cached_profile(path: Path, identity: str) -> Profile | None:
     except (OSError, UnicodeDecodeError, ProfileError):
         return None
     return profile if profile.model_identity == identity else None
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an advisory lock; the kernel releases it when the process dies."""
+    with path.open('a', encoding='utf-8') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def package_version(package: str) -> str:

@@ -12,9 +12,7 @@ if one is wanted, ``profile`` with ``done``. Exit status 1 after ``failed``.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-import contextlib
-import fcntl
+from collections.abc import Sequence
 import json
 import os
 from pathlib import Path
@@ -25,10 +23,12 @@ from typing import Protocol, TextIO, TYPE_CHECKING
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.graph.program import Program
+from dnn_offload.runtime.backends.names import TORCH
 from dnn_offload.runtime.model_cache import (
     cache_key,
     cached_profile,
     cached_program,
+    locked,
     ModelRequest,
     ROLES,
 )
@@ -96,7 +96,7 @@ def prepare(
     folder = cache / cache_key(request)
     folder.mkdir(parents=True, exist_ok=True)
     # Robot and server on one machine: the second waits for the first one's export.
-    with _locked(folder / 'export.lock'):
+    with locked(folder / 'export.lock'):
         program = cached_program(folder)
         if program is None:
             program = _export(request, folder, report)
@@ -132,6 +132,7 @@ def _profile(
         return path
     from dnn_offload.runtime.backends.torch_backend import TorchBackend
     from dnn_offload.runtime.frame_files import Frames
+    from dnn_offload.runtime.own_layers import join_layers
     from dnn_offload.runtime.profile_agreement import measure_agreement, with_agreement_of
     from dnn_offload.runtime.profile_backends import choose, with_backends
     from dnn_offload.runtime.profiler import measure_profile
@@ -158,6 +159,7 @@ def _profile(
         made = with_backends(made, choice.others)
         made = with_agreement_of(made, _profiles(folder, program.identity))
         _save(path, made)
+        join_layers(folder.parent, made, lambda text: report('profile', end, text))
     if frames is not None:
         made = measure_agreement(
             model, made, frames, wishes.agreement_budget_s,
@@ -171,11 +173,15 @@ def _provisional(
     request: ModelRequest, model: TorchModel, folder: Path, budget_s: float, report: Report
 ) -> Path:
     """Measure a little, predict the rest, and tell where the result is."""
+    from dnn_offload.runtime.own_layers import layers_measured_here
     from dnn_offload.runtime.profile_agreement import with_agreement_of
     from dnn_offload.runtime.profile_quick import QUICK_BUDGET_S, quick_profile
 
     made = quick_profile(
         model, request.threads, min(QUICK_BUDGET_S, PROVISIONAL_SHARE * budget_s),
+        elsewhere=layers_measured_here(
+            folder.parent, TORCH, request.threads, lambda text: report('profile', 0.5, text)
+        ),
         report=lambda fraction, message: report('profile', 0.5, message),
     )
     path = folder / request.provisional_name
@@ -215,14 +221,6 @@ def _export(request: ModelRequest, folder: Path, report: Report) -> Program:
     save_weights(folder, weights)  # before the program: whoever sees that finds both
     program.save(folder)
     return program
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an advisory lock; the kernel releases it when the process dies."""
-    with path.open('a', encoding='utf-8') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def die_with_parent() -> None:

@@ -3,7 +3,8 @@
 First the pieces between some neighbouring cuts run on made-up tensors, a few times: about a
 third of the operators for a third of the time of a run. They tell how long a run would take. If
 several fit into the time, whole runs are stamped instead, which is better; if not, what was not
-measured is predicted from the data base of other devices (``cost/predict``).
+measured is predicted from the data base of other devices, and from the networks that were measured
+on this one before (``cost/predict``).
 
 No head or tail is timed as a unit, and codecs at few cuts only: ``runtime/profiler.py`` measures
 all that afterwards.
@@ -64,12 +65,30 @@ class Stamps:
     what: str
 
 
+@dataclass(frozen=True)
+class Known:
+    """What operators that are not measured are predicted from.
+
+    Attributes:
+        database: Other devices.
+        elsewhere: Layers of other networks on this device, times without waiting.
+    """
+
+    database: Database
+    elsewhere: Sequence[Sequence[LayerProfile]] = ()
+
+    def times_ms(self, layers: Sequence[LayerProfile], measured: Sequence[int]) -> np.ndarray:
+        """Times of all layers of a network, of which some were measured, (layers,)."""
+        return predict_layers(layers, self.database, measured, self.elsewhere).time_ms
+
+
 def quick_profile(
     model: TorchModel,
     threads: int,
     budget_s: float = QUICK_BUDGET_S,
     *,
     database: Database | None = None,
+    elsewhere: Sequence[Sequence[LayerProfile]] = (),
     report: Callable[[float, str], None] = lambda fraction, message: None,
 ) -> Profile:
     """Measure a little and predict the rest; ``Profile.provisional`` says on what it rests.
@@ -82,36 +101,43 @@ def quick_profile(
         budget_s: Time that it is aimed at. What cannot be done without takes a run and a half
             of the network.
         database: What is known of other devices; None = what ships with the package.
+        elsewhere: Layers of networks that were measured on this machine before, times without
+            waiting.
         report: Gets fraction and message.
     """
     started_s = time.perf_counter()
-    database = database or shipped_database()
+    known = Known(database or shipped_database(), elsewhere)
     model.set_threads(threads)
     meter = Meter(model, made_up_inputs(model.cuts[0].frontier, 0))
     report(0.0, 'a first look at the network')
     meter.load.probe()
     end_s = started_s + RUNS_END * budget_s
-    stamps = _look(meter, end_s, database)
+    stamps = _look(meter, end_s, known)
     meter.load.probe()
     report(0.6, 'a first look at codecs')
-    made = _assemble(meter, threads, stamps, database, started_s, started_s + budget_s)
+    made = _assemble(meter, threads, stamps, known, started_s, started_s + budget_s)
     report(1.0, f'provisional profile: {made.provisional}')
     return made
 
 
-def _look(meter: Meter, end_s: float, database: Database) -> Stamps:
+def _look(meter: Meter, end_s: float, known: Known) -> Stamps:
     """Whole runs if they are short enough, else pieces."""
     pieces = Pieces(meter)
     for _ in range(FIRST_PASSES):
         pieces.run()
-    run_ms = predicted_ms(meter.model.program, pieces.stamps(), database)
+    run_ms = predicted_ms(meter.model.program, pieces.stamps(), known)
     left_ms = 1e3 * (end_s - time.perf_counter())
     # Nothing known of a run: that is a network whose operators do not take any values.
     if math.isinf(run_ms) or (1 + LEAST_RUNS) * run_ms <= left_ms:
         return measure_runs(meter, end_s)
     while pieces.passes < MOST_PASSES and time.perf_counter() < end_s:
         pieces.run()
-    return pieces.stamps()
+    stamps = pieces.stamps()
+    if not known.elsewhere:
+        return stamps
+    count = len(known.elsewhere)
+    told = f'{stamps.what}, with {count} network{"s" * (count > 1)} measured here before'
+    return replace(stamps, what=told)
 
 
 class Pieces:
@@ -168,12 +194,12 @@ class Pieces:
         return Stamps(time_ms, tuple(sorted(measured)), _noise(passes_ms), what)
 
 
-def predicted_ms(program: Program, stamps: Stamps, database: Database) -> float:
+def predicted_ms(program: Program, stamps: Stamps, known: Known) -> float:
     """What a run of the whole network would take [ms]; infinite if nothing was measured."""
     if not stamps.measured:
         return math.inf
     layers = layer_profiles(program, stamps.time_ms[None])
-    return float(predict_layers(layers, database, stamps.measured).time_ms.sum())
+    return float(known.times_ms(layers, stamps.measured).sum())
 
 
 def measure_runs(meter: Meter, end_s: float) -> Stamps:
@@ -253,12 +279,12 @@ class _Tensors:
 
 
 def _assemble(
-    meter: Meter, threads: int, stamps: Stamps, database: Database, started_s: float, end_s: float
+    meter: Meter, threads: int, stamps: Stamps, known: Known, started_s: float, end_s: float
 ) -> Profile:
     """The profile: layers and cuts filled, a few codecs measured."""
     model, program, last = meter.model, meter.model.program, meter.last
     layers = layer_profiles(program, stamps.time_ms[None])
-    times_ms = predict_layers(layers, database, stamps.measured).time_ms
+    times_ms = known.times_ms(layers, stamps.measured)
     upto = np.concatenate([[0.0], np.cumsum(times_ms)])
     codecs = _codecs(meter, [float(upto[cut.position]) for cut in model.cuts], end_s)
     # The shape of the answers is known, not their values.
@@ -300,7 +326,8 @@ def _assemble(
         outputs=tuple(spec.name for spec in model.outputs),
         provisional=stamps.what,
     )
-    made = fill_profile(bare, database, stamps.measured)
+    others = [[_waiting(layer, wait) for layer in network] for network in known.elsewhere]
+    made = fill_profile(bare, known.database, stamps.measured, others)
     return replace(
         made,
         cuts=tuple(_as_units(cut, stamps.noise) for cut in made.cuts),

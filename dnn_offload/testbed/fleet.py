@@ -26,6 +26,7 @@ class Fleet:
         groups: ``<namespace>/<node>``, or a namespace for all others in it, to the file by which
             a control group is entered; in none by default.
         within: Namespace to a command in which its nodes run (``NodeProcess``).
+        log_level: Log level of all nodes.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class Fleet:
         networks: Mapping[str, str] | None = None,
         groups: Mapping[str, Path] | None = None,
         within: Mapping[str, Sequence[str]] | None = None,
+        log_level: str = 'info',
     ) -> None:
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
         self._networks = dict(networks or {})
         self._groups = dict(groups or {})
         self._within = dict(within or {})
+        self._log_level = log_level
         self._prefix = Path(get_package_prefix('dnn_offload'))
         self._shared: dict[str, object] = {
             'model': model, 'cache_dir': str(cache_dir.expanduser()),
@@ -79,6 +82,7 @@ class Fleet:
             network=self._networks.get(namespace, ''),
             within=self._within.get(namespace, ()),
             enter=self._groups.get(f'{namespace}/{node}', self._groups.get(namespace)),
+            log_level=self._log_level,
         )
         self.nodes[f'{namespace}/{node}'] = process
         process.start()

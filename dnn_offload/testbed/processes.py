@@ -154,6 +154,7 @@ def node_process(
     network: str = '',
     within: Sequence[str] = (),
     enter: Path | None = None,
+    log_level: str = 'info',
 ) -> NodeProcess:
     """Describe a node of this package.
 
@@ -168,9 +169,11 @@ def node_process(
         network: Network namespace to run in; '' = ours.
         within: See ``NodeProcess``.
         enter: See ``NodeProcess``.
+        log_level: From which level on it logs: debug, info, warn, error, fatal.
     """
     program = prefix / 'lib' / 'dnn_offload' / name
-    command = [str(program), '--ros-args', '-r', f'__ns:={namespace}']
+    command = [str(program), '--ros-args', '--log-level', log_level]
+    command += ['-r', f'__ns:={namespace}']
     for old, new in (remappings or {}).items():
         command += ['-r', f'{old}:={new}']
     for key, value in parameters.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 import secrets
@@ -31,8 +32,10 @@ class MadeUpServer:
     """The whole service around ``FakeModel``; ``node`` must be spun."""
 
     def __init__(self, node: Node, name: str = 'server_a', *, identity: str = '',
-                 settings: ServiceSettings | None = None) -> None:
+                 settings: ServiceSettings | None = None,
+                 fingerprint: Sequence[float] = (1.0, 2.0)) -> None:
         self.node, self.name = node, name
+        self.fingerprint = list(fingerprint)
         self.model = FakeModel()
         if identity:
             self.model.identity = identity
@@ -58,7 +61,7 @@ class MadeUpServer:
     def say(self) -> None:
         self.statuses.publish(ServerStatus(
             server=self.name, session=self.session, state=self.state, model='fake',
-            model_identity=self.model.identity, fingerprint=[1.0, 2.0], profile_revision=1,
+            model_identity=self.model.identity, fingerprint=self.fingerprint, profile_revision=1,
         ))
 
     def stop(self) -> None:

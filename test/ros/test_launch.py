@@ -59,7 +59,7 @@ def declared(name: str) -> dict[str, DeclareLaunchArgument]:
     [
         ('robot', COMMON | {'camera', 'source', 'rviz'}),
         ('server', COMMON),
-        ('demo', {'model', 'out', 'rate_hz', 'rviz'}),
+        ('demo', {'model', 'out', 'rate_hz', 'log_level', 'rviz'}),
     ],
 )
 def test_every_argument_is_declared_and_described(name: str, expected: set[str]) -> None:
@@ -87,13 +87,14 @@ def processes(log: Path, node: str) -> list[int]:
     return [int(line.rsplit('[', 1)[1].rstrip(']')) for line in marks]
 
 
-def test_a_bad_choice_is_refused(tmp_path: Path) -> None:
-    process = start('server', tmp_path, 'log_level:=loud')
+@pytest.mark.parametrize('name', ['robot', 'server', 'demo'])
+def test_a_bad_choice_is_refused(tmp_path: Path, name: str) -> None:
+    process = start(name, tmp_path, 'log_level:=loud')
     try:
         assert process.wait(30) != 0
     finally:
         kill_group(process)
-    assert "['debug', 'info'" in (tmp_path / 'server.log').read_text(encoding='utf-8')
+    assert "['debug', 'info'" in (tmp_path / f'{name}.log').read_text(encoding='utf-8')
 
 
 @pytest.fixture

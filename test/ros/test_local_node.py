@@ -9,15 +9,20 @@ from typing import Any
 from builtin_interfaces.msg import Time
 from harness import Graph, newest_only, NodeProcess, running_graph, wait_for
 from lifecycle_msgs.msg import Transition
+from made_up_server import MadeUpServer
 import numpy as np
 import pytest
+from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from dnn_offload.cost.profile import Profile
+from dnn_offload.graph.fingerprint import TOLERANCE
+from dnn_offload.graph.program import PROGRAM_FILE
 from dnn_offload.msg import FrameReport, Plan
+from dnn_offload.runtime.model_cache import cached_program
 from dnn_offload.transport.conversion import byte_array
 from dnn_offload.transport.qos import latched
 from vision_msgs.msg import Detection2DArray
@@ -128,6 +133,52 @@ def test_streams_and_plans_on_a_provisional_profile_until_it_is_measured(
     lost = [r for r in reports if r.outcome == FrameReport.OUTCOME_DROPPED]
     assert all(report.drop_reason == FrameReport.DROP_SUPERSEDED for report in lost)
     assert reports[-1].in_flight <= 2
+
+
+def test_a_server_that_computes_something_else_is_refused_with_the_reason(
+    graph: Graph, tmp_path: Path
+) -> None:
+    """Its model has our identity; only what it made of the test picture tells."""
+    profiles = graph.collect(String, '/robot/edge_profile', latched())
+    parameters = (
+        'model:=torchvision:squeezenet1_1', 'weights:=random', 'input_size:=64x64',
+        'backend:=torch', f'cache_dir:={tmp_path / "cache"}', 'profile_budget_s:=1.0',
+    )
+    with node(tmp_path / 'log', *parameters) as process:
+        assert wait_for(lambda: bool(profiles), 120.0), process.log.read_text()
+        (path,) = (tmp_path / 'cache').glob(f'*/{PROGRAM_FILE}')
+        program = cached_program(path.parent)
+        assert program is not None
+        ours = program.fingerprint
+        made = {'other': [1.1 * number for number in ours], 'shorter': ours[:-1], 'same': ours}
+        servers = [
+            MadeUpServer(
+                graph.add(Node(f'edge_{name}')), name, fingerprint=fingerprint,
+                identity=Profile.from_json(profiles[-1].data).model_identity,
+            )
+            for name, fingerprint in made.items()
+        ]
+
+        def told(text: str) -> bool:
+            return text in process.log.read_text()
+
+        try:
+            assert wait_for(lambda: told("server 'same' is connected"), 30.0), (
+                process.log.read_text()
+            )
+            outputs = 'its outputs for the test picture differ by'
+            for name, gap in (('other', '0.091'), ('shorter', 'inf')):
+                refusal = f"server '{name}' is not used: {outputs} {gap} (relative; allowed"
+                assert wait_for(lambda text=refusal: told(text), 30.0), process.log.read_text()
+            assert told(f'allowed {TOLERANCE:g}): compare versions of torch on both sides')
+            # Statuses have gone on coming, 5 a second: a refused server stays refused.
+            assert not wait_for(
+                lambda: told("'other' is connected") or told("'shorter' is connected"), 1.0
+            )
+            assert not told("'same' is not used")
+        finally:
+            for server in servers:
+                server.stop()
 
 
 def test_cameras_of_all_kinds(graph: Graph, tmp_path: Path) -> None:

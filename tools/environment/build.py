@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import hashlib
 import json
 import os
 from pathlib import Path
 import shutil
+from typing import Any
 
 from environment import machine
 from environment.commands import CommandError, run, SetupError, step
@@ -60,6 +61,38 @@ def stale_files(source: Path, installed: Path) -> list[Path]:
     return stale
 
 
+def inventory(folder: Path) -> dict[str, int]:
+    """Return name and size in bytes of every file below a folder, compiled Python aside."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob('*'))
+        if path.is_file() and path != STAMP and '__pycache__' not in path.parts
+    }
+
+
+def found_stamp() -> dict[str, Any]:
+    """Return what the stamp of the last whole build says, {} where none can be read."""
+    try:
+        found = json.loads(STAMP.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    keys = {'interfaces', 'files', 'installed'}
+    whole = isinstance(found, dict) and keys <= set(found) and isinstance(found['installed'], dict)
+    return found if whole else {}
+
+
+def lost_files(stamp: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return what a build left in a folder, by its stamp, and is not there at its size now."""
+    lost = []
+    for name, size_bytes in stamp.get('installed', {}).items():
+        try:
+            if os.stat(folder / name).st_size != size_bytes:
+                lost.append(name)
+        except OSError:
+            lost.append(name)
+    return lost
+
+
 class Build:
     """The colcon build of one checkout.
 
@@ -86,25 +119,31 @@ class Build:
         return variables
 
     def ensure(self) -> bool:
-        """Build what changed since the last whole build; return whether anything was done."""
+        """Build what changed or is gone since the last whole build; return whether any was."""
         salt = json.dumps([self.environment.wanted_stamp(), [str(path) for path in self.paths]])
         wanted = {'interfaces': digest(INTERFACES, salt), 'files': digest(FILES)}
-        try:
-            found = json.loads(STAMP.read_text(encoding='utf-8'))
-        except (OSError, ValueError):
-            found = {}
-        if found == wanted:
+        found = found_stamp()
+        lost = lost_files(found, INSTALL)
+        whole = bool(found) and not lost
+        if whole and all(found[key] == wanted[key] for key in wanted):
             return False
-        if found.get('interfaces') == wanted['interfaces']:
+        if whole and found['interfaces'] == wanted['interfaces']:
             with step('installing what changed'):
                 self.copy()
         else:
+            if lost:
+                print(
+                    f'  the package is installed anew: {lost[0]} is gone from {INSTALL}, or cut '
+                    f'short ({len(lost)} such files)'
+                )
+                shutil.rmtree(INSTALL, ignore_errors=True)
             STAMP.unlink(missing_ok=True)
             with step('building the messages (about a minute the first time)'):
                 self.compile()
         for path in stale_files(ROOT / 'dnn_offload', self.installed_package()):
             path.unlink()
-        STAMP.write_text(json.dumps(wanted, indent=2) + '\n', encoding='utf-8')
+        stamp = {**wanted, 'installed': inventory(INSTALL)}
+        STAMP.write_text(json.dumps(stamp, indent=2) + '\n', encoding='utf-8')
         return True
 
     def installed_package(self) -> Path:

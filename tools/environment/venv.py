@@ -91,6 +91,8 @@ class Environment:
 
     def looks_whole(self) -> bool:
         """Tell quickly whether the interpreter starts and finds every module."""
+        if not (VENV / 'bin/activate').is_file():  # tools/env.sh asks for it
+            return False
         try:
             variables = self.variables() | {'_ROS_WHEELS_BOOTSTRAP_COMPLETE': '1'}
             run([self.python, '-c', LOOK, *MODULES], LOG, env=variables)

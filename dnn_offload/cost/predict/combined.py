@@ -13,6 +13,9 @@ For a device that nobody knows, the logarithm of a layer's time is
           their deviations from the mean and u has the variance of one among them,
     e     what is the layer's own: shared by layers of one configuration, and noise.
 
+Layers that were measured at another time (another network, on the same device) have one more
+term, a factor that all layers of that time share: clocks, temperature and load were others.
+
 All terms are Gaussian with standard deviations below, so the times of all layers given some
 measured ones follow by conditioning (Rasmussen and Williams, 2006, eq. 2.22 - 2.24): each value
 has a mean and a variance, which is smaller the more alike layers were measured, here and on
@@ -45,6 +48,7 @@ class Spreads:
     mixture: float = 1.0
     configuration: float = 0.1
     noise: float = 0.15
+    session: float = 0.2
 
 
 SPREADS = Spreads()
@@ -82,6 +86,7 @@ def condition(
     measured: np.ndarray,
     log_times: np.ndarray,
     spreads: Spreads = SPREADS,
+    sessions: np.ndarray | None = None,
 ) -> Prediction:
     """Predict all layers of ``columns`` on a device of which a few are measured.
 
@@ -91,10 +96,15 @@ def condition(
         log_times: Logarithms of what was measured: times, or joules, in the unit of the
             known devices or in any other (the device's bias takes it up).
         spreads: Standard deviations of the terms.
+        sessions: When each layer of ``columns`` was, or would be, measured, (layers,): 0 = at the
+            time that is asked for, 1, 2, ... = at others. None = all at 0.
     """
     mean = columns.log_times.mean(axis=0)
     deviations = (columns.log_times - mean) * spreads.mixture  # (devices, layers)
     prior = _covariance(columns, deviations, spreads)
+    if sessions is not None:
+        together = (sessions[:, None] == sessions) & (sessions > 0)
+        prior += together * spreads.session**2
     count = len(measured)
     if count == 0:
         return _prediction(mean, prior, spreads.noise, 1.0)

@@ -1,7 +1,7 @@
 """The data base of measured layers: devices x layers of networks, shipped with the package.
 
-``data/profiles/layers.json`` is made by ``benchmarks/prediction``; its README says how. A robot's
-own profile can join it, so that its next network is predicted from its last one.
+``data/profiles/layers.json`` is made by ``benchmarks/prediction``; its README says how. What a
+robot measures itself is kept beside it (``joining.py``): its next network is predicted from both.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def predict_layers(
     layers: Sequence[LayerProfile],
     database: Database,
     measured: Collection[int],
-    elsewhere: Sequence[LayerProfile] = (),
+    elsewhere: Sequence[Sequence[LayerProfile]] = (),
 ) -> LayerTimes:
     """Predict the layers of a network on a device of which some layers were measured.
 
@@ -66,21 +66,25 @@ def predict_layers(
         layers: The network; ``kind``, ``features``, and ``time_ms`` where measured, count.
         database: What is known of other devices.
         measured: Indices of the layers whose ``time_ms`` was measured here; may be empty.
-        elsewhere: Layers of other networks, all measured on this device.
+        elsewhere: Layers of other networks, one after the other, all measured on this device
+            at other times.
 
     Raises:
         ProfileError: Nothing measured at all, an index that does not exist, or a measured time
             that is no positive number.
     """
-    chosen = _check(layers, measured, elsewhere)
-    both = [*layers, *elsewhere]
+    parts = [layers, *(others for others in elsewhere if others)]
+    both = [layer for part in parts for layer in part]
+    chosen = _check(layers, measured, both[len(layers):])
+    counts = [len(part) for part in parts]
     columns = database.columns(
-        [layer.kind for layer in both],
-        features_of([layer.features for layer in both]),
-        [part for part in (len(layers), len(elsewhere)) if part],
+        [layer.kind for layer in both], features_of([layer.features for layer in both]), counts
     )
     at = np.array([*chosen, *range(len(layers), len(both))], dtype=int)
-    told = condition(columns, at, log_ms([both[index].time_ms for index in at]))
+    told = condition(
+        columns, at, log_ms([both[index].time_ms for index in at]),
+        sessions=np.repeat(np.arange(len(parts)), counts),
+    )
     count = len(layers)
     time_ms = np.exp(told.log_mean[:count])
     time_ms[chosen] = [layers[index].time_ms for index in chosen]
@@ -90,10 +94,10 @@ def predict_layers(
 
 
 def _check(
-    layers: Sequence[LayerProfile], measured: Collection[int], elsewhere: Sequence[LayerProfile]
+    layers: Sequence[LayerProfile], measured: Collection[int], others: Sequence[LayerProfile]
 ) -> list[int]:
     chosen = sorted(set(measured))
-    if not chosen and not elsewhere:
+    if not chosen and not others:
         raise ProfileError(
             'no layer was measured on this device',
             hint='measure some layers of this or of another network first',
@@ -102,7 +106,7 @@ def _check(
         raise ProfileError(
             'there is no such layer', given=chosen, allowed=f'0..{len(layers) - 1}'
         )
-    for layer in (*(layers[index] for index in chosen), *elsewhere):
+    for layer in (*(layers[index] for index in chosen), *others):
         if not (math.isfinite(layer.time_ms) and layer.time_ms >= 0.0):
             raise ProfileError('a measured time is not a time', given=layer.time_ms)
     return chosen
@@ -112,7 +116,7 @@ def fill_profile(
     profile: Profile,
     database: Database,
     measured: Collection[int],
-    elsewhere: Sequence[LayerProfile] = (),
+    elsewhere: Sequence[Sequence[LayerProfile]] = (),
 ) -> Profile:
     """Fill a profile of which only some layers were measured.
 
@@ -126,7 +130,8 @@ def fill_profile(
             the times of cuts whose ``measured`` is False.
         database: What is known of other devices.
         measured: Indices of the layers that were measured.
-        elsewhere: Layers of other networks, all measured on this device.
+        elsewhere: Layers of other networks, one after the other, all measured on this device
+            at other times.
 
     Raises:
         ProfileError: See ``predict_layers``; or the profile does not tell its layers, or a cut
@@ -179,7 +184,7 @@ def predict_profile(
     template: Profile,
     database: Database,
     times_ms: Mapping[int, float],
-    elsewhere: Sequence[LayerProfile] = (),
+    elsewhere: Sequence[Sequence[LayerProfile]] = (),
 ) -> Profile:
     """The profile of a network on a new device, from another device's profile of it.
 

@@ -1,116 +1,215 @@
-"""A robot joins the data base with what it has measured, and so does a network.
+"""What this machine has measured joins what is known: its own copy of the layer data base.
 
-From then on the robot is a known device: its next network is predicted with a row of its own,
-and other robots profit from it. What it has not measured enters as predicted, so that the matrix
-stays complete; it says nothing new about those layers, and nothing false.
+Networks and the device join online (RoaD-RuNNer, section III-A): each network that was measured
+here is kept with its layers and times, per device (processor, library, backend, threads). The
+next network of the same device is predicted from the shipped data base *and* from these layers:
+they are conditioned on like layers of its own (``predict_layers(..., elsewhere)``), each network
+with a factor of its own for the hour at which it was measured.
+
+They are not a further row of the data base: as one known device among fifteen a robot tells of
+itself next to nothing (``benchmarks/prediction/second_network.py``), and regression trees would
+have to be fitted anew, which takes seconds.
+
+The file is JSON with a schema version and bounds on its size. A file that is damaged, or of
+another version, is made anew by the next network that joins; whoever reads it is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import json
+import math
+import os
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dnn_offload.cost.predict.combined import condition
-from dnn_offload.cost.predict.database import (
-    configuration_key,
-    Database,
-    features_of,
-    log_ms,
-    Network,
-)
-from dnn_offload.cost.profile import LayerProfile
+from dnn_offload.cost.layer_features import FEATURES
+from dnn_offload.cost.predict.database import features_of
+from dnn_offload.cost.profile import LayerProfile, MAX_LAYERS, Profile
 from dnn_offload.errors import ProfileError
 
+SCHEMA_VERSION = 1
+TORCH = 'torch'
+OWN_LAYERS_FILE = 'measured_layers.json'
+MAX_NETWORKS = 32  # of all devices; the one that joined first goes first
+MAX_BYTES = 4 << 20
+# Conditioning on n layers takes n cubed: 0.05 s for as many on one core.
+MAX_USED = 400
+LEAST_USED = 20  # of a network; fewer are not worth it
+DEVICE_FACTS = ('processor', 'cores', 'torch', 'cpu_capability')
 
-def join(
-    database: Database,
-    device: Mapping[str, Any],
-    network: str,
-    layers: Sequence[LayerProfile],
-    measured: Collection[int],
-) -> Database:
-    """The data base with one more device, and with the network if it was not known.
 
-    Args:
-        database: As it was.
-        device: What to know of the device, ``name`` first of all.
-        network: Name of the network.
-        layers: Its layers; ``time_ms`` counts where measured.
-        measured: Indices of the measured layers.
+@dataclass(frozen=True)
+class MeasuredNetwork:
+    """A network as it was measured on one device.
+
+    Attributes:
+        device: What makes the device another one (``device_of``).
+        model: Source of the network, for people.
+        model_identity: Digest of weights and input.
+        layers: In order; ``time_ms`` without waiting for a processor.
+    """
+
+    device: Mapping[str, Any]
+    model: str
+    model_identity: str
+    layers: tuple[LayerProfile, ...]
+
+
+def device_of(facts: Mapping[str, Any], backend: str, threads: int) -> dict[str, Any]:
+    """What makes two devices different, out of ``Profile.device``."""
+    named = {name: facts.get(name) for name in DEVICE_FACTS}
+    return {**named, 'backend': backend, 'threads': threads}
+
+
+def measured_on(
+    networks: Sequence[MeasuredNetwork], device: Mapping[str, Any]
+) -> tuple[tuple[LayerProfile, ...], ...]:
+    """Layers to predict from: those of one device, what joined last first, ``MAX_USED`` of them.
+
+    The network that does not fit whole is thinned out evenly.
+    """
+    found: list[tuple[LayerProfile, ...]] = []
+    room = MAX_USED
+    for network in reversed(networks):
+        if network.device == dict(device) and room >= LEAST_USED:
+            layers = network.layers[:: math.ceil(len(network.layers) / room)]
+            found.append(layers)
+            room -= len(layers)
+    return tuple(found)
+
+
+def joined(networks: Sequence[MeasuredNetwork], profile: Profile) -> tuple[MeasuredNetwork, ...]:
+    """The networks with one more, in place of what was measured of it before.
+
+    Operators have times in place by torch only. In a profile of another backend they are scaled
+    to what that takes: they join as torch's, by what the profile says that torch takes.
 
     Raises:
-        ProfileError: Nothing was measured, or there is such a device.
+        ProfileError: The profile is provisional, does not tell its layers, or is of another
+            backend and says nothing about torch.
     """
-    if any(known['name'] == device['name'] for known in database.devices):
-        raise ProfileError('there is such a device in the data base', given=device['name'])
-    chosen = np.array(sorted(set(measured)), dtype=int)
-    if not len(chosen):
-        raise ProfileError('no layer was measured on this device')
-    wider = _with_network(database, network, layers)
-    of_layer = [c for item in wider.networks for c in item.configurations]
-    at = next(
-        index for index, item in enumerate(wider.networks)
-        if item.configurations == _configurations(wider, layers)
-    )  # fmt: skip
-    columns = wider.columns(
-        [wider.kinds[c] for c in of_layer],
-        wider.features[of_layer],
-        [len(item.configurations) for item in wider.networks],
+    if profile.provisional or not profile.layers:
+        raise ProfileError(
+            'a profile without measured layers cannot join',
+            given=profile.provisional or 'no layers',
+            hint='measure the network with this version of dnn_offload',
+        )
+    wait = max(profile.load_ratios.get('schedstat', 1.0), 1.0)
+    backend, ratio = _in_place(profile)
+    newcomer = MeasuredNetwork(
+        device_of(profile.device, backend, profile.threads),
+        profile.model,
+        profile.model_identity,
+        tuple(
+            _layer(layer.kind, layer.features, layer.time_ms * ratio / wait)
+            for layer in profile.layers
+        ),
     )
-    log_times = log_ms([layers[index].time_ms for index in chosen])
-    places = wider.layers_of(at).start + chosen
-    row = condition(columns, places, log_times).log_mean
-    row[places] = log_times
-    whole_ms = [
-        np.exp(row[wider.layers_of(index)]).sum() for index in range(len(wider.networks))
+    others = (
+        network for network in networks
+        if (network.device, network.model_identity) != (newcomer.device, newcomer.model_identity)
+    )
+    return (*others, newcomer)[-MAX_NETWORKS:]
+
+
+def _in_place(profile: Profile) -> tuple[str, float]:
+    """The backend whose times in place a profile tells, and its whole time over the profile's."""
+    if profile.backend.startswith(TORCH):
+        return profile.backend, 1.0
+    for variant in profile.variants:
+        if (variant.backend, variant.threads) == (TORCH, profile.threads):
+            return TORCH, variant.head_ms[-1] / max(profile.whole_ms, 1e-6)
+    raise ProfileError(
+        'operators have no times of their own',
+        given=f'backend {profile.backend}',
+        allowed=f'{TORCH}, or auto with {TORCH} among what is compared',
+    )
+
+
+def _layer(kind: str, features: Mapping[str, float], time_ms: float) -> LayerProfile:
+    return LayerProfile(kind, kind, time_ms, 0.0, (), (), 0, dict(features))
+
+
+def read_own_layers(path: Path) -> tuple[MeasuredNetwork, ...]:
+    """What has joined so far; nothing where there is no file yet.
+
+    Raises:
+        ProfileError: The file is damaged, too large, or of another version.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ProfileError(f'{path} is too large', allowed=f'{MAX_BYTES} bytes')
+        return _parse(json.loads(path.read_text(encoding='utf-8')))
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise ProfileError(f'cannot read {path}: {error}') from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ProfileError(f'{path} is damaged', given=repr(error)) from error
+
+
+def write_own_layers(path: Path, networks: Sequence[MeasuredNetwork]) -> None:
+    """Write them, the oldest left out where all would be too large; no reader sees half a file."""
+    kept = list(networks)
+    while len(text := _text(kept).encode()) > MAX_BYTES:
+        del kept[0]
+    temporary = path.with_suffix(f'.{os.getpid()}.part')
+    temporary.write_bytes(text)
+    os.replace(temporary, path)
+
+
+def _text(networks: Sequence[MeasuredNetwork]) -> str:
+    rows = [
+        {
+            'device': dict(network.device),
+            'model': network.model,
+            'model_identity': network.model_identity,
+            'layers': [
+                [
+                    layer.kind, float(f'{layer.time_ms:.5g}'),
+                    *(layer.features.get(name, 0.0) for name in FEATURES),
+                ]
+                for layer in network.layers
+            ],
+        }
+        for network in networks
     ]
-    return replace(
-        wider,
-        devices=(*wider.devices, dict(device)),
-        log_times=np.vstack([wider.log_times, row]),
-        whole_ms=np.vstack([wider.whole_ms, whole_ms]),
-        forests={},
-    )
+    data = {'schema_version': SCHEMA_VERSION, 'features': list(FEATURES), 'networks': rows}
+    return json.dumps(data, separators=(',', ':')) + '\n'
 
 
-def _configurations(database: Database, layers: Sequence[LayerProfile]) -> tuple[int, ...]:
-    """Numbers of the layers' configurations, all of which are known."""
-    table = features_of([layer.features for layer in layers])
+def _parse(data: Mapping[str, Any]) -> tuple[MeasuredNetwork, ...]:
+    if data['schema_version'] != SCHEMA_VERSION or data['features'] != list(FEATURES):
+        raise ProfileError(
+            'measured layers have another schema',
+            given=f'{data["schema_version"]}, {data["features"]}',
+            allowed=f'{SCHEMA_VERSION}, {list(FEATURES)}',
+        )
+    if len(data['networks']) > MAX_NETWORKS:
+        raise ProfileError('too many networks have joined', allowed=f'0..{MAX_NETWORKS}')
     return tuple(
-        database.configuration(layer.kind, row) for layer, row in zip(layers, table, strict=True)
+        MeasuredNetwork(
+            dict(item['device']), str(item['model']), str(item['model_identity']),
+            _read_layers(item['layers']),
+        )
+        for item in data['networks']
     )
 
 
-def _with_network(
-    database: Database, name: str, layers: Sequence[LayerProfile]
-) -> Database:
-    """The data base with a network's layers as the known devices are predicted to run them."""
-    table = features_of([layer.features for layer in layers])
-    kinds, features = list(database.kinds), list(database.features)
-    numbers: dict[Any, int] = {}
-    configurations = []
-    for layer, row in zip(layers, table, strict=True):
-        number = database.configuration(layer.kind, row)
-        if number < 0:
-            key = configuration_key(layer.kind, row)
-            number = numbers.setdefault(key, len(database.kinds) + len(numbers))
-            if number == len(kinds):
-                kinds.append(layer.kind)
-                features.append(row)
-        configurations.append(number)
-    if any(item.configurations == tuple(configurations) for item in database.networks):
-        return database
-    columns = database.columns([layer.kind for layer in layers], table)
-    whole_ms = np.exp(columns.log_times).sum(axis=1, keepdims=True)
-    return replace(
-        database,
-        kinds=tuple(kinds),
-        features=np.array(features),
-        networks=(*database.networks, Network(name, tuple(configurations))),
-        log_times=np.hstack([database.log_times, columns.log_times]),
-        whole_ms=np.hstack([database.whole_ms, whole_ms]),
-        forests={},
+def _read_layers(rows: Sequence[Sequence[Any]]) -> tuple[LayerProfile, ...]:
+    if not 0 < len(rows) <= MAX_LAYERS:
+        raise ProfileError('impossible number of layers', given=len(rows))
+    layers = tuple(
+        _layer(
+            str(kind),
+            dict(zip(FEATURES, (float(value) for value in values), strict=True)),
+            float(time_ms),
+        )
+        for kind, time_ms, *values in rows
     )
+    features_of([layer.features for layer in layers])
+    if not all(math.isfinite(layer.time_ms) and layer.time_ms >= 0.0 for layer in layers):
+        raise ProfileError('a measured time is not a time')
+    return layers

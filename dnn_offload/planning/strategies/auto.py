@@ -1,10 +1,26 @@
-"""Strategy ``auto``, the default: exact over all cuts, codecs and servers, load included.
+"""Strategy ``auto``, the default: exact over all cuts, codecs and servers, load included. Our own.
 
-The cost is additive and the cuts are few (cuts x codecs x servers, about a thousand plans for
-Inception v3), so all are priced: no heuristic, nothing to tune. Where the runtime can run them
-(``Constraints.shapes``), the best plans with two cuts and the best placements over the graph
-stand beside them, both found exactly. It contains the best of every other strategy's
-candidates, hence on the same costs it never predicts worse.
+    argmin over p of value(T(p), E(p)),  p: all-local, or a shape x codecs x server x threads
+
+with ``value`` the objective (``objective.py``), E the robot's energy (``cost/energy.py``) and T
+additive. For one cut c with codec k::
+
+    T = head(c) L + encode(c, k) L + up + queue + decode(c, k) s + tail(c) s + down + finish L
+        + late + overhead
+
+Cuts are few (cuts x codecs x servers, about a thousand plans for Inception v3), so all are priced:
+no heuristic, nothing to tune. Where the user allows them (``Constraints.shapes``), two more stand
+beside them:
+
+- two cuts, after Kakolyris et al., "RoaD-RuNNer", DATE 2023, Algorithm 1, with skip connections by
+  value (equation and search in ``two_cuts.py``);
+- placements over the graph by minimum cut, after Hu et al., "Dynamic Adaptive DNN Surgery for
+  Inference Acceleration on the Edge", INFOCOM 2019, with loads, codecs and values that are sent
+  once however many layers read them (equation and what is not exact in ``placement.py``).
+
+Threads are those that the user allows, by default as they are set; the backend of each side is the
+one that its profile was measured with. It contains the best of every other strategy's candidates,
+hence on the same costs it never predicts worse.
 """
 
 from __future__ import annotations

@@ -1,0 +1,184 @@
+"""``auto`` on random networks with branches, for every objective and under every limit.
+
+Never worse than another strategy; and of plans with one cut the best, by brute force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import pytest
+
+from dnn_offload.cost.energy import PowerModel
+from dnn_offload.errors import PlanningError
+from dnn_offload.planning import placement, two_cuts
+from dnn_offload.planning.costs import late_cost_ms, local_candidate, with_energy, with_value
+from dnn_offload.planning.objective import late_share, Objective, OBJECTIVES
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
+from dnn_offload.planning.search import ALL_SHAPES, plan, reprice, STRATEGIES
+from graph_profiles import priced_conditions
+
+PRIVATE_LAYERS = st.integers(0, 2)
+FLOORS = st.sampled_from([0.0, 0.0, 0.55, 0.9])
+DEADLINES_MS = st.sampled_from([0.0, 20.0, 60.0, 200.0])
+THREADS = st.sampled_from([(), (1, 2)])  # 1: as it is set
+LATENCY_WEIGHT = 0.3
+WINDOW = 2
+
+
+def _objective(name: str) -> Objective:
+    return Objective(name, LATENCY_WEIGHT, WINDOW)
+
+
+def _true_value(chosen: Candidate, at: Conditions, wanted: Constraints) -> float:
+    """What a plan with up to two cuts is worth under the true conditions."""
+    made = reprice(chosen, at)
+    if wanted.deadline_ms > 0.0 and not made.is_local:
+        edge = at.edge_profile
+        late_ms = late_cost_ms(
+            made.latency_ms,
+            made.head_ms + made.encode_ms,
+            (edge.cuts[made.cut_index].tail_ms + edge.finish_ms) * at.edge_load,
+            wanted.deadline_ms,
+        )
+        made = with_energy(replace(made, late_ms=float(late_ms)), at)
+    return with_value(made, wanted, local_candidate(at)).value
+
+
+@pytest.mark.parametrize('objective', OBJECTIVES)
+@settings(max_examples=150, deadline=None)
+@given(
+    priced_conditions(),
+    st.sampled_from([ALL_SHAPES, ('two_cuts',), ('dag',), ()]),
+    PRIVATE_LAYERS, FLOORS, DEADLINES_MS, THREADS,
+)  # fmt: skip
+def test_auto_is_never_worse_than_another_strategy(
+    objective: str, at: Conditions, shapes: tuple[str, ...], private_layers: int, floor: float,
+    deadline_ms: float, threads: tuple[int, ...],
+) -> None:
+    wanted = Constraints(
+        private_layers, deadline_ms=deadline_ms, shapes=shapes, min_agreement=floor,
+        threads=threads, objective=_objective(objective),
+    )  # fmt: skip
+    best = plan('auto', at, wanted)[0]
+    bound = best.cost * (1.0 - 1e-9) - 1e-9
+    for name in STRATEGIES:
+        try:
+            others = plan(name, at, wanted)
+        except PlanningError:
+            assert name == 'remote', 'all others have the all-local plan'
+            continue
+        for other in others[:3] if name != 'auto' else ():
+            assert bound <= _true_value(other, at, wanted)
+    # Nor worse than any plan of the shapes that it may use.
+    for shape in (two_cuts, placement):
+        if shape.SHAPE in shapes:
+            local = local_candidate(at)
+            for other in shape.candidates(at, wanted, Scope(deadline_ms=deadline_ms)):
+                assert bound <= with_value(other, wanted, local).value
+    # Neither more shapes nor more thread counts make it worse.
+    for fewer in ({'shapes': ()}, {'threads': ()}):
+        assert bound <= plan('auto', at, replace(wanted, **fewer))[0].cost  # type: ignore[arg-type]
+
+
+# ---- one cut, by brute force -------------------------------------------------------------------
+
+
+def _values(at: Conditions, wanted: Constraints) -> Iterator[float]:
+    """Value of all-local and of every cut, codec and thread count, by docs/planning.md."""
+    edge, (server,), power = at.edge_profile, at.servers, at.power
+    assert power is not None
+    load, link, there = at.edge_load, server.link, server.profile
+    finish_ms = edge.finish_ms * load
+    unit_ms = edge.cuts[-1].head_ms * load + finish_ms + at.edge_overhead_ms
+    unit_j = _energy_j(power, unit_ms - at.edge_overhead_ms, 0.0, 0.0, unit_ms, load, 1)
+
+    def value(latency_ms: float, period_ms: float, joules: float) -> float:
+        on_time = 1.0 - 0.99 * float(late_share(latency_ms, wanted.deadline_ms))
+        return {
+            'latency': latency_ms,
+            'throughput': max(period_ms, latency_ms / WINDOW) / on_time,
+            'energy': joules / on_time,
+            'weighted': (
+                LATENCY_WEIGHT * latency_ms / max(unit_ms, 1e-9)
+                + (1.0 - LATENCY_WEIGHT) * joules / max(unit_j, 1e-12)
+            ) / on_time,
+        }[wanted.objective.name]
+
+    own = tuple(cut.head_ms for cut in edge.cuts), tuple(cut.tail_ms for cut in edge.cuts)
+    (same,) = (v for v in edge.variants if v.backend == edge.backend)
+    counts = {1: own, 2: (same.head_ms, same.tail_ms)}
+    for threads in wanted.threads or (1,):
+        heads, tails = counts[threads]
+        slower = load * (1.0 + 0.1 * (threads - 1) * max(load - 1.0, 0.0))
+        stage_ms = heads[-1] * slower + finish_ms
+        whole_ms = stage_ms + at.edge_overhead_ms
+        joules = _energy_j(power, stage_ms, 0.0, 0.0, whole_ms, load, threads)
+        yield value(whole_ms, stage_ms, joules)
+        for cut in edge.cuts[:-1]:
+            for name, cost in cut.codecs.items():
+                known = 1.0 if name == 'raw' else cost.agreement
+                if cut.depth < wanted.private_layers or (
+                    wanted.min_agreement and (known is None or known < wanted.min_agreement)
+                ):
+                    continue
+                head_ms = heads[cut.index] * slower if cut.index else 0.0
+                encode_ms = cost.encode_ms * load
+                over_bytes = max(cost.nbytes - link.uplink_burst_bytes, 0.0)
+                up_ms = link.uplink_alpha_ms + 8e3 * over_bytes / link.uplink_bps
+                other = there.cuts[cut.index]
+                server_ms = (other.codecs[name].decode_ms + other.tail_ms) * server.load_factor
+                answer = there.output_bytes['raw']
+                down_ms = link.downlink_alpha_ms + 8e3 * answer / link.downlink_bps
+                robot_ms = head_ms + encode_ms + finish_ms
+                latency_ms = (
+                    robot_ms + up_ms + server.queue_ms + server_ms + down_ms + server.overhead_ms
+                )
+                if wanted.deadline_ms > 0.0:
+                    rescue_ms = tails[cut.index] * slower + finish_ms
+                    latency_ms += float(
+                        late_cost_ms(
+                            latency_ms, head_ms + encode_ms, rescue_ms, wanted.deadline_ms
+                        )
+                    )
+                joules = _energy_j(power, robot_ms, up_ms, down_ms, latency_ms, load, threads)
+                yield value(latency_ms, max(robot_ms, up_ms, server_ms, down_ms), joules)
+
+
+def _energy_j(
+    power: PowerModel, robot_ms: float, up_ms: float, down_ms: float, latency_ms: float,
+    load: float, threads: int,
+) -> float:  # fmt: skip
+    """E = P_compute(k) * busy + P_tx * uplink + P_rx * downlink + P_idle * wait."""
+    busy_ms = robot_ms / max(load, 1.0)
+    wait_ms = latency_ms - busy_ms - up_ms - down_ms
+    return 1e-3 * (
+        (power.compute_w + (threads - 1) * power.core_w) * busy_ms
+        + power.radio_tx_w * up_ms
+        + power.radio_rx_w * down_ms
+        + power.idle_w * wait_ms
+    )
+
+
+@pytest.mark.parametrize('objective', OBJECTIVES)
+@settings(max_examples=150, deadline=None)
+@given(
+    priced_conditions(), PRIVATE_LAYERS, FLOORS, DEADLINES_MS,
+    st.sampled_from([(), (1,), (2,), (1, 2)]),
+)  # fmt: skip
+def test_auto_with_one_cut_is_the_best_of_all_by_brute_force(
+    objective: str, at: Conditions, private_layers: int, floor: float, deadline_ms: float,
+    threads: tuple[int, ...],
+) -> None:
+    wanted = Constraints(
+        private_layers, deadline_ms=deadline_ms, min_agreement=floor, threads=threads,
+        objective=_objective(objective),
+    )
+    every = sorted(_values(at, wanted))
+    ranked = plan('auto', at, wanted)
+    assert [c.cost for c in ranked] == pytest.approx(every, rel=1e-9, abs=1e-9)
+    few = plan('auto', at, replace(wanted, most=1))
+    assert few[0].cost == pytest.approx(every[0], rel=1e-9, abs=1e-9)
