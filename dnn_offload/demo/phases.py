@@ -59,9 +59,7 @@ KILL_EVENT, READY_EVENT = 'kill -9', 'ready'  # on the timeline
 READY_WAIT_S = 60.0  # until a started server says that it is ready, on a slow machine
 GRACE_S = 0.5  # after the parameters were set: until a new constraint is obeyed
 
-# Busy mapping processes in the loaded phases, on the core that the robot's network runs on: with
-# two the network takes two to three times as long there, three do not leave it 15 pictures/s.
-LOAD = 2
+LOAD = 3  # busy mapping processes in the loaded phases
 
 PHASES: tuple[Phase, ...] = (
     Phase('quiet', 'quiet', 'Nothing but the camera and a slow navigation loop.'),
@@ -71,16 +69,14 @@ PHASES: tuple[Phase, ...] = (
         load_processes=LOAD,
     ),
     Phase(
+        'private', 'no picture leaves',
+        'The first layer must run on the robot: private_layers = 1.',
+        load_processes=LOAD, private_layers=1, baselines=('local',),
+    ),
+    Phase(
         'slow_uplink', 'uplink 2 Mbit/s',
         'The robot may send 2 Mbit/s at most: max_uplink_bps = 2e6.',
         load_processes=LOAD, max_uplink_bps=2e6,
-    ),
-    # After the limited uplink, not before it: what was learnt under the larger load would then be
-    # weighed against the slow link for some seconds.
-    Phase(
-        'private', 'no picture leaves',
-        'The first layer must run on the robot: private_layers = 1. Navigation is at its busiest.',
-        load_processes=LOAD + 1, private_layers=1, baselines=('local',),
     ),
     Phase(
         'server_killed', 'server killed',

@@ -28,7 +28,7 @@ COLUMNS = [
     'deadline_met', 'is_trial', 'stood_in',
 ]
 PHASES = [
-    'quiet', 'load_up', 'slow_uplink', 'private', 'server_killed', 'server_back', 'load_down',
+    'quiet', 'load_up', 'private', 'slow_uplink', 'server_killed', 'server_back', 'load_down',
 ]
 # What a machine that others use may break, and a correct program then tells.
 MAY_BREAK = re.compile(
@@ -107,11 +107,11 @@ def _phases_were_as_they_say(rows: list[dict[str, str]]) -> list[float]:
             and float(row['time_s']) + float(row['latency_ms']) / 1e3 < end_s
         ]
 
-    assert all(int(row['depth']) >= 1 for row in sent('private', 'server_killed'))
+    assert all(int(row['depth']) >= 1 for row in sent('private', 'slow_uplink'))
     killed = [row['outcome'] for row in rows if row['phase'] == 'server_killed']
     assert {'remote', 'local'} <= set(killed)
     assert killed[-1] != 'remote', 'a dead server answered'
-    slow = [row for row in sent('slow_uplink', 'private') if row['outcome'] == 'remote']
+    slow = [row for row in sent('slow_uplink', 'server_killed') if row['outcome'] == 'remote']
     return [8e3 * int(row['uplink_bytes']) / float(row['uplink_ms']) for row in slow]
 
 
