@@ -22,6 +22,7 @@ class Desk:
         self.done: list[tuple[str, str]] = []
         self.to_tell: list[str] = []
         self.told: list[str] = []
+        self.looked = 0
         self.doing: Callable[[str], None] = lambda name: None
         self.pump = Pump(
             self.lock, self.take, self.do, self.tell, lambda: bool(self.to_tell), name='own',
@@ -42,6 +43,7 @@ class Desk:
 
     def tell(self) -> None:
         with self.lock:
+            self.looked += 1
             self.told += self.to_tell
             self.to_tell.clear()
 
@@ -126,6 +128,28 @@ def test_changes_are_looked_at_and_news_are_told_without_being_asked_for(desk: D
     desk.doing = lambda name: desk.to_tell.append(f'{name} was done')
     desk.put('b')
     assert wait_for(lambda: desk.told == ['b was done'], LONGEST_SLEEP_S)
+
+
+def test_the_pump_sleeps_while_another_thread_is_at_work(desk: Desk) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(name: str) -> None:
+        begun.set()
+        assert go_on.wait(10.0)
+
+    desk.doing = wait
+    worker = threading.Thread(target=desk.put, args=('long',))
+    worker.start()
+    assert begun.wait(10.0)
+    with desk.lock:
+        desk.due.append((0.0, 'next'))
+        desk.pump.look_again()
+    looked = desk.looked
+    time.sleep(0.2)
+    assert desk.looked - looked < 20  # it would be thousands
+    go_on.set()
+    worker.join()
+    assert wait_for(lambda: [name for name, _ in desk.done] == ['long', 'next'])
 
 
 def test_a_failure_ends_no_more_than_its_own_turn(desk: Desk) -> None:

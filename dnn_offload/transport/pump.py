@@ -103,6 +103,8 @@ class Pump(Generic[Work]):
             with self._changed:
                 now_s = time.monotonic()
                 wait_s = min(self._due_s - now_s, LONGEST_SLEEP_S)
+                if self._running:  # by another thread, which sees what is due before it ends
+                    wait_s = LONGEST_SLEEP_S
                 if wait_s > 0.0 and not self._stopping and not self._is_idle_due():
                     self._asleep_until_s = now_s + wait_s
                     self._changed.wait(wait_s)
