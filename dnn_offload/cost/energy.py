@@ -17,13 +17,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_offload.cost.whole_file import write_whole
 from dnn_offload.errors import ConfigurationError
 
 BOARDS = Path(__file__).resolve().parent.parent / 'data' / 'boards'
@@ -224,11 +224,7 @@ def keep_measured_board(
     """
     path = Path(cache, MEASURED_BOARD_FILE).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f'.{os.getpid()}.part')
-    temporary.write_text(
-        board_json(power, device_model=read_device_model(root)), encoding='utf-8'
-    )
-    os.replace(temporary, path)
+    write_whole(path, board_json(power, device_model=read_device_model(root)).encode())
     return path
 
 

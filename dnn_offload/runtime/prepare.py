@@ -21,6 +21,7 @@ import threading
 from typing import Protocol, TextIO, TYPE_CHECKING
 
 from dnn_offload.cost.profile import Profile
+from dnn_offload.cost.whole_file import write_whole
 from dnn_offload.errors import OffloadError
 from dnn_offload.graph.program import Program
 from dnn_offload.runtime.backends.names import TORCH
@@ -158,14 +159,14 @@ def _profile(
         )
         made = with_backends(made, choice.others)
         made = with_agreement_of(made, _profiles(folder, program.identity))
-        _save(path, made)
+        write_whole(path, made.to_json().encode())
         join_layers(folder.parent, made, lambda text: report('profile', end, text))
     if frames is not None:
         made = measure_agreement(
             model, made, frames, wishes.agreement_budget_s,
             lambda fraction, message: report('agreement', end + (1.0 - end) * fraction, message),
         )
-        _save(path, made)
+        write_whole(path, made.to_json().encode())
     return path
 
 
@@ -185,7 +186,8 @@ def _provisional(
         report=lambda fraction, message: report('profile', 0.5, message),
     )
     path = folder / request.provisional_name
-    _save(path, with_agreement_of(made, _profiles(folder, model.identity)))
+    made = with_agreement_of(made, _profiles(folder, model.identity))
+    write_whole(path, made.to_json().encode())
     report('profile', 0.5, 'provisional profile is ready', provisional=str(path))
     return path
 
@@ -194,13 +196,6 @@ def _profiles(folder: Path, identity: str) -> list[Profile]:
     """All sound profiles of a folder, of any role and thread count."""
     found = (cached_profile(path, identity) for path in sorted(folder.glob('profile_*.json')))
     return [profile for profile in found if profile is not None]
-
-
-def _save(path: Path, profile: Profile) -> None:
-    """Write a profile; a reader never sees half a file."""
-    temporary = path.with_suffix(f'.{os.getpid()}.part')
-    temporary.write_text(profile.to_json(), encoding='utf-8')
-    os.replace(temporary, path)
 
 
 def _export(request: ModelRequest, folder: Path, report: Report) -> Program:

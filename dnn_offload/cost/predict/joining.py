@@ -20,13 +20,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 from dnn_offload.cost.layer_features import FEATURES
 from dnn_offload.cost.predict.database import features_of
 from dnn_offload.cost.profile import LayerProfile, MAX_LAYERS, Profile
+from dnn_offload.cost.whole_file import write_whole
 from dnn_offload.errors import ProfileError
 
 SCHEMA_VERSION = 1
@@ -155,9 +155,7 @@ def write_own_layers(path: Path, networks: Sequence[MeasuredNetwork]) -> None:
     kept = list(networks)
     while len(text := _text(kept).encode()) > MAX_BYTES:
         del kept[0]
-    temporary = path.with_suffix(f'.{os.getpid()}.part')
-    temporary.write_bytes(text)
-    os.replace(temporary, path)
+    write_whole(path, text)
 
 
 def _text(networks: Sequence[MeasuredNetwork]) -> str:
