@@ -33,8 +33,9 @@ INSISTS_AFTER_S = 2.0
 
 
 def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) -> int:
-    """Run one node until SIGINT or SIGTERM; returns the exit status.
+    """Run one node until SIGINT or SIGTERM, which it names; returns the exit status.
 
+    Exit status 1 is an end that nobody asked for: the context has gone from under the node.
     Exit status 2 is a start-up value that cannot be taken, said in one line. A process cannot
     tell its launcher not to start it again, and a respawning launch file cannot tell this from
     a crash: it repeats the line every ``respawn_delay`` (2 s in ours) until the file is mended.
@@ -48,10 +49,10 @@ def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) ->
     keep_freed_memory()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     executor = LeanExecutor()
-    stopped = threading.Event()
+    asked_by: list[signal.Signals] = []
 
-    def stop() -> None:
-        stopped.set()
+    def stop(number: signal.Signals) -> None:
+        asked_by.append(number)
         executor.create_task(lambda: None)  # so that spin_once returns
 
     end_signals = _wake_on_signals(stop)
@@ -61,22 +62,29 @@ def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) ->
         executor.add_node(node)
         # Not spin_until_future_complete: that adds a callback to the future at every turn and
         # never takes one away (1.5 kB a frame).
-        while rclpy.ok() and not stopped.is_set():
+        while rclpy.ok() and not asked_by:
             executor.spin_once()
-        return 0
     except (ConfigurationError, ParameterException) as error:
         print(f'{sys.argv[0]}: {error}', file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
+    except KeyboardInterrupt:
+        asked_by.append(signal.SIGINT)
+    except ExternalShutdownException:
+        pass  # told below
     finally:
         if node is not None and rclpy.ok():
+            if asked_by:
+                node.get_logger().info(f'{asked_by[0].name} received: shutting down')
             _end(node)
         executor.shutdown(timeout_sec=1.0)
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
         end_signals()
+    if not asked_by:
+        print(f'{sys.argv[0]}: the ROS context has ended without a signal', file=sys.stderr)
+        return 1
+    return 0
 
 
 def use_one_arena() -> bool:
@@ -111,7 +119,7 @@ def _end(node: OffloadNode) -> None:
         node.get_logger().debug(f'no shutdown transition: {error}')
 
 
-def _wake_on_signals(callback: Callable[[], None]) -> Callable[[], None]:
+def _wake_on_signals(callback: Callable[[signal.Signals], None]) -> Callable[[], None]:
     """Call ``callback`` from a thread at the first SIGINT or SIGTERM; returns what ends that.
 
     The handlers stay until the process is gone: Python's own would leave a traceback where a
@@ -131,8 +139,10 @@ def _wake_on_signals(callback: Callable[[], None]) -> Callable[[], None]:
             raise KeyboardInterrupt
 
     def watch() -> None:
-        if os.read(reader, 1):
-            callback()
+        while data := os.read(reader, 1):
+            if data[0] in signals:  # any signal that some library handles in Python comes here
+                callback(signal.Signals(data[0]))
+                return
 
     for number in signals:
         signal.signal(number, on_signal)

@@ -386,7 +386,9 @@ def test_an_executable_ends_cleanly_on_a_signal(tmp_path: Path, number: int) -> 
                 process.process.send_signal(number)
                 time.sleep(0.02)
             assert process.process.wait(30.0) == 0  # by itself, however busy we are
-        assert 'Traceback' not in process.log.read_text()
+        said = process.log.read_text()
+        assert f'{signal.Signals(number).name} received: shutting down' in said
+        assert 'Traceback' not in said
 
 
 def test_a_bad_start_up_value_is_one_clear_line(tmp_path: Path) -> None:
