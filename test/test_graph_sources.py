@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import http.server
 import socket
 import sys
+import threading
 import urllib.request
 
 import pytest
@@ -160,6 +164,54 @@ def test_weights_that_lie_in_the_hub_are_taken_without_a_network(monkeypatch, tm
     assert loaded.stamp == '' and loaded.class_names[0] == 'tench'
     name = 'classifier.1.weight'
     assert torch.equal(loaded.module.state_dict()[name], net.state_dict()[name])
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A server on this machine with the weights of SqueezeNet: its folder, where they are kept."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    net = import_torchvision().models.squeezenet1_1(weights=None)
+    fill(net)
+    torch.save(net.state_dict(), tmp_path / 'net.pth')
+    digest = hashlib.sha256((tmp_path / 'net.pth').read_bytes()).hexdigest()
+    served = (tmp_path / 'net.pth').rename(tmp_path / f'net-{digest[:8]}.pth')
+    handler = functools.partial(_Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        enum = import_torchvision().models.SqueezeNet1_1_Weights
+        url = f'http://127.0.0.1:{server.server_port}/{served.name}'
+        monkeypatch.setattr(enum.DEFAULT.value, 'url', url)
+        yield served, tmp_path / 'torch/hub/checkpoints' / served.name
+        server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def test_weights_are_downloaded_once(hub):
+    """All of torch's hub but the internet: the request, the check of the hash, the folder."""
+    served, kept = hub
+    first = resolve(SQUEEZENET)
+    assert first.stamp == '' and first.class_names[0] == 'tench'
+    assert kept.read_bytes() == served.read_bytes()
+    name = 'classifier.1.weight'
+    state = torch.load(served, weights_only=True)
+    assert torch.equal(first.module.state_dict()[name], state[name])
+    served.unlink()
+    assert identity_of(resolve(SQUEEZENET, weights='IMAGENET1K_V1')) == identity_of(first)
+
+
+def test_a_damaged_download_is_refused_and_not_kept(hub):
+    served, kept = hub
+    whole = served.read_bytes()
+    served.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=r'cannot be downloaded.*invalid hash value'):
+        resolve(SQUEEZENET)
+    assert not kept.exists()
+    served.write_bytes(whole)
+    assert resolve(SQUEEZENET).stamp == ''
 
 
 def test_heads_that_only_training_uses_may_be_in_a_file(tmp_path):
