@@ -50,7 +50,6 @@ setup(
     install_requires=[
         'numpy>=1.26',
         'scipy>=1.11',
-        'networkx>=2.8',
         'psutil>=5.9',
         'opencv-python-headless>=4.6',
         'zstandard>=0.21',

@@ -65,7 +65,7 @@ TORCH_ROOMS = {'graph', 'runtime', 'demo', 'bench'}
 # What a room may import of the outside, where it is restricted (docs/architecture.md, Rooms).
 ONLY = {
     'cost': {'numpy', 'scipy', 'psutil'},
-    'planning': {'numpy', 'networkx', 'scipy'},
+    'planning': {'numpy', 'scipy'},
     'codec': {'numpy', 'zstandard', 'cv2'},
     'vision': {'numpy', 'cv2'},
 }

@@ -19,7 +19,7 @@ NUMPY_1_CURE = "pip install 'numpy<2' in this environment, and no -U numpy after
 _NUMPY_1_WORDS = 'is compiled for NumPy 1 and breaks with NumPy 2'
 # Distribution that brings it -> module; as in setup.py.
 MODULES = {
-    'numpy': 'numpy', 'scipy': 'scipy', 'networkx': 'networkx', 'psutil': 'psutil',
+    'numpy': 'numpy', 'scipy': 'scipy', 'psutil': 'psutil',
     'opencv-python-headless': 'cv2', 'zstandard': 'zstandard', 'safetensors': 'safetensors',
     'matplotlib': 'matplotlib', 'PyYAML': 'yaml', 'rich': 'rich',
 }

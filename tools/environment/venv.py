@@ -23,7 +23,7 @@ INSTALLER = ('pip==26.3', 'setuptools==79.0.1')  # the newest setuptools that co
 
 # Imported by name at the end of the set-up; only looked for at every later start.
 MODULES = (
-    'cv2', 'cv_bridge', 'hypothesis', 'matplotlib', 'networkx', 'numpy', 'psutil', 'pytest',
+    'cv2', 'cv_bridge', 'hypothesis', 'matplotlib', 'numpy', 'psutil', 'pytest',
     'rclpy', 'rich', 'safetensors', 'scipy', 'sensor_msgs', 'torch', 'yaml', 'zstandard',
 )  # fmt: skip
 LOOK = 'import sys; from importlib.util import find_spec; '
