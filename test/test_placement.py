@@ -14,7 +14,7 @@ from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.profile import LayerProfile, Profile, Variant
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning import one_cut, placement
-from dnn_offload.planning.costs import local_candidate, with_energy, with_value
+from dnn_offload.planning.costs import local_candidate, slow_down, with_energy, with_value
 from dnn_offload.planning.objective import Objective
 from dnn_offload.planning.plan import (
     Candidate,
@@ -305,18 +305,59 @@ def test_no_set_of_layers_needs_less_energy(at: Conditions, latency_weight: floa
     assert min(linear, placed) == pytest.approx(expected, rel=1e-5)
 
 
+def _with_two_threads(edge: Profile, ratio: float) -> Profile:
+    """The profile with a variant of two threads that take so many times as long."""
+    variant = Variant(
+        edge.backend, 2,
+        tuple(ratio * cut.head_ms for cut in edge.cuts),
+        tuple(ratio * cut.tail_ms for cut in edge.cuts),
+    )  # fmt: skip
+    return replace(edge, variants=(variant,))
+
+
 def test_thread_counts_have_their_own_placements() -> None:
     _, at = _dag_plan()
-    edge = at.edge_profile
-    half = Variant(
-        edge.backend, 2,
-        tuple(0.5 * cut.head_ms for cut in edge.cuts), tuple(0.5 * c.tail_ms for c in edge.cuts),
-    )  # fmt: skip
-    at = replace(at, edge_profile=replace(edge, variants=(half,)))
-    found = placement.candidates(at, Constraints(threads=(1, 2)))
-    assert [c.threads for c in found] == [1, 2]
-    assert found[1].head_ms == pytest.approx(0.5 * found[0].head_ms)
-    assert [reprice(c, at) for c in found] == found
+    at = replace(at, edge_profile=_with_two_threads(at.edge_profile, 0.5))
+    (one,), (two,) = (placement.candidates(at, Constraints(threads=(n,))) for n in (1, 2))
+    assert two.head_ms == pytest.approx(0.5 * one.head_ms)
+    assert [reprice(c, at) for c in (one, two)] == [one, two]
+    # Nothing speaks for the slower count; what runs with it is kept all the same.
+    assert placement.candidates(at, Constraints(threads=(1, 2))) == [two]
+    keep = frozenset([one.key])
+    assert placement.candidates(at, Constraints(threads=(1, 2), keep=keep)) == [two, one]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    branching_conditions(), st.sampled_from([0.6, 0.9, 1.2]),
+    st.sampled_from(['latency', 'energy', 'weighted']),
+)
+def test_no_set_of_layers_is_better_with_any_thread_count(
+    at: Conditions, ratio: float, objective: str
+) -> None:
+    power = PowerModel('p', 4.0, 2.0, 1.0, 0.5, 'made up', core_w=1.5)
+    at = replace(at, edge_profile=_with_two_threads(at.edge_profile, ratio), power=power)
+    demand = Constraints(objective=Objective(objective, 0.4), threads=(1, 2))
+    local = local_candidate(at)
+
+    def value(plan: Candidate) -> float:
+        return with_value(plan, demand, local).value if objective != 'latency' else plan.latency_ms
+
+    expected = math.inf
+    for threads in (1, 2):
+        slower = slow_down(at.edge_load, threads) * (ratio if threads == 2 else 1.0)
+
+        def with_threads(plan: Candidate, slower: float = slower, n: int = threads) -> float:
+            finish_ms = at.edge_profile.finish_ms * at.edge_load
+            layers_ms = plan.head_ms / at.edge_load - at.edge_profile.finish_ms
+            slowed = replace(plan, head_ms=layers_ms * slower + finish_ms, threads=n)
+            return value(with_energy(slowed, at))
+
+        expected = min(expected, _cheapest(at, tuple(RATES), value=with_threads))
+    cuts = one_cut.candidates(at, demand, Scope(codecs=tuple(RATES)))
+    linear = min((value(c) for c in cuts), default=math.inf)
+    placed = min((value(c) for c in placement.candidates(at, demand)), default=math.inf)
+    assert min(linear, placed) == pytest.approx(min(linear, expected), rel=1e-5)
 
 
 def test_a_plan_that_runs_is_kept() -> None:

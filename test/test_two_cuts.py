@@ -34,6 +34,7 @@ from dnn_offload.planning.search import reprice
 from dnn_offload.simulate.made_up import made_up_profile
 from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
 from graph_profiles import branching_conditions
+from plan_cases import with_threads
 
 
 def _parts(profile: Profile, i: int, j: int) -> tuple[float, float]:
@@ -113,6 +114,7 @@ def test_no_pair_of_cuts_and_codecs_is_better(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('dnn_offload.planning.two_cuts._FIRST_LOOKS', 2)
+        patch.setattr('dnn_offload.planning.two_cuts._LOOKS', 5)
         found = two_cuts.candidates(at, constraints, Scope(deadline_ms=deadline_ms), keep=2)
     expected = min((value for value, _, _ in _all_plans(at, constraints)), default=math.inf)
     local = local_candidate(at)
@@ -122,6 +124,34 @@ def test_no_pair_of_cuts_and_codecs_is_better(
         again = reprice(candidate, at)
         assert again.key == candidate.key
         assert again.latency_ms == pytest.approx(candidate.latency_ms - candidate.late_ms)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    branching_conditions(most=6),
+    st.sampled_from([0.0, 60.0]),
+    st.sampled_from(['latency', 'energy', 'throughput']),
+)
+def test_the_best_over_all_thread_counts(
+    at: Conditions, deadline_ms: float, objective: str
+) -> None:
+    counts, keep = (1, 2, 4), 3
+    edge = with_threads(at.edge_profile, 2, 4)
+    at = replace(at, edge_profile=edge, power=replace(POWER, core_w=1.5))
+    wanted = Constraints(deadline_ms=deadline_ms, objective=Objective(objective, 0.3))
+    local = local_candidate(at)
+
+    def values(threads: tuple[int, ...]) -> list[float]:
+        demand = replace(wanted, threads=threads)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr('dnn_offload.planning.two_cuts._FIRST_LOOKS', 2)
+            patch.setattr('dnn_offload.planning.two_cuts._LOOKS', 5)
+            patch.setattr('dnn_offload.planning.two_cuts._front', lambda prices: [])
+            found = two_cuts.candidates(at, demand, Scope(deadline_ms=deadline_ms), keep=keep)
+        return [with_value(c, demand, local).value for c in found]
+
+    alone = sorted(value for count in counts for value in values((count,)))
+    assert sorted(values(counts)) == pytest.approx(alone[:keep])
 
 
 @settings(max_examples=40, deadline=None)

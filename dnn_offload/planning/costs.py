@@ -151,7 +151,7 @@ def with_lateness(candidate: Candidate, deadline_ms: float) -> Candidate:
         candidate: A plan with a server, its ``rescue_ms`` set where there is a deadline.
         deadline_ms: The deadline; 0 = none.
     """
-    on_time = replace(candidate, late_ms=0.0)
+    on_time = candidate if candidate.late_ms == 0.0 else replace(candidate, late_ms=0.0)
     if deadline_ms <= 0.0:
         return on_time
     late_ms = late_cost_ms(

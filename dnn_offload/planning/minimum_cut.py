@@ -6,6 +6,7 @@ The model is in ``placement.py``, the network of flow in ``placement_graph.py``.
 from __future__ import annotations
 
 from collections.abc import Collection
+from copy import copy
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,15 @@ class Prices:
         self._codec, self._per_byte = codec, per_byte
         self._private_layers, self._codecs = constraints.private_layers, constraints.codecs
 
+    def nowhere_below(self, other: Prices) -> bool:
+        """Whether no part of any placement is cheaper than with the others, all else equal."""
+        return (
+            self.robot >= other.robot
+            and self.server >= other.server
+            and self._codec >= other._codec
+            and self._per_byte >= other._per_byte
+        )
+
     def sending(self, graph: PlacementGraph, costs: ValueCosts) -> Floats:
         """Price of each value; infinite where it must stay on the robot."""
         price: Floats = (
@@ -84,7 +94,7 @@ def best_placement(
         if bound[0] >= linear * (1.0 - _TOLERANCE):
             break
         solved = minimum_cut(graph, prices.robot, prices.server, sending[name], linear)
-        if solved is not None and solved[0] < linear * (1.0 - _TOLERANCE):
+        if solved is not None:
             linear, on_robot = solved
             best = graph.frontier(on_robot), name
     if best is None or frozenset(best[0]) in graph.frontiers:
@@ -114,7 +124,7 @@ def minimum_cut(
         bound: Cost of some placement; costs are exact to a few 1e-9 of it.
 
     Returns:
-        None if every placement costs more than ``bound``.
+        None if no placement costs less than ``bound``.
     """
     capacity, constant = graph.capacities(robot, server, sending)
     if bound <= 0.0 or constant > bound * (1.0 + _TOLERANCE):
@@ -122,19 +132,21 @@ def minimum_cut(
     unit = bound / _UNITS
     most = float(_UNITS + len(capacity))
     whole = np.rint(np.minimum(capacity / unit, most)).astype(np.int32)[graph.edge_order]
-    shape = (graph.nodes, graph.nodes)
-    network = csr_matrix((whole, graph.edge_ends, graph.edge_starts), shape=shape)
+    network = copy(graph.network)
+    network.data = whole
     flow = maximum_flow(network, ROBOT, SERVER, method='dinic')
-    if flow.flow_value > _UNITS:
+    cost = constant + flow.flow_value * unit
+    if flow.flow_value > _UNITS or cost >= bound * (1.0 - _TOLERANCE):
         return None
     # Of equal placements the one with the most on the robot: on the server is only what can
     # still reach it.
     left = whole - flow.flow.data
     open_ = left > 0
     back = csr_matrix(
-        (np.ones(int(open_.sum())), (graph.edge_ends[open_], graph.edge_sources[open_])), shape
+        (np.ones(int(open_.sum())), (graph.edge_ends[open_], graph.edge_sources[open_])),
+        network.shape,
     )
     reached = np.zeros(graph.nodes, dtype=bool)
     reached[breadth_first_order(back, SERVER, return_predecessors=False)] = True
     on_robot = ~reached[graph.node_of_layer]
-    return constant + flow.flow_value * unit, on_robot
+    return cost, on_robot

@@ -5,6 +5,7 @@ The equation is in ``costs.py``.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 import math
 
 import numpy as np
@@ -21,17 +22,20 @@ from dnn_offload.planning.costs import (
     thread_counts,
     usable_servers,
 )
-from dnn_offload.planning.objective import late_share, LATENCY
+from dnn_offload.planning.objective import late_share, LATENCY, Objective
 from dnn_offload.planning.pareto import pareto_indices
 from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
     Constraints,
     EVERYTHING,
+    Key,
     Scope,
     ServerState,
 )
 from dnn_offload.planning.price_table import Floats, price_table, PriceTable
+
+Indices = NDArray[np.intp]
 
 
 def candidates(
@@ -55,9 +59,14 @@ def candidates(
         rows = np.flatnonzero(table.allowed(constraints, scope))
         if not rows.size:
             continue
-        for threads in thread_counts(profile, constraints):
-            prices = _Prices(table, rows, conditions, server, threads, scope.deadline_ms)
-            found += prices.candidates(constraints, local)
+        prices = [
+            _Prices(table, rows, conditions, server, threads, scope.deadline_ms)
+            for threads in thread_counts(profile, constraints)
+        ]
+        values = [one.values(constraints, local) for one in prices]
+        chosen = _chosen(prices, values, constraints)
+        for one, some, its_values in zip(prices, chosen, values, strict=True):
+            found += one.candidates(some, its_values, constraints.objective)
     return found
 
 
@@ -122,37 +131,52 @@ class _Prices:
                 self._rescue_ms,
                 deadline_ms,
             )
-        self._latency_ms = stages_ms + self._late_ms + self._overhead_ms
+        self.latency_ms = stages_ms + self._late_ms + self._overhead_ms
         self._has_energy = conditions.power is not None
-        self._energy_j: Floats = np.full(rows.size, math.nan)
+        self.energy_j: Floats = np.full(rows.size, math.nan)
         if conditions.power is not None:
             busy_ms = self._head_ms + self._encode_ms + self._finish_ms
             own_ms = busy_ms / max(load, 1.0)
             moved_ms = self._uplink_ms + self._downlink_ms
-            self._energy_j = frame_energy_j(
+            self.energy_j = frame_energy_j(
                 conditions.power,
                 own_ms,
                 self._uplink_ms,
                 self._downlink_ms,
-                self._latency_ms - own_ms - moved_ms,
+                self.latency_ms - own_ms - moved_ms,
                 max(threads, 1),
             )
 
-    def candidates(self, constraints: Constraints, local: Candidate) -> list[Candidate]:
-        """The plans that are wanted."""
-        objective = constraints.objective
+    def values(self, constraints: Constraints, local: Candidate) -> Floats:
+        """Value of each row under the objective."""
         period_ms = np.maximum(
             np.maximum(self._head_ms + self._encode_ms + self._finish_ms, self._uplink_ms),
             np.maximum(self._decode_ms + self._tail_ms, self._downlink_ms),
         )
-        values = objective.value(
-            self._latency_ms,
+        return constraints.objective.value(
+            self.latency_ms,
             period_ms,
-            self._energy_j,
-            late_share(self._latency_ms, constraints.deadline_ms),
+            self.energy_j,
+            late_share(self.latency_ms, constraints.deadline_ms),
             (local.latency_ms, local.energy_j),
         )
-        chosen = self._chosen(values, constraints)
+
+    def kept(self, keys: Collection[Key]) -> Indices:
+        """Indices of the plans among ``keys``."""
+        if not keys:
+            return np.array([], np.intp)
+        place = {row: at for at, row in enumerate(self._rows.tolist())}
+        found = [
+            place.get(self._table.index.get((cut_id, codec), -1))
+            for cut_id, codec, server, return_id, _, threads in keys
+            if server == self._server and threads == self._threads and not return_id
+        ]
+        return np.array([at for at in found if at is not None], np.intp)
+
+    def candidates(
+        self, chosen: Indices, values: Floats, objective: Objective
+    ) -> list[Candidate]:
+        """Some plans, by index."""
         rows = self._rows[chosen]
         table = self._table
         columns = [
@@ -165,7 +189,7 @@ class _Prices:
         ]
         # What is not known is the very default, so that equal plans are equal.
         unknown = [math.nan] * rows.size
-        columns.append(self._energy_j[chosen].tolist() if self._has_energy else unknown)
+        columns.append(self.energy_j[chosen].tolist() if self._has_energy else unknown)
         columns.append(unknown if objective.name == LATENCY else values[chosen].tolist())
         return [
             Candidate(
@@ -179,16 +203,25 @@ class _Prices:
             rescue_ms, energy_j, value in zip(rows.tolist(), *columns, strict=True)
         ]
 
-    def _chosen(self, values: Floats, constraints: Constraints) -> NDArray[np.intp]:
-        """Indices of the best plans, of the front of latency and energy, and of those to keep."""
-        count = values.size
-        if not 0 < constraints.most < count:
-            return np.arange(count)
-        best = np.argpartition(values, constraints.most - 1)[: constraints.most]
-        wanted = [best, pareto_indices(self._latency_ms, self._energy_j)]
-        place = {row: at for at, row in enumerate(self._rows.tolist())} if constraints.keep else {}
-        for cut_id, codec, server, return_id, _, threads in constraints.keep:
-            row = self._table.index.get((cut_id, codec), -1)
-            if server == self._server and threads == self._threads and not return_id:
-                wanted.append(np.array([place[row]] if row in place else [], np.intp))
-        return np.unique(np.concatenate(wanted))
+
+def _chosen(
+    prices: Sequence[_Prices], values: Sequence[Floats], constraints: Constraints
+) -> list[Indices]:
+    """Of each thread count the indices of what is wanted.
+
+    That is the best over all thread counts, the front of latency and energy over all, and what
+    is to be kept.
+    """
+    every = np.concatenate(values)
+    wanted = np.ones(every.size, dtype=bool)
+    if 0 < constraints.most < every.size:
+        wanted[:] = False
+        wanted[np.argpartition(every, constraints.most - 1)[: constraints.most]] = True
+        latency_ms = np.concatenate([one.latency_ms for one in prices])
+        energy_j = np.concatenate([one.energy_j for one in prices])
+        wanted[pareto_indices(latency_ms, energy_j)] = True
+    chosen = []
+    for one, ours in zip(prices, np.split(wanted, len(prices)), strict=True):
+        ours[one.kept(constraints.keep)] = True
+        chosen.append(np.flatnonzero(ours))
+    return chosen

@@ -226,28 +226,43 @@ class PairPrices:
         """Bounds on the value that see the deadline and the slowest stage."""
         if not len(places):
             return bounds
-        pairs, objective = self.pairs, self._constraints.objective
-        i, j = np.divmod(places, len(pairs.here))
-        latency_ms = bounds
-        if objective.name != LATENCY:
-            latency_ms = self.bounds(ALL_EQUAL).reshape(-1)[places]
-            if objective.name == THROUGHPUT:
-                robot_ms = self._head_ms[i] + self._rest_ms[j] + self._finish_ms
-                server_ms = pairs.middle_ms[i, j] * self._tail_load
-                bounds = np.maximum(bounds, np.maximum(robot_ms, server_ms))
-            share = late_share(latency_ms, self._constraints.deadline_ms)
-            return bounds / (1.0 - MOST_LATE * share)
+        objective = self._constraints.objective
+        i, j = np.divmod(places, len(self.pairs.here))
+        if objective.name == LATENCY:
+            return bounds + self._least_late_ms(bounds, i)
+        latency_ms = self.bounds(ALL_EQUAL).reshape(-1)[places]
+        late_ms = self._least_late_ms(latency_ms, i)
+        bounds = bounds + self.weights.server * late_ms  # that time is waited
+        if objective.name == THROUGHPUT:
+            bounds = np.maximum(bounds, self._least_period_ms(i, j))
+        share = late_share(latency_ms + late_ms, self._constraints.deadline_ms)
+        return bounds / (1.0 - MOST_LATE * share)
+
+    def _least_late_ms(self, latency_ms: Floats, i: Ints) -> Floats:
+        """Bound on the cost of lateness, of bounds on the latency.
+
+        It is linear in the chance that a rescue fits, which falls with the time before sending:
+        of the shortest and the longest time one gives the least.
+        """
         if self._deadline_ms <= 0.0:
-            return bounds
-        # Lateness is linear in the chance that a rescue fits, which falls with the time before
-        # sending: of the shortest and the longest time one gives the least.
-        longest_ms = np.where(pairs.up[ENCODE] < IMPOSSIBLE, pairs.up[ENCODE], 0.0).max(axis=0)
+            return np.zeros(len(i))
+        encode_ms = self.pairs.up[ENCODE]
+        longest_ms = np.where(encode_ms < IMPOSSIBLE, encode_ms, 0.0).max(axis=0)
         rescue_ms = self._rest_ms[i] + self._finish_ms
-        late_ms = [
+        late_ms: list[Floats] = [
             late_cost_ms(latency_ms, before_ms, rescue_ms, self._deadline_ms)
             for before_ms in (self._head_ms[i], self._head_ms[i] + longest_ms[i] * self.load)
         ]
-        return bounds + np.minimum(*late_ms)
+        return np.minimum(*late_ms)
+
+    def _least_period_ms(self, i: Ints, j: Ints) -> Floats:
+        """Bound on the slowest stage."""
+        pairs = self.pairs
+        robot_ms = self._head_ms[i] + self._rest_ms[j] + self._finish_ms
+        server_ms = pairs.middle_ms[i, j] * self._tail_load
+        sent = pairs.up[BYTES][self.codecs].min(axis=0)[i] * pairs.up_share[i, j]
+        up_ms: Floats = self.server.link.uplink_ms(sent)
+        return np.maximum(np.maximum(robot_ms, server_ms), up_ms)
 
     def _other_value(self, latency_ms: Floats, i: Ints, j: Ints) -> Floats:
         """Value under an objective other than latency; (K, K, pairs)."""

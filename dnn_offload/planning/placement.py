@@ -34,6 +34,7 @@ from dnn_offload.planning.costs import (
 )
 from dnn_offload.planning.limits import LOSSLESS
 from dnn_offload.planning.minimum_cut import best_placement, Prices
+from dnn_offload.planning.objective import THROUGHPUT
 from dnn_offload.planning.pair_cache import PairCache
 from dnn_offload.planning.placement_graph import (
     frontier_id,
@@ -53,6 +54,7 @@ from dnn_offload.planning.plan import (
 from dnn_offload.planning.stage_weights import ALL_EQUAL, stage_weights, StageWeights
 
 SHAPE = 'dag'
+Solved = tuple[list[Prices], list[Prices]]  # under the objective, and for the fastest
 
 GRAPHS: PairCache[PlacementGraph | None] = PairCache(placement_graph, size=64)
 
@@ -60,10 +62,11 @@ GRAPHS: PairCache[PlacementGraph | None] = PairCache(placement_graph, size=64)
 def candidates(
     conditions: Conditions, constraints: Constraints, scope: Scope = EVERYTHING
 ) -> list[Candidate]:
-    """The best placement per server and thread count, where it beats all cuts in linear order.
+    """The best placement per server, where it beats all cuts in linear order.
 
-    It is exact for latency, energy and their mix. A deadline prices the result only, and for
-    ``throughput`` the fastest placement stands in. Those of ``constraints.keep`` come on top.
+    Each thread count has its own, but for those that no price speaks for. It is exact for
+    latency, energy and their mix. A deadline prices the result only, and for ``throughput`` the
+    fastest placement stands in. Those of ``constraints.keep`` come on top.
 
     Args:
         conditions: What is known now, or believed.
@@ -74,9 +77,13 @@ def candidates(
     found: dict[Key, Candidate] = {}
     wanted = [key for key in constraints.keep if not key[3]]
     for server in usable_servers(conditions, constraints):
-        for threads in thread_counts(conditions.edge_profile, constraints):
-            search = _Search(conditions, server, constraints, scope, threads)
-            plans = [*search.best(), *search.kept(wanted)]
+        searches = [
+            _Search(conditions, server, constraints, scope, threads)
+            for threads in thread_counts(conditions.edge_profile, constraints)
+        ]
+        solved: Solved = ([], [])
+        for search in sorted(searches, key=lambda search: search.slowness):
+            plans = [*search.best(solved), *search.kept(wanted)]
             found |= {plan.key: plan for plan in plans}
     return list(found.values())
 
@@ -127,18 +134,35 @@ class _Search:
                 and (name in LOSSLESS or constraints.min_agreement <= 0.0)
             ]
 
-    def best(self) -> list[Candidate]:
-        """The best under the objective, and the fastest where that is another."""
+    @property
+    def slowness(self) -> float:
+        """How slow the robot's layers are, beside other thread counts."""
+        graph = self._graph
+        return 0.0 if graph is None else self._slower * graph.thread_ratio(self._threads)
+
+    def best(self, solved: Solved) -> list[Candidate]:
+        """The best under the objective, and the fastest where that is another.
+
+        Args:
+            solved: Prices of other thread counts; ours are added. With prices none of which is
+                lower than in one of these, no placement is better than the best with that one.
+        """
         graph, codecs = self._graph, self._codecs
         if graph is None or not graph.branches or not codecs:
             return []
         constraints, power = self._constraints, self._conditions.power
         local = local_candidate(self._conditions)
         objective = constraints.objective
-        own = stage_weights(objective, power, self._load, self._threads, local)
+        own = ALL_EQUAL  # for throughput, too
+        if objective.name != THROUGHPUT:
+            own = stage_weights(objective, power, self._load, self._threads, local)
         made = []
-        for weights in dict.fromkeys((own, ALL_EQUAL)):
-            found = best_placement(graph, codecs, self._prices(graph, weights))
+        for weights, before in zip(dict.fromkeys((own, ALL_EQUAL)), solved, strict=False):
+            prices = self._prices(graph, weights)
+            if any(prices.nowhere_below(other) for other in before):
+                continue
+            before.append(prices)
+            found = best_placement(graph, codecs, prices)
             placed = None if found is None else graph.placed(found[0])
             if found is not None and placed is not None:
                 made.append(self._candidate(graph, placed, found[1]))

@@ -16,6 +16,7 @@ import hashlib
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_matrix
 
 from dnn_offload.cost.profile import CutProfile, LayerProfile, Profile
 from dnn_offload.exchange import UNLISTED
@@ -167,10 +168,13 @@ class PlacementGraph:
         order = np.lexsort((pairs[:, 1], pairs[:, 0]))
         self.edge_order = order
         self.edge_ends = pairs[order, 1].astype(np.int32)
-        self.edge_starts = np.concatenate(
-            ([0], np.cumsum(np.bincount(pairs[:, 0], minlength=count)))
-        ).astype(np.int32)
         self.edge_sources = pairs[order, 0]
+        starts = np.concatenate(([0], np.cumsum(np.bincount(pairs[:, 0], minlength=count))))
+        # Made once: to check its form anew takes as long as the flow itself.
+        self.network = csr_matrix(
+            (np.zeros(len(order), np.int32), self.edge_ends, starts.astype(np.int32)),
+            (count, count),
+        )
         self.fixed = np.array(sorted(fixed), dtype=np.int64)
         self.value_edge = value_edge
         self._edge_count = len(edges)

@@ -96,8 +96,8 @@ class Constraints:
             robot and on a server [MB]; 0 = no limit (``limits.py`` tells what is counted).
         threads: Compute threads on the robot that may be used; empty = as they are set.
         objective: What to minimise.
-        most: Plans wanted of each server and thread count, the best ones; 0 = all. Those of
-            the front of latency and energy, and those of ``keep``, come on top.
+        most: Plans wanted of each server, the best ones; 0 = all. Those of the front of latency
+            and energy, and those of ``keep``, come on top.
         keep: Plans that are wanted whatever they cost.
     """
 

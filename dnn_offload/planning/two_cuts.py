@@ -40,9 +40,9 @@ from dnn_offload.planning.plan import (
 from dnn_offload.planning.stage_weights import ALL_EQUAL, energy_weights
 
 SHAPE = 'two_cuts'
-KEPT = 16                  # best candidates per server and thread count
+KEPT = 16                  # best candidates per server
 
-_FIRST_LOOKS = 64          # pairs that are valued at first; then four times as many each time
+_FIRST_LOOKS, _LOOKS = 64, 256  # pairs that are valued at first, and then each time
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -64,15 +64,20 @@ def candidates(
         conditions: What is known now, or believed.
         constraints: What the user demands.
         scope: What the strategy considers.
-        keep: Plans per server and thread count; pairs of cuts, each with its best codecs.
+        keep: Plans per server; pairs of cuts and a thread count, each with its best codecs.
     """
     found: dict[Key, Candidate] = {}
     wanted = [key for key in constraints.keep if key[3]]
     for server in usable_servers(conditions, constraints):
+        best = _Best(keep)
+        plans = []
         for threads in thread_counts(conditions.edge_profile, constraints):
             prices = PairPrices(conditions, server, constraints, scope, threads)
-            plans = [*_best(prices, keep), *_front(prices), *_kept(prices, wanted)]
-            found |= {plan.key: plan for plan in plans}
+            if not prices.empty:
+                best.search(prices)
+                plans += _front(prices)
+            plans += _kept(prices, wanted)
+        found |= {plan.key: plan for plan in (*best.made(), *plans)}
     return list(found.values())
 
 
@@ -95,33 +100,58 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
     )
 
 
-def _best(prices: PairPrices, keep: int) -> list[Candidate]:
-    """The ``keep`` best plans under the objective; exact."""
-    if prices.empty:
-        return []
-    bounds: Floats = prices.bounds(prices.weights).reshape(-1)
-    looks = max(_FIRST_LOOKS, keep)
-    places = _lowest(bounds, looks)
-    places = places[bounds[places] < TOO_MUCH]
-    if not len(places):
-        return []
-    values, choices = prices.valued(places)
-    # All others that may still be among the best, in portions.
-    others = bounds < min(_nth(values, keep), TOO_MUCH)
-    others[places] = False
-    rest = np.flatnonzero(others)
-    bounds = prices.tighter(bounds[rest], rest)
-    order = np.argsort(bounds)
-    rest, bounds = rest[order], bounds[order]
-    while len(rest) and bounds[0] < _nth(values, keep):
-        looks *= 4
-        portion, rest, bounds = rest[:looks], rest[looks:], bounds[looks:]
-        value, choice = prices.valued(portion)
-        places = np.concatenate([places, portion])
-        values, choices = np.concatenate([values, value]), np.concatenate([choices, choice])
-    chosen = _lowest(values, keep)
-    chosen = chosen[values[chosen] < TOO_MUCH]
-    return prices.made(places[chosen], choices[chosen])
+class _Best:
+    """The ``keep`` best plans under the objective, over thread counts; exact.
+
+    What was found with one thread count spares most of the pairs of the next.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._values: Floats = np.empty(0)
+        self._seen: list[tuple[PairPrices, Ints, Ints]] = []
+
+    def search(self, prices: PairPrices) -> None:
+        """Value all pairs that may be among the best, lowest bounds first."""
+        bounds: Floats = prices.bounds(prices.weights).reshape(-1)
+        rest = np.flatnonzero(bounds < self._limit())
+        if not self._seen:
+            first = _lowest(bounds[rest], max(_FIRST_LOOKS, self._keep))
+            self._value(prices, rest[first])
+            rest = np.delete(rest, first)
+            rest = rest[bounds[rest] < self._limit()]
+        tight = prices.tighter(bounds[rest], rest)
+        order = np.argsort(tight)
+        rest, tight = rest[order], tight[order]
+        while len(rest) and tight[0] < self._limit():
+            self._value(prices, rest[:_LOOKS])
+            rest, tight = rest[_LOOKS:], tight[_LOOKS:]
+
+    def made(self) -> list[Candidate]:
+        """The plans."""
+        made, start = [], 0
+        chosen = np.zeros(len(self._values), dtype=bool)
+        chosen[_lowest(self._values, self._keep)] = True
+        chosen &= self._values < TOO_MUCH
+        for prices, places, choices in self._seen:
+            ours = chosen[start : start + len(places)]
+            made += prices.made(places[ours], choices[ours])
+            start += len(places)
+        return made
+
+    def _limit(self) -> float:
+        """Which value a pair must stay below to be of interest."""
+        if self._keep > len(self._values):
+            return TOO_MUCH
+        nth = np.partition(self._values, self._keep - 1)[self._keep - 1]
+        return min(float(nth), TOO_MUCH)
+
+    def _value(self, prices: PairPrices, places: Ints) -> None:
+        if not len(places):
+            return
+        values, choices = prices.valued(places)
+        self._values = np.concatenate([self._values, values])
+        self._seen.append((prices, places, choices))
 
 
 def _front(prices: PairPrices) -> list[Candidate]:
@@ -130,7 +160,7 @@ def _front(prices: PairPrices) -> list[Candidate]:
     Each pair has its fastest two codecs, so this is exact with one codec.
     """
     power = prices.conditions.power
-    if power is None or prices.empty:
+    if power is None:
         return []
     joules = energy_weights(power, prices.load, prices.threads)
     latency, energy = (prices.bounds(w).reshape(-1) for w in (ALL_EQUAL, joules))
@@ -176,8 +206,3 @@ def _lowest(values: Floats, count: int) -> Ints:
     if count >= len(values):
         return np.arange(len(values))
     return np.argpartition(values, count - 1)[:count]
-
-
-def _nth(values: Floats, count: int) -> float:
-    """The ``count``-th lowest value; infinite where there are fewer."""
-    return float(np.partition(values, count - 1)[count - 1]) if count <= len(values) else np.inf
