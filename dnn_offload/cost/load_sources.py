@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 PROC = '/proc'
 RUNNING = 'R'
+_BLOCK_BYTES = 1 << 16
 
 
 class CpuTimes(NamedTuple):
@@ -34,12 +35,24 @@ class ProbeRun(NamedTuple):
     cpu_ms: float
 
 
-def _read(path: Path) -> str | None:
-    """A file of /proc; None when it is not there or its process has gone."""
+def _read(*path: str) -> str | None:
+    """A file of /proc; None when it is not there or its process has gone.
+
+    Some fifty times a second, so without the layers above the system calls: a third of the time.
+    """
     try:
-        return path.read_text(encoding='ascii', errors='replace')
+        handle = os.open('/'.join(path), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        text = b''
+        while block := os.read(handle, _BLOCK_BYTES):
+            text += block
+        return text.decode('ascii', 'replace')
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
 
 
 def threads_of(pid: int, root: str = PROC) -> tuple[int, ...]:
@@ -67,7 +80,7 @@ def read_schedstat(
     cpu_ns = wait_ns = 0
     found = False
     for tid in tids or threads_of(pid, root):
-        text = _read(Path(root, str(pid), 'task', str(tid), 'schedstat'))
+        text = _read(root, str(pid), 'task', str(tid), 'schedstat')
         fields = (text or '').split()
         if len(fields) < 2:
             continue
@@ -81,7 +94,7 @@ def count_running(pid: int, tids: Collection[int] = (), root: str = PROC) -> int
     """Threads of a process that run or want to run at this moment (state R)."""
     running = 0
     for tid in tids or threads_of(pid, root):
-        text = _read(Path(root, str(pid), 'task', str(tid), 'stat')) or ''
+        text = _read(root, str(pid), 'task', str(tid), 'stat') or ''
         # The name in parentheses may contain anything, so look behind the last one.
         running += text.rpartition(')')[2].strip().startswith(RUNNING)
     return running
@@ -89,7 +102,7 @@ def count_running(pid: int, tids: Collection[int] = (), root: str = PROC) -> int
 
 def read_procs_running(root: str = PROC) -> int | None:
     """Runnable threads of the whole machine, the reader itself among them."""
-    for row in (_read(Path(root, 'stat')) or '').splitlines():
+    for row in (_read(root, 'stat') or '').splitlines():
         if row.startswith('procs_running'):
             return int(row.split()[1])
     return None
@@ -97,7 +110,7 @@ def read_procs_running(root: str = PROC) -> int | None:
 
 def read_loadavg(root: str = PROC) -> float:
     """Load average over one minute, as the kernel reports it; NaN where it does not."""
-    fields = (_read(Path(root, 'loadavg')) or '').split()
+    fields = (_read(root, 'loadavg') or '').split()
     return float(fields[0]) if fields else math.nan
 
 
@@ -107,7 +120,7 @@ def read_psi_us(root: str = PROC) -> int | None:
     None where pressure stall information is switched off, as on Raspberry Pi kernels
     (``psi=1`` on the kernel's command line turns it on).
     """
-    text = _read(Path(root, 'pressure', 'cpu')) or ''
+    text = _read(root, 'pressure', 'cpu') or ''
     for row in text.splitlines():
         if row.startswith('some'):
             for field in row.split():

@@ -40,6 +40,7 @@ from dnn_offload.planning.session_data import (
     PlanningOutcome,
     WANTED,
 )
+from dnn_offload.planning.standstill import Standstill
 from dnn_offload.planning.switch import SwitchPolicy
 from dnn_offload.planning.trials import Trials
 from dnn_offload.planning.uptake import Uptake
@@ -83,6 +84,8 @@ class PlannerSession:
         self._last_servers: tuple[ServerState, ...] = ()
         self._uptake = Uptake()
         self._trials = Trials()
+        self._standstill = Standstill()
+        self._last: PlanningOutcome | None = None
 
     def _make_policy(self) -> SwitchPolicy:
         settings = self._settings
@@ -312,6 +315,15 @@ class PlannerSession:
         note = ''
         ours = settings.strategy == search.DEFAULT_STRATEGY
         self._trials.settle(now_s)
+        if (
+            self._last is not None
+            and self._nothing_under_way
+            and not survey.lost
+            and self._last.unusable == survey.unusable
+            and self._standstill.holds(conditions, constraints, edge_load.sure, now_s)
+        ):
+            self._policy.rest(now_s)
+            return replace(self._last, conditions=conditions, edge_load=edge_load)
         try:
             ranked = search.plan(
                 settings.strategy, conditions, constraints,
@@ -345,7 +357,10 @@ class PlannerSession:
         if decision.trial is not None and self._trials.trial is None:
             number = self._published.add(decision.trial, edge_load.factor, trial=True)
             self._trials.begin(decision.trial, number, now_s)
-        return PlanningOutcome(
+        self._standstill.searched(
+            conditions, constraints, edge_load.sure, decision.candidate.latency_ms, now_s
+        )
+        outcome = PlanningOutcome(
             plan_id=self._published.last_id,
             decision=decision,
             conditions=conditions,
@@ -363,6 +378,22 @@ class PlannerSession:
             problem=self.objective_problem,
             trial=self._trials.trial,
             trial_id=self._trials.trial_id,
+        )
+        self._last = replace(
+            outcome, decision=replace(decision, switched=False, urgent=False)
+        )
+        return outcome
+
+    @property
+    def _nothing_under_way(self) -> bool:
+        """Whether the last tick may have been the end of the matter."""
+        return (
+            self._policy.at_rest
+            and self._trials.trial is None
+            and self._repriced
+            and not self._cause
+            and not self._outlawed
+            and not self._uptake.problem
         )
 
     def _constraints(self) -> Constraints:

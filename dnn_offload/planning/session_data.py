@@ -98,7 +98,7 @@ class PlanningOutcome:
         conditions: What the costs were made from.
         edge_load: The robot's load and its source.
         ranked: All candidates, best first.
-        planning_ms: Time the tick took.
+        planning_ms: Time the search took; nothing is searched while nothing moves.
         switch_reason, switch_urgent, previous_ms: Of the last switch.
         unusable: Servers that were not considered, and why.
         private_layers: Layers with weights that must run on the robot under this plan.

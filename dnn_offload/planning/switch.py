@@ -132,6 +132,24 @@ class SwitchPolicy:
         watched = memory.promises.watched
         return frozenset(known if watched is None else [*known, watched])
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is under way: no gain that must last, no trial, no price to watch."""
+        memory = self._memory
+        return (
+            memory.current is not None
+            and memory.excess == 0.0
+            and memory.awaited is None
+            and memory.before is None
+            and memory.promises.watched is None
+        )
+
+    def rest(self, now_s: float) -> None:
+        """A tick without a search: the plan in force goes on at the price of the last one."""
+        current = self._memory.current
+        if current is not None:
+            self._memory.promises.runs(current.key, current.cost, now_s)
+
     def reset(self, *, keep_promises: bool = False) -> None:
         """Forget the current plan, so that the next decision takes the best at once.
 
