@@ -164,7 +164,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'rate_hz',
         5.0,
-        'Planning rounds per second.',
+        'Planning rounds per second. Plans are searched where something has moved since the '
+        'last search, and once a second.',
         unit='Hz',
         minimum=0.2,
         maximum=50.0,
