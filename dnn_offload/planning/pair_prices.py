@@ -90,6 +90,11 @@ class PairPrices:
         """Whether there is no pair at all."""
         return len(self.pairs.here) < 2 or not self.codecs.any()
 
+    @property
+    def whole_ms(self) -> float:
+        """The whole network on the robot."""
+        return float(self._rest_ms[0])
+
     def bounds(self, weights: StageWeights) -> Floats:
         """Least weighted cost of every pair, (M, M); huge where impossible."""
         pairs = self.pairs

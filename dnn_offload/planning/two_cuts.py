@@ -69,10 +69,12 @@ def candidates(
     found: dict[Key, Candidate] = {}
     wanted = [key for key in constraints.keep if key[3]]
     for server in usable_servers(conditions, constraints):
-        best = _Best(keep)
-        plans = []
-        for threads in thread_counts(conditions.edge_profile, constraints):
-            prices = PairPrices(conditions, server, constraints, scope, threads)
+        best, plans = _Best(keep), []
+        each = [
+            PairPrices(conditions, server, constraints, scope, threads)
+            for threads in thread_counts(conditions.edge_profile, constraints)
+        ]
+        for prices in sorted(each, key=lambda prices: prices.whole_ms):  # fast ones spare more
             if not prices.empty:
                 best.search(prices)
                 plans += _front(prices)
