@@ -84,6 +84,7 @@ class PairPrices:
             self.second = np.array([cut.index in scope.cuts for cut in pairs.here], dtype=bool)
         self.first: Bools = self.second & (pairs.depth >= constraints.private_layers)
         self.floor = constraints.min_agreement
+        self._bounds: dict[StageWeights, Floats] = {}
 
     @property
     def empty(self) -> bool:
@@ -96,7 +97,12 @@ class PairPrices:
         return float(self._rest_ms[0])
 
     def bounds(self, weights: StageWeights) -> Floats:
-        """Least weighted cost of every pair, (M, M); huge where impossible."""
+        """Least weighted cost of every pair, (M, M), to be read only; huge where impossible."""
+        if weights not in self._bounds:
+            self._bounds[weights] = self._bounds_of(weights)
+        return self._bounds[weights]
+
+    def _bounds_of(self, weights: StageWeights) -> Floats:
         pairs = self.pairs
         up, down = self._ways(weights)
         base = self._base(weights)

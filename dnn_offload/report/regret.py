@@ -22,8 +22,10 @@ STRATEGY_COLOURS = {
     'neurosurgeon': '#CC79A7',
     'dey2019': '#D55E00',
     'roadrunner': '#56B4E9',
+    'oracle': '#000000',
+    'dey_inner': '#999999',
 }
-_SPARE = ('#F0E442', '#999999', '#8C564B')
+_SPARE = ('#F0E442', '#8C564B', '#7F3C8D')
 _STYLES = ('-', '--', '-.', ':', (0, (5, 1)), (0, (3, 1, 1, 1)))
 
 
