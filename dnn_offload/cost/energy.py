@@ -23,8 +23,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_offload.cost.whole_file import write_whole
 from dnn_offload.errors import ConfigurationError
+from dnn_offload.whole_file import write_whole
 
 BOARDS = Path(__file__).resolve().parent.parent / 'data' / 'boards'
 DEVICE_TREE_MODEL = 'proc/device-tree/model'

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from dnn_offload.graph.instruction import read_instruction, read_weight
 from dnn_offload.graph.instruction import WeightSpec as WeightSpec
 from dnn_offload.graph.operators import check_allowed
 from dnn_offload.tensors import TensorSpec
+from dnn_offload.whole_file import write_whole
 
 SCHEMA_VERSION = 3
 PROGRAM_FILE = 'program.json'
@@ -109,9 +109,7 @@ class Program:
         """Write ``program.json`` into ``folder``; a reader never sees half a file."""
         path = Path(folder) / PROGRAM_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f'.{os.getpid()}.part')
-        temporary.write_text(self.to_json(), encoding='utf-8')
-        os.replace(temporary, path)
+        write_whole(path, self.to_json().encode())
         return path
 
     @classmethod

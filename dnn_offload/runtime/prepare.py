@@ -21,7 +21,6 @@ import threading
 from typing import Protocol, TextIO, TYPE_CHECKING
 
 from dnn_offload.cost.profile import Profile
-from dnn_offload.cost.whole_file import write_whole
 from dnn_offload.errors import OffloadError
 from dnn_offload.graph.program import Program
 from dnn_offload.runtime.backends.names import TORCH
@@ -40,6 +39,7 @@ from dnn_offload.runtime.profile_wishes import (
     PROVISIONAL,
     read_thread_counts,
 )
+from dnn_offload.whole_file import write_whole
 
 # A provisional profile is to be there long before the measured one.
 PROVISIONAL_SHARE = 0.2  # of the budget

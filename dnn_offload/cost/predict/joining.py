@@ -26,8 +26,8 @@ from typing import Any
 from dnn_offload.cost.layer_features import FEATURES
 from dnn_offload.cost.predict.database import features_of
 from dnn_offload.cost.profile import LayerProfile, MAX_LAYERS, Profile
-from dnn_offload.cost.whole_file import write_whole
 from dnn_offload.errors import ProfileError
+from dnn_offload.whole_file import write_whole
 
 SCHEMA_VERSION = 1
 TORCH = 'torch'
