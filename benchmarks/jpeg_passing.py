@@ -20,7 +20,7 @@ import psutil
 from dnn_offload.report.records import FrameRow
 from dnn_offload.testbed.environment import prepare_environment
 from dnn_offload.testbed.recorder import wait_until
-from dnn_offload.testbed.session import Session
+from dnn_offload.testbed.session import SERVER_ID, Session
 
 WAYS = {
     'passed on': {'image_transport': 'compressed', 'pass_jpeg': 'always'},
@@ -63,7 +63,7 @@ def main() -> None:
         profile = session.recorder.profile
         assert profile is not None
         session.recorder.publish_plan(
-            profile.model_identity, profile.cuts[0].cut_id, 'jpeg', 'edge_server'
+            profile.model_identity, profile.cuts[0].cut_id, 'jpeg', SERVER_ID
         )
         if not wait_until(lambda: session.recorder.rows[-1].outcome == 'remote', 20.0):
             raise SystemExit('the plan did not run')

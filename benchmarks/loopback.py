@@ -23,7 +23,6 @@ import time
 
 import psutil
 
-from dnn_offload.cost.profile import CutProfile
 from dnn_offload.report.records import FrameRow
 from dnn_offload.runtime.model_cache import cache_key, ModelRequest
 from dnn_offload.testbed.busy import BusyProcesses
@@ -102,19 +101,10 @@ def local_overhead(folder: Path) -> dict[str, float | str]:
     }
 
 
-def send_raw(session: Session, nbytes: int) -> CutProfile:
-    """Let the server go on from the inner cut whose tensors are nearest to ``nbytes``, raw."""
-    profile = session.recorder.profile
-    assert profile is not None
-    cut = min(profile.cuts[1:-1], key=lambda c: abs(c.frontier_bytes - nbytes))
-    session.recorder.publish_plan(profile.model_identity, cut.cut_id, 'raw', 'edge_server')
-    return cut
-
-
 def remote_overhead(folder: Path) -> dict[str, float | str]:
     """A raw tensor of about 100 kB to the server and back, less the computing on both sides."""
     with Session(folder, model=MODEL, common=COMMON, server={}, strategy='') as session:
-        cut = send_raw(session, TENSOR_BYTES)
+        cut = session.run_inner_cut(TENSOR_BYTES)
         rows = session.collect(8.0, settle_s=3.0)
         rows = [row for row in rows if row.outcome == 'remote' and row.codec == 'raw']
     if len(rows) < 20:
@@ -200,7 +190,7 @@ def memory_and_lock(folder: Path) -> dict[str, float | str]:
         strategy='',
     ) as session:
         session.collect(5.0, settle_s=3.0)
-        send_raw(session, 4 * TENSOR_BYTES)
+        session.run_inner_cut(4 * TENSOR_BYTES)
         longest_ms = {}
         for limit_bps in (0.0, 1e6):
             session.recorder.set_parameters('local_inference_node', max_uplink_bps=limit_bps)
@@ -229,7 +219,7 @@ def lock_over_a_link(folder: Path) -> dict[str, float | str]:
             robot={'gil_monitor': True, 'deadline_ms': 60_000.0},
         ) as session,
     ):
-        send_raw(session, 4 * TENSOR_BYTES)
+        session.run_inner_cut(4 * TENSOR_BYTES)
         session.collect(3.0, settle_s=3.0)
         network.shape(SLOW_BPS, SLOW_BPS)
         session.collect(5.0)

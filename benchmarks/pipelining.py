@@ -72,10 +72,7 @@ def main() -> None:
         strategy='', robot={'deadline_ms': 0.0},
         common={'backend': 'torch', 'weights': 'random'},
     ) as session:
-        profile = session.recorder.profile
-        assert profile is not None
-        cut = min(profile.cuts[1:-1], key=lambda c: abs(c.frontier_bytes - TENSOR_BYTES))
-        session.recorder.publish_plan(profile.model_identity, cut.cut_id, 'raw', 'edge_server')
+        cut = session.run_inner_cut(TENSOR_BYTES)
         print(f'cut {cut.index} ({cut.label}), {cut.frontier_bytes} bytes')
         for _ in range(arguments.rounds):
             for uplink, bps in UPLINKS_BPS.items():

@@ -123,10 +123,7 @@ def set_plan(session: Session, plan: str) -> None:
     if plan in STRATEGIES:
         session.recorder.set_parameters('partition_planner_node', strategy=plan)
         return
-    profile = session.recorder.profile
-    assert profile is not None
-    cut = min(profile.cuts[1:-1], key=lambda c: abs(c.frontier_bytes - TENSOR_BYTES))
-    session.recorder.publish_plan(profile.model_identity, cut.cut_id, plan, 'edge_server')
+    session.run_inner_cut(TENSOR_BYTES, plan)
 
 
 def measure_plans(plans: Sequence[str], strategy: str, arguments: Namespace) -> Found:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import rclpy
 
-from dnn_offload.cost.profile import Profile
+from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.report.records import FrameRow
 from dnn_offload.testbed.environment import changed_environment
@@ -23,6 +23,7 @@ from dnn_offload.testbed.recorder import Recorder, wait_until
 
 ROBOT = '/robot'
 SERVER = '/edge_server'
+SERVER_ID = 'edge_server'
 READY_TIMEOUT_S = 240.0
 FIRST_FRAMES_S = 30.0
 PICTURE_SIZE = (640, 480)
@@ -177,6 +178,19 @@ class Session:
             source=str(write_pictures(self.folder / 'pictures', grain_px=self._grain_px)),
         )
 
+    def run_inner_cut(self, nbytes: int, codec: str = 'raw') -> CutProfile:
+        """Let the server go on from the inner cut that is nearest in size; without a planner.
+
+        Args:
+            nbytes: Size of what crosses, uncoded.
+            codec: Codec of what crosses.
+        """
+        profile = self.recorder.profile
+        assert profile is not None
+        cut = min(profile.cuts[1:-1], key=lambda c: abs(c.frontier_bytes - nbytes))
+        self.recorder.publish_plan(profile.model_identity, cut.cut_id, codec, SERVER_ID)
+        return cut
+
     def start_server(self) -> None:
         """Start the server, also after it was killed."""
         self._server_lives += 1
@@ -185,7 +199,7 @@ class Session:
             self.fleet.nodes[key].start()
         else:
             self.fleet.add(
-                'remote_inference_node', SERVER, self.cores.server, server_id='edge_server',
+                'remote_inference_node', SERVER, self.cores.server, server_id=SERVER_ID,
                 **(self._server or {}),
             )
 

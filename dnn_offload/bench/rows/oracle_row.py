@@ -18,10 +18,10 @@ from dnn_offload.cost.energy import PowerModel
 from dnn_offload.errors import OffloadError
 from dnn_offload.report.bench_records import BenchRecord, noise_floor, Search, Window
 from dnn_offload.testbed.recorder import wait_until
+from dnn_offload.testbed.session import SERVER_ID
 
 JPEG = 'jpeg'
 PLANNER = 'partition_planner_node'
-SERVER_ID = 'edge_server'
 TRY_FRAMES = 8        # of a candidate in the search
 FINALISTS = 3         # the fastest of the search, run again with as many frames as all rows,
 FINAL_ROUNDS = 2      # in turn
