@@ -136,7 +136,7 @@ def minimum_cut(
     network.data = whole
     flow = maximum_flow(network, ROBOT, SERVER, method='dinic')
     cost = constant + flow.flow_value * unit
-    if flow.flow_value > _UNITS or cost >= bound * (1.0 - _TOLERANCE):
+    if cost >= bound * (1.0 - _TOLERANCE):
         return None
     # Of equal placements the one with the most on the robot: on the server is only what can
     # still reach it.

@@ -198,7 +198,7 @@ class _Search:
 
     def _prices(self, graph: PlacementGraph, weights: StageWeights) -> Prices:
         return Prices(
-            weights.robot * self._slower * graph.thread_ratio(self._threads),
+            weights.robot * self.slowness,
             weights.server * self._tail_load,
             weights.robot * self._load,
             weights.uplink * 8e3 / self._server.link.uplink_bps,

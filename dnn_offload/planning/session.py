@@ -391,8 +391,6 @@ class PlannerSession:
             self._policy.at_rest
             and self._trials.trial is None
             and self._repriced
-            and not self._cause
-            and not self._outlawed
             and not self._uptake.problem
         )
 

@@ -140,7 +140,6 @@ class SwitchPolicy:
             memory.current is not None
             and memory.excess == 0.0
             and memory.awaited is None
-            and memory.before is None
             and memory.promises.watched is None
         )
 
