@@ -60,6 +60,22 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
     return condition()
 
 
+def at_work(desk: Desk, what: str) -> tuple[threading.Thread, threading.Event]:
+    """The first thread, which has begun with a work, and what lets it go on."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(name: str) -> None:
+        if name == what:
+            begun.set()
+            assert go_on.wait(10.0)
+
+    desk.doing = wait
+    worker = threading.Thread(target=desk.put, args=(what,), name='first')
+    worker.start()
+    assert begun.wait(10.0)
+    return worker, go_on
+
+
 @pytest.fixture
 def desk() -> Iterator[Desk]:
     made = Desk()
@@ -84,17 +100,7 @@ def test_what_has_to_wait_is_done_in_time_by_the_pump_itself(desk: Desk) -> None
 
 
 def test_one_at_a_time_and_what_comes_meanwhile_is_done_by_the_first(desk: Desk) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def wait(name: str) -> None:
-        if name == 'long':
-            begun.set()
-            assert go_on.wait(10.0)
-
-    desk.doing = wait
-    first = threading.Thread(target=desk.put, args=('long',), name='first')
-    first.start()
-    assert begun.wait(10.0)
+    first, go_on = at_work(desk, 'long')
     desk.put('short')  # returns at once
     assert desk.done == []
     go_on.set()
@@ -131,16 +137,7 @@ def test_changes_are_looked_at_and_news_are_told_without_being_asked_for(desk: D
 
 
 def test_the_pump_sleeps_while_another_thread_is_at_work(desk: Desk) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def wait(name: str) -> None:
-        begun.set()
-        assert go_on.wait(10.0)
-
-    desk.doing = wait
-    worker = threading.Thread(target=desk.put, args=('long',))
-    worker.start()
-    assert begun.wait(10.0)
+    worker, go_on = at_work(desk, 'long')
     with desk.lock:
         desk.due.append((0.0, 'next'))
         desk.pump.look_again()
@@ -166,16 +163,7 @@ def test_a_failure_ends_no_more_than_its_own_turn(desk: Desk) -> None:
 
 def test_nothing_is_done_after_the_end() -> None:
     desk = Desk()
-    begun, go_on = threading.Event(), threading.Event()
-
-    def wait(name: str) -> None:
-        begun.set()
-        assert go_on.wait(10.0)
-
-    desk.doing = wait
-    worker = threading.Thread(target=desk.put, args=('last',))
-    worker.start()
-    assert begun.wait(10.0)
+    worker, go_on = at_work(desk, 'last')
     ending = threading.Thread(target=desk.pump.stop)
     ending.start()
     desk.put('too late')
