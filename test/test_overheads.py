@@ -49,6 +49,20 @@ def test_pictures_that_arrive_late_make_all_places_dearer_alike() -> None:
     assert overheads.of('s') == pytest.approx(9.0 + 16.0)
 
 
+def test_the_robots_own_overhead_goes_with_its_load() -> None:
+    overheads = Overheads()
+    for _ in range(20):
+        overheads.add(ON_ROBOT, 60.0, 52.0, slow_down=4.0)
+        overheads.add('s', 30.0, 20.0, slow_down=4.0)
+    assert overheads.of(ON_ROBOT, 4.0) == pytest.approx(8.0)
+    # Left under load, it is not as dear when the load has gone, nor as cheap when more comes.
+    assert overheads.of(ON_ROBOT, 1.0) == pytest.approx(2.0)
+    assert overheads.of(ON_ROBOT, 6.0) == pytest.approx(12.0)
+    # A server's is partly of another machine.
+    assert overheads.of('s', 1.0) == overheads.of('s', 4.0) == pytest.approx(10.0)
+    assert overheads.of('new', 1.0) == pytest.approx(2.0 + ASSUMED_REMOTE_EXTRA_MS)
+
+
 def test_hiccups_and_unknown_stages_teach_nothing() -> None:
     overheads = Overheads()
     for _ in range(10):

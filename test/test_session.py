@@ -296,6 +296,29 @@ def test_waiting_for_our_own_limit_is_no_overhead() -> None:
     assert overhead_ms() == pytest.approx(40.0)
 
 
+def test_the_robots_overhead_under_load_is_not_kept_when_the_load_has_gone() -> None:
+    world = World()
+    world.session.feed_edge_profile(make_profile(20.0))
+    world.session.tick(world.now_s)
+
+    def overhead_ms(load: float) -> float:
+        world.load(load)
+        outcome = world.session.tick(world.now_s)
+        assert outcome is not None
+        return outcome.conditions.edge_overhead_ms
+
+    for _ in range(20):  # the network four times as slow, and 8 ms beside it
+        world.now_s += 0.1
+        world.session.feed_frame(
+            FrameEvidence(1, '', '', True, False, False, 80.0, 20.0, 88.0, stages_ms=80.0),
+            world.now_s,
+        )
+    assert overhead_ms(4.0) == pytest.approx(8.0)
+    world.now_s += 3.0  # nothing ran here meanwhile
+    assert overhead_ms(4.0) == pytest.approx(8.0, rel=0.1)
+    assert overhead_ms(1.0) == pytest.approx(2.0, rel=0.1)
+
+
 def frame(session: PlannerSession, wall_ms: float, cpu_ms: float, now_s: float) -> None:
     session.feed_frame(
         FrameEvidence(1, '', '', True, False, False, wall_ms, cpu_ms, wall_ms + 5.0), now_s

@@ -40,7 +40,13 @@ class Overheads:
             self._ages_ms.append(age_ms)
 
     def add(
-        self, place: str, latency_ms: float, stages_ms: float, age_ms: float = 0.0
+        self,
+        place: str,
+        latency_ms: float,
+        stages_ms: float,
+        age_ms: float = 0.0,
+        *,
+        slow_down: float = 1.0,
     ) -> None:
         """Take a frame whose result came from ``place``.
 
@@ -49,28 +55,36 @@ class Overheads:
             latency_ms: Acquisition to publication.
             stages_ms: Sum of its priced stages, as measured; NaN = unknown, nothing is learnt.
             age_ms: Acquisition to its arrival, which is no overhead of the place.
+            slow_down: Of the robot meanwhile, above 0: its network's time over the profiled one.
         """
         overhead_ms = latency_ms - stages_ms - age_ms
         if math.isfinite(overhead_ms) and 0.0 <= overhead_ms <= LONGEST_MS:
-            self._frames.setdefault(place, deque(maxlen=WINDOW)).append(overhead_ms)
+            kept = self._frames.setdefault(place, deque(maxlen=WINDOW))
+            kept.append(overhead_ms / slow_down if place == ON_ROBOT else overhead_ms)
 
-    def of(self, place: str) -> float:
-        """Overhead of a place [ms]; an assumption where nothing was measured."""
+    def of(self, place: str, edge_load: float = 1.0) -> float:
+        """Overhead of a place [ms]; an assumption where nothing was measured.
+
+        Args:
+            place: See ``add``.
+            edge_load: Slow-down of the robot now.
+        """
         known = len(self._ages_ms) >= MIN_FRAMES
-        return self._own(place) + (statistics.median(self._ages_ms) if known else 0.0)
+        age_ms = statistics.median(self._ages_ms) if known else 0.0
+        return self._own(place, edge_load) + age_ms
 
-    def _own(self, place: str) -> float:
+    def _own(self, place: str, edge_load: float) -> float:
         """What is the place's alone."""
         measured = self._median(place)
         if measured is not None:
-            return measured
+            return measured * edge_load if place == ON_ROBOT else measured
         if place == ON_ROBOT:
             others = [self._median(other) for other in self._frames]
             known = [value for value in others if value is not None]
             return max(min(known) - ASSUMED_REMOTE_EXTRA_MS, 0.0) if known else 0.0
         if place.endswith(RETURN):
-            return self._own(place.removesuffix(RETURN))
-        return self._own(ON_ROBOT) + ASSUMED_REMOTE_EXTRA_MS
+            return self._own(place.removesuffix(RETURN), edge_load)
+        return self._own(ON_ROBOT, edge_load) + ASSUMED_REMOTE_EXTRA_MS
 
     def _median(self, place: str) -> float | None:
         frames = self._frames.get(place, ())

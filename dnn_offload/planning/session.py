@@ -19,7 +19,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning import search
 from dnn_offload.planning.costs import thread_counts
-from dnn_offload.planning.edge_load import EdgeLoad
+from dnn_offload.planning.edge_load import EdgeLoad, MIN_HEAD_MS
 from dnn_offload.planning.limits import forbidden_ends, why_not
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.overheads import ON_ROBOT, Overheads, RETURN
@@ -242,9 +242,13 @@ class PlannerSession:
         # Under a limit of our own, frames wait for it before their first slice, and scouts wait
         # until nothing is in flight: no overheads.
         at_home = not frame.server and not self.current_server
+        profiled_ms = self._published.profiled_ms(frame, profile)
         if at_home or (frame.answered and self._max_uplink_bps == 0.0):
-            place = frame.server + (RETURN if frame.return_cut else '')
-            self._overheads.add(place, frame.latency_ms, frame.stages_ms, frame.age_ms)
+            self._overheads.add(
+                frame.server + (RETURN if frame.return_cut else ''),
+                frame.latency_ms, frame.stages_ms, frame.age_ms,
+                slow_down=self._slow_down(frame, profiled_ms),
+            )
         if frame.stood_in:
             return gone  # what it took is soon another
         if frame.plan_id and self._as_planned(frame):
@@ -253,7 +257,7 @@ class PlannerSession:
             if plan is not None and frame.answered:
                 self._trials.ran(plan, frame, now_s)
         self._edge_load.add_frame(
-            self._published.profiled_ms(frame, profile),
+            profiled_ms,
             frame.head_ms,
             frame.head_cpu_ms,
             profile.load_ratios,
@@ -261,6 +265,12 @@ class PlannerSession:
             whole=not frame.server,
         )
         return gone
+
+    def _slow_down(self, frame: FrameEvidence, profiled_ms: float) -> float:
+        """Of the robot while a frame ran, by the frame itself where it says that."""
+        if profiled_ms >= MIN_HEAD_MS and frame.head_ms > 0.0 and not frame.stood_in:
+            return frame.head_ms / profiled_ms
+        return self._last.edge_load.factor if self._last is not None else 1.0
 
     def _as_planned(self, frame: FrameEvidence) -> bool:
         """Whether a frame ran under the last plan, and where that says."""
@@ -301,12 +311,12 @@ class PlannerSession:
             servers=tuple(
                 replace(
                     server,
-                    overhead_ms=self._overheads.of(server.name),
-                    return_overhead_ms=self._overheads.of(server.name + RETURN),
+                    overhead_ms=self._overheads.of(server.name, edge_load.factor),
+                    return_overhead_ms=self._overheads.of(server.name + RETURN, edge_load.factor),
                 )
                 for server in survey.usable
             ),
-            edge_overhead_ms=self._overheads.of(ON_ROBOT),
+            edge_overhead_ms=self._overheads.of(ON_ROBOT, edge_load.factor),
             result_codec=self._result_codec,
             power=settings.power,
         )
