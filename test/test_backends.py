@@ -80,6 +80,17 @@ def test_half_keeps_strides_and_leaves_integers_alone(model: TorchModel) -> None
     assert np.array_equal(half, floats.astype(np.float16))
 
 
+@pytest.mark.parametrize('value', [7e4, -1e9, np.inf, np.nan])
+def test_what_has_no_finite_half_goes_raw(model: TorchModel, value: float) -> None:
+    values = np.array([1.0, value, 3.0], np.float32)
+    spec = TensorSpec.of_array('x', values)
+    kept, = model.to_half([values])
+    assert kept is values
+    payload = bundle.encode([kept], [spec], 'fp16')
+    arrived, = bundle.decode(payload, [spec], max_bytes=1 << 20)
+    assert np.array_equal(arrived, values, equal_nan=True)
+
+
 def test_arrays_are_not_copied(model: TorchModel, picture: np.ndarray) -> None:
     cut = model.cuts[1]
     outputs = model.run(model.segment(0, cut.index), [picture])

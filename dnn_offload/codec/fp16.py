@@ -22,7 +22,7 @@ class Fp16:
     """Half the bytes of float32. Not for values beyond 65504 (they go raw)."""
 
     def encode(self, values: np.ndarray, spec: TensorSpec) -> Sequence[Buffer] | None:
-        """Cast to half precision; float16 is taken as it is (whoever cast it, checked it).
+        """Cast to half precision; float16 is taken as it is (``fits_half``, or raw was sent).
 
         None for values that have no finite half: infinities and NaN keep their exact bits
         in the raw encoding.
@@ -30,7 +30,7 @@ class Fp16:
         if values.dtype == np.float16:
             return [values.view(np.uint8).data]
         halves = _to_half(values)
-        if bool(np.any((halves.view(np.uint16) & _EXPONENT) == _EXPONENT)):
+        if not fits_half(halves):
             return None
         return [halves.view(np.uint8).data]
 
@@ -43,6 +43,11 @@ class Fp16:
                 allowed=str(2 * out.size),
             )
         _from_half(np.frombuffer(body, dtype=np.float16), out)
+
+
+def fits_half(halves: np.ndarray) -> bool:
+    """Whether all values are finite after a cast to float16, so that nothing is lost but bits."""
+    return not bool(np.any((halves.view(np.uint16) & _EXPONENT) == _EXPONENT))
 
 
 def _to_half(values: np.ndarray) -> np.ndarray:

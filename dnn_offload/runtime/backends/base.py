@@ -54,7 +54,7 @@ class LoadedModel(Protocol):
         """Tell what must be as fast at any moment as it was profiled, instead of what was told."""
 
     def to_half(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """float32 tensors as float16, strides kept; others as they are."""
+        """float32 tensors as float16, strides kept; as they are where that is not finite."""
 
     def set_threads(self, threads: int) -> None:
         """Set the number of compute threads of the calling thread."""

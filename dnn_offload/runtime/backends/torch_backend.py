@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import torch
 
+from dnn_offload.codec.fp16 import fits_half
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.cuts import Cut
 from dnn_offload.graph.placements import piece
@@ -147,12 +148,16 @@ class TorchModel:
         return [_tensor(array).to(self.device) for array in arrays]
 
     def to_half(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """float32 and float64 as float16, strides kept; ten times faster than numpy."""
+        """float32 and float64 as float16, strides kept; ten times faster than numpy.
+
+        What has no finite half (beyond 65504, or NaN) stays as it is, for the codec to send raw.
+        """
         with torch.inference_mode():
-            return [
-                _tensor(array).half().numpy() if array.dtype.kind == 'f' else array
-                for array in arrays
-            ]
+            halves = [_tensor(a).half().numpy() if a.dtype.kind == 'f' else a for a in arrays]
+        return [
+            half if half.dtype.kind != 'f' or fits_half(half) else array
+            for half, array in zip(halves, arrays, strict=True)
+        ]
 
     def set_threads(self, threads: int) -> None:
         """Set the compute threads of the calling thread (it changes nothing in others)."""
