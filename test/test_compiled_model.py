@@ -160,6 +160,21 @@ def test_compiled_pieces_are_bounded_and_those_in_use_stay(
     assert sum(bool(head.ready) for head in heads) == 2
 
 
+def test_pieces_without_weights_are_bounded_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled_module, 'MAX_SEGMENTS', 3)
+    model = with_compiler(folder, fake_compiler(), [])
+    inputs = seeded_inputs(model.program.inputs)
+    heads = [model.segment(0, end) for end in range(1, 7)]
+    for head in heads:
+        head.weight_bytes = 0
+        model.run(head, inputs)
+        wait_until(lambda head=head: head.ready)
+    assert [bool(head.ready) for head in heads] == [False] * 3 + [True] * 3
+    assert len(model._compiled) == 3
+
+
 def test_what_is_held_makes_room_last(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 import ctypes
+import math
 import threading
 import time
 from typing import Protocol
@@ -23,7 +24,7 @@ from dnn_offload.graph.program import Program
 from dnn_offload.graph.segment import Segment
 from dnn_offload.graph.weights import Weights
 from dnn_offload.runtime.backends.onnx.lowering import OnnxPiece, OnnxProgram
-from dnn_offload.runtime.backends.torch_backend import Key, TorchModel
+from dnn_offload.runtime.backends.torch_backend import Key, MAX_SEGMENTS, TorchModel
 from dnn_offload.tensors import TensorSpec
 
 HELD = 3.0  # weights of compiled pieces, relative to those of the network: whole, old and new plan
@@ -270,11 +271,14 @@ class CompiledModel(TorchModel):
         oldest = sorted(
             self._compiled.items(), key=lambda item: (item[0][0] in self._held, item[1].used_s)
         )
+        # Pieces hardly have weights near the picture, and a runner costs memory all the same.
+        count, most = len(oldest), math.inf if self._wait else MAX_SEGMENTS
         for (identity, threads), segment in oldest:
-            if held <= self._most_bytes:
+            if held <= self._most_bytes and count <= most:
                 return
             if segment is not newest:
                 held -= segment.weight_bytes
+                count -= 1
                 segment.ready.pop(threads, None)
                 del self._compiled[identity, threads]
 
