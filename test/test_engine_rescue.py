@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 import random
+import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
+from dnn_offload.codec import bundle
 from dnn_offload.exchange import UplinkRequest
+from dnn_offload.runtime.frames import FrameRecord
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from engine_parts import check_accounts, outcomes, Rig
 
@@ -66,6 +71,85 @@ def test_unreadable_answer_is_rescued(rig: Rig) -> None:
     rig.push_and_wait()
     assert rig.node.reports[0].outcome is Outcome.RESCUED
     assert any('unreadable' in text for text, _ in rig.node.errors)
+
+
+def _overtaken(rig: Rig, tail: Callable[[], None]) -> UplinkRequest:
+    """A frame whose answer does not come; ``tail`` is called in its rescue."""
+    asked: list[UplinkRequest] = []
+    rig.uplink.behave = lambda request: (asked.append(request), 'drop')[1]
+    rig.start(2)
+    rig.model.fail = lambda span: tail() if span == (2, 4) and asked else None
+    rig.stream.push()
+    rig.node.wait(lambda: len(asked) == 1)
+    return asked[0]
+
+
+def test_a_rescue_that_fails_after_its_answer_came_takes_nothing_back() -> None:
+    rig = Rig(deadline_ms=60.0)
+    rescued, published = threading.Event(), threading.Event()
+
+    def out_of_memory() -> None:
+        rescued.set()
+        assert published.wait(10.0)
+        raise RuntimeError('out of memory')
+
+    take_result = rig.node.on_result
+
+    def publish_slowly(record: FrameRecord, result: Any) -> None:
+        take_result(record, result)
+        published.set()  # meanwhile the rescue fails
+        rig.node.wait(lambda: bool(rig.engine._responder.has_work))
+
+    rig.node.on_result = publish_slowly  # type: ignore[method-assign]
+    request = _overtaken(rig, out_of_memory)
+    assert rescued.wait(10.0)
+    rig.engine.on_answer(rig.uplink.answer(request))
+    rig.node.wait(lambda: len(rig.node.reports) == 1)
+    assert rig.node.reports[0].outcome is Outcome.REMOTE
+    assert len(rig.node.results) == 1
+    rig.node.wait(lambda: any('out of memory' in text for text, _ in rig.node.errors))
+    rig.stop()
+
+
+def test_a_rescue_overtaken_by_an_unreadable_answer_is_computed_once() -> None:
+    rig = Rig(deadline_ms=60.0)
+    rescued, answered = threading.Event(), threading.Event()
+
+    def tail() -> None:
+        rescued.set()
+        assert answered.wait(10.0)
+
+    request = _overtaken(rig, tail)
+    assert rescued.wait(10.0)
+    frame = rig.engine._shared.table.get(1)
+    assert frame is not None
+    # The answer has come, and waits for its turn while the rescue is finished.
+    rig.engine._responder.post(lambda: rig.node.wait(lambda: frame.spare is not None))
+    rig.engine.on_answer(replace(rig.uplink.answer(request), payload=b'no bundle'))
+    answered.set()
+    rig.node.wait(lambda: len(rig.node.reports) == 1)
+    assert rig.node.reports[0].outcome is Outcome.RESCUED
+    assert rig.node.reports[0].times.tail_ms > 0.0
+    assert rig.model.runs.count((2, 4)) == 2  # once to warm it, once for the frame
+    rig.stop()
+
+
+def test_a_start_that_fails_leaves_a_robot_that_works() -> None:
+    rig = Rig()
+    encode = bundle.encode
+
+    def no_memory(*args: Any) -> bytes:
+        monkey.undo()
+        raise MemoryError('in the middle of warming')
+
+    with pytest.MonkeyPatch.context() as monkey:
+        monkey.setattr(bundle, 'encode', no_memory)
+        rig.start(cut=2)
+        rig.push_and_wait()
+    assert bundle.encode is encode
+    assert rig.node.reports[0].outcome is Outcome.REMOTE
+    assert any('in the middle of warming' in text for text, _ in rig.node.errors)
+    rig.stop()
 
 
 def test_superseded_at_server(rig: Rig) -> None:

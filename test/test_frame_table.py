@@ -84,6 +84,31 @@ def test_answer_overtakes_a_rescue_and_the_rescue_is_void() -> None:
     assert table.published(seq, Outcome.REMOTE)
 
 
+def test_a_rescue_that_fails_ends_no_frame_that_an_answer_has_overtaken() -> None:
+    table = FrameTable()
+    seq = sent(table)
+    table.begin_rescue(seq)
+    table.answered(seq)
+    assert not table.rescue_failed(seq, DropReason.ERROR)
+    assert table.answer_unreadable(seq, 5.0, 'garbage')  # then it ends it
+    assert table.rescue_failed(seq, DropReason.ERROR)
+    assert ends(table) == [(seq, Outcome.DROPPED, DropReason.ERROR)]
+
+
+def test_a_rescue_that_was_overtaken_by_garbage_is_not_run_again() -> None:
+    table = FrameTable()
+    seq = sent(table)
+    table.begin_rescue(seq)
+    table.answered(seq)
+    assert not table.computed(seq, ([], 7.0))
+    assert table.answer_unreadable(seq, 5.0, 'garbage')
+    frame = table.get(seq)
+    assert frame is not None and frame.spare == ([], 7.0)
+    assert table.to_rescue() is None
+    assert table.answered(seq) is None  # it has its outputs
+    assert table.published(seq, Outcome.RESCUED)
+
+
 def test_rescue_overtakes_the_answer() -> None:
     table = FrameTable()
     seq = sent(table)

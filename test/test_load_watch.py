@@ -7,6 +7,8 @@ import threading
 import time
 from typing import cast
 
+import pytest
+
 from dnn_offload.cost.load import LoadReadings, LoadTracker
 from dnn_offload.nodes.load_watch import LoadWatch
 
@@ -68,6 +70,36 @@ def test_it_can_be_started_again() -> None:
         watch.start()
         wait_for_probes(tracker, count)
         watch.stop()
+
+
+def test_a_failure_makes_the_load_unknown_until_it_is_known_again(
+    capfd: pytest.CaptureFixture[str]
+) -> None:
+    tracker, idle = Tracker(), threading.Event()
+    watch = watch_of(tracker, idle)
+    broken = threading.Event()
+
+    def probe(now_s: float) -> None:
+        if broken.is_set():
+            raise RuntimeError('cannot start new thread')
+
+    tracker.probe = probe  # type: ignore[method-assign]
+    idle.set()
+
+    def wait_until(known: bool) -> None:
+        end_s = time.monotonic() + 20.0
+        while math.isnan(watch.readings.factor) is known:
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+
+    watch.start()
+    wait_until(known=True)
+    broken.set()
+    wait_until(known=False)
+    broken.clear()
+    wait_until(known=True)
+    watch.stop()
+    assert capfd.readouterr().err.count('Traceback') == 1
 
 
 def test_the_real_tracker_gives_a_factor() -> None:

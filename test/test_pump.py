@@ -161,6 +161,25 @@ def test_a_failure_ends_no_more_than_its_own_turn(desk: Desk) -> None:
     assert [name for name, _ in desk.done] == ['good']
 
 
+def test_a_failure_of_the_pump_itself_is_not_its_end(
+    desk: Desk, capfd: pytest.CaptureFixture[str]
+) -> None:
+    take = desk.take
+    failures = iter(range(2))
+
+    def fail_twice(now_s: float) -> tuple[list[str], float]:
+        for _ in failures:
+            raise MemoryError('for a moment')
+        return take(now_s)
+
+    with desk.lock:
+        desk.pump._take = fail_twice
+        desk.due.append((0.0, 'piece'))
+        desk.pump.look_again()
+    assert wait_for(lambda: desk.done == [('piece', 'own')])
+    assert 'for a moment' in capfd.readouterr().err
+
+
 def test_nothing_is_done_after_the_end() -> None:
     desk = Desk()
     worker, go_on = at_work(desk, 'last')

@@ -139,6 +139,20 @@ def test_failing_computation_is_refused_logged_and_survived(bench: Bench) -> Non
     assert bench.next().verdict is Verdict.OK
 
 
+def test_an_answer_that_cannot_be_sent_is_logged_and_survived(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(result: TailResult) -> None:
+        monkeypatch.undo()
+        raise MemoryError('no room for a message')
+
+    monkeypatch.setattr(bench.server, '_respond', fail)
+    bench.server.submit(filled('one', 1, 1.0))
+    bench.server.submit(filled('two', 1, 1.0))
+    assert bench.next().job.client == 'two'
+    assert 'no room for a message' in bench.logged[0]
+
+
 def test_load_factor_is_relative_to_the_profile() -> None:
     cuts = tuple(
         CutProfile(c.cut_id, c.index, c.label, c.depth, c.nbytes, 1.0, 2.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import threading
 import time
+import traceback
 
 from dnn_offload.cost.load import LoadReadings, LoadTracker
 
@@ -47,8 +48,10 @@ class LoadWatch:
     def start(self) -> None:
         """Begin to look; does nothing if it already does."""
         if self._thread is None:
-            self._stop.clear()
-            self._thread = threading.Thread(target=self._run, name='load', daemon=True)
+            self._stop = threading.Event()  # a thread that has not ended in time keeps its own
+            self._thread = threading.Thread(
+                target=self._run, args=(self._stop,), name='load', daemon=True
+            )
             self._thread.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
@@ -58,15 +61,22 @@ class LoadWatch:
             self._stop.set()
             thread.join(timeout_s)
 
-    def _run(self) -> None:
+    def _run(self, stop: threading.Event) -> None:
         read_s = probed_s = float('-inf')
-        while not self._stop.is_set():
+        told = False
+        while not stop.is_set():
             now_s = time.monotonic()
-            self._tracker.sample(now_s)
-            if now_s - probed_s >= self._probe_period_s and self._idle():
-                probed_s = now_s
-                self._tracker.probe(now_s)
-            if now_s - read_s >= READ_PERIOD_S:
-                read_s = now_s
-                self._readings = self._tracker.readings(time.monotonic())
-            self._stop.wait(SAMPLE_PERIOD_S)
+            try:
+                self._tracker.sample(now_s)
+                if now_s - probed_s >= self._probe_period_s and self._idle():
+                    probed_s = now_s
+                    self._tracker.probe(now_s)
+                if now_s - read_s >= READ_PERIOD_S:
+                    read_s = now_s
+                    self._readings = self._tracker.readings(time.monotonic())
+            except Exception:  # an old reading would be told for ever
+                self._readings = LoadReadings()
+                if not told:
+                    traceback.print_exc()
+                told = True
+            stop.wait(SAMPLE_PERIOD_S)

@@ -115,15 +115,17 @@ class FrameTable:
     def answer_unreadable(self, seq: int, now_s: float, why: str) -> bool:
         """FINISHING by an answer back to SENT, its rescue due now.
 
+        Where a rescue that it overtook is done, the frame goes on to finish with that (``spare``).
         Outputs that were computed here are never taken back.
         """
         with self._lock:
             frame = self._open.get(seq)
             if frame is None or not frame.answered or frame.stage is not Stage.FINISHING:
                 return False
-            frame.stage = Stage.SENT
             frame.answered = False
-            self._hasten(frame, now_s, why)
+            if frame.spare is None:
+                frame.stage = Stage.SENT
+                self._hasten(frame, now_s, why)
             return True
 
     def superseded_at_server(self, seq: int) -> bool:
@@ -140,14 +142,31 @@ class FrameTable:
         with self._lock:
             return self._move(seq, (Stage.SENT,), Stage.RESCUING)
 
-    def computed(self, seq: int) -> bool:
+    def computed(
+        self, seq: int, spare: tuple[list[np.ndarray], float] | None = None
+    ) -> bool:
         """RUNNING (all local) or RESCUING to FINISHING: the outputs were computed here.
 
-        SENT too: an answer overtook the rescue and could not be read.
+        SENT too: an answer overtook the rescue and could not be read. While that is not known
+        yet, ``spare`` is kept with the frame.
         """
         with self._lock:
             stages = (Stage.RUNNING, Stage.RESCUING, Stage.SENT)
-            return self._move(seq, stages, Stage.FINISHING) is not None
+            if self._move(seq, stages, Stage.FINISHING) is not None:
+                return True
+            frame = self._open.get(seq)
+            if frame is not None and frame.answered:
+                frame.spare = spare
+            return False
+
+    def rescue_failed(self, seq: int, reason: DropReason) -> bool:
+        """End a frame whose rescue cannot be computed, unless an answer has overtaken it."""
+        with self._lock:
+            frame = self._open.get(seq)
+            if frame is None or frame.stage not in (Stage.RESCUING, Stage.SENT):
+                return False
+            self._end(frame, Outcome.DROPPED, reason)
+            return True
 
     def answered(self, seq: int) -> Frame | None:
         """SENT or RESCUING to FINISHING: the server's answer has arrived.
@@ -312,4 +331,5 @@ class FrameTable:
         frame.source = None
         frame.kept = None
         frame.returned = None
+        frame.spare = None
         self._ended.append(EndedFrame(frame, outcome, reason, self.counters()))

@@ -132,6 +132,7 @@ class Frame:
         deadline_s: When its result should be out, steady clock; ``inf`` without a deadline.
         kept: The cut tensors, kept until the frame ends.
         returned: What the server has sent back for the rest of the network.
+        spare: Outputs of a rescue that an answer overtook, and what its tail took [ms].
         stood_in: Whether torch ran a piece of it in place of one that is still being compiled.
     """
 
@@ -152,6 +153,7 @@ class Frame:
     kept: list[np.ndarray] | None = None
     passed: bool = False
     returned: list[np.ndarray] | None = None
+    spare: tuple[list[np.ndarray], float] | None = None
     uplink_bytes: int = 0
     stood_in: bool = False
     times: StageTimes = field(default_factory=StageTimes)

@@ -154,7 +154,12 @@ class Responder:
         except Exception as error:  # unreadable: finish the frame here, the tensors are kept
             why = f'answer is unreadable: {describe_error(error)}'
             self._log(why, frame.seq)
-            self._shared.table.answer_unreadable(frame.seq, time.monotonic(), why)
+            spare = frame.spare if self._shared.table.answer_unreadable(
+                frame.seq, time.monotonic(), why
+            ) else None
+            if spare is not None:  # its rescue was computed meanwhile
+                outputs, times.tail_ms = spare
+                self._finish(frame, outputs, Outcome.RESCUED, time.monotonic())
             self._shared.wake()
             return
         if frame.plan is not None and frame.plan.rest is not None:

@@ -216,7 +216,10 @@ class TailServer:
             with self._changed:
                 self._served += result.verdict is Verdict.OK
                 self._refused += result.verdict is Verdict.REFUSED
-            self._respond(result)
+            try:
+                self._respond(result)
+            except Exception as error:  # a robot without an answer helps itself
+                self._log(f'answer to {job.client}: {type(error).__name__}: {error}')
 
     def _finish(self, job: TailJob) -> TailResult:
         """Compute one frame; whatever happens, it ends in a result."""

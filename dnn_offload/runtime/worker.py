@@ -77,7 +77,10 @@ class Worker:
 
     def _loop(self) -> None:
         try:
-            self.begin()
+            try:
+                self.begin()
+            except Exception as error:  # cold it computes as well
+                self._responder.post_error(error)
             while self._shared.running:
                 try:
                     self.step()
@@ -257,8 +260,7 @@ class Worker:
             self._drop(frame, error)
 
     def _drop(self, frame: Frame, error: Exception) -> None:
-        bad = isinstance(error, ImageError)
-        self._shared.table.drop(frame.seq, DropReason.BAD_IMAGE if bad else DropReason.ERROR)
+        self._shared.table.drop(frame.seq, _reason(error))
         self._responder.post_error(error, frame.seq)
 
     def _picture(self, frame: Frame, source: PictureSource) -> np.ndarray:
@@ -379,11 +381,12 @@ class Worker:
             if kept is None and source is not None:
                 kept = [self._picture(frame, source)]
             outputs, spent = self._run(frame, plan.tail, kept or [])
-            if shared.table.computed(frame.seq):
+            if shared.table.computed(frame.seq, (outputs, spent.wall_ms)):
                 frame.times.tail_ms = spent.wall_ms
                 self._responder.post_outputs(frame, outputs, Outcome.RESCUED)
         except Exception as error:
-            self._drop(frame, error)
+            shared.table.rescue_failed(frame.seq, _reason(error))
+            self._responder.post_error(error, frame.seq)
 
     def _rest(self, frame: Frame) -> None:
         """Run what comes after the server's part, from its answer and the kept tensors."""
@@ -424,3 +427,7 @@ class Worker:
         uplink = self._shared.uplink
         if uplink is not None and uplink.connected(server):
             uplink.lost(server, why)
+
+
+def _reason(error: Exception) -> DropReason:
+    return DropReason.BAD_IMAGE if isinstance(error, ImageError) else DropReason.ERROR

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 import threading
 import time
+import traceback
 from typing import Generic, TypeVar
 
 LONGEST_SLEEP_S = 0.5
+PAUSE_S = 0.1  # after a failure
 
 Work = TypeVar('Work')
 
@@ -98,8 +100,12 @@ class Pump(Generic[Work]):
 
     def _loop(self) -> None:
         while not self._stopping:
-            self.run()
-            self._idle()
+            try:
+                self.run()
+                self._idle()
+            except Exception:  # whoever ended here would send nothing ever again
+                traceback.print_exc()
+                time.sleep(PAUSE_S)
             with self._changed:
                 now_s = time.monotonic()
                 wait_s = min(self._due_s - now_s, LONGEST_SLEEP_S)
