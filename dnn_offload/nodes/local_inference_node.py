@@ -160,6 +160,9 @@ class LocalInferenceNode(OffloadNode):
     def _open(self, model: PreparedModel) -> None:
         """Start engine, uplink and pictures."""
         assert self._output is not None
+        # Another engine counts its frames from 1 again.
+        self._undrawn = (0, [])
+        self._answer_samples.clear()
         engine = InferenceEngine(
             model.model, self, self._engine_settings(model), clock_s=self._clock_s,
             profile=model.profile,
@@ -283,8 +286,9 @@ class LocalInferenceNode(OffloadNode):
         wanted = _request(message)
         if wanted == self._wanted:
             return  # the planner says it every second
-        taken = self._engine is None or self._engine.set_plan(wanted)
-        self._wanted = wanted if taken else None
+        self._wanted = wanted  # before it is given on: it may fail at once, on another thread
+        if self._engine is not None and not self._engine.set_plan(wanted):
+            self._wanted = None
 
     def _take_trial(self, message: Plan) -> None:
         model, engine = self._model, self._engine
