@@ -39,7 +39,7 @@ from dnn_offload.demo.scenes.drive import Drive
 from dnn_offload.own_program import own_program
 from vision_msgs.msg import Detection2DArray
 
-MAX_LOAD_PROCESSES = 4
+MAX_LOAD_PROCESSES = 8
 STALE_S = 1.0  # without detections for this long the vehicle stops: it is blind
 RATE_WINDOW = 20  # cycles over which the own rate is measured
 STATUS_PERIOD_S = 0.5
@@ -58,7 +58,8 @@ def _whole(text: str, low: int, high: int, **more: Any) -> ParameterDescriptor:
 class LoadProcesses:
     """Child processes that map and plan without a pause: navigation at its busiest."""
 
-    def __init__(self) -> None:
+    def __init__(self, nice: int) -> None:
+        self._nice = nice
         self._children: list[subprocess.Popen[bytes]] = []
 
     def set_count(self, count: int) -> None:
@@ -72,6 +73,7 @@ class LoadProcesses:
             command = own_program(
                 'dnn_offload.demo.navigation',
                 '--with-parent', str(os.getpid()), '--seed', str(len(self._children)),
+                '--nice', str(self._nice),
             )
             environment = os.environ | {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
             # A session each: where the kernel groups by session (autogroup) those of one weigh as
@@ -101,6 +103,9 @@ class NavigationNode(Node):
             _whole('Further processes that map and plan without a pause.', 0, MAX_LOAD_PROCESSES),
         )
         self.declare_parameter(
+            'load_nice', 0, _whole('Niceness of those.', 0, 19, read_only=True)
+        )
+        self.declare_parameter(
             'min_score', 0.5, _number('Detections with a lower score are not obeyed.', 0.0, 1.0)
         )
         self.declare_parameter(
@@ -114,7 +119,7 @@ class NavigationNode(Node):
                               read_only=True)
         )
         self._navigator = Navigator(Drive(int(self._value('seed'))))
-        self._load = LoadProcesses()
+        self._load = LoadProcesses(int(self._value('load_nice')))
         self._reaction = Reaction(0.0, 'blind', '', float('inf'))
         self._seen_s = -np.inf
         self._drive_s = 0.0  # the vehicle gets on only as fast as it is allowed to
