@@ -10,7 +10,14 @@ from dnn_offload.cost.link import DOWNLINK, LinkEvidence, LOST, UPLINK
 from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
 from dnn_offload.planning.edge_load import EdgeLoad
-from dnn_offload.planning.server_book import FAILED, PREPARING, READY, ServerReport, STOPPING
+from dnn_offload.planning.server_book import (
+    FAILED,
+    GONE_S,
+    PREPARING,
+    READY,
+    ServerReport,
+    STOPPING,
+)
 from dnn_offload.planning.session import (
     FrameEvidence,
     PlannerSession,
@@ -423,6 +430,31 @@ def test_the_number_of_servers_is_bounded() -> None:
     outcome = world.session.tick(world.now_s)
     assert outcome is not None
     assert len(outcome.unusable) == 64
+
+
+def test_servers_that_are_gone_make_room_and_one_that_is_there_stays() -> None:
+    world = offloading()
+    for number in range(63):
+        world.report(f'old{number}')
+    world.report('new')
+    assert not world.session.knows_server('new'), 'all 64 are there'
+    assert world.run(GONE_S + 1.0).decision.candidate.server == 'desk'
+    for number in range(200):  # made up, faster than anything is forgotten
+        world.report(f'made_up{number}')
+    assert world.session.knows_server('desk') and world.session.knows_server('made_up62')
+    assert not world.session.knows_server('made_up63')
+    world.run(GONE_S + 1.0)
+    world.report('new')
+    assert world.session.knows_server('new') and not world.session.knows_server('made_up0')
+    assert world.run(1.0).decision.candidate.server == 'desk'
+
+
+def test_servers_of_which_only_transfers_were_told_make_room() -> None:
+    world = World()
+    for number in range(64):
+        world.session.feed_link(f's{number}', LinkEvidence(UPLINK, 60_000, 3.0), world.now_s)
+    world.report('desk')
+    assert world.session.knows_server('desk')
 
 
 def test_a_step_in_load_changes_the_plan_within_two_seconds() -> None:

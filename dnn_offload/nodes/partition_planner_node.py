@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from std_msgs.msg import String
 from visualization_msgs.msg import Marker
@@ -20,7 +21,7 @@ from dnn_offload.nodes.plan_words import plan_line, reason_line
 from dnn_offload.nodes.planner_settings import check_planner_settings, planner_settings
 from dnn_offload.nodes.process import run
 from dnn_offload.planning.plan import Candidate
-from dnn_offload.planning.server_book import MAX_SERVERS, ServerReport
+from dnn_offload.planning.server_book import ServerReport
 from dnn_offload.planning.session import (
     FrameEvidence,
     PlannerSession,
@@ -51,7 +52,7 @@ class PartitionPlannerNode(base.OffloadNode):
     PARAMETERS = planner_parameters.PARAMETERS
 
     def __init__(self, **node_arguments: Any) -> None:
-        self._profile_topics: set[str] = set()
+        self._profile_topics: dict[str, Subscription] = {}
         self._timer: Timer | None = None
         self._watchdog: Timer | None = None
         super().__init__(**node_arguments)
@@ -142,7 +143,6 @@ class PartitionPlannerNode(base.OffloadNode):
 
     def _on_status(self, message: ServerStatus) -> None:
         name = names.check_name(message.server, 'server')
-        self._follow_profile(name)
         urgent = self._session.feed_status(
             ServerReport(
                 server=name,
@@ -155,20 +155,31 @@ class PartitionPlannerNode(base.OffloadNode):
             ),
             time.monotonic(),
         )
+        self._follow_profile(name)
         if urgent:
             self._tick()
         elif name == self._session.current_server and self._watchdog is not None:
             self._watchdog.reset()
 
     def _follow_profile(self, server: str) -> None:
-        if server in self._profile_topics or len(self._profile_topics) >= MAX_SERVERS:
+        if server in self._profile_topics or not self._session.knows_server(server):
             return
-        self._profile_topics.add(server)
-        self.subscribe(
+        self._leave_profiles()  # of the one that has made room for this one, above all
+        self._profile_topics[server] = self.subscribe(
             String,
             wire.PROFILE_IN.at(names.profile(self._rendezvous, server)),
             lambda message: self._on_server_profile(server, message),
         )
+
+    def _leave_profiles(self) -> None:
+        """End the subscriptions to profiles of servers that are forgotten.
+
+        A server that is back is told its latched profile again by a new one only.
+        """
+        for server in list(self._profile_topics):
+            if not self._session.knows_server(server):
+                self.end(self._profile_topics.pop(server))
+                self._provisional.pop(f'server {server}', None)
 
     def _on_load(self, message: Load) -> None:
         self._session.feed_load(
@@ -238,6 +249,7 @@ class PartitionPlannerNode(base.OffloadNode):
         now_s = time.monotonic()
         before = self._outcome
         outcome = self._session.tick(now_s)
+        self._leave_profiles()
         self._outcome = outcome
         if outcome is None:
             return

@@ -13,6 +13,7 @@ from dnn_offload.planning.plan import ServerState
 
 MAX_SERVERS = 64           # names come from the network: bounded
 FORGET_SERVER_S = 600.0
+GONE_S = 10.0              # silent so long, a server makes room for another where all is full
 
 # ServerStatus.msg STATE_*
 PREPARING, READY, STOPPING, FAILED = range(len(SERVER_STATES))
@@ -65,6 +66,10 @@ class ServerBook:
         self._link_defaults = link_defaults
         self._servers: dict[str, _Server] = {}
 
+    def knows(self, name: str) -> bool:
+        """Whether anything is remembered of a server."""
+        return name in self._servers
+
     def set_link_defaults(self, defaults: LinkDefaults) -> None:
         """Start all estimates from other assumptions."""
         if defaults != self._link_defaults:
@@ -80,6 +85,8 @@ class ServerBook:
 
     def add_report(self, report: ServerReport, now_s: float) -> bool:
         """A server's status; True if it cannot be used (any more)."""
+        if report.server not in self._servers and len(self._servers) >= MAX_SERVERS:
+            self._make_room(now_s)
         server = self._server(report.server)
         if server is None:
             return True
@@ -166,6 +173,15 @@ class ServerBook:
                 return None
             self._servers[name] = _Server(self._make_estimator())
         return self._servers[name]
+
+    def _make_room(self, now_s: float) -> None:
+        """Forget the server that is gone longest, rather one of which there is no profile."""
+        gone = [
+            (server.profile is not None, server.heard_s, name)
+            for name, server in self._servers.items() if now_s - server.heard_s > GONE_S
+        ]
+        if gone:
+            del self._servers[min(gone)[-1]]
 
     def _forget(self, now_s: float) -> None:
         for name, server in list(self._servers.items()):

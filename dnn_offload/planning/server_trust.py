@@ -42,16 +42,22 @@ class ServerTrust:
         for name in lost:
             record = self._records.setdefault(name, _Record())
             if not record.lost:
-                stayed_s = max(now_s - record.blocked_until_s, 0.0)
-                record.deaths >>= int(min(stayed_s / self._stable_s, 32.0))
                 record.lost = True
-                record.deaths += 1
+                record.deaths = self._remembered_deaths(record, now_s) + 1
         for name, record in self._records.items():
             if record.lost and name not in lost:
                 wait_s = self._first_backoff_s * 2.0 ** min(record.deaths - 2, 16)
                 wait_s = wait_s if record.deaths > 1 else 0.0
                 record.lost = False
                 record.blocked_until_s = now_s + min(wait_s, self._max_backoff_s)
+        self._records = {
+            name: record for name, record in self._records.items()
+            if record.lost or self._remembered_deaths(record, now_s)
+        }
+
+    def _remembered_deaths(self, record: _Record, now_s: float) -> int:
+        stayed_s = max(now_s - record.blocked_until_s, 0.0)
+        return record.deaths >> int(min(stayed_s / self._stable_s, 32.0))
 
     def blocked(self, now_s: float) -> dict[str, float]:
         """Servers that are not trusted yet, with the seconds left (infinite while lost)."""

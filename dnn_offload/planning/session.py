@@ -202,6 +202,10 @@ class PlannerSession:
         self._trials.reset()
         self._servers.add_profile(name, profile)
 
+    def knows_server(self, name: str) -> bool:
+        """Whether a server is remembered; if not (any more), its profile is not either."""
+        return self._servers.knows(name)
+
     def feed_status(self, report: ServerReport, now_s: float) -> bool:
         """A server's status."""
         gone = self._servers.add_report(report, now_s)

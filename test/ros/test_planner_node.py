@@ -17,7 +17,9 @@ from visualization_msgs.msg import Marker
 
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
+from dnn_offload.nodes.partition_planner_node import PartitionPlannerNode
 from dnn_offload.nodes.plan_words import LINE_CHARS
+from dnn_offload.planning import server_book
 
 LATCHED = QoSProfile(depth=8, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -296,3 +298,52 @@ def test_damaged_profiles_and_other_models_do_no_harm(tmp_path: Path) -> None:
         )
         log = tmp_path / 'log'
         assert wait_for(lambda: 'is not used: runs another model' in log.read_text())
+
+
+def test_profiles_are_followed_of_servers_that_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_book, 'MAX_SERVERS', 3)
+    monkeypatch.setattr(server_book, 'FORGET_SERVER_S', 1.5)
+    monkeypatch.setattr(server_book, 'GONE_S', 0.5)
+    with running_graph() as graph:
+        node = PartitionPlannerNode()
+        node.trigger_configure()
+        node.trigger_activate()
+        graph.add(node)
+        status = graph.publisher(ServerStatus, '/dnn_offload/server_status', LATCHED)
+        latched = [
+            graph.publisher(String, f'/dnn_offload/{name}/profile', LATCHED) for name in 'ad'
+        ]
+        for publisher in latched:
+            publisher.publish(String(data=profile(10.0).to_json()))
+        assert wait_for(lambda: status.get_subscription_count() == 1)
+
+        def say(*servers: str) -> None:
+            for name in servers:
+                status.publish(ServerStatus(
+                    server=name, session=1, state=ServerStatus.STATE_READY, model_identity='abc',
+                ))
+
+        def follows(*servers: str) -> bool:
+            return all(
+                graph.observer.count_subscribers(f'/dnn_offload/{name}/profile')
+                == (name in servers) for name in 'abcd'
+            )
+
+        say('a', 'b', 'c', 'd')
+        assert wait_for(lambda: follows('a', 'b', 'c')), 'more than may be known'
+        time.sleep(0.7)
+        say('a', 'd')
+        assert wait_for(lambda: follows('a', 'c', 'd') or follows('a', 'b', 'd'))
+        edge = graph.publisher(String, '/edge_profile', LATCHED)
+        edge.publish(String(data=profile(100.0).to_json()))
+        assert wait_for(follows), 'none of them speaks any more'
+        plans = graph.collect(Plan, '/plan', LATCHED)
+
+        def offloads() -> bool:
+            say('a')  # back: its latched profile is told again
+            time.sleep(0.1)
+            return bool(plans) and plans[-1].server == 'a'
+
+        assert wait_for(offloads), plans[-1].reason
