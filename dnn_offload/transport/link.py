@@ -170,6 +170,7 @@ class ServerLink:
     window: FlowWindow = field(default_factory=FlowWindow)
     phase: Phase = Phase.ABSENT
     reason: str = 'never seen'
+    was_connected: bool = False
 
     def __post_init__(self) -> None:
         """Begin without any knowledge of the server."""
@@ -277,6 +278,7 @@ class ServerLink:
             events.append(Sample(True, transfer.total_bytes, own_ms))  # limited by ourselves
         if self.phase is Phase.PROBING:
             self.phase = Phase.CONNECTED
+            self.was_connected = True
             self.reason = ''
             self._retry_s = self.timing.retry_s
             events.append(Connected())
@@ -325,6 +327,10 @@ class ServerLink:
         if self._drop(seq):
             self._cancels.append(seq)
 
+    def silent_s(self, now_s: float) -> float:
+        """Since when nothing at all has come from the server [s]; infinite if nothing ever did."""
+        return now_s - max(self._status_s, self._heard_s)
+
     def acknowledge(self, seq: int, index: int) -> None:
         """A slice of an answer of several is here; the server waits to hear that."""
         if self.phase in (Phase.PROBING, Phase.CONNECTED):
@@ -350,7 +356,7 @@ class ServerLink:
 
     def check(self, now_s: float) -> list[Event]:
         """See whether the server has been lost, and whether to try again."""
-        silent_s = now_s - max(self._status_s, self._heard_s)
+        silent_s = self.silent_s(now_s)
         waited_s = min(self.window.oldest_age_s(now_s), now_s - self._heard_s)
         patience_s = self._patience_s()
         if self.phase is not Phase.ABSENT and silent_s > self.timing.server_timeout_s:

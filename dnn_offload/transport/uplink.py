@@ -46,8 +46,7 @@ from dnn_offload.transport.pacing import FlowWindow, MAX_WINDOW_BYTES, Throttle
 from dnn_offload.transport.pump import Pump
 from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.reassembly import Reassembler, SliceHeader
-
-MAX_SERVERS = 16
+from dnn_offload.transport.room import first_to_go, MAX_SERVERS
 
 OnSample = Callable[[str, int, bool, int, float], None]
 
@@ -320,18 +319,14 @@ class DdsUplink:
         """The server of that name, made if there is room; its publisher once it is ready."""
         server = self._servers.get(message.server)
         if server is None:
-            if len(self._servers) >= MAX_SERVERS:
-                self._log.warning(
-                    f'server {message.server!r} is ignored: {MAX_SERVERS} are known already',
-                    throttle_duration_sec=30.0,
-                )
+            if not self._make_room(message.server):
                 return None
             settings = self._settings
             link = ServerLink(
                 message.server, settings.timing, self._throttle,
                 FlowWindow(settings.max_window_bytes),
             )
-            server = _Server(link, Reassembler(self._admit_answer, settings.max_answer_bytes))
+            server = _Server(link, self._new_answers())
             with self._condition:
                 self._servers[message.server] = server
         if server.publisher is None and message.state == ServerStatus.STATE_READY:
@@ -339,6 +334,30 @@ class DdsUplink:
             profile = profile_of(topics.TENSORS_OUT.quality)
             server.publisher = self._node.create_publisher(TensorChunk, topic, profile)
         return server
+
+    def _make_room(self, newcomer: str) -> bool:
+        """Whether one more server can be known; one that is gone is forgotten for it."""
+        with self._condition:
+            if len(self._servers) < MAX_SERVERS:
+                return True
+            gone = first_to_go(
+                (server.link for server in self._servers.values()), time.monotonic()
+            )
+            publisher = self._servers.pop(gone.name).publisher if gone is not None else None
+        if gone is None:
+            self._log.warning(
+                f'server {newcomer!r} is ignored: {MAX_SERVERS} are known already, and are there',
+                throttle_duration_sec=30.0,
+            )
+            return False
+        if publisher is not None:
+            self._node.destroy_publisher(publisher)
+        self._log.info(f'server {gone.name!r} is forgotten: it is gone, {newcomer!r} is there',
+                       throttle_duration_sec=1.0)
+        return True
+
+    def _new_answers(self) -> Reassembler:
+        return Reassembler(self._admit_answer, self._settings.max_answer_bytes)
 
     def _verdict(self, server: _Server, message: ServerStatus) -> str:
         """Why we do not use this server, or ''; asked once per life and model of the server."""

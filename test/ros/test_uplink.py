@@ -15,7 +15,9 @@ from rclpy.node import Node
 
 from dnn_offload.msg import LinkSample, ServerStatus, TensorChunk, TensorResult
 from dnn_offload.transport import names, qos
+from dnn_offload.transport.room import GONE_S, MAX_SERVERS
 from dnn_offload.transport.tensor_server import ServiceSettings
+from dnn_offload.transport.topics import Quality
 from dnn_offload.transport.uplink import UplinkSettings
 
 
@@ -251,6 +253,44 @@ def test_garbage_on_our_topics_does_not_stop_us(world: World) -> None:
     robot.send(4, 4.0)
     assert wait_for(lambda: 4 in robot.told.answers)
     assert robot.uplink.connected('server_a')
+
+
+def test_old_names_make_room_and_servers_that_are_there_stay(world: World) -> None:
+    world.server()
+    robot = world.robot()
+    status = world.graph.publisher(
+        ServerStatus, names.server_status(RENDEZVOUS), qos.profile_of(Quality(64, latched=True))
+    )
+
+    def say(name: str) -> None:
+        status.publish(ServerStatus(
+            server=name, session=1, state=ServerStatus.STATE_READY,
+            model_identity=FakeModel.identity,
+        ))
+
+    def known() -> set[str]:
+        return set(robot.uplink.describe())
+
+    for number in range(MAX_SERVERS - 1):
+        say(f'old_{number}')
+    assert wait_for(lambda: len(known()) == MAX_SERVERS)
+    topic, observer = names.tensors(RENDEZVOUS, 'old_0'), world.graph.observer
+    assert wait_for(lambda: observer.count_publishers(topic) == 1)
+    end_s, number = time.monotonic() + 2.0 * GONE_S, 0
+    while time.monotonic() < end_s:  # made up, faster than any is gone
+        say(f'made_up_{number}')
+        number += 1
+        time.sleep(0.01)
+        assert robot.uplink.connected('server_a')
+    assert 'old_0' not in known() and len(known()) == MAX_SERVERS
+    assert wait_for(lambda: observer.count_publishers(topic) == 0)
+    time.sleep(GONE_S + 0.5)
+    world.server('server_b')
+    assert wait_for(lambda: robot.uplink.connected('server_b'))
+    robot.send(1, 1.0, server='server_b')
+    robot.send(2, 1.0)
+    assert wait_for(lambda: {1, 2} <= set(robot.told.answers))
+    assert [ok for name, ok, _ in robot.told.connections if name == 'server_a'] == [True]
 
 
 def test_events_that_fail_do_not_stop_the_uplink(world: World) -> None:
