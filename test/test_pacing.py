@@ -249,6 +249,34 @@ def test_made_up_acknowledgements_do_no_harm() -> None:
     assert link.phase is Phase.CONNECTED and link.window.in_flight_bytes > 0
 
 
+def test_a_link_knows_which_frames_can_be_answered() -> None:
+    network = connected(1e6)
+    link = network.link
+    link.send(frame(1, 100_000), 0.0, network.now_s)
+    link.send(frame(2, 100_000), 0.0, network.now_s)
+    network.run(0.2)
+    assert not link.may_be_answered(1), 'there is more of it to send'
+    network.run(0.8)
+    assert link.may_be_answered(1) and link.uplinked(1) is not None
+    assert not link.may_be_answered(2) and not link.may_be_answered(1 << 63)
+    link.cancel(1)
+    assert link.may_be_answered(1), 'late, as of a frame that was rescued'
+    link.lose('the server has restarted', network.now_s)
+    assert link.may_be_answered(1)
+    for seq in range(3, 70):
+        link.phase = Phase.CONNECTED
+        link.send(frame(seq, 100), 0.0, network.now_s)
+        network.run(0.01)
+    assert link.may_be_answered(69) and not link.may_be_answered(1)
+
+
+def test_an_answer_may_overtake_the_last_acknowledgement() -> None:
+    network = connected(1e6, delay_s=0.1)
+    network.link.send(frame(1, 1000), 0.0, network.now_s)
+    network.run(0.05)
+    assert network.link.may_be_answered(1) and network.link.uplinked(1) is None
+
+
 def test_window_counts_only_what_is_out() -> None:
     window = FlowWindow()
     window.sent((0, 1, 0), 8192, 0.0)

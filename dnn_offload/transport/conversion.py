@@ -16,7 +16,8 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from dnn_offload.errors import CutError, ImageError, RefusedError
-from dnn_offload.msg import TensorChunk, TensorMeta
+from dnn_offload.exchange import Answer
+from dnn_offload.msg import TensorChunk, TensorMeta, TensorResult
 from dnn_offload.tensors import DLPACK_CODES, DTYPE_OF_DLPACK, TensorSpec
 from dnn_offload.transport.reassembly import SliceHeader
 
@@ -103,6 +104,55 @@ def header_of(message: TensorChunk) -> SliceHeader:
         total_bytes=message.total_bytes,
         budget_ms=message.budget_ms,
         return_id=message.return_cut,
+    )
+
+
+def answer_header_of(message: TensorResult) -> SliceHeader:
+    """Read what a slice of an answer says about itself."""
+    return SliceHeader(
+        frame_seq=message.frame_seq,
+        plan_epoch=message.plan_epoch,
+        cut_id='',
+        codec=message.codec,
+        result_codec='',
+        chunk_index=message.chunk_index,
+        chunk_count=message.chunk_count,
+        total_bytes=message.total_bytes,
+    )
+
+
+def answer_of(
+    message: TensorResult, payload: bytes | bytearray, acked_s: float, uplink_ms: float,
+    now_s: float,
+) -> Answer:
+    """An answer that is complete, with times that can be.
+
+    Args:
+        message: Its last slice.
+        payload: All its bytes.
+        acked_s: When the frame's last slice was acknowledged, our monotonic clock [s].
+        uplink_ms: From the frame's first slice until then [ms].
+        now_s: The same clock now [s].
+    """
+    since_ack_ms = 1e3 * (now_s - acked_s)
+
+    def checked(claimed_ms: float) -> float:
+        """No longer than since the frame's first slice went; 0 for what is no time at all."""
+        return min(claimed_ms, uplink_ms + since_ack_ms) if claimed_ms >= 0.0 else 0.0
+
+    service_ms = checked(message.service_ms)
+    return Answer(
+        frame_seq=message.frame_seq,
+        payload=payload,
+        codec=message.codec,
+        queue_ms=checked(message.queue_ms),
+        decode_ms=checked(message.decode_ms),
+        compute_ms=checked(message.compute_ms),
+        encode_ms=checked(message.encode_ms),
+        stood_in=message.stood_in,
+        service_ms=service_ms,
+        uplink_ms=uplink_ms,
+        downlink_ms=max(since_ack_ms - service_ms, 0.0),
     )
 
 

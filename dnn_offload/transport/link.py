@@ -37,7 +37,7 @@ KIND_RECEIVED = 5
 
 PROBE_BYTES = 98304
 _PROBE_PAYLOAD = bytes(range(256)) * (PROBE_BYTES // 256)
-_REMEMBERED_FRAMES = 64
+_REMEMBERED_FRAMES = 64   # a late answer to an older one is refused
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,8 @@ class ServerLink:
         self._busy_s = float('-inf')        # last slice sent
         self._big_s = float('-inf')         # last transfer above the burst
         self._free_s = float('-inf')        # when the link's last transfer had come through
-        self._uplinked: dict[int, tuple[float, float]] = {}
+        # Frames of which every slice has gone: when and how fast, once that is acknowledged.
+        self._sent: dict[int, tuple[float, float] | None] = {}
 
     # ---- what arrives ----------------------------------------------------------------------
 
@@ -253,9 +254,7 @@ class ServerLink:
         if kind == KIND_PROBE:
             return self._end_probe(transfer, own_ms, now_s)
         uplink_ms = 1e3 * (now_s - transfer.began_s)
-        self._uplinked[seq] = (now_s, uplink_ms)
-        if len(self._uplinked) > _REMEMBERED_FRAMES:
-            del self._uplinked[next(iter(self._uplinked))]
+        self._sent[seq] = (now_s, uplink_ms)
         return [Sample(False, transfer.total_bytes, own_ms), Uplinked(seq, uplink_ms)]
 
     @staticmethod
@@ -292,7 +291,11 @@ class ServerLink:
 
     def uplinked(self, seq: int) -> tuple[float, float] | None:
         """When a frame's last slice was acknowledged, and its uplink time [ms], if known."""
-        return self._uplinked.get(seq)
+        return self._sent.get(seq)
+
+    def may_be_answered(self, seq: int) -> bool:
+        """Whether the server can have all of a frame, also of one that was cancelled since."""
+        return seq in self._sent
 
     # ---- what is wanted --------------------------------------------------------------------
 
@@ -427,6 +430,10 @@ class ServerLink:
             self._big_s = now_s
         if transfer.sent_all:
             self._sending.popleft()
+            if transfer.kind == KIND_TENSORS:
+                self._sent[transfer.seq] = None
+                if len(self._sent) > _REMEMBERED_FRAMES:
+                    del self._sent[next(iter(self._sent))]
         return Step(transfer.kind, transfer=transfer, index=index)
 
     def _probe_due_s(self, now_s: float) -> float:
@@ -470,7 +477,7 @@ class ServerLink:
                 self._awaiting.pop((KIND_TENSORS, seq), None)
                 return transfer.next_index > 0
         sent = self._awaiting.pop((KIND_TENSORS, seq), None)
-        return sent is not None or seq in self._uplinked
+        return sent is not None or self._sent.get(seq) is not None
 
     def _patience_s(self) -> float:
         """How long an acknowledgement may take."""

@@ -22,7 +22,13 @@ from dnn_offload.errors import RefusedError
 from dnn_offload.exchange import Answer, MAX_ANSWER_BYTES, UplinkEvents, UplinkRequest
 from dnn_offload.msg import LinkSample, ServerStatus, TensorChunk, TensorResult
 from dnn_offload.transport import names, topics
-from dnn_offload.transport.conversion import byte_array, meta_of, read_message
+from dnn_offload.transport.conversion import (
+    answer_header_of,
+    answer_of,
+    byte_array,
+    meta_of,
+    read_message,
+)
 from dnn_offload.transport.guard import guarded
 from dnn_offload.transport.link import (
     Connected,
@@ -72,6 +78,7 @@ class UplinkSettings:
 class _Server:
     link: ServerLink
     answers: Reassembler
+    session: int = 0
     publisher: Publisher | None = None
     verdict_on: tuple[int, int, str] | None = None
     verdict: str = ''
@@ -309,6 +316,9 @@ class DdsUplink:
         ready = message.state == ServerStatus.STATE_READY
         reason = self._verdict(server, message) if ready else message.detail
         with self._condition:
+            if message.session != server.session:  # another process: it continues no answer
+                server.session = message.session
+                server.answers = self._new_answers()
             self._note(message.server, server.link.on_status(
                 message.session, ready and not reason, reason, time.monotonic()
             ))
@@ -413,6 +423,12 @@ class DdsUplink:
         index = message.chunk_index
         with self._condition:
             if status == TensorResult.STATUS_OK and kind == KIND_TENSORS:
+                if not link.may_be_answered(seq):
+                    # Before a slice is kept: a made-up number would close the stream up to it.
+                    raise RefusedError(
+                        'answer is to a frame that was not sent', given=seq,
+                        allowed=f'the last frames sent to {link.name!r}',
+                    )
                 if message.chunk_count > 1:
                     link.acknowledge(seq, index)
                 return self._answer_of(server, message, now_s)
@@ -430,36 +446,11 @@ class DdsUplink:
         return None
 
     def _answer_of(self, server: _Server, message: TensorResult, now_s: float) -> Answer | None:
-        header = SliceHeader(
-            frame_seq=message.frame_seq,
-            plan_epoch=message.plan_epoch,
-            cut_id='',
-            codec=message.codec,
-            result_codec='',
-            chunk_index=message.chunk_index,
-            chunk_count=message.chunk_count,
-            total_bytes=message.total_bytes,
-        )
-        arrival = server.answers.add(header, (), memoryview(message.data))
-        if arrival is None or arrival.payload is None:
-            return None
+        arrival = server.answers.add(answer_header_of(message), (), memoryview(message.data))
         uplinked = server.link.uplinked(message.frame_seq)
-        if uplinked is None:
-            return None  # not asked for, or before the connection was lost
-        acked_s, uplink_ms = uplinked
-        return Answer(
-            frame_seq=message.frame_seq,
-            payload=arrival.payload,
-            codec=message.codec,
-            queue_ms=message.queue_ms,
-            decode_ms=message.decode_ms,
-            compute_ms=message.compute_ms,
-            encode_ms=message.encode_ms,
-            stood_in=message.stood_in,
-            service_ms=message.service_ms,
-            uplink_ms=uplink_ms,
-            downlink_ms=max(1e3 * (now_s - acked_s) - message.service_ms, 0.0),
-        )
+        if arrival is None or arrival.payload is None or uplinked is None:
+            return None  # not complete, or from before the connection was lost
+        return answer_of(message, arrival.payload, *uplinked, now_s)
 
     # ---- telling ---------------------------------------------------------------------------
 

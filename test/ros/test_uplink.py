@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import math
 import threading
 import time
+from typing import Any
 
 from harness import Graph, results, running_graph, wait_for
 from made_up_server import FakeModel, MadeUpRobot, MadeUpServer, RENDEZVOUS
@@ -253,6 +255,77 @@ def test_garbage_on_our_topics_does_not_stop_us(world: World) -> None:
     robot.send(4, 4.0)
     assert wait_for(lambda: 4 in robot.told.answers)
     assert robot.uplink.connected('server_a')
+
+
+def test_made_up_answers_end_nothing(world: World) -> None:
+    server = world.server()
+    robot = world.robot()
+    _send_and_wait(robot, 1, cut=1)
+    forger = _forger_of_answers(world, robot)
+    for seq in (0, 1 << 20, (1 << 64) - 1):
+        for count in (1, 3):  # of three slices the robot would hold the first
+            forger.publish(_made_up_answer(robot, seq, chunk_count=count, total_bytes=4096))
+    time.sleep(0.3)
+    assert not robot.uplink._servers['server_a'].answers.held_bytes
+    _send_and_wait(robot, 2, cut=1)
+    server.model.gate.clear()
+    robot.send(3, 3.0)
+    assert wait_for(lambda: 3 in robot.told.uplinked)
+    robot.uplink.cancel(3)  # rescued: its answer is told nevertheless, and is the engine's matter
+    forger.publish(_made_up_answer(robot, 3, data=bytes(7)))
+    assert wait_for(lambda: 3 in robot.told.answers)
+    server.model.gate.set()
+    _send_and_wait(robot, 4, cut=1)
+
+
+def test_a_servers_next_life_continues_no_answer(world: World) -> None:
+    server = world.server()
+    robot = world.robot()
+    server.model.gate.clear()
+    robot.send(1, 1.0)
+    assert wait_for(lambda: 1 in robot.told.uplinked)
+    forger = _forger_of_answers(world, robot)
+    forger.publish(_made_up_answer(robot, 1, chunk_count=2, total_bytes=8192, data=bytes(4096)))
+    known = robot.uplink._servers['server_a']
+    assert wait_for(lambda: known.answers.held_bytes == 4096)
+    server.session += 1
+    assert wait_for(lambda: known.answers.held_bytes == 0)
+    server.model.gate.set()
+    assert wait_for(lambda: robot.uplink.connected('server_a'))
+    _send_and_wait(robot, 2, cut=1)
+
+
+@pytest.mark.parametrize('claimed', [math.nan, math.inf, -math.inf, -1.0, 3e38])
+def test_times_that_cannot_be_get_no_further(world: World, claimed: float) -> None:
+    server = world.server()
+    robot = world.robot()
+    server.model.gate.clear()
+    robot.send(1, 1.0)
+    assert wait_for(lambda: 1 in robot.told.uplinked)
+    forger, began_s = _forger_of_answers(world, robot), time.monotonic()
+    fields = ('queue_ms', 'decode_ms', 'compute_ms', 'encode_ms', 'service_ms')
+    forger.publish(_made_up_answer(robot, 1, **dict.fromkeys(fields, claimed)))
+    assert wait_for(lambda: 1 in robot.told.answers)
+    answer = robot.told.answers[1]
+    most_ms = answer.uplink_ms + 1e3 * (time.monotonic() - began_s) + 5e3
+    assert all(0.0 <= getattr(answer, name) < most_ms for name in (*fields, 'downlink_ms'))
+
+
+def _forger_of_answers(world: World, robot: MadeUpRobot) -> Any:
+    forger = world.graph.publisher(
+        TensorResult, names.results(RENDEZVOUS, robot.client), results()
+    )
+    assert wait_for(lambda: forger.get_subscription_count() > 0)
+    return forger
+
+
+def _made_up_answer(robot: MadeUpRobot, seq: int, **changes: Any) -> TensorResult:
+    fields = {
+        'status': TensorResult.STATUS_OK, 'request_kind': TensorChunk.KIND_TENSORS,
+        'client': robot.client, 'server': 'server_a', 'frame_seq': seq, 'codec': 'raw',
+        'chunk_count': 1, 'data': bytes(16), **changes,
+    }
+    return TensorResult(**{'total_bytes': len(fields['data']), **fields})
 
 
 def test_old_names_make_room_and_servers_that_are_there_stay(world: World) -> None:
