@@ -10,6 +10,7 @@ from dnn_offload.transport.link import (
     KIND_CANCEL,
     KIND_HELLO,
     KIND_PROBE,
+    KIND_RECEIVED,
     KIND_TENSORS,
     LinkTiming,
     Lost,
@@ -275,6 +276,19 @@ def test_an_answer_may_overtake_the_last_acknowledgement() -> None:
     network.link.send(frame(1, 1000), 0.0, network.now_s)
     network.run(0.05)
     assert network.link.may_be_answered(1) and network.link.uplinked(1) is None
+
+
+def test_a_robot_that_is_asked_says_that_it_is_there() -> None:
+    network = connected(10e6)
+    network.sent.clear()
+    network.link.on_accepted(network.now_s)
+    network.run(0.01)
+    (step,) = [step for _, step in network.sent]
+    assert (step.kind, step.frame_seq, step.index) == (KIND_RECEIVED, 0, 0)
+    assert network.link.connected
+    network.link.lose('no status', network.now_s)
+    network.link.on_accepted(network.now_s)
+    assert network.link.next_step(network.now_s, 0.0, matched=True).kind != KIND_RECEIVED
 
 
 def test_window_counts_only_what_is_out() -> None:

@@ -16,10 +16,19 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from dnn_offload.errors import CutError, ImageError, RefusedError
-from dnn_offload.exchange import Answer
+from dnn_offload.exchange import Answer, Verdict
 from dnn_offload.msg import TensorChunk, TensorMeta, TensorResult
 from dnn_offload.tensors import DLPACK_CODES, DTYPE_OF_DLPACK, TensorSpec
+from dnn_offload.transport.answers import OutgoingAnswer
 from dnn_offload.transport.reassembly import SliceHeader
+
+MAX_REASON = 400
+
+_STATUS = {
+    Verdict.OK: TensorResult.STATUS_OK,
+    Verdict.SUPERSEDED: TensorResult.STATUS_SUPERSEDED,
+    Verdict.REFUSED: TensorResult.STATUS_REFUSED,
+}
 
 
 def byte_array(data: bytes | bytearray | memoryview) -> array.array[int]:
@@ -154,6 +163,28 @@ def answer_of(
         uplink_ms=uplink_ms,
         downlink_ms=max(since_ack_ms - service_ms, 0.0),
     )
+
+
+def fill_answer(message: TensorResult, answer: OutgoingAnswer, index: int) -> None:
+    """Put a slice of an answer into its message."""
+    result, job = answer.result, answer.result.job
+    message.status = _STATUS[result.verdict]
+    message.plan_epoch = job.plan_epoch
+    message.reason = result.reason[:MAX_REASON]
+    message.queue_ms = result.queue_ms
+    message.decode_ms = result.decode_ms
+    message.compute_ms = result.compute_ms
+    message.encode_ms = result.encode_ms
+    message.service_ms = answer.service_ms
+    message.chunk_index = index
+    message.chunk_count = len(answer.parts)
+    message.total_bytes = sum(len(part) for part in answer.parts)
+    message.data = byte_array(answer.parts[index])
+    message.stood_in = result.stood_in
+    if result.verdict is Verdict.OK:
+        message.codec = job.result_codec
+        if index == 0:
+            message.tensors = [meta_of(spec) for spec in result.specs]
 
 
 def image_of(rgb: np.ndarray, header: Any) -> Image:

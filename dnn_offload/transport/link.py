@@ -223,11 +223,13 @@ class ServerLink:
         self._heard_s = now_s
 
     def on_accepted(self, now_s: float) -> None:
-        """Our HELLO was answered."""
+        """Our HELLO was answered; without one, the server asks whether we live (``claim.py``)."""
         if self.phase is Phase.GREETING:
             self.phase = Phase.PROBING
             self._attempt_s = now_s
             self._begin_probe()
+        else:
+            self.acknowledge(0, 0)
 
     def on_rejected(self, reason: str, now_s: float) -> list[Event]:
         """Our HELLO was refused, or the server has forgotten us."""

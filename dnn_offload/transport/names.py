@@ -15,6 +15,7 @@ from dnn_offload.errors import ConfigurationError, RefusedError
 DEFAULT_RENDEZVOUS = '/dnn_offload'
 MAX_NAME = 64
 _NAME = re.compile(rf'[A-Za-z][A-Za-z0-9_]{{0,{MAX_NAME - 1}}}')
+_LIFE = re.compile(r'.+_x[0-9a-f]{4}')
 _NAMESPACE = re.compile(r'/[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*')
 
 
@@ -52,6 +53,12 @@ def new_client_id(prefix: str) -> str:
     Answers meant for a former life go to another topic and so never arrive.
     """
     return f'{sanitised(prefix)[:MAX_NAME - 6].rstrip("_")}_x{secrets.token_hex(2)}'
+
+
+def same_robot(client: str, other: str) -> bool:
+    """Whether two names differ in the life alone; see ``new_client_id``."""
+    lives = _LIFE.fullmatch(client), _LIFE.fullmatch(other)
+    return client != other and None not in lives and client[:-4] == other[:-4]
 
 
 def check_rendezvous(namespace: str) -> str:

@@ -28,10 +28,11 @@ from dnn_offload.msg import TensorChunk, TensorResult
 from dnn_offload.tensors import TensorSpec
 from dnn_offload.transport import names, topics
 from dnn_offload.transport.answers import AnswerQueue, OutgoingAnswer
+from dnn_offload.transport.claim import Claim
 from dnn_offload.transport.conversion import (
-    byte_array,
+    fill_answer,
     header_of,
-    meta_of,
+    MAX_REASON,
     read_message,
     specs_of,
 )
@@ -45,13 +46,6 @@ HOUSEKEEPING_PERIOD_S = 0.5
 DEAF_S = 2.0                   # forgotten when nobody listens to its result topic for so long
 MAX_REFUSED_CLIENTS = 8        # robots that are kept just long enough to tell them no
 REFUSED_CLIENT_S = 3.0
-MAX_REASON = 400
-
-_STATUS = {
-    Verdict.OK: TensorResult.STATUS_OK,
-    Verdict.SUPERSEDED: TensorResult.STATUS_SUPERSEDED,
-    Verdict.REFUSED: TensorResult.STATUS_REFUSED,
-}
 
 
 class Admit(Protocol):
@@ -106,6 +100,7 @@ class _Client:
     accepted: bool = False
     greeted: bool = True       # a HELLO waits for its answer
     refusal: str = ''
+    claim: Claim | None = None  # to be settled before the answer
     answers: AnswerQueue = field(default_factory=AnswerQueue)
 
 
@@ -200,25 +195,9 @@ class TensorServer:
                 self._send(client.name, self._answer_slice(*step))
 
     def _answer_slice(self, answer: OutgoingAnswer, index: int) -> TensorResult:
-        result, job = answer.result, answer.result.job
+        job = answer.result.job
         message = self._message(job.client, TensorChunk.KIND_TENSORS, job.frame_seq)
-        message.status = _STATUS[result.verdict]
-        message.plan_epoch = job.plan_epoch
-        message.reason = result.reason[:MAX_REASON]
-        message.queue_ms = result.queue_ms
-        message.decode_ms = result.decode_ms
-        message.compute_ms = result.compute_ms
-        message.encode_ms = result.encode_ms
-        message.service_ms = answer.service_ms
-        message.chunk_index = index
-        message.chunk_count = len(answer.parts)
-        message.total_bytes = sum(len(part) for part in answer.parts)
-        message.data = byte_array(answer.parts[index])
-        message.stood_in = result.stood_in
-        if result.verdict is Verdict.OK:
-            message.codec = job.result_codec
-            if index == 0:
-                message.tensors = [meta_of(spec) for spec in result.specs]
+        fill_answer(message, answer, index)
         return message
 
     # ---- what arrives ----------------------------------------------------------------------
@@ -321,7 +300,8 @@ class TensorServer:
     def _greet(self, message: TensorChunk, now_s: float) -> None:
         name = message.client
         client = self._clients.get(name)
-        refusal = self._why_not(message, client)
+        mismatch = self._mismatch(message)
+        refusal = mismatch or self._why_full(client)
         if client is None:
             refused = sum(not known.accepted for known in self._clients.values())
             if refusal and refused >= MAX_REFUSED_CLIENTS:
@@ -345,14 +325,18 @@ class TensorServer:
         client.heard_s = now_s
         client.greeted = True
         client.refusal = refusal
+        client.claim = self._claim_of(client) if refusal and not mismatch else None
         client.accepted = client.accepted and not refusal  # ``_between`` answers
 
-    def _why_not(self, message: TensorChunk, client: _Client | None) -> str:
-        if message.model_identity != self._model_identity:
-            return (
-                f'the server runs another model; given: {message.model_identity[:16]}; '
-                f'allowed: {self._model_identity[:16]}'
-            )
+    def _mismatch(self, message: TensorChunk) -> str:
+        if message.model_identity == self._model_identity:
+            return ''
+        return (
+            f'the server runs another model; given: {message.model_identity[:16]}; '
+            f'allowed: {self._model_identity[:16]}'
+        )
+
+    def _why_full(self, client: _Client | None) -> str:
         places = self._settings.max_clients
         others = sum(
             not known.refusal for known in self._clients.values() if known is not client
@@ -361,25 +345,54 @@ class TensorServer:
             return f'the server is full: it serves {places} robots; raise max_clients'
         return ''
 
+    def _claim_of(self, client: _Client) -> Claim | None:
+        """A claim to the place of a robot's former life, the one that is silent longest."""
+        lives = [
+            known for known in self._clients.values()
+            if known.accepted and names.same_robot(known.name, client.name)
+        ]
+        if not lives:
+            return None
+        if client.claim is not None and client.claim.former in self._clients:
+            return client.claim  # it greets again while we ask
+        return Claim(min(lives, key=lambda known: known.heard_s).name)
+
+    def _settled(self, client: _Client, claim: Claim, now_s: float) -> bool:
+        """Whether it is known if the former life is there; where it is not, its place is free."""
+        former = self._clients.get(claim.former)
+        if former is not None and not claim.answered(former.heard_s):
+            if claim.ask(now_s):
+                question = self._message(former.name, TensorChunk.KIND_HELLO, 0)
+                question.status = TensorResult.STATUS_ACCEPTED
+                self._send(former.name, question)
+            if not claim.granted(now_s):
+                return False
+            self._forget(former.name, f'it does not answer, and {client.name!r} is here')
+        client.claim = None
+        client.refusal = self._why_full(client)
+        return True
+
     def _new_reassembler(self) -> Reassembler:
         return Reassembler(self._admit, self._settings.max_request_bytes)
 
     def _between(self, now_s: float) -> float:
         """What is due between messages; gives when to come again."""
         self._pay_owed()
-        self._answer_greetings()
+        self._answer_greetings(now_s)
         if now_s >= self._house_s:
             self._house_s = now_s + HOUSEKEEPING_PERIOD_S
             self._keep_house()
         greeted = any(client.greeted for client in self._clients.values())
         return min(self._house_s, now_s + MATCH_PERIOD_S) if greeted else self._house_s
 
-    def _answer_greetings(self) -> None:
+    def _answer_greetings(self, now_s: float) -> None:
         """Answer each HELLO once the robot's subscription is known, else it would miss it."""
-        for client in self._clients.values():
-            if not client.greeted:
+        for client in list(self._clients.values()):
+            if not client.greeted or client.name not in self._clients:  # forgotten on the way
                 continue
             if client.publisher.get_subscription_count() == 0:
+                continue
+            if client.claim is not None and not self._settled(client, client.claim, now_s):
                 continue
             client.greeted = False
             message = self._message(client.name, TensorChunk.KIND_HELLO, 0)

@@ -14,8 +14,11 @@ from rclpy.node import Node
 
 from dnn_offload.msg import TensorChunk
 from dnn_offload.transport import names, qos, topics
+from dnn_offload.transport.claim import PERIOD_S, QUESTIONS
+from dnn_offload.transport.link import LinkTiming
 from dnn_offload.transport.pacing import MIN_CHUNK_BYTES
 from dnn_offload.transport.tensor_server import ServiceSettings
+from dnn_offload.transport.uplink import UplinkSettings
 
 SETTINGS = ServiceSettings(max_clients=12)
 
@@ -90,4 +93,66 @@ def test_a_forgotten_robot_finds_back_by_itself(graph: Graph) -> None:
         assert answered(robot, 3)
     finally:
         robot.uplink.stop()
+        server.stop()
+
+
+def _mute(robot: MadeUpRobot) -> None:
+    """As a process that was killed: no word any more, and DDS still believes in it."""
+    robot.uplink._pump.stop()
+
+
+def test_the_next_life_of_a_robot_that_was_killed_gets_its_place(graph: Graph) -> None:
+    server = MadeUpServer(graph.add(Node('edge')), settings=ServiceSettings(max_clients=2))
+    robots = [MadeUpRobot(graph.add(Node(name))) for name in ('robot', 'other')]
+    try:
+        assert wait_for(lambda: all(r.uplink.connected('server_a') for r in robots))
+        killed, other = robots
+        _mute(killed)
+        robots.append(MadeUpRobot(graph.add(Node('robot'))))
+        assert wait_for(lambda: robots[-1].uplink.connected('server_a'), 6.0)
+        assert answered(robots[-1], 1) and answered(other, 1)
+        assert set(server.tensors.clients) == {robots[-1].client, other.client}
+        assert not any('full' in why for _, _, why in robots[-1].told.connections)
+    finally:
+        for robot in robots:
+            robot.uplink.stop()
+        server.stop()
+
+
+def test_a_robot_that_is_there_keeps_its_place_from_one_of_its_name(graph: Graph) -> None:
+    server = MadeUpServer(graph.add(Node('edge')), settings=ServiceSettings(max_clients=1))
+    # Idle, and it never speaks by itself while this test runs.
+    quiet = UplinkSettings(timing=LinkTiming(probe_period_s=60.0, big_probe_period_s=60.0))
+    first = MadeUpRobot(graph.add(Node('robot')), settings=quiet)
+    robots = [first]
+    try:
+        assert wait_for(lambda: first.uplink.connected('server_a'))
+        robots.append(MadeUpRobot(graph.add(Node('robot'))))
+        assert wait_for(lambda: any('full' in w for _, _, w in robots[1].told.connections))
+        robots.append(MadeUpRobot(graph.add(Node('stranger'))))
+        assert wait_for(lambda: any('full' in w for _, _, w in robots[2].told.connections))
+        time.sleep(6.0)  # it greets again
+        assert server.tensors.clients == (first.client,)
+        assert first.told.connections == [('server_a', True, 'connected')]
+        assert answered(first, 1)
+    finally:
+        for robot in robots:
+            robot.uplink.stop()
+        server.stop()
+
+
+def test_a_place_is_for_the_next_life_of_that_robot_only(graph: Graph) -> None:
+    server = MadeUpServer(graph.add(Node('edge')), settings=ServiceSettings(max_clients=1))
+    killed = MadeUpRobot(graph.add(Node('robot')))
+    robots = [killed]
+    try:
+        assert wait_for(lambda: killed.uplink.connected('server_a'))
+        _mute(killed)
+        robots.append(MadeUpRobot(graph.add(Node('robot_b'))))
+        assert wait_for(lambda: any('full' in w for _, _, w in robots[1].told.connections), 2.0)
+        time.sleep(QUESTIONS * PERIOD_S + 1.0)
+        assert server.tensors.clients == (killed.client,)
+    finally:
+        for robot in robots:
+            robot.uplink.stop()
         server.stop()
