@@ -14,8 +14,8 @@ from dnn_offload.graph.weights import (
     lay_out,
     load_weights,
     save_weights,
-    WEIGHTS_FILE,
 )
+from dnn_offload.graph.weights_file import WEIGHTS_FILE
 from graph_models import exported
 
 

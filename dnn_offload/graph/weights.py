@@ -13,31 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 import json
-import os
 from pathlib import Path
 
-from safetensors import safe_open, SafetensorError
 import torch
 
-from dnn_offload.errors import ModelError
 from dnn_offload.graph.program import Program, WeightSpec
+from dnn_offload.graph.weights_file import check_file, opened, SAFETENSORS_DTYPES, WEIGHTS_FILE
+from dnn_offload.whole_file import whole_file
 
-WEIGHTS_FILE = 'weights.safetensors'
 ALIGNMENT = 64
 Weights = dict[str, torch.Tensor]
-
-_SAFETENSORS_DTYPES = {
-    torch.bool: 'BOOL',
-    torch.uint8: 'U8',
-    torch.int8: 'I8',
-    torch.int16: 'I16',
-    torch.int32: 'I32',
-    torch.int64: 'I64',
-    torch.float16: 'F16',
-    torch.bfloat16: 'BF16',
-    torch.float32: 'F32',
-    torch.float64: 'F64',
-}
 
 
 def lay_out(tensor: torch.Tensor, *, convolution: bool) -> torch.Tensor:
@@ -58,7 +43,7 @@ def describe(weights: Mapping[str, torch.Tensor]) -> tuple[WeightSpec, ...]:
     return tuple(
         WeightSpec(
             name,
-            str(tensor.dtype).removeprefix('torch.'),
+            _name_of(tensor.dtype),
             tuple(tensor.shape),
             _is_channels_last(tensor),
         )
@@ -81,21 +66,19 @@ def save_weights(folder: Path | str, weights: Mapping[str, torch.Tensor]) -> Pat
     """
     path = Path(folder) / WEIGHTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f'.{os.getpid()}.part')
     flat = [
         (name, tensor.permute(0, 2, 3, 1) if _is_channels_last(tensor) else tensor)
         for name, tensor in weights.items()
     ]
     header = json.dumps(dict(_entries(flat)), separators=(',', ':')).encode()
     header += b' ' * (-(8 + len(header)) % ALIGNMENT)
-    with temporary.open('wb') as file:
+    with whole_file(path) as file:
         file.write(len(header).to_bytes(8, 'little'))
         file.write(header)
         for _, tensor in flat:
             data = memoryview(tensor.detach().reshape(-1).view(torch.uint8).numpy())
             file.write(data)
             file.write(bytes(-len(data) % ALIGNMENT))
-    os.replace(temporary, path)
     return path
 
 
@@ -104,7 +87,7 @@ def _entries(flat: list[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, dict[s
     start = 0
     for number, (name, tensor) in enumerate(flat):
         end = start + tensor.numel() * tensor.element_size()
-        dtype = _SAFETENSORS_DTYPES[tensor.dtype]
+        dtype = SAFETENSORS_DTYPES[_name_of(tensor.dtype)]
         yield name, {'dtype': dtype, 'shape': list(tensor.shape), 'data_offsets': [start, end]}
         start = end + -end % ALIGNMENT
         if start > end:
@@ -120,29 +103,16 @@ def load_weights(folder: Path | str, program: Program) -> Weights:
     Raises:
         ModelError: The file is missing or damaged, or is not the one that belongs to ``program``.
     """
-    path = Path(folder) / WEIGHTS_FILE
     weights: Weights = {}
-    try:
-        with safe_open(str(path), framework='pt', device='cpu') as file:
-            names = set(file.keys())
-            for spec in program.weights:
-                if spec.name not in names:
-                    raise ModelError(f'{path} lacks a weight', given=spec.name, hint=_EXPORT)
-                tensor = file.get_tensor(spec.name)
-                if spec.channels_last and tensor.ndim == 4:
-                    tensor = tensor.permute(0, 3, 1, 2)
-                found = (tuple(tensor.shape), str(tensor.dtype).removeprefix('torch.'))
-                if found != (spec.shape, spec.dtype):
-                    raise ModelError(
-                        f'weight {spec.name!r} in {path} does not fit the program',
-                        given=str(found),
-                        allowed=str((spec.shape, spec.dtype)),
-                        hint=_EXPORT,
-                    )
-                weights[spec.name] = tensor
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f'cannot read {path}: {error}', hint=_EXPORT) from error
+    with opened(folder, 'pt') as file:
+        check_file(file, folder, program)
+        for spec in program.weights:
+            tensor = file.get_tensor(spec.name)
+            if spec.channels_last and tensor.ndim == 4:
+                tensor = tensor.permute(0, 3, 1, 2)
+            weights[spec.name] = tensor
     return weights
 
 
-_EXPORT = 'delete its folder and export again'
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix('torch.')

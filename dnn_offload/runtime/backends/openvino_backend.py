@@ -16,7 +16,7 @@ import numpy as np
 import openvino
 
 from dnn_offload.errors import ModelError
-from dnn_offload.graph.weights import WEIGHTS_FILE
+from dnn_offload.graph.weights_file import WEIGHTS_FILE
 from dnn_offload.runtime.backends.compiled import Compile, Runner
 from dnn_offload.runtime.backends.onnx.lowering import OnnxPiece
 

@@ -20,7 +20,7 @@ from dnn_offload.errors import CodecError, ModelError
 from dnn_offload.graph.instruction import WeightSpec
 from dnn_offload.graph.placements import Piece
 from dnn_offload.graph.program import Program
-from dnn_offload.graph.weights import WEIGHTS_FILE
+from dnn_offload.graph.weights_file import WEIGHTS_FILE
 from dnn_offload.runtime.backends.onnx import protobuf
 from dnn_offload.runtime.backends.onnx.operators import (
     Call,
