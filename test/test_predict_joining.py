@@ -177,13 +177,20 @@ def spoil_feature(data: dict[str, Any]) -> None:
     data['networks'][0]['layers'][0][2] = float('inf')
 
 
+def spoil_size(data: dict[str, Any]) -> None:
+    data['networks'][0]['layers'][0][1] = 10**400
+
+
 def spoil_count(data: dict[str, Any]) -> None:
     data['networks'] *= MAX_NETWORKS + 1
 
 
 @pytest.mark.parametrize(
     'spoil',
-    [spoil_version, spoil_features, spoil_time, spoil_row, spoil_feature, spoil_count],
+    [
+        spoil_version, spoil_features, spoil_time, spoil_row, spoil_feature, spoil_size,
+        spoil_count,
+    ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, spoil: Any) -> None:
     path = tmp_path / 'own.json'

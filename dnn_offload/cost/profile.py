@@ -209,7 +209,7 @@ class Profile:
                 model_identity=str(data['model_identity']),
                 device=dict(data['device']),
                 backend=str(data['backend']),
-                threads=int(data['threads']),
+                threads=int(_number(data['threads'], 'threads')),
                 load_ratios={
                     str(k): _number(v, 'load ratio') for k, v in data['load_ratios'].items()
                 },
@@ -228,7 +228,9 @@ class Profile:
                 agreement_frames=int(_number(data['agreement_frames'], 'agreement_frames')),
                 provisional=str(data.get('provisional', ''))[:MAX_WORDS],
             )
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (
+            KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
+        ) as error:
             raise ProfileError('profile is damaged', given=repr(error)) from error
 
 
@@ -247,7 +249,7 @@ def _read_cut(data: dict[str, Any], position: int) -> CutProfile:
         cut_id=str(data['cut_id']),
         index=position,
         label=str(data['label']),
-        depth=int(data['depth']),
+        depth=int(_number(data['depth'], 'depth')),
         frontier_bytes=int(_number(data['frontier_bytes'], 'frontier_bytes')),
         head_ms=_number(data['head_ms'], 'head_ms'),
         tail_ms=_number(data['tail_ms'], 'tail_ms'),
@@ -297,7 +299,7 @@ def _read_layer(data: dict[str, Any]) -> LayerProfile:
 def _read_variant(data: dict[str, Any], cuts: int) -> Variant:
     made = Variant(
         backend=str(data['backend']),
-        threads=int(data['threads']),
+        threads=int(_number(data['threads'], 'threads')),
         head_ms=tuple(_number(value, 'head_ms') for value in data['head_ms']),
         tail_ms=tuple(_number(value, 'tail_ms') for value in data['tail_ms']),
     )

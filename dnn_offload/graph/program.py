@@ -187,7 +187,10 @@ class Program:
                 stamp=str(data['stamp']),
                 fingerprint=tuple(float(number) for number in data['fingerprint']),
             )
-        except (KeyError, TypeError, ValueError, IndexError, RecursionError, CutError) as error:
+        except (
+            KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError,
+            RecursionError, CutError,
+        ) as error:
             raise ModelError(
                 f'program is damaged: {error!r}', hint='delete its folder and export again'
             ) from error

@@ -16,7 +16,8 @@ from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.profile_wishes import ProfileWishes
 
 NICENESS = 10
-MAX_LINE_BYTES = 1 << 16
+# Of what is no progress: what start-up files of an environment print, or a line without end.
+MAX_FOREIGN_BYTES = 1 << 16
 STOP_TIMEOUT_S = 2.0
 
 
@@ -33,6 +34,7 @@ class Progress:
         provisional_path: Where the provisional profile is, as soon as there is one; not with
             what is in the cache.
         profile_path: Where the profile is; with ``done``.
+        warnings: For the log: what was wrong and is mended, in order.
     """
 
     stage: str = 'idle'
@@ -41,6 +43,7 @@ class Progress:
     folder: Path | None = None
     provisional_path: Path | None = None
     profile_path: Path | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -57,6 +60,7 @@ class Preparation:
         profile_budget_s: Time that measuring may take [s].
         profile: Whether to measure.
         profile_again: Measure even if a profile is cached.
+        anew: Export and measure even if both are cached: they cannot be used.
         nice: Added to the child's niceness: the stream goes on meanwhile.
         wishes: What the profile shall hold.
     """
@@ -69,6 +73,7 @@ class Preparation:
         profile_budget_s: float = 8.0,
         profile: bool = True,
         profile_again: bool = False,
+        anew: bool = False,
         nice: int = NICENESS,
         wishes: ProfileWishes = ProfileWishes(),  # noqa: B008 (frozen)
     ) -> None:
@@ -85,11 +90,14 @@ class Preparation:
             self._command.append('--allow-code')
         if profile_again:
             self._command.append('--again')
+        if anew:
+            self._command.append('--anew')
         if not profile:
             self._command.append('--no-profile')
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
         self._buffer = b''
+        self._foreign_bytes = 0
         self._progress = Progress()
 
     def start(self) -> None:
@@ -118,10 +126,10 @@ class Preparation:
             return self._progress
         ended = process.poll() is not None  # before reading: what it wrote last is there
         self._read(process)
+        if ended and not self._progress.finished:
+            self._fail(f'the preparation process ended with status {process.returncode}')
         if self._progress.finished:
             self._reap()
-        elif ended:
-            self._fail(f'the preparation process ended with status {process.returncode}')
         return self._progress
 
     def stop(self) -> None:
@@ -141,19 +149,19 @@ class Preparation:
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        while True:
+        while not self._progress.finished:
             block = process.stdout.read(4096)
             if not block:
                 return
-            self._buffer += block
-            *lines, self._buffer = self._buffer.split(b'\n')
+            *lines, self._buffer = (self._buffer + block).split(b'\n')
             for line in lines:
                 self._take(line)
-            if len(self._buffer) > MAX_LINE_BYTES:
+            if self._foreign_bytes + len(self._buffer) > MAX_FOREIGN_BYTES:
                 self._fail('the preparation process writes something else than progress')
-                return
 
     def _take(self, line: bytes) -> None:
+        if self._progress.finished:
+            return
         try:
             data = json.loads(line)
             progress = replace(
@@ -166,10 +174,19 @@ class Preparation:
                 progress = replace(progress, provisional_path=Path(data['provisional']))
             if 'profile' in data:
                 progress = replace(progress, profile_path=Path(data['profile']))
-        except (ValueError, KeyError, TypeError):
-            self._fail(f'the preparation process wrote {line[:200]!r}')
+            if 'warning' in data:
+                progress = replace(progress, warnings=(*progress.warnings, str(data['warning'])))
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            self._skip(line)
             return
         self._progress = progress
+
+    def _skip(self, line: bytes) -> None:
+        """A line of somebody else; the first is told, since it may be why nothing else comes."""
+        if self._foreign_bytes == 0:
+            text = f'the preparation process wrote something else than progress: {line[:200]!r}'
+            self._progress = replace(self._progress, warnings=(*self._progress.warnings, text))
+        self._foreign_bytes += len(line) + 1
 
     def _fail(self, why: str) -> None:
         tail = ''
@@ -180,7 +197,6 @@ class Preparation:
         self._progress = replace(
             self._progress, stage='failed', message=f'{why}; {tail}' if tail else why
         )
-        self._reap()
 
     def _reap(self) -> None:
         process = self._process

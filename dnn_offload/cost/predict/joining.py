@@ -146,7 +146,9 @@ def read_own_layers(path: Path) -> tuple[MeasuredNetwork, ...]:
         return ()
     except OSError as error:
         raise ProfileError(f'cannot read {path}: {error}') from error
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (
+        KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
+    ) as error:
         raise ProfileError(f'{path} is damaged', given=repr(error)) from error
 
 
