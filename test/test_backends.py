@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dnn_offload.codec import bundle
-from dnn_offload.errors import CutError, ModelError
+from dnn_offload.errors import ConfigurationError, CutError, ModelError
 from dnn_offload.exchange import Answer, UplinkRequest
 from dnn_offload.graph.export import export
 from dnn_offload.graph.fingerprint import sample, seeded_picture
@@ -200,7 +200,7 @@ def test_a_network_that_nodes_cannot_feed_or_decode_is_refused(
     weights = 'weights.safetensors'
     (tmp_path / weights).write_bytes((folder / weights).read_bytes())
     replace(model.program, task='tensor').save(tmp_path)
-    with pytest.raises(ModelError, match='cannot run this network'):
+    with pytest.raises(ConfigurationError, match='cannot run this network'):
         load_prepared_model(tmp_path, tmp_path / 'no profile', 1)
     model.program.save(tmp_path)
     with pytest.raises(ModelError, match='profile cannot be read'):

@@ -20,15 +20,17 @@ class Attempts:
         self.count = 0
         self.stopped = 0
         self.threads: list[int] = []
+        self.anew: list[bool] = []
         self.progress = Progress('export', 0.5, 'tracing')
         self.error: Exception | None = None
 
-    def start(self, setting: Any, role: str) -> Preparation:
+    def start(self, setting: Any, role: str, anew: bool) -> Preparation:
         assert (setting('model'), role) == ('demo:detector', 'server')
         if self.error is not None:
             raise self.error
         self.count += 1
         self.threads.append(setting('threads'))
+        self.anew.append(anew)
         return cast('Preparation', self)
 
     def poll(self) -> Progress:
@@ -73,7 +75,9 @@ def test_the_child_is_asked_for_a_provisional_profile_as_set(
     }
     start_preparation(values.__getitem__, 'edge')
     (command,) = asked
-    assert command[command.index('--provisional') + 1] == wish
+    assert command[command.index('--provisional') + 1] == wish and '--anew' not in command
+    start_preparation(values.__getitem__, 'edge', anew=True)
+    assert '--anew' in asked[1]
 
 
 def test_failures_are_repeated_after_5_s_to_60_s() -> None:
@@ -125,6 +129,22 @@ def test_a_change_while_it_waits_is_for_the_next_configure() -> None:
     values['threads'] = 4
     watch.poll(5.0)
     assert attempts.threads == [1, 1]
+
+
+def test_what_cannot_be_used_is_prepared_anew_at_once_until_that_works() -> None:
+    attempts = Attempts()
+    attempts.progress = Progress('done', 1.0, 'done', Path('folder'), Path('profile'))
+    watch = watch_of(attempts)
+    assert watch.poll(0.0).stage == 'done'
+    watch.prepare_anew('damaged')
+    assert attempts.stopped == 1 and watch.failure == 'damaged'
+    attempts.progress = Progress('failed', 0.0, 'no space left', warnings=('a library is old',))
+    assert watch.poll(0.1) == Progress(
+        'failed', 0.0, 'no space left; next try in 5 s', warnings=('a library is old',)
+    )
+    attempts.progress = Progress('done', 1.0)
+    assert watch.poll(5.1).stage == 'done' and watch.failure == ''
+    assert attempts.anew == [False, True, True]
 
 
 def test_settings_that_make_no_sense_are_said_at_once() -> None:

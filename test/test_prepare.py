@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+import json
 import os
 from pathlib import Path
 import signal
@@ -18,6 +19,7 @@ from dnn_offload.cost.predict.joining import OWN_LAYERS_FILE, read_own_layers
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.graph.program import Program, PROGRAM_FILE
+from dnn_offload.graph.weights_file import WEIGHTS_FILE
 from dnn_offload.runtime import profile_quick
 from dnn_offload.runtime.model_cache import cache_key, cached_profile, ModelRequest
 from dnn_offload.runtime.preparation import Preparation, Progress
@@ -109,6 +111,57 @@ def test_damaged_cache_is_made_again(cache: Path) -> None:
     identity = Program.load(folder).identity
     assert cached_profile(folder / REQUEST.profile_name, identity) is not None
     assert cached_profile(folder / REQUEST.profile_name, 'another') is None
+
+
+def stages_and_warnings(cache: Path, **more: Any) -> tuple[list[str], list[str]]:
+    stages: list[str] = []
+    warnings: list[str] = []
+
+    def report(stage: str, fraction: float, message: str, **told: str) -> None:
+        stages.append(stage)
+        warnings.extend([told['warning']] if 'warning' in told else [])
+
+    prepare(REQUEST, cache, 0.3, True, report, **more)
+    return stages, warnings
+
+
+@pytest.mark.parametrize('length', [0, 7, -1])
+def test_weights_cut_short_by_a_power_cut_are_exported_again(cache: Path, length: int) -> None:
+    prepare(REQUEST, cache, 0.3, True, lambda *args, **more: None)
+    folder = cache / cache_key(REQUEST)
+    path, whole = folder / WEIGHTS_FILE, (folder / WEIGHTS_FILE).read_bytes()
+    path.write_bytes(whole[:length])
+    stages, (warning,) = stages_and_warnings(cache)
+    assert 'export' in stages and str(path) in warning and 'exported anew' in warning
+    assert path.read_bytes() == whole
+    stages, warnings = stages_and_warnings(cache)
+    assert 'export' not in stages and not warnings
+
+
+def test_a_damaged_profile_is_measured_again_and_said(cache: Path) -> None:
+    prepare(REQUEST, cache, 0.3, True, lambda *args, **more: None)
+    path = cache / cache_key(REQUEST) / REQUEST.profile_name
+    data = json.loads(path.read_text())
+    data['cuts'][0]['depth'] = float('inf')
+    path.write_text(json.dumps(data))
+    stages, (warning,) = stages_and_warnings(cache)
+    assert 'export' not in stages and str(path) in warning and 'measured anew' in warning
+    assert Profile.from_json(path.read_text()).cuts[0].depth == 0
+
+
+def test_anew_takes_nothing_from_the_cache_and_leaves_no_leftovers(cache: Path) -> None:
+    prepare(REQUEST, cache, 0.3, True, lambda *args, **more: None)
+    folder = cache / cache_key(REQUEST)
+    names = (PROGRAM_FILE, WEIGHTS_FILE, REQUEST.profile_name)
+    before = [(folder / name).stat().st_ino for name in names]
+    ended = subprocess.Popen(['true'])
+    ended.wait()
+    leftover = folder / f'weights.{ended.pid}.part'
+    leftover.write_bytes(b'half')
+    stages, _ = stages_and_warnings(cache, anew=True)
+    assert 'export' in stages and not leftover.exists()
+    after = [(folder / name).stat().st_ino for name in names]
+    assert all(one != other for one, other in zip(before, after, strict=True))
 
 
 def test_a_provisional_profile_comes_first_and_is_not_taken_for_the_measured_one(
@@ -218,7 +271,7 @@ def test_agreement_is_measured_once_and_kept_with_the_network(
 def test_wishes_reach_the_child_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     got: list[ProfileWishes] = []
     monkeypatch.setattr(
-        'dnn_offload.runtime.prepare.prepare', lambda *args: got.append(args[-1])
+        'dnn_offload.runtime.prepare.prepare', lambda *args: got.append(args[-2])
     )
     monkeypatch.setattr('os.dup2', lambda *args: None)
     monkeypatch.setattr('sys.stdout', sys.stdout)

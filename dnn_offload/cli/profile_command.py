@@ -259,6 +259,8 @@ def measure(
                 time.sleep(POLL_S)
     finally:
         preparation.stop()
+    for text in progress.warnings:
+        console.print(f'[yellow]{escape(text)}[/]')
     if progress.profile_path is None:
         raise ModelError(f'{request.source} cannot be prepared: {progress.message}')
     return progress.profile_path

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 import time
 
-from dnn_offload.errors import OffloadError
+from dnn_offload.errors import ConfigurationError, OffloadError
 from dnn_offload.nodes.base import OffloadNode
 from dnn_offload.nodes.model_preparation import PreparationWatch
 from dnn_offload.runtime.preparation import Progress
@@ -38,7 +38,8 @@ class ModelLoader:
         on_measured: Called once after that if it was, with the same network and the measured
             profile.
         on_failed: Called with the reason of each failed attempt to get a network;
-            ``PreparationWatch`` goes on trying, unless what was prepared cannot be used.
+            ``PreparationWatch`` goes on trying. What was prepared and cannot be used is prepared
+            anew, once: it may have been damaged on the disk; the second time is the end.
             Attempts to get the measured profile are only logged.
         on_progress: Called with what is going on, in words, while an attempt runs.
 
@@ -68,6 +69,8 @@ class ModelLoader:
         self._backend: str = node.setting('backend')
         self.progress = 'starting'
         self._broken = ''
+        self._anew = False
+        self._warned = 0  # of the warnings of the attempt that runs
         self._loaded: PreparedModel | None = None
         self._loading: Future[PreparedModel] | None = None
         self._watch = PreparationWatch(node.setting, role)
@@ -92,6 +95,9 @@ class ModelLoader:
                 self._take(loading)
             return
         progress = self._watch.poll(time.monotonic())
+        for text in progress.warnings[self._warned :]:
+            self._node.get_logger().warning(text)
+        self._warned = len(progress.warnings)
         if progress.stage == 'failed':
             self.progress = progress.message
             if self._loaded is None:
@@ -128,19 +134,11 @@ class ModelLoader:
             self._on_progress(text)
 
     def _take(self, loading: Future[PreparedModel]) -> None:
-        """What was prepared is loaded, or cannot be used: then trying again would not help."""
+        """What was prepared is loaded, or cannot be used."""
         try:
             model = loading.result()
         except Exception as error:  # whatever torch raises while loading
-            self._end()
-            kind = '' if isinstance(error, OffloadError) else f'{type(error).__name__}: '
-            if self._loaded is not None:
-                self._node.get_logger().error(
-                    f'the provisional profile stays: {kind}{error}'
-                )
-                return
-            self._broken = f'cannot use the prepared network: {kind}{error}'
-            self._on_failed(self._broken)
+            self._refuse(error)
             return
         first, self._loaded = self._loaded is None, model
         program, profile = model.model.program, model.profile
@@ -155,6 +153,23 @@ class ModelLoader:
             self._on_loaded(model)
         else:
             self._on_measured(model)
+
+    def _refuse(self, error: Exception) -> None:
+        """Have it prepared anew if that has not been done yet and may help; else give up."""
+        kind = '' if isinstance(error, OffloadError) else f'{type(error).__name__}: '
+        if self._loaded is not None:
+            self._end()
+            self._node.get_logger().error(f'the provisional profile stays: {kind}{error}')
+            return
+        why = f'cannot use the prepared network: {kind}{error}'
+        if self._anew or isinstance(error, ConfigurationError):
+            self._end()
+            self._broken = why
+        else:
+            self._anew = True
+            why += '; first it is exported and measured anew here, once'
+            self._watch.prepare_anew(why)
+        self._on_failed(why)
 
     def _end(self) -> None:
         self._timer.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from dnn_offload.errors import OffloadError
@@ -16,15 +17,16 @@ FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 60.0
 
 Setting = Callable[[str], Any]
-Start = Callable[[Setting, str], Preparation]
+Start = Callable[[Setting, str, bool], Preparation]
 
 
-def start_preparation(setting: Setting, role: str) -> Preparation:
+def start_preparation(setting: Setting, role: str, anew: bool = False) -> Preparation:
     """Start the child that exports and profiles the network; returns at once.
 
     Args:
         setting: Gives the value of a parameter of ``model_parameters.py``.
         role: ``edge`` or ``server``.
+        anew: Take nothing from the cache.
 
     Raises:
         ConfigurationError: The parameters make no sense together.
@@ -38,7 +40,7 @@ def start_preparation(setting: Setting, role: str) -> Preparation:
     first = setting('provisional_profile') and candidates(setting('backend'))[0] == (TORCH,)
     preparation = Preparation(
         request, setting('cache_dir'), profile_budget_s=setting('profile_budget_s'),
-        wishes=ProfileWishes(provisional=FIRST if first else NO),
+        wishes=ProfileWishes(provisional=FIRST if first else NO), anew=anew,
     )
     preparation.start()
     return preparation
@@ -74,8 +76,9 @@ class PreparationWatch:
         self._setting = {spec.name: setting(spec.name) for spec in MODEL_PARAMETERS}.__getitem__
         self._role = role
         self._start = start
-        self._preparation: Preparation | None = start(self._setting, role)
-        self._retry_s: float | None = None
+        self._anew = False
+        self._preparation: Preparation | None = start(self._setting, role, False)
+        self._retry_s = 0.0
         self._pause_s = FIRST_RETRY_S
         self._stopped = False
         self._failure = ''
@@ -101,20 +104,31 @@ class PreparationWatch:
         if self._stopped:
             return Progress('stopped', 0.0, 'stopped')
         if self._preparation is None:
-            assert self._retry_s is not None
             if now_s < self._retry_s:
                 left_s = self._retry_s - now_s
                 return Progress('waiting', 0.0, f'{self._failure}; next try in {left_s:.0f} s')
             try:
-                self._preparation = self._start(self._setting, self._role)
+                self._preparation = self._start(self._setting, self._role, self._anew)
             except (OSError, OffloadError) as error:  # no memory, no process, no such folder
-                return self._failed(now_s, f'cannot start the preparation: {error}')
+                why = f'cannot start the preparation: {error}'
+                return self._failed(now_s, Progress('failed', 0.0, why))
         progress = self._preparation.poll()
         if progress.stage == 'failed':
-            return self._failed(now_s, progress.message)
+            return self._failed(now_s, progress)
         if progress.stage == 'done':
             self._failure = ''
         return progress
+
+    def prepare_anew(self, why: str) -> None:
+        """Begin again at the next poll and take nothing from the cache.
+
+        Args:
+            why: What was wrong with what had been prepared, for diagnostics.
+        """
+        if self._preparation is not None:
+            self._preparation.stop()
+            self._preparation = None
+        self._anew, self._failure, self._retry_s = True, why, 0.0
 
     def stop(self) -> None:
         """End the attempt that runs, if any; there will be no other."""
@@ -123,10 +137,10 @@ class PreparationWatch:
             self._preparation.stop()
             self._preparation = None
 
-    def _failed(self, now_s: float, why: str) -> Progress:
+    def _failed(self, now_s: float, progress: Progress) -> Progress:
         self._preparation = None
-        self._failure = why
+        self._failure = why = progress.message
         self._retry_s = now_s + self._pause_s
         message = f'{why}; next try in {self._pause_s:.0f} s'
         self._pause_s = min(2.0 * self._pause_s, LONGEST_RETRY_S)
-        return Progress('failed', 0.0, message)
+        return replace(progress, fraction=0.0, message=message)

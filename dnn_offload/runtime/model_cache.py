@@ -5,7 +5,7 @@ No torch is imported: whether there is something to do must be known before a se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 from dataclasses import dataclass
 import fcntl
@@ -19,12 +19,14 @@ from pathlib import Path
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError, ModelError, ProfileError
 from dnn_offload.graph.program import Program, PROGRAM_FILE
+from dnn_offload.graph.weights_file import check_weights
 from dnn_offload.runtime.backends.names import AUTO, candidates, parse, TORCH, version
 
 FORMAT = 1  # raise when what is kept in a folder changes
 ROLES = ('edge', 'server')
 PACKAGE_FOLDER = Path(__file__).resolve().parent.parent
 DATA_FOLDER = PACKAGE_FOLDER / 'data'
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -126,21 +128,39 @@ def cache_key(request: ModelRequest) -> str:
     return f'{kind}_{readable}_{digest.hexdigest()[:16]}'
 
 
-def cached_program(folder: Path) -> Program | None:
-    """The program in a folder; None if there is none, or it is damaged."""
+def cached_program(folder: Path, tell: Tell = lambda text: None) -> Program | None:
+    """The program in a folder that holds its weights, too.
+
+    A file that a power cut or a full disk has spoiled must not keep a machine from its network.
+
+    Returns:
+        None if there is none, or it or its weights are damaged; ``tell`` gets what is damaged.
+    """
     if not (folder / PROGRAM_FILE).is_file():
         return None
     try:
-        return Program.load(folder)
-    except ModelError:
+        program = Program.load(folder)
+        check_weights(folder, program)
+    except ModelError as error:
+        tell(f'what is in the cache is damaged: {error.what}')
         return None
+    return program
 
 
-def cached_profile(path: Path, identity: str) -> Profile | None:
-    """The profile in a file; None if there is none, or not of this model, or damaged."""
+def cached_profile(
+    path: Path, identity: str, tell: Tell = lambda text: None
+) -> Profile | None:
+    """The profile in a file.
+
+    Returns:
+        None if there is none, or not of this model, or damaged; ``tell`` gets what is damaged.
+    """
     try:
         profile = Profile.from_json(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, ProfileError):
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, ProfileError) as error:
+        tell(f'{path} is damaged: {error}')
         return None
     return profile if profile.model_identity == identity else None
 

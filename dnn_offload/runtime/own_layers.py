@@ -7,7 +7,6 @@ file is told and stops nobody. Nothing that came over the network gets here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from dnn_offload.cost.predict.joining import (
@@ -20,10 +19,8 @@ from dnn_offload.cost.predict.joining import (
 )
 from dnn_offload.cost.profile import LayerProfile, Profile
 from dnn_offload.errors import ProfileError
-from dnn_offload.runtime.model_cache import locked
+from dnn_offload.runtime.model_cache import locked, Tell
 from dnn_offload.runtime.profile_machine import describe_device
-
-Tell = Callable[[str], None]
 
 
 def layers_measured_here(

@@ -6,12 +6,12 @@ It is a process of its own because exporting holds the interpreter lock for half
 takes 200 MiB. Progress goes to stdout, a JSON object per line: ``stage`` (``cache``, ``export``,
 ``profile``, ``agreement``, ``done``, ``failed``), ``fraction``, ``message``; ``folder`` from the
 moment the model can be loaded, ``provisional`` (a path) as soon as there is a provisional profile,
-if one is wanted, ``profile`` with ``done``. Exit status 1 after ``failed``.
+if one is wanted, ``profile`` with ``done``; ``warning``, for the log, once each. Exit status 1
+after ``failed``.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 import json
 import os
@@ -30,16 +30,10 @@ from dnn_offload.runtime.model_cache import (
     cached_program,
     locked,
     ModelRequest,
-    ROLES,
 )
-from dnn_offload.runtime.profile_wishes import (
-    NO,
-    ONLY,
-    ProfileWishes,
-    PROVISIONAL,
-    read_thread_counts,
-)
-from dnn_offload.whole_file import write_whole
+from dnn_offload.runtime.prepare_arguments import make_parser
+from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes, read_thread_counts
+from dnn_offload.whole_file import remove_leftovers, write_whole
 
 # A provisional profile is to be there long before the measured one.
 PROVISIONAL_SHARE = 0.2  # of the budget
@@ -78,8 +72,9 @@ def prepare(
     report: Report,
     again: bool = False,
     wishes: ProfileWishes = ProfileWishes(),  # noqa: B008 (frozen)
+    anew: bool = False,
 ) -> None:
-    """Do what is not in the cache yet.
+    """Do what is not in the cache yet, or is damaged there.
 
     Args:
         request: The model.
@@ -89,6 +84,7 @@ def prepare(
         report: Gets the progress.
         again: Measure even if there is a profile.
         wishes: What the profile shall hold.
+        anew: Export and measure even if both are there: they cannot be used.
 
     Raises:
         OffloadError: Model or configuration is not acceptable.
@@ -98,13 +94,17 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     # Robot and server on one machine: the second waits for the first one's export.
     with locked(folder / 'export.lock'):
-        program = cached_program(folder)
+        for place in (cache, folder):
+            remove_leftovers(place)
+        program = None if anew else cached_program(folder, lambda text: report(
+            'cache', 0.0, text, warning=f'{text}; the network is exported anew'
+        ))
         if program is None:
             program = _export(request, folder, report)
     report('profile', 0.5, 'model is ready to be loaded', folder=str(folder))
     path = folder / request.profile_name
     if profile:
-        path = _profile(request, folder, program, budget_s, report, again, wishes)
+        path = _profile(request, folder, program, budget_s, report, again or anew, wishes)
     report(
         'done', 1.0, 'ready', folder=str(folder), **({'profile': str(path)} if profile else {})
     )
@@ -125,7 +125,9 @@ def _profile(
         Where the profile is.
     """
     path = folder / request.profile_name
-    made = None if again else cached_profile(path, program.identity)
+    made = None if again else cached_profile(path, program.identity, lambda text: report(
+        'profile', 0.5, text, warning=f'{text}; it is measured anew'
+    ))
     agree = wishes.agreement and (
         wishes.agreement_again or made is None or made.agreement_frames == 0
     )
@@ -229,42 +231,6 @@ def die_with_parent() -> None:
     threading.Thread(target=watch, name='parent', daemon=True).start()
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Arguments of the process."""
-    parser = argparse.ArgumentParser(description='Export a model and measure its profile.')
-    parser.add_argument('--source', required=True, help='e.g. torchvision:squeezenet1_1')
-    parser.add_argument('--weights', default='DEFAULT', help='name, .safetensors file, random')
-    parser.add_argument('--allow-code', action='store_true', help='allow python: and file:')
-    parser.add_argument('--input-size', default='', help='HEIGHTxWIDTH; the own one if empty')
-    parser.add_argument('--cache', required=True, type=Path, help='folder for results')
-    parser.add_argument('--threads', type=int, default=1, help='compute threads')
-    parser.add_argument('--backend', default='torch', help='what runs it, or auto')
-    parser.add_argument('--role', choices=ROLES, default='edge', help='whose profile')
-    parser.add_argument('--profile-budget-s', type=float, default=8.0, help='time to measure [s]')
-    parser.add_argument('--no-profile', action='store_true', help='only export')
-    parser.add_argument('--again', action='store_true', help='measure even if cached')
-    wishes = ProfileWishes()
-    parser.add_argument(
-        '--fraction', type=float, default=wishes.fraction, help='of the cuts that are measured'
-    )
-    parser.add_argument('--threads-list', default='', help='other thread counts, e.g. 1,2,4')
-    parser.add_argument('--agreement', action='store_true', help="codecs' effect on answers")
-    parser.add_argument('--agreement-again', action='store_true', help='even if it is known')
-    parser.add_argument(
-        '--agreement-budget-s', type=float, default=wishes.agreement_budget_s, help='time [s]'
-    )
-    parser.add_argument('--frames', type=Path, help='folder of pictures, or video')
-    parser.add_argument(
-        '--frame-count', type=int, default=wishes.frame_count, help='most frames'
-    )
-    parser.add_argument(
-        '--provisional', choices=PROVISIONAL, default=NO, help='a provisional profile first, only'
-    )
-    parser.add_argument('--nice', type=int, default=0, help='added to the niceness')
-    parser.add_argument('--watch-stdin', action='store_true', help='end when stdin closes')
-    return parser
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the process; returns its exit status."""
     args = make_parser().parse_args(argv)
@@ -289,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             prepare(
                 request, args.cache.expanduser(), args.profile_budget_s, not args.no_profile,
-                report, args.again, wishes,
+                report, args.again, wishes, args.anew,
             )
         except (OffloadError, OSError, ImportError) as error:
             report('failed', 1.0, str(error))

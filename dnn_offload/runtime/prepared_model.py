@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnn_offload.cost.profile import Profile
-from dnn_offload.errors import ModelError
+from dnn_offload.errors import ConfigurationError, ModelError
 from dnn_offload.graph.fingerprint import (
     agree,
     distance,
@@ -55,12 +55,13 @@ def load_prepared_model(
         log: Gets what must be run by torch instead, and why; from any thread, later as well.
 
     Raises:
+        ConfigurationError: No node can run this network, however it is prepared.
         ModelError: The files cannot be read, or are not those that were exported.
         ProfileError: The profile is damaged.
     """
     program = Program.load(folder)
     if not program.takes_picture or program.task not in DECODED_TASKS:
-        raise ModelError(
+        raise ConfigurationError(
             'the nodes cannot run this network',
             given=f'{len(program.inputs)} input(s), the first {program.input.dtype} '
             f'{program.input.shape}; task {program.task}',
@@ -115,6 +116,6 @@ def _read_profile(path: Path) -> tuple[Profile, str]:
     """A profile, and the same for others, compact."""
     try:
         profile = Profile.from_json(path.read_text(encoding='utf-8'))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ModelError('profile cannot be read', given=str(path)) from error
     return profile, profile.to_json(indent=None)

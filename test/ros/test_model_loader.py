@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from dnn_offload.errors import ModelError
+from dnn_offload.errors import ConfigurationError, ModelError
 from dnn_offload.nodes import model_loader
 from dnn_offload.nodes.base import OffloadNode
 from dnn_offload.nodes.model_loader import ModelLoader
@@ -54,10 +54,14 @@ class Watch:
 
     def __init__(self, setting: Any, role: str) -> None:
         self.stopped, self.failure = 0, ''
+        self.anew: list[str] = []
         Watch.last = self
 
     def poll(self, now_s: float) -> Progress:
         return Watch.progress
+
+    def prepare_anew(self, why: str) -> None:
+        self.anew.append(why)
 
     def stop(self) -> None:
         self.stopped += 1
@@ -186,12 +190,54 @@ def test_a_loader_stopped_before_its_turn_never_loads(loads: Loads) -> None:
     assert before.back == ['loaded'] and len(loads.asked) == 1
 
 
-def test_what_cannot_be_loaded_is_said_once_and_not_tried_again(loads: Loads) -> None:
+def test_what_cannot_be_loaded_is_prepared_anew_once(loads: Loads) -> None:
     called = Called()
     Watch.progress = DONE
     loads.error = ModelError('damaged')
     called.poll()
     called.finish(loads)
     (said,) = called.back
-    assert 'cannot use the prepared network' in said and 'damaged' in said
+    assert 'cannot use the prepared network: damaged' in said and 'anew' in said
+    assert [f'failed: {why}' for why in Watch.last.anew] == [said]
+    assert Watch.last.stopped == called.node.cancelled == 0
+    called.poll()
+    called.finish(loads)
+    assert called.back[1:] == ['failed: cannot use the prepared network: damaged']
+    assert called.loader.failure == 'cannot use the prepared network: damaged'
+    assert len(Watch.last.anew) == Watch.last.stopped == called.node.cancelled == 1
+
+
+def test_the_network_that_was_prepared_anew_is_taken(loads: Loads) -> None:
+    called = Called()
+    Watch.progress = DONE
+    loads.error = RuntimeError('whatever torch raises')
+    called.poll()
+    called.finish(loads)
+    loads.error = None
+    called.poll()
+    called.finish(loads)
+    assert 'RuntimeError: whatever' in called.back[0] and called.back[1:] == ['loaded']
+    assert called.loader.failure == ''
+
+
+def test_a_network_that_no_node_can_run_is_said_once_and_not_prepared_anew(loads: Loads) -> None:
+    called = Called()
+    Watch.progress = DONE
+    loads.error = ConfigurationError('the nodes cannot run this network')
+    called.poll()
+    called.finish(loads)
+    (said,) = called.back
+    assert said.endswith('the nodes cannot run this network')
     assert called.loader.failure in said and called.node.cancelled == 1
+    assert Watch.last.anew == []
+
+
+def test_warnings_of_the_preparation_are_logged_once_each(loads: Loads) -> None:
+    called = Called()
+    for stage, warnings in (
+        ('cache', ('one',)), ('export', ('one',)), ('failed', ('one', 'two')), ('waiting', ()),
+        ('cache', ('one',)),
+    ):
+        Watch.progress = Progress(stage, 0.0, 'at it', warnings=warnings)
+        called.poll()
+    assert called.node.said == ['one', 'two', 'one']
