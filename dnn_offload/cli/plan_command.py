@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from dnn_offload.cli.plan_arguments import add_arguments, conditions_of, constraints_of
 from dnn_offload.cli.plan_tables import Choices, table_of_plans, table_of_strategies
-from dnn_offload.errors import OffloadError, PlanningError
+from dnn_offload.errors import PlanningError
 from dnn_offload.planning.explanation import explain, Explanation
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
@@ -39,18 +39,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; 0, or 1 with a message when a profile or the plan is impossible."""
-    try:
-        conditions = conditions_of(args)
-        constraints = constraints_of(args)
-        ranked = plan(args.strategy, conditions, constraints)
-        choices = _choices(conditions, constraints)
-        explanation = explain(args.strategy, conditions, constraints, ranked)
-        if args.plot is not None:
-            _plot(args, conditions, constraints, ranked)
-    except OffloadError as error:
-        Console(stderr=True).print(f'error: {error}', style='red', markup=False)
-        return 1
+    """Print the table; 0.
+
+    Raises:
+        OffloadError: A profile, an argument or the plan is impossible.
+    """
+    conditions = conditions_of(args)
+    constraints = constraints_of(args)
+    ranked = plan(args.strategy, conditions, constraints)
+    choices = _choices(conditions, constraints)
+    explanation = explain(args.strategy, conditions, constraints, ranked)
+    if args.plot is not None:
+        _plot(args, conditions, constraints, ranked)
     if args.json:
         print(json.dumps(_as_json(constraints, ranked, choices, explanation), indent=1))
         return 0

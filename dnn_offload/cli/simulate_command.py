@@ -19,7 +19,7 @@ from rich.table import Table
 
 from dnn_offload.cli.plan_arguments import check_same_model, read_profile
 from dnn_offload.cost.profile import Profile
-from dnn_offload.errors import ConfigurationError, OffloadError
+from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.search import STRATEGIES
 from dnn_offload.report.regret import Curves, plot_regret
 from dnn_offload.simulate import generated, replay
@@ -68,27 +68,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table per trace; 0, or 1 with a message when something is impossible."""
-    try:
-        edge, server = _profiles(args)
-        strategies = _strategies(args.strategy)
-        if args.frame_hz <= 0.0 or args.deadline_ms < 0.0:
-            raise ConfigurationError(
-                'frame-hz and deadline-ms', given=f'{args.frame_hz}, {args.deadline_ms}',
-                allowed='above 0, and 0 or more',
-            )
-        names = args.traces or ['slam_bursts']
-        traces = [replay.find(n, seed=args.seed, seconds=args.seconds) for n in names]
-        results = [
-            replay.compare(
-                trace, edge, server, strategies, frame_hz=args.frame_hz,
-                deadline_ms=args.deadline_ms, seed=args.seed,
-            )
-            for trace in traces
-        ]
-    except OffloadError as error:
-        Console(stderr=True).print(f'error: {error}', style='red', markup=False)
-        return 1
+    """Print a table per trace; 0.
+
+    Raises:
+        OffloadError: A profile, a trace or a number is impossible.
+    """
+    edge, server = _profiles(args)
+    strategies = _strategies(args.strategy)
+    if args.frame_hz <= 0.0 or args.deadline_ms < 0.0:
+        raise ConfigurationError(
+            'frame-hz and deadline-ms', given=f'{args.frame_hz}, {args.deadline_ms}',
+            allowed='above 0, and 0 or more',
+        )
+    names = args.traces or ['slam_bursts']
+    traces = [replay.find(n, seed=args.seed, seconds=args.seconds) for n in names]
+    results = [
+        replay.compare(
+            trace, edge, server, strategies, frame_hz=args.frame_hz,
+            deadline_ms=args.deadline_ms, seed=args.seed,
+        )
+        for trace in traces
+    ]
     verdicts = [verdict for found, _ in results for verdict in found]
     if args.plot is not None:
         curves = [_curves(t, told) for t, (_, told) in zip(traces, results, strict=True)]
