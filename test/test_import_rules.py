@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / 'dnn_offload'
 
 # Modules of the top level: the shared vocabulary, for all rooms.
-SHARED = {'errors', 'tensors', 'exchange', 'own_program', 'whole_file'}
+SHARED = {'errors', 'tensors', 'exchange', 'own_program', 'whole_file', 'writable'}
 
 # room -> rooms that it may import, beside itself and SHARED.
 ALLOWED = {

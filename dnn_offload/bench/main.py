@@ -18,6 +18,7 @@ from dnn_offload.bench.scenario import file as scenario_file
 from dnn_offload.bench.scenario.scenario import Scenario
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.testbed.environment import changed_environment, prepare_environment
+from dnn_offload.writable import make_folder
 
 DOMAIN = 96
 
@@ -45,7 +46,8 @@ def play(args: argparse.Namespace) -> int:
     options = BenchOptions(
         args.out.resolve(), args.cache, loopback, args.time_scale, args.new_profiles
     )
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder('--out', options.out)
+    make_folder('--cache', options.cache_dir.expanduser())
     prepare_environment(DOMAIN)
     signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory(prefix='dnn_offload_') as logs, changed_environment(

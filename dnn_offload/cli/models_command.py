@@ -11,6 +11,7 @@ from rich.table import Table
 from dnn_offload.cli.model_arguments import add_model_arguments
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.program import Program
+from dnn_offload.writable import make_folder
 
 # Tried by the tests at every cut; others of torchvision's classification networks work as well.
 TRIED = (
@@ -70,12 +71,14 @@ def exported(arguments: argparse.Namespace) -> Program:
     request = ModelRequest(
         arguments.model, arguments.weights, arguments.allow_code, arguments.input_size
     )
+    cache = arguments.cache.expanduser()
+    make_folder('--cache', cache)
     folders: list[str] = []
 
     def report(stage: str, fraction: float, message: str, **more: str) -> None:
         folders.extend(folder for folder in (more.get('folder'),) if folder)
 
-    prepare(request, arguments.cache.expanduser(), 0.0, False, report)
+    prepare(request, cache, 0.0, False, report)
     if not folders:
         raise ModelError(f'{arguments.model} was not exported')
     return Program.load(folders[-1])

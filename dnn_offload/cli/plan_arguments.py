@@ -12,6 +12,7 @@ from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.objective import LATENCY, Objective, OBJECTIVES
 from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
 from dnn_offload.planning.search import ALL_SHAPES, DEFAULT_STRATEGY, STRATEGIES
+from dnn_offload.writable import PICTURES
 
 NO_SHAPE = 'none'  # of --shape: nothing beside one cut
 
@@ -38,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument('--json', action='store_true', help='print JSON instead of tables')
     output.add_argument(
         '--plot', type=Path, default=None, metavar='FILE.png',
-        help='draw partition curve, regime map, and latency against energy; takes seconds, since '
-        f'the map asks for thousands of plans (--shape {NO_SHAPE}: less than one)',
+        help=f'draw ({", ".join(PICTURES)}) partition curve, regime map, and latency against '
+        f'energy; takes seconds, since the map asks for thousands of plans '
+        f'(--shape {NO_SHAPE}: less than one)',
     )
 
 

@@ -22,6 +22,7 @@ from dnn_offload.planning.explanation import explain, Explanation
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 from dnn_offload.planning.search import plan, reprice, STRATEGIES
+from dnn_offload.writable import check_file, PICTURES
 
 WIDTH = 170  # columns, where the output is no terminal and nobody says how wide it is
 
@@ -44,16 +45,31 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         OffloadError: A profile, an argument or the plan is impossible.
     """
+    if args.plot is not None:
+        check_file('--plot', args.plot, PICTURES)
     conditions = conditions_of(args)
     constraints = constraints_of(args)
     ranked = plan(args.strategy, conditions, constraints)
     choices = _choices(conditions, constraints)
     explanation = explain(args.strategy, conditions, constraints, ranked)
-    if args.plot is not None:
-        _plot(args, conditions, constraints, ranked)
     if args.json:
         print(json.dumps(_as_json(constraints, ranked, choices, explanation), indent=1))
-        return 0
+    else:
+        _print(args, conditions, constraints, ranked, choices, explanation)
+    if args.plot is not None:
+        _plot(args, conditions, constraints, ranked)
+    return 0
+
+
+def _print(
+    args: argparse.Namespace,
+    conditions: Conditions,
+    constraints: Constraints,
+    ranked: list[Candidate],
+    choices: Choices,
+    explanation: Explanation,
+) -> None:
+    """All of it for people."""
     console = Console()
     if not console.is_terminal and 'COLUMNS' not in os.environ:
         console = Console(width=WIDTH)
@@ -80,7 +96,6 @@ def run(args: argparse.Namespace) -> int:
             console.print(
                 f'The profile of {whose} is provisional: {profile.provisional}.', markup=False
             )
-    return 0
 
 
 def _in_words(args: argparse.Namespace) -> str:

@@ -24,6 +24,7 @@ from dnn_offload.runtime.model_cache import cached_program, ModelRequest, ROLES
 from dnn_offload.runtime.preparation import Preparation
 from dnn_offload.runtime.profile_model import FLOOR, LEVEL
 from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes, read_thread_counts
+from dnn_offload.writable import check_file, make_folder
 
 BUDGET_S = 30.0
 POLL_S = 0.1
@@ -103,6 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.threads,
         arguments.backend,
     )
+    make_folder('--cache', arguments.cache.expanduser())
+    if arguments.output is not None:
+        check_file('--output', arguments.output)
     console = Console()
     asked = arguments.agreement or arguments.frames is not None
     wishes = ProfileWishes(

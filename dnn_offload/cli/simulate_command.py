@@ -26,6 +26,7 @@ from dnn_offload.simulate import generated, replay
 from dnn_offload.simulate.happened import TICK_S, Trace
 from dnn_offload.simulate.made_up import made_up_profile
 from dnn_offload.simulate.recording import COLUMNS, Recording
+from dnn_offload.writable import check_file, PICTURES
 
 MADE_UP_SERVER_SPEED = 5.0
 
@@ -63,7 +64,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         '--seconds', type=float, default=generated.SECONDS, help='length of made-up traces [s]'
     )
-    parser.add_argument('--plot', type=Path, metavar='PNG', help='draw latencies and regret')
+    parser.add_argument('--plot', type=Path, metavar='FILE.png', help='draw latencies and regret')
     parser.add_argument('--json', action='store_true', help='print JSON instead of tables')
 
 
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         OffloadError: A profile, a trace or a number is impossible.
     """
+    if args.plot is not None:
+        check_file('--plot', args.plot, PICTURES)
     edge, server = _profiles(args)
     strategies = _strategies(args.strategy)
     if args.frame_hz <= 0.0 or args.deadline_ms < 0.0:

@@ -31,6 +31,7 @@ from dnn_offload.watch.reception import Reception
 from dnn_offload.watch.screen import picture
 from dnn_offload.watch.system import System
 from dnn_offload.watch.views import as_json, SystemView
+from dnn_offload.writable import check_file
 
 POLL_S = 0.5               # messages are fetched at least so often
 SLOWEST_HZ, FASTEST_HZ = 0.1, 20.0
@@ -121,11 +122,13 @@ def watch(args: argparse.Namespace) -> int:
         For a single look: 0, or 1 when something serious is wrong. Else 0.
 
     Raises:
-        ConfigurationError: An argument is out of range.
+        ConfigurationError: An argument is out of range, or the picture cannot be written.
     """
     only = [_namespace(name) for name in args.robot]
     _check('--rate', args.rate, SLOWEST_HZ, FASTEST_HZ)
     _check('--wait', args.wait, POLL_S, LONGEST_WAIT_S)
+    if args.svg:
+        check_file('--svg', args.svg)
     console = Console()
     signal.signal(signal.SIGTERM, _interrupt)
     # Ctrl-C is ours: rclpy would end the context under the last look.

@@ -167,13 +167,15 @@ def _wait_for_nodes(process: subprocess.Popen[str]) -> None:
     (['drive', '--rows', 'auto,magic'], ('magic', 'neurosurgeon')),
     (['drive', '--repeat', '0'], ('--repeat', '1 or more')),
     (['drive', '--time-scale', '0'], ('time scale', 'above 0')),
+    (['drive', '--out', '/proc/x'], ('--out', '/proc/x', 'a folder')),
+    (['drive', '--out', '/dev/null'], ('--out', '/dev/null', 'a folder')),
 ])
 def test_wrong_arguments_are_refused(
     tmp_path: Path, arguments: list[str], words: tuple[str, ...]
 ) -> None:
     command = Path(os.environ['DNN_OFFLOAD_NODES']) / 'dnn-offload'
     done = subprocess.run(
-        [str(command), 'bench', *arguments, '--out', str(tmp_path)], capture_output=True,
+        [str(command), 'bench', '--out', str(tmp_path), *arguments], capture_output=True,
         text=True, check=False, timeout=60,
     )
     assert done.returncode == 1

@@ -129,6 +129,7 @@ def test_text_goes_where_there_is_no_terminal_and_a_picture_into_a_file(
 
 @pytest.mark.parametrize('arguments, said', [
     (('--rate', '0'), '--rate'), (('--wait', '0'), '--wait'), (('--robot', 'no good'), '--robot'),
+    (('--svg', '/nope/x.svg', '--wait', '3000'), '--svg'),
 ])
 def test_bad_arguments_are_refused_with_what_is_allowed(
     arguments: tuple[str, ...], said: str
