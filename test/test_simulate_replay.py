@@ -328,14 +328,37 @@ def test_the_command_prints_a_table_json_and_a_picture(
 
 @pytest.mark.parametrize(
     'given',
-    [['nowhere.csv'], ['step_load', '--strategy', 'best'], ['step_load', '--edge', 'e.json'],
-     ['step_load', '--frame-hz', '0'], ['step_load', '--seconds', '0']],
+    [['nowhere.csv'], ['step_load', '--strategy', 'best'], ['step_load', '--edge', 'e.json']],
 )
 def test_the_command_refuses_nonsense(
     given: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(['simulate', *given]) == 1
     assert capsys.readouterr().err.startswith('dnn-offload: ')
+
+
+@pytest.mark.parametrize(
+    ('option', 'values'),
+    [('--frame-hz', ('nan', '0', '-1', '1e9', 'x')), ('--seed', ('-1', '1.5', 'nan', '1e3')),
+     ('--deadline-ms', ('nan', '-1', 'inf')), ('--seconds', ('0', 'nan', '1e6'))],
+)
+def test_the_command_refuses_impossible_numbers(
+    option: str, values: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value in values:
+        with pytest.raises(SystemExit) as end:
+            cli.main(['simulate', 'step_load', f'{option}={value}'])
+        assert end.value.code == 2
+        said = capsys.readouterr().err
+        assert f'argument {option}: {value} is not a ' in said
+
+
+def test_the_help_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(['simulate', '--help'])
+    said = ' '.join(capsys.readouterr().out.split())
+    for default in ('[10 Hz]', '[0 ms]', 'traces [0]', '[600 s]'):
+        assert default in said
 
 
 def test_without_fates_nothing_is_counted() -> None:

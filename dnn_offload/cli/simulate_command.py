@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dnn_offload.cli.argument_types import not_negative, whole, within
 from dnn_offload.cli.plan_arguments import check_same_model, read_profile
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError
@@ -29,6 +30,7 @@ from dnn_offload.simulate.recording import COLUMNS, Recording
 from dnn_offload.writable import check_file, PICTURES
 
 MADE_UP_SERVER_SPEED = 5.0
+SLOWEST_HZ, FASTEST_HZ = 0.01, 1000.0
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,15 +56,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         '--strategy', default=','.join(STRATEGIES), metavar='A,B',
-        help='strategies to compare (default: %(default)s)',
+        help='strategies to compare [%(default)s]',
     )
-    parser.add_argument('--frame-hz', type=float, default=10.0, help='rate of the stream [Hz]')
     parser.add_argument(
-        '--deadline-ms', type=float, default=0.0, help='from entry to result [ms]; 0 = none'
+        '--frame-hz', type=within(SLOWEST_HZ, FASTEST_HZ), default=10.0, metavar='HZ',
+        help=f'rate of the stream, {SLOWEST_HZ:g} to {FASTEST_HZ:g} Hz [%(default)g Hz]',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of noise and made-up traces')
     parser.add_argument(
-        '--seconds', type=float, default=generated.SECONDS, help='length of made-up traces [s]'
+        '--deadline-ms', type=not_negative, default=0.0, metavar='MS',
+        help='from entry to result; 0 = none [%(default)g ms]',
+    )
+    parser.add_argument(
+        '--seed', type=whole(0), default=0, metavar='N',
+        help='of noise and made-up traces [%(default)s]',
+    )
+    parser.add_argument(
+        '--seconds', type=within(generated.ROW_S, generated.LONGEST_S), default=generated.SECONDS,
+        metavar='S', help='length of made-up traces [%(default)g s]',
     )
     parser.add_argument('--plot', type=Path, metavar='FILE.png', help='draw latencies and regret')
     parser.add_argument('--json', action='store_true', help='print JSON instead of tables')
@@ -78,11 +88,6 @@ def run(args: argparse.Namespace) -> int:
         check_file('--plot', args.plot, PICTURES)
     edge, server = _profiles(args)
     strategies = _strategies(args.strategy)
-    if args.frame_hz <= 0.0 or args.deadline_ms < 0.0:
-        raise ConfigurationError(
-            'frame-hz and deadline-ms', given=f'{args.frame_hz}, {args.deadline_ms}',
-            allowed='above 0, and 0 or more',
-        )
     names = args.traces or ['slam_bursts']
     traces = [replay.find(n, seed=args.seed, seconds=args.seconds) for n in names]
     results = [

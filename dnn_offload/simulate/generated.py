@@ -20,6 +20,7 @@ from dnn_offload.simulate.world import World
 
 ROW_S = 0.5
 SECONDS = 600.0
+LONGEST_S = 86_400.0
 CORES = 4
 
 Floats = NDArray[np.float64]
@@ -132,8 +133,10 @@ def generate(name: str, seed: int = 0, seconds: float = SECONDS) -> Recording:
     """
     if name not in GENERATED:
         raise ConfigurationError('unknown trace', given=name, allowed=', '.join(GENERATED))
-    if not ROW_S <= seconds <= 86_400.0:
-        raise ConfigurationError('length of a trace', given=seconds, allowed='0.5..86400 s')
+    if not ROW_S <= seconds <= LONGEST_S:
+        raise ConfigurationError(
+            'length of a trace', given=seconds, allowed=f'{ROW_S:g}..{LONGEST_S:g} s'
+        )
     return GENERATED[name](seed, seconds)
 
 
