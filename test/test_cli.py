@@ -113,6 +113,31 @@ def test_quick_asks_for_a_provisional_profile_only(
     assert ('provisional' in capsys.readouterr().out) == bool(more)
 
 
+@pytest.mark.parametrize('given', ['nan', '-1', '0', '1e-9', '1e9', 'inf', 'x'])
+def test_the_budget_is_checked_cached_or_not(
+    given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(['profile', 'demo:detector', f'--budget-s={given}'])
+    assert f'--budget-s: {given} is not a number of 0.1 to 3600' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('option', ['--threads', '--threads-list'])
+def test_no_more_threads_than_cores_are_measured(
+    option: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def measure(*_: object) -> Path:
+        raise OffloadError('measured')
+
+    monkeypatch.setattr(profile_command, 'cores_of', lambda: frozenset({0, 1}))
+    monkeypatch.setattr(profile_command, 'measure', measure)
+    given = ['profile', 'demo:detector', '--cache', str(tmp_path)]
+    for count, said in (('2', 'measured'), ('999', 'allowed: 1..2')):
+        assert cli.main([*given, option, count]) == 1
+        assert said in capsys.readouterr().err
+
+
 def test_a_missing_package_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 import os
 from pathlib import Path
@@ -15,7 +16,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from dnn_offload.cli.argument_types import whole, within
 from dnn_offload.cli.model_arguments import add_model_arguments
+from dnn_offload.cost.load_sources import cores_of
 from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.errors import ConfigurationError, ModelError
 from dnn_offload.graph.program import Program
@@ -27,6 +30,7 @@ from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes, read_thr
 from dnn_offload.writable import check_file, make_folder
 
 BUDGET_S = 30.0
+LEAST_BUDGET_S, MOST_BUDGET_S = 0.1, 3600.0
 POLL_S = 0.1
 ROWS = 25  # of a long table
 
@@ -44,7 +48,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_model_arguments(parser)
     parser.add_argument(
-        '--threads', type=int, default=1, help='compute threads [%(default)s]'
+        '--threads', type=whole(1), default=1, metavar='N',
+        help='compute threads, at most as many as there are cores [%(default)s]',
     )
     parser.add_argument(
         '--backend', default='auto', metavar='B',
@@ -53,8 +58,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument('--role', choices=ROLES, default='edge', help='[%(default)s]')
     parser.add_argument(
-        '--budget-s', type=float, default=BUDGET_S,
-        help='time for measuring [s], without the agreement [%(default)s]',
+        '--budget-s', type=within(LEAST_BUDGET_S, MOST_BUDGET_S), default=BUDGET_S, metavar='S',
+        help=f'time for measuring, {LEAST_BUDGET_S:g} to {MOST_BUDGET_S:g} s, without the '
+        'agreement [%(default)g s]',
     )
     parser.add_argument(
         '--fraction', type=float, default=wishes.fraction, metavar='F',
@@ -104,6 +110,9 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.threads,
         arguments.backend,
     )
+    thread_counts = read_thread_counts(arguments.threads_list)
+    _check_cores('--threads', [arguments.threads])
+    _check_cores('--threads-list', thread_counts or ())
     make_folder('--cache', arguments.cache.expanduser())
     if arguments.output is not None:
         check_file('--output', arguments.output)
@@ -111,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
     asked = arguments.agreement or arguments.frames is not None
     wishes = ProfileWishes(
         fraction=arguments.fraction,
-        thread_counts=read_thread_counts(arguments.threads_list),
+        thread_counts=thread_counts,
         agreement=asked,
         agreement_again=asked and (arguments.again or arguments.frames is not None),
         agreement_budget_s=arguments.agreement_budget_s,
@@ -155,6 +164,16 @@ def run(arguments: argparse.Namespace) -> int:
         path = arguments.output
     console.print(f'profile: {path}', soft_wrap=True)
     return 0
+
+
+def _check_cores(option: str, thread_counts: Sequence[int]) -> None:
+    """Refuse more threads than cores: those would only wait for one another."""
+    cores = len(cores_of())
+    if any(count > cores for count in thread_counts):
+        raise ConfigurationError(
+            f'{option} asks for more threads than this machine has cores for this process',
+            given=', '.join(map(str, thread_counts)), allowed=f'1..{cores}',
+        )
 
 
 def draw_scenes(cache: Path, count: int, console: Console) -> Path:
