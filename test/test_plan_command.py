@@ -84,6 +84,10 @@ def test_json_is_ranked(profiles: list[str], capsys: pytest.CaptureFixture[str])
         ({'board': 'toaster'}, 'raspberry_pi_4b'),
         ({'result_codec': 'gzip'}, 'size of an answer'),
         ({'server': []}, 'remote'),
+        ({'codec': ['raw', 'foo']}, 'allowed: raw, '),
+        ({'threads': [1, 99]}, 'given: 1, 99; allowed: 1; '),
+        ({'above_idle': True}, 'raspberry_pi_4b'),
+        ({'server': ['x=a.json', '=b.json']}, 'given: =b.json'),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -104,11 +108,20 @@ def test_other_models_are_refused(profiles: list[str], tmp_path: Path) -> None:
         plan_command.run(args)
 
 
+def test_a_name_is_of_one_server(profiles: list[str]) -> None:
+    args = parse(profiles)
+    for twice in (f'x={args.server[0]}', f'server1={args.server[0]}'):
+        args.server = [twice.partition('=')[2], twice, twice]
+        with pytest.raises(ConfigurationError, match=f'given: {twice}; allowed: .*another NAME'):
+            conditions_of(args)
+
+
 @pytest.mark.parametrize(
     'option',
     [
         ['--load', '0'], ['--bandwidth', 'nan'], ['--bandwidth', '5X'], ['--bandwidth', '0k'],
         ['--queue-ms', '-1'], ['--min-agreement', '1.5'], ['--objective', 'speed'],
+        ['--threads', '0'], ['--threads=-1'], ['--private-layers=-1'], ['--window', '0'],
     ],
 )
 def test_impossible_numbers_are_refused(profiles: list[str], option: list[str]) -> None:

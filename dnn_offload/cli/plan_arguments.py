@@ -5,12 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dnn_offload.cli.argument_types import bits_per_second, not_negative, positive, share
-from dnn_offload.cost.energy import resolve_board
+from dnn_offload.cli.argument_types import (
+    bits_per_second,
+    not_negative,
+    positive,
+    share,
+    whole,
+)
+from dnn_offload.cost.energy import board_names, resolve_board
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.objective import LATENCY, Objective, OBJECTIVES
 from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
+from dnn_offload.planning.price_table import profiled_thread_counts
 from dnn_offload.planning.search import ALL_SHAPES, DEFAULT_STRATEGY, STRATEGIES
 from dnn_offload.writable import PICTURES
 
@@ -101,7 +108,7 @@ def _add_wishes(group: argparse._ArgumentGroup) -> None:
         help='weight of the latency in objective weighted, the energy has the rest [%(default)s]',
     )
     group.add_argument(
-        '--window', type=int, default=4,
+        '--window', type=whole(1), default=4, metavar='N',
         help='frames in work at a time, for throughput [%(default)s]',
     )
     group.add_argument(
@@ -121,15 +128,17 @@ def _add_wishes(group: argparse._ArgumentGroup) -> None:
         help='most memory of the piece on a server; 0 = no limit [0]',
     )
     group.add_argument(
-        '--threads', type=int, action='append', default=[], metavar='N',
-        help='allow so many compute threads on the robot; may be repeated [as profiled]',
+        '--threads', type=whole(1), action='append', default=[], metavar='N',
+        help='allow so many compute threads on the robot, of those that its profile knows; may '
+        'be repeated [as profiled]',
     )
     group.add_argument(
-        '--private-layers', type=int, default=0, metavar='N',
+        '--private-layers', type=whole(0), default=0, metavar='N',
         help='weighted layers that must run on the robot; 1 = no picture leaves it [0]',
     )
     group.add_argument(
-        '--codec', action='append', default=[], help='allow this codec only; may be repeated'
+        '--codec', action='append', default=[], metavar='C',
+        help='allow this codec only, of those that the profile knows; may be repeated [all]',
     )
     group.add_argument(
         '--shape', action='append', default=[], choices=(*ALL_SHAPES, NO_SHAPE),
@@ -158,20 +167,44 @@ def conditions_of(args: argparse.Namespace) -> Conditions:
         alpha_ms, args.bandwidth, alpha_ms, args.downlink or args.bandwidth, 1.0
     )
     servers = []
-    for number, text in enumerate(args.server, start=1):
-        name, separator, path = text.partition('=')
-        if not separator:
-            name, path = f'server{number}' if len(args.server) > 1 else 'server', text
+    for name, path in _named(args.server):
         profile = read_profile(Path(path))
         check_same_model(edge, profile)
         servers.append(ServerState(name, profile, link, args.server_load, args.queue_ms))
     loadavg = args.load if args.loadavg is None else args.loadavg
     power = resolve_board(args.board)
-    if power is not None and args.above_idle:
+    if args.above_idle:
+        if power is None:
+            raise ConfigurationError(
+                '--above-idle needs the power of a board', given=f'--board {args.board or "none"}',
+                allowed=', '.join((*board_names(), 'FILE.json')),
+                hint='dnn-offload power lists what is known of them, and measures this one',
+            )
         power = power.above_idle()
     return Conditions(
         edge, args.load, loadavg, tuple(servers), args.result_codec, power=power
     )
+
+
+def _named(given: list[str]) -> list[tuple[str, str]]:
+    """Name and path of each ``--server``.
+
+    Raises:
+        ConfigurationError: No name before the ``=``, or one name twice: plans could not be told
+            apart.
+    """
+    made: list[tuple[str, str]] = []
+    for number, text in enumerate(given, start=1):
+        name, separator, path = text.partition('=')
+        if not separator:
+            name, path = f'server{number}' if len(given) > 1 else 'server', text
+        if not name or name in (other for other, _ in made):
+            raise ConfigurationError(
+                '--server without a name of its own', given=text,
+                allowed='PROFILE.json, or NAME=PROFILE.json with another NAME each time',
+            )
+        made.append((name, path))
+    return made
 
 
 def constraints_of(args: argparse.Namespace) -> Constraints:
@@ -191,6 +224,29 @@ def constraints_of(args: argparse.Namespace) -> Constraints:
         threads=tuple(args.threads),
         objective=Objective(args.objective, args.latency_weight, args.window),
     )
+
+
+def check_profiled(constraints: Constraints, edge: Profile) -> None:
+    """Make sure that what is demanded is something that was measured.
+
+    Raises:
+        ConfigurationError: The profile has no such codec or thread count.
+    """
+    counts = profiled_thread_counts(edge)
+    codecs = {name: None for cut in edge.cuts for name in cut.codecs}
+    if not set(constraints.codecs) <= set(codecs):
+        raise ConfigurationError(
+            'the profile of the robot has no such codec', given=', '.join(constraints.codecs),
+            allowed=', '.join(codecs),
+        )
+    if not set(constraints.threads) <= counts:
+        raise ConfigurationError(
+            'the profile of the robot has no such number of threads',
+            given=', '.join(map(str, constraints.threads)),
+            allowed=', '.join(map(str, sorted(counts))),
+            hint='dnn-offload profile --again --threads-list measures others, up to the cores '
+            'of the robot',
+        )
 
 
 def _shapes(names: list[str]) -> tuple[str, ...]:

@@ -15,7 +15,12 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from dnn_offload.cli.plan_arguments import add_arguments, conditions_of, constraints_of
+from dnn_offload.cli.plan_arguments import (
+    add_arguments,
+    check_profiled,
+    conditions_of,
+    constraints_of,
+)
 from dnn_offload.cli.plan_tables import Choices, table_of_plans, table_of_strategies
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.explanation import explain, Explanation
@@ -49,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         check_file('--plot', args.plot, PICTURES)
     conditions = conditions_of(args)
     constraints = constraints_of(args)
+    check_profiled(constraints, conditions.edge_profile)
     ranked = plan(args.strategy, conditions, constraints)
     choices = _choices(conditions, constraints)
     explanation = explain(args.strategy, conditions, constraints, ranked)

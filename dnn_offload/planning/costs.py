@@ -34,7 +34,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.objective import late_share, sigmoid
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
-from dnn_offload.planning.price_table import thread_variants
+from dnn_offload.planning.price_table import profiled_thread_counts, thread_variants
 
 MIN_LOAD_FACTOR = 0.01
 MAX_LOAD_FACTOR = 1e4
@@ -98,8 +98,7 @@ def local_candidates(conditions: Conditions, constraints: Constraints) -> list[C
 
 def thread_counts(profile: Profile, constraints: Constraints) -> list[int]:
     """Allowed thread counts that were profiled; [0], as they are set, where there is none."""
-    known = {profile.threads, *thread_variants(profile)}
-    return sorted(known & set(constraints.threads)) or [0]
+    return sorted(profiled_thread_counts(profile) & set(constraints.threads)) or [0]
 
 
 def with_energy(candidate: Candidate, conditions: Conditions) -> Candidate:

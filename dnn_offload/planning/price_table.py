@@ -116,6 +116,11 @@ def thread_variants(profile: Profile) -> dict[int, Variant]:
     }
 
 
+def profiled_thread_counts(profile: Profile) -> set[int]:
+    """Thread counts that plans can be priced with."""
+    return {profile.threads, *thread_variants(profile)}
+
+
 def _make(edge: Profile, server: Profile) -> PriceTable:
     rows = list(_rows(edge, server))
     here = [row[0] for row in rows]
