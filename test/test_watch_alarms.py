@@ -99,6 +99,17 @@ def test_a_node_that_says_what_is_wrong_stands_for_what_follows_from_it() -> Non
     assert said == ['/a: camera_node: unplugged [0]']
 
 
+def test_a_robot_that_was_asked_for_and_is_not_heard_is_named() -> None:
+    system = System(0.0, ['/nope', '/a', '/nope'])
+    assert system.look(STARTING_S - 0.1).alarms == ()
+    assert [a.about for a in system.look(STARTING_S).alarms] == ['/nope', '/a']
+    system.hear_server(SERVER, STARTING_S)
+    system.set_present({'/a': 1}, STARTING_S)
+    missing, *others = system.look(STARTING_S).alarms
+    assert missing.about == '/nope' and missing.serious and 'is heard' in missing.text
+    assert all(alarm.about == '/a' for alarm in others)
+
+
 def test_an_empty_domain_names_what_to_look_at_but_not_at_once() -> None:
     system = System(0.0)
     assert system.look(STARTING_S - 0.1).alarms == ()

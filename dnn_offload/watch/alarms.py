@@ -6,7 +6,7 @@ more is said, and nothing of its results while its nodes themselves say what is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from dnn_offload.watch.facts import FAILED, PREPARING, READY, STOPPING
 from dnn_offload.watch.views import Alarm, RobotView, ServerView
@@ -24,7 +24,8 @@ _WARN, _ERROR, _STALE = 1, 2, 3
 
 
 def alarms_of(
-    robots: Sequence[RobotView], servers: Sequence[ServerView], listened_s: float
+    robots: Sequence[RobotView], servers: Sequence[ServerView], listened_s: float,
+    wanted: Collection[str] = (),
 ) -> Iterator[Alarm]:
     """Yield what is wrong now, robots first.
 
@@ -32,10 +33,20 @@ def alarms_of(
         robots: All that are known.
         servers: All that are known.
         listened_s: For how long; early on, what was not heard is only not found yet [s].
+        wanted: Namespaces of the robots that were asked for; none = all that there are.
     """
     if listened_s < STARTING_S:
         return
-    if not robots and not servers:
+    known = {robot.name for robot in robots}
+    for name in wanted:
+        if name not in known:
+            yield Alarm(
+                name, 'no robot of this namespace is heard: is it started, is its name right '
+                '(without --robot all are shown), and is this shell on its ROS_DOMAIN_ID and '
+                'network?', True,
+            )
+    # Of the others nothing is known where some were asked for.
+    if not robots and not servers and not wanted:
         yield Alarm(
             '', 'no robot and no server of dnn_offload is heard: are they started, and is this '
             'shell on their ROS_DOMAIN_ID and network (multicast, firewall, '

@@ -52,7 +52,7 @@ class Top:
             f'_dnn_offload_top_{os.getpid()}', enable_rosout=False, start_parameter_services=False,
             use_global_arguments=False,
         )
-        self._system = System(time.monotonic())
+        self._system = System(time.monotonic(), only)
         self._reception = Reception(self._node, self._system, only)
         self.where: dict[str, object] = {
             'domain': self._node.context.get_domain_id(),
@@ -192,6 +192,11 @@ def write_svg(path: Path, view: SystemView, where: dict[str, object]) -> None:
 
 def _namespace(text: str) -> str:
     """A robot's namespace, with or without the slash before it."""
+    if text == '':
+        raise ConfigurationError(
+            '--robot is empty', given=text, allowed="a robot's namespace, e.g. /robot",
+            hint='leave it out for all robots; / is the namespace without a name',
+        )
     return '/' if text.strip('/') == '' else check_namespace(
         f'/{text.lstrip("/")}', '--robot'
     )

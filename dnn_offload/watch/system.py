@@ -59,10 +59,12 @@ class System:
 
     Args:
         now_s: Time of a clock that does not jump; all later times are of it [s].
+        wanted: Namespaces of the robots that were asked for; none = all.
     """
 
-    def __init__(self, now_s: float) -> None:
+    def __init__(self, now_s: float, wanted: Sequence[str] = ()) -> None:
         self._start_s = now_s
+        self._wanted = tuple(dict.fromkeys(wanted))
         self._robots: dict[str, Robot] = {}
         self._servers: dict[str, Server] = {}
         self._complaints: tuple[Alarm, ...] = ()
@@ -122,7 +124,7 @@ class System:
             _with_model(robot.look(now_s), models) for _, robot in sorted(self._robots.items())
         )
         listened_s = now_s - self._start_s
-        alarms = (*self._complaints, *alarms_of(robots, servers, listened_s))
+        alarms = (*self._complaints, *alarms_of(robots, servers, listened_s, self._wanted))
         return SystemView(listened_s, robots, servers, alarms)
 
 

@@ -112,6 +112,12 @@ def test_only_the_robot_that_was_asked_for_is_shown(fleet: Fleet) -> None:
     assert [robot['name'] for robot in view['robots']] == ['/fleet/second']
 
 
+def test_a_robot_that_is_not_there_is_an_alarm() -> None:
+    done = top('--once', '--robot', 'nope', '--wait', '4')
+    assert done.returncode == 1
+    assert '! /nope: no robot of this namespace is heard' in done.stdout
+
+
 def test_text_goes_where_there_is_no_terminal_and_a_picture_into_a_file(
     fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -129,7 +135,7 @@ def test_text_goes_where_there_is_no_terminal_and_a_picture_into_a_file(
 
 @pytest.mark.parametrize('arguments, said', [
     (('--rate', '0'), '--rate'), (('--wait', '0'), '--wait'), (('--robot', 'no good'), '--robot'),
-    (('--svg', '/nope/x.svg', '--wait', '3000'), '--svg'),
+    (('--svg', '/nope/x.svg', '--wait', '3000'), '--svg'), (('--robot', ''), '--robot'),
 ])
 def test_bad_arguments_are_refused_with_what_is_allowed(
     arguments: tuple[str, ...], said: str
