@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dnn_offload.cli import main as cli
 from dnn_offload.cli import plan_command, power_command
 from dnn_offload.cli.plan_arguments import conditions_of, constraints_of
 from dnn_offload.cost.energy import load_board, resolve_board
@@ -98,6 +99,31 @@ def test_what_is_wrong_is_said(
         setattr(args, name, value)
     with pytest.raises(OffloadError, match=re.escape(message)):
         plan_command.run(args)
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        ('{"name": "pi"}', 'it has no schema_version'),
+        ('[1, 2]', 'it is not laid out as a profile'),
+        ('not json', 'it is no JSON (Expecting value: line 1'),
+        ('{"schema_version": 1}', 'another schema version; given: 1; allowed: 2'),
+    ],
+)
+def test_a_file_that_is_no_profile_is_named_with_what_is_wrong(
+    profiles: list[str], tmp_path: Path, content: str, said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = tmp_path / 'other.json'
+    other.write_text(content, encoding='utf-8')
+    for option in ('--edge', '--server'):
+        for command in ('plan', 'simulate'):
+            given = [command, *profiles[1:]]
+            given[given.index(option) + 1] = str(other)
+            assert cli.main(given) == 1
+            words = capsys.readouterr().err
+            assert words.startswith(f'dnn-offload: {option} {other} is no profile')
+            assert said in words and 'dnn-offload profile MODEL --output' in words
 
 
 def test_other_models_are_refused(profiles: list[str], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dnn_offload.cli.argument_types import (
     share,
     whole,
 )
+from dnn_offload.cli.given_profiles import check_same_model, read_profile
 from dnn_offload.cost.energy import board_names, resolve_board
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError
@@ -154,7 +155,7 @@ def conditions_of(args: argparse.Namespace) -> Conditions:
         ConfigurationError: A file cannot be read, or the profiles are of different models.
         ProfileError: A profile is damaged.
     """
-    edge = read_profile(args.edge)
+    edge = read_profile('--edge', args.edge)
     if args.model is not None and args.model != edge.model:
         raise ConfigurationError(
             'the profile is of another model',
@@ -168,7 +169,7 @@ def conditions_of(args: argparse.Namespace) -> Conditions:
     )
     servers = []
     for name, path in _named(args.server):
-        profile = read_profile(Path(path))
+        profile = read_profile('--server', Path(path))
         check_same_model(edge, profile)
         servers.append(ServerState(name, profile, link, args.server_load, args.queue_ms))
     loadavg = args.load if args.loadavg is None else args.loadavg
@@ -265,34 +266,3 @@ def _shapes(names: list[str]) -> tuple[str, ...]:
             hint='leave --shape out for all of them',
         )
     return tuple(shape for shape in ALL_SHAPES if shape in names)
-
-
-def read_profile(path: Path) -> Profile:
-    """A profile from a file.
-
-    Raises:
-        ConfigurationError: It cannot be read.
-        ProfileError: It is damaged.
-    """
-    try:
-        text = path.read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            'profile cannot be read', given=f'{path}: {error}', allowed='a profile in JSON'
-        ) from error
-    return Profile.from_json(text)
-
-
-def check_same_model(edge: Profile, server: Profile) -> None:
-    """Make sure that two profiles can be planned with together.
-
-    Raises:
-        ConfigurationError: They are of different models.
-    """
-    if server.model_identity != edge.model_identity:
-        raise ConfigurationError(
-            'the profiles are of different models',
-            given=f'{server.model} ({server.model_identity[:12]})',
-            allowed=f'{edge.model} ({edge.model_identity[:12]})',
-            hint='profile the same model with the same weights on both sides',
-        )

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dnn_offload.cli.argument_types import not_negative, whole, within
-from dnn_offload.cli.plan_arguments import check_same_model, read_profile
+from dnn_offload.cli.given_profiles import check_same_model, read_profile
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.search import STRATEGIES
@@ -124,7 +124,7 @@ def _profiles(args: argparse.Namespace) -> tuple[Profile, Profile]:
             'one profile is missing', given=f'--edge {args.edge} --server {args.server}',
             allowed='both, or none for a made-up network',
         )
-    edge, server = read_profile(args.edge), read_profile(args.server)
+    edge, server = read_profile('--edge', args.edge), read_profile('--server', args.server)
     check_same_model(edge, server)
     return edge, server
 
