@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from dnn_offload.cli import main as cli
-from dnn_offload.cli import profile_command
+from dnn_offload.cli import profile_command, profile_tables
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile, Variant
 from dnn_offload.errors import OffloadError
 from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes
@@ -171,27 +171,27 @@ def shown(*things: object) -> str:
 
 def test_profile_says_how_sure_it_is() -> None:
     variant = Variant('torch', 2, (0.0, 1.0, 3.0, 6.0), (6.0, 5.0, 3.0, 0.0))
-    sure, threads = profile_command.summary(made_up_profile(variants=(variant,)))
+    sure, threads = profile_tables.summary(made_up_profile(variants=(variant,)))
     assert '1 of 2 inner cuts measured' in sure and '± 10 %' in sure and '4.2 s' in sure
     assert threads.endswith('1: 10.00 ms, 2: 6.00 ms')
-    first, *_ = profile_command.summary(made_up_profile(provisional='3 runs'))
+    first, *_ = profile_tables.summary(made_up_profile(provisional='3 runs'))
     assert 'provisional: 3 runs' in first and '--quick' in first
     cuts = tuple(replace(cut, measured=True) for cut in made_up_profile().cuts)
-    (line,) = profile_command.summary(made_up_profile(cuts=cuts))
+    (line,) = profile_tables.summary(made_up_profile(cuts=cuts))
     assert '2 of 2 inner cuts' in line and '±' not in line
 
 
 def test_profile_shows_the_agreement_where_there_is_one() -> None:
     plain = made_up_profile()
-    assert 'agree' not in shown(profile_command.table(plain))
+    assert 'agree' not in shown(profile_tables.table(plain))
     codecs = {'raw': CodecCost(9000, 0.1, 0.1, 1.0), 'int8': CodecCost(2000, 0.2, 0.1, 0.9731)}
     cuts = (plain.cuts[0], replace(plain.cuts[1], codecs=codecs), *plain.cuts[2:])
     made = made_up_profile(cuts=cuts, agreement_frames=150)
-    text = shown(profile_command.table(made))
+    text = shown(profile_tables.table(made))
     assert '97.3%' in text and '?' in text and '150 frames' in text
-    line = profile_command.agreement_line(made, None, ProfileWishes(frames=Path('frames')))
+    line = profile_tables.agreement_line(made, None, ProfileWishes(frames=Path('frames')))
     assert 'known for 4 of 6 pairs' in line and 'made up' not in line
-    few = profile_command.agreement_line(
+    few = profile_tables.agreement_line(
         replace(made, agreement_frames=20), SimpleNamespace(stamp='random weights'),  # type: ignore[arg-type]
         ProfileWishes(),
     )
@@ -204,7 +204,7 @@ def test_a_long_table_shows_what_was_measured(measured: int) -> None:
     cuts = tuple(
         replace(inner, index=i, measured=1 <= i <= measured) for i in range(100)
     )
-    rows = profile_command.table(made_up_profile(cuts=cuts), everything=False)
+    rows = profile_tables.table(made_up_profile(cuts=cuts), everything=False)
     (indices, *_) = (list(column.cells) for column in rows.columns)
     assert indices[0] == '0' and indices[-1] == '99' and 12 <= len(indices) <= 27
     if measured <= 20:

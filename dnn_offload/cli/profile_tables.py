@@ -1,0 +1,130 @@
+"""A profile for people: its table, and what is to be said about it."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from dnn_offload.cost.profile import CutProfile, Profile
+from dnn_offload.graph.program import Program
+from dnn_offload.runtime.frame_files import ENOUGH
+from dnn_offload.runtime.profile_model import FLOOR, LEVEL
+from dnn_offload.runtime.profile_wishes import ProfileWishes
+
+ROWS = 25  # of a long table
+
+
+def table(profile: Profile, everything: bool = True) -> Table:
+    """The profile for people; a long one thinned out to the measured cuts."""
+    cuts = list(profile.cuts)
+    if not everything and len(cuts) > ROWS:
+        cuts = _thinned_out(profile)
+    agreed = profile.agreement_frames > 0
+    shown = '' if len(cuts) == len(profile.cuts) else f', {len(cuts)} of {len(profile.cuts)} cuts'
+    made = Table(
+        title=f'{escape(profile.model)} on {escape(str(profile.device.get("host", "?")))}, '
+        f'{profile.backend}, {profile.threads} thread(s){shown}; times in ms, sizes in kB',
+        caption='~ interpolated; ± interquartile range, interpolated: width of the 90 % interval; '
+        'smallest: codec, size, encode + decode' + (
+            f'; agree: its agreement, {profile.agreement_frames} frames' if agreed else ''
+        ),
+        box=box.SIMPLE_HEAD,
+    )
+    for name, width in (('cut', 3), ('kB', 5), ('head', 6), ('tail', 6), ('±', 4)):
+        made.add_column(name, justify='right', no_wrap=True, min_width=width)
+    if agreed:
+        made.add_column('agree', justify='right', no_wrap=True, min_width=6)
+    # 80 columns in all
+    made.add_column('after', no_wrap=True, overflow='ellipsis', max_width=12 if agreed else 20)
+    made.add_column('smallest', no_wrap=True, min_width=22)
+    for cut in cuts:
+        mark = '' if cut.measured else '~'
+        smallest, agreement = '', [''] if agreed else []
+        if cut.codecs:
+            name, cost = min(cut.codecs.items(), key=lambda item: item[1].nbytes)
+            smallest = f'{name} {cost.nbytes / 1e3:.0f} {cost.encode_ms:.1f}+{cost.decode_ms:.1f}'
+            if agreed:
+                agreement = ['?' if cost.agreement is None else f'{100 * cost.agreement:.1f}%']
+        made.add_row(
+            str(cut.index),
+            f'{cut.frontier_bytes / 1e3:.0f}',
+            f'{mark}{cut.head_ms:.1f}',
+            f'{mark}{cut.tail_ms:.1f}',
+            f'{max(cut.head_spread_ms, cut.tail_spread_ms):.1f}',
+            *agreement,
+            escape(cut.label),
+            smallest,
+        )
+    return made
+
+
+def _thinned_out(profile: Profile) -> list[CutProfile]:
+    """At most about ``ROWS`` cuts: measured ones, and evenly spread others if those are few."""
+    measured = [cut.index for cut in profile.cuts if cut.measured]
+    last = len(profile.cuts) - 1
+    step = max(1, -(-len(measured) // ROWS))
+    shown = {0, last, *measured[::step]}
+    if len(shown) < ROWS // 2:
+        shown |= set(range(0, last, -(-last // (ROWS - len(shown)))))
+    return [cut for cut in profile.cuts if cut.index in shown]
+
+
+def summary(profile: Profile) -> list[str]:
+    """How sure the times are, and what other thread counts give."""
+    inner = profile.cuts[1:-1]
+    guessed = [cut for cut in inner if not cut.measured]
+    floor_ms = FLOOR * profile.whole_ms
+    sure = f'{len(inner) - len(guessed)} of {len(inner)} inner cuts measured'
+    if guessed and profile.whole_ms > 0.0:
+        off = max(
+            0.5 * spread_ms / max(time_ms, floor_ms)
+            for cut in guessed
+            for time_ms, spread_ms in (
+                (cut.head_ms, cut.head_spread_ms), (cut.tail_ms, cut.tail_spread_ms)
+            )
+        )
+        sure += (
+            f', the others ± {100 * off:.0f} % (in {100 * LEVEL:.0f} % of cases; of units below '
+            f'{100 * FLOOR:.0f} % of the whole: of that)'
+        )
+    lines = [f'{sure}; {profile.seconds_spent:.1f} s of measuring']
+    if profile.provisional:
+        lines.insert(0, f'[yellow]provisional: {profile.provisional}; without --quick all of it '
+                     'is measured[/]')
+    own = [variant for variant in profile.variants if variant.backend == profile.backend]
+    others = [variant for variant in profile.variants if variant.backend != profile.backend]
+    if others:
+        lines.append(f'whole network by backend: {profile.backend} (used): '
+                     f'{profile.whole_ms:.2f} ms' + ''.join(
+            f', {variant.backend}: {variant.head_ms[-1]:.2f} ms' for variant in others
+        ))
+    if own:
+        times = {profile.threads: profile.whole_ms}
+        times |= {variant.threads: variant.head_ms[-1] for variant in own}
+        lines.append('whole network by threads: ' + ', '.join(
+            f'{count}: {time_ms:.2f} ms' for count, time_ms in sorted(times.items())
+        ))
+    return lines
+
+
+def agreement_line(profile: Profile, program: Program | None, wishes: ProfileWishes) -> str:
+    """What the agreement was measured on, and what it is worth."""
+    known = sum(
+        cost.agreement is not None for cut in profile.cuts for cost in cut.codecs.values()
+    )
+    every = sum(len(cut.codecs) for cut in profile.cuts)
+    lines = [
+        f'agreement on {profile.agreement_frames} frames, lower 95 % bound: known for {known} of '
+        f'{every} pairs of cut and codec, the others pass no accuracy floor'
+    ]
+    if wishes.frames is None:
+        lines.append('[yellow]The frames were made up: give your own with --frames.[/]')
+    if 0 < profile.agreement_frames < ENOUGH:
+        lines.append(f'[yellow]Fewer than {ENOUGH} frames: the bound is low for that alone.[/]')
+    if program is not None and 'random' in program.stamp:
+        lines.append(
+            '[yellow]The weights are random: this agreement says nothing about a trained '
+            'network.[/]'
+        )
+    return '\n'.join(lines)
