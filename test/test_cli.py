@@ -198,6 +198,27 @@ def test_profile_shows_the_agreement_where_there_is_one() -> None:
     assert 'made up' in few and 'Fewer than 150' in few and 'random' in few
 
 
+def test_profile_is_whole_at_80_columns() -> None:
+    plain = made_up_profile(
+        model='torchvision:ssdlite320_mobilenet_v3_large', device={'host': '7e2f1c33a0b1'},
+        agreement_frames=150,
+    )
+    cuts = tuple(
+        replace(cut, index=100 + cut.index, frontier_bytes=2_457_600, head_ms=1234.5,
+                tail_ms=1234.5, label='backbone.features.0.12.block.2', measured=False,
+                head_spread_ms=123.4, codecs={'int8_zstd': CodecCost(614_400, 12.3, 12.3, 0.97)})
+        for cut in plain.cuts
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(profile_tables.table(replace(plain, cuts=cuts)))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    words = ' '.join(text.split())
+    for whole in ('times in ms, sizes in kB', 'the 90 % interval', '~1234.5', '97.0%',
+                  'int8_zstd 614 12.3+12.3'):
+        assert whole in words
+
+
 @pytest.mark.parametrize('measured', [0, 5, 20, 70])
 def test_a_long_table_shows_what_was_measured(measured: int) -> None:
     inner = made_up_profile().cuts[1]

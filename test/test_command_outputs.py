@@ -8,6 +8,7 @@ import pytest
 
 from dnn_offload.cli import main as cli
 from dnn_offload.cli import models_command, plan_command, profile_command
+from dnn_offload.cli.console import console_of, WIDTH
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.simulate import replay
 from dnn_offload.simulate.made_up import made_up_profile
@@ -110,3 +111,36 @@ def test_nothing_is_exported_or_measured_for_a_folder_or_file_that_cannot_be_wri
     ):
         assert cli.main(command) == 1
         assert 'allowed: a f' in capsys.readouterr().err
+
+
+# ---- how wide it is ----------------------------------------------------------------------
+
+
+def test_a_pipe_is_wide_unless_the_user_says_how_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv('COLUMNS', raising=False)
+    assert (console_of().width, console_of(170).width) == (WIDTH, 170)
+    monkeypatch.setenv('COLUMNS', '40')
+    assert console_of().width == 40
+
+
+@pytest.mark.parametrize('columns', ['80', ''])
+def test_simulate_names_its_columns(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv('COLUMNS', raising=False)
+    if columns:
+        monkeypatch.setenv('COLUMNS', columns)
+    assert cli.main(['simulate', 'step_load', '--seconds', '8', '--strategy', 'local']) == 0
+    said = capsys.readouterr().out
+    assert 'switches' in said and '…' not in said
+    assert ('regret %' in said) == (columns == '')
+
+
+def test_networks_can_be_read_and_copied_at_40_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv('COLUMNS', '40')
+    assert cli.main(['models']) == 0
+    said = capsys.readouterr().out
+    for source, what in models_command.TRIED:
+        assert f'{source}\n' in said and what in ' '.join(said.split())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 import json
-import os
 import platform
 import sys
 
 from rich.console import Console
 
 from dnn_offload.cli.argument_types import positive
+from dnn_offload.cli.console import console_of
 from dnn_offload.cli.model_arguments import add_model_arguments
 from dnn_offload.doctor.examination import Examination
 from dnn_offload.doctor.finding import skipped
@@ -21,8 +21,6 @@ from dnn_offload.doctor.report import as_json, print_list, print_result, summary
 from dnn_offload.doctor.runner import examine, exit_status, Result
 from dnn_offload.doctor.settings import DEFAULT_MODEL, Settings
 from dnn_offload.errors import ConfigurationError
-
-WIDTH = 110  # columns, where the output is no terminal and nobody says how wide it is
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -70,7 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Make the checks; 0, 1 when something will fail, 2 when there is no check of a given name."""
-    console = _console()
+    console = console_of(highlight=False)
     if args.list:
         print_list(console, CHECKS)
         return 0
@@ -127,13 +125,6 @@ def _examine(
         ):
             take(result)
     return results
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    if not console.is_terminal and 'COLUMNS' not in os.environ:
-        console = Console(width=WIDTH, highlight=False)
-    return console
 
 
 def _names(given: Sequence[str]) -> list[str]:

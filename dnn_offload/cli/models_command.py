@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console
+from rich import box
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
+from dnn_offload.cli.console import console_of
 from dnn_offload.cli.model_arguments import add_model_arguments
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.program import Program
@@ -41,16 +43,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """List; raises OffloadError."""
-    console = Console()
+    console = console_of()
     if arguments.model is None:
-        made = Table(title='networks that were tried')
-        made.add_column('model', no_wrap=True)
-        made.add_column('what it is')
+        console.print('Networks that were tried:')
         for source, what in TRIED:
-            made.add_row(source, what)
-        console.print(made)
+            console.print(source, soft_wrap=True)  # to be copied
+            console.print(Padding(what, (0, 0, 0, 4)))
         console.print(
-            'Your own: python:package.module:factory (returns a torch.nn.Module) or '
+            '\nYour own: python:package.module:factory (returns a torch.nn.Module) or '
             'file:model.pt2, both with --allow-code.\nThe cuts of one: dnn-offload models MODEL'
         )
         return 0
@@ -89,9 +89,15 @@ def cut_table(program: Program) -> Table:
     made = Table(
         title=f'{escape(program.source)}: {len(program.cuts)} cuts',
         caption='depth: weighted layers between the picture and what crosses',
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
     for name in ('cut', 'identity', 'after', 'depth', 'kB', 'tensors'):
-        made.add_column(name, justify='left' if name in ('after', 'tensors') else 'right')
+        words = name in ('identity', 'after', 'tensors')
+        made.add_column(
+            name, justify='left' if words else 'right', no_wrap=not words, overflow='fold'
+        )
     for cut in program.cuts:
         made.add_row(
             str(cut.index),

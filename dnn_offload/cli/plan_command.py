@@ -9,12 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 
+from dnn_offload.cli.console import console_of
 from dnn_offload.cli.plan_arguments import (
     add_arguments,
     check_profiled,
@@ -29,7 +28,7 @@ from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 from dnn_offload.planning.search import plan, reprice, STRATEGIES
 from dnn_offload.writable import check_file, PICTURES
 
-WIDTH = 170  # columns, where the output is no terminal and nobody says how wide it is
+WIDTH = 170  # columns in a pipe: every stage has its own
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -76,9 +75,7 @@ def _print(
     explanation: Explanation,
 ) -> None:
     """All of it for people."""
-    console = Console()
-    if not console.is_terminal and 'COLUMNS' not in os.environ:
-        console = Console(width=WIDTH)
+    console = console_of(WIDTH)
     objective = constraints.objective.name
     console.print(
         table_of_plans(

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dnn_offload.cli.argument_types import whole, within
+from dnn_offload.cli.console import console_of
 from dnn_offload.cli.model_arguments import add_model_arguments
 from dnn_offload.cli.profile_tables import agreement_line, summary, table
 from dnn_offload.cost.load_sources import cores_of
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     make_folder('--cache', arguments.cache.expanduser())
     if arguments.output is not None:
         check_file('--output', arguments.output)
-    console = Console()
+    console = console_of()
     asked = arguments.agreement or arguments.frames is not None
     wishes = ProfileWishes(
         fraction=arguments.fraction,

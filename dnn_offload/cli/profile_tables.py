@@ -30,14 +30,14 @@ def table(profile: Profile, everything: bool = True) -> Table:
             f'; agree: its agreement, {profile.agreement_frames} frames' if agreed else ''
         ),
         box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
-    for name, width in (('cut', 3), ('kB', 5), ('head', 6), ('tail', 6), ('±', 4)):
-        made.add_column(name, justify='right', no_wrap=True, min_width=width)
-    if agreed:
-        made.add_column('agree', justify='right', no_wrap=True, min_width=6)
-    # 80 columns in all
-    made.add_column('after', no_wrap=True, overflow='ellipsis', max_width=12 if agreed else 20)
-    made.add_column('smallest', no_wrap=True, min_width=22)
+    for name in ('cut', 'kB', 'head', 'tail', '±', *['agree'] * agreed):
+        made.add_column(name, justify='right', no_wrap=True)
+    # The only one that gives way, so that 80 columns hold all.
+    made.add_column('after', overflow='ellipsis', max_width=20)
+    made.add_column('smallest', no_wrap=True)
     for cut in cuts:
         mark = '' if cut.measured else '~'
         smallest, agreement = '', [''] if agreed else []

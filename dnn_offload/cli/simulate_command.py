@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from dnn_offload.cli.argument_types import not_negative, whole, within
+from dnn_offload.cli.console import console_of
 from dnn_offload.cli.given_profiles import check_same_model, read_profile
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([_plain(verdict) for verdict in verdicts], indent=1))
         return 0
-    console = Console()
+    console = console_of()
     for trace, (found, _) in zip(traces, results, strict=True):
         console.print(_table(trace, found, args))
     if args.plot is not None:
@@ -156,7 +156,8 @@ def _table(
     for column in (
         'mean ms', 'regret %', 'p95 %', 'switches', 'late %', 'rescued %', 'lost %', 'skipped %',
     ):
-        table.add_column(column, justify='right')
+        # Two words may stand below one another; one is not cut.
+        table.add_column(column, justify='right', no_wrap=' ' not in column)
     for v in verdicts:
         seen = v.strategy != replay.ORACLE
         shares = (v.late, v.rescued, v.lost, v.superseded)
