@@ -374,6 +374,51 @@ def test_boards_and_sensors_are_listed(
         assert word in output
 
 
+def test_powers_can_be_read_at_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('COLUMNS', '80')
+    assert power_command.run(parse_power('--root', str(tmp_path), '--cache', str(tmp_path))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 40 and max(map(len, lines)) <= 80
+    assert '…' not in ''.join(lines) and 'four busy cores' in ' '.join(map(str.strip, lines))
+
+
+@pytest.mark.parametrize(
+    ('given', 'said'),
+    [
+        (['--sensor', 'foo'], '--sensor needs --measure; given: foo'),
+        (['--out', 'b.json'], '--out needs --measure; given: b.json'),
+        (['--measure', '--out', '/nope/b.json'], '--out cannot be written; given: /nope/b.json'),
+        (['--measure', '--cache', '/proc/x'], '--cache cannot be written to; given: /proc/x'),
+        (['--measure', '--sensor', 'foo'], 'no such power sensor'),
+    ],
+)
+def test_what_is_wrong_with_measuring_is_said_first(
+    given: list[str], said: str, tmp_path: Path
+) -> None:
+    args = parse_power('--root', str(tmp_path), '--cache', str(tmp_path / 'cache'), *given)
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        power_command.run(args)
+
+
+@pytest.mark.parametrize('seconds', ['nan', '0', '-1', '1e9', 'x'])
+def test_impossible_seconds_are_refused_without_a_sensor_too(seconds: str) -> None:
+    with pytest.raises(SystemExit):
+        parse_power('--measure', f'--seconds={seconds}')
+
+
+@pytest.mark.parametrize(('user', 'named'), [(0, False), (1000, True)])
+def test_only_others_than_root_are_told_to_be_root(
+    user: int, named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('os.geteuid', lambda: user)
+    args = parse_power('--root', str(tmp_path), '--cache', str(tmp_path), '--measure')
+    with pytest.raises(ConfigurationError, match='no such power sensor') as refused:
+        power_command.run(args)
+    assert ('root' in str(refused.value)) == named
+
+
 def test_a_measured_board_can_be_planned_with(
     profiles: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

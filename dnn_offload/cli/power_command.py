@@ -7,8 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
+from dnn_offload.cli.argument_types import within
+from dnn_offload.cli.console import console_of
 from dnn_offload.cost.energy import (
     board_json,
     board_names,
@@ -20,9 +23,16 @@ from dnn_offload.cost.energy import (
     PowerModel,
     read_device_model,
 )
-from dnn_offload.cost.power_sensors import find_sensors, measure_board, PowerSensor
+from dnn_offload.cost.power_sensors import (
+    find_sensors,
+    measure_board,
+    PowerSensor,
+    root_hint,
+)
 from dnn_offload.errors import ConfigurationError
+from dnn_offload.writable import check_file, make_folder
 
+SHORTEST_S, LONGEST_S = 0.1, 3600.0
 POWERS = ('idle_w', 'compute_w', 'core_w', 'radio_tx_w', 'radio_rx_w')
 
 
@@ -37,12 +47,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         'should run meanwhile.',
     )
     parser.add_argument('--measure', action='store_true', help='measure this machine')
-    parser.add_argument('--sensor', default='', help='sensor to read [the first one found]')
     parser.add_argument(
-        '--seconds', type=float, default=5.0, help='for each of three states [%(default)s s]'
+        '--sensor', default='', help='with --measure: sensor to read [the first one found]'
     )
     parser.add_argument(
-        '--out', type=Path, default=None, metavar='BOARD.json', help='file for the measured board'
+        '--seconds', type=within(SHORTEST_S, LONGEST_S), default=5.0, metavar='S',
+        help=f'for each of three states, {SHORTEST_S:g} to {LONGEST_S:g} s [%(default)g s]',
+    )
+    parser.add_argument(
+        '--out', type=Path, default=None, metavar='BOARD.json',
+        help='with --measure: file for the measured board',
     )
     parser.add_argument(
         '--cache', type=Path, default=CACHE, help='folder that keeps it [%(default)s]'
@@ -54,34 +68,45 @@ def run(args: argparse.Namespace) -> int:
     """Print the tables, or measure; 0.
 
     Raises:
-        ConfigurationError: There is no such sensor, or it cannot be read.
+        ConfigurationError: There is no such sensor, or it cannot be read; an argument is wrong.
     """
+    _check(args)
     sensors = find_sensors(args.root)
-    console = Console()
+    console = console_of()
     if args.measure:
         power = measure_board(_name(args), _chosen(sensors, args.sensor), args.seconds)
-        console.print(_table([power]))
+        _show(console, [power])
         if args.out is not None:
             args.out.write_text(board_json(power), encoding='utf-8')
             console.print(f'written to {args.out}', markup=False, highlight=False)
         kept = keep_measured_board(power, args.root, args.cache)
         console.print(f'kept in {kept}, for board: auto', markup=False, highlight=False)
         return 0
-    console.print(_table([load_board(name) for name in board_names()]))
+    _show(console, [load_board(name) for name in board_names()])
     this = find_board(read_device_model(args.root))
     console.print(f'this machine: {this.name if this else "none of these"}', markup=False)
     measured = find_measured_board(args.root, args.cache)
     if measured is not None:
         console.print('measured, and taken for board: auto:')
-        console.print(_table([measured]))
+        _show(console, [measured])
     for sensor in sensors:
         console.print(f'sensor {sensor.name}: {sensor.scope}', markup=False)
     if not sensors:
-        console.print(
-            'no sensor can be read here (energy counters of x86 processors are for root)',
-            markup=False,
-        )
+        hint = root_hint()
+        console.print('no sensor can be read here' + (f'; {hint}' if hint else ''), markup=False)
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what will not be read or written, before anything is measured."""
+    if not args.measure:
+        for option, value in (('--sensor', args.sensor), ('--out', args.out)):
+            if value:
+                raise ConfigurationError(f'{option} needs --measure', given=str(value))
+        return
+    if args.out is not None:
+        check_file('--out', args.out)
+    make_folder('--cache', args.cache.expanduser())
 
 
 def _name(args: argparse.Namespace) -> str:
@@ -96,20 +121,23 @@ def _chosen(sensors: list[PowerSensor], name: str) -> PowerSensor:
         'no such power sensor can be read here',
         given=name or 'any',
         allowed=', '.join(sensor.name for sensor in sensors) or 'none was found',
-        hint='run as root for the energy counters of x86 processors, or name a board instead',
+        hint=root_hint() or 'name a board instead: dnn-offload plan --board NAME',
     )
 
 
-def _table(boards: list[PowerModel]) -> Table:
+def _show(console: Console, boards: list[PowerModel]) -> None:
+    """Their powers as a table, and below it where the numbers are from, which takes lines."""
     table = Table(title='power in W; ~ = estimated', caption='core: each further thread')
-    table.add_column('board')
+    table.add_column('board', overflow='fold')
     for name in POWERS:
         table.add_column(name[:-2].replace('_', ' '), justify='right')
-    table.add_column('source', overflow='fold')
     for board in boards:
         cells = [
             f'{"~" if name in board.estimated else ""}{getattr(board, name):.2f}'
             for name in POWERS
         ]
-        table.add_row(escape(board.name), *cells, escape(board.source))
-    return table
+        table.add_row(escape(board.name), *cells)
+    console.print(table)
+    for board in boards:
+        console.print(f'{board.name}:', markup=False)
+        console.print(Padding(escape(board.source), (0, 0, 0, 4)), highlight=False)

@@ -11,6 +11,7 @@ hand in made-up trees. A sensor is used for one thing: to measure a ``PowerModel
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import os
 from pathlib import Path
 import re
 import statistics
@@ -170,6 +171,13 @@ def measure_hint(root: str | Path = '/', run: Run | None = None) -> str:
     )
 
 
+def root_hint() -> str | None:
+    """What a user who is not root may miss."""
+    if os.geteuid() == 0:
+        return None
+    return 'run as root for the energy counters of x86 processors'
+
+
 def mean_power_w(
     sensor: PowerSensor, seconds: float, sleep: Callable[[float], None] = time.sleep
 ) -> float:
@@ -312,5 +320,5 @@ def _number(path: Path) -> float:
         raise ConfigurationError(
             'power sensor cannot be read',
             given=f'{path}: {error}',
-            hint='energy counters of x86 processors are for root',
+            hint=root_hint(),
         ) from error
