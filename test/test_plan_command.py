@@ -321,6 +321,26 @@ def test_energy_has_a_column_and_the_front_is_marked(
     assert any(c['pareto'] for c in data['candidates'])
 
 
+def test_json_tells_of_what_and_under_what_it_plans(
+    profiles: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*profiles, '--json', '--bandwidth', '2M', '--downlink', '3M', '--rtt', '8']
+    given += ['--load', '1.5', '--server-load', '2', '--queue-ms', '4', '--strategy', 'dey2019']
+    assert plan_command.run(parse(given)) == 0
+    text = capsys.readouterr().out
+    data = json.loads(text)
+    assert (data['model'], data['strategy']) == ('made-up:6', 'dey2019')
+    assert data['conditions'] == {
+        'uplink_bps': 2e6, 'downlink_bps': 3e6, 'rtt_ms': 8.0, 'load': 1.5, 'loadavg': 1.5,
+        'servers': [{'name': 'server', 'load': 2.0, 'queue_ms': 4.0}],
+        'result_codec': 'raw', 'board': None,
+    }
+    assert data['chosen'] == data['candidates'][0]
+    assert data['chosen']['latency_ms'] > 0.0
+    assert plan_command.run(parse([*given, '--all', '--alpha-ms', '4'])) == 0
+    assert capsys.readouterr().out == text
+
+
 def test_json_tells_what_would_change_the_plan(
     profiles: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

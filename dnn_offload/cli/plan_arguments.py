@@ -43,8 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_conditions(parser.add_argument_group('conditions'))
     _add_wishes(parser.add_argument_group('what is wanted'))
     output = parser.add_argument_group('output')
-    output.add_argument('--all', action='store_true', help='every plan, not the best of each cut')
-    output.add_argument('--json', action='store_true', help='print JSON instead of tables')
+    output.add_argument(
+        '--all', action='store_true',
+        help='a table of every plan, not of the best of each cut; JSON has every plan anyway',
+    )
+    output.add_argument(
+        '--json', action='store_true',
+        help='print JSON instead of tables: model, conditions, every plan, the chosen one',
+    )
     output.add_argument(
         '--plot', type=Path, default=None, metavar='FILE.png',
         help=f'draw ({", ".join(PICTURES)}) partition curve, regime map, and latency against '
@@ -163,10 +169,7 @@ def conditions_of(args: argparse.Namespace) -> Conditions:
             allowed=args.model,
             hint=f'measure it: dnn-offload profile {args.model}',
         )
-    alpha_ms = args.rtt_ms / 2.0 if args.alpha_ms is None else args.alpha_ms
-    link = LinkState(
-        alpha_ms, args.bandwidth, alpha_ms, args.downlink or args.bandwidth, 1.0
-    )
+    link = link_of(args)
     servers = []
     for name, path in _named(args.server):
         profile = read_profile('--server', Path(path))
@@ -185,6 +188,12 @@ def conditions_of(args: argparse.Namespace) -> Conditions:
     return Conditions(
         edge, args.load, loadavg, tuple(servers), args.result_codec, power=power
     )
+
+
+def link_of(args: argparse.Namespace) -> LinkState:
+    """The link that the arguments mean, to whichever server."""
+    alpha_ms = args.rtt_ms / 2.0 if args.alpha_ms is None else args.alpha_ms
+    return LinkState(alpha_ms, args.bandwidth, alpha_ms, args.downlink or args.bandwidth, 1.0)
 
 
 def _named(given: list[str]) -> list[tuple[str, str]]:

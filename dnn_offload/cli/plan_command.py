@@ -19,12 +19,13 @@ from dnn_offload.cli.plan_arguments import (
     check_profiled,
     conditions_of,
     constraints_of,
+    link_of,
 )
 from dnn_offload.cli.plan_tables import Choices, table_of_plans, table_of_strategies
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.explanation import explain, Explanation
 from dnn_offload.planning.pareto import pareto_set
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState
 from dnn_offload.planning.search import plan, reprice, STRATEGIES
 from dnn_offload.writable import check_file, PICTURES
 
@@ -58,7 +59,14 @@ def run(args: argparse.Namespace) -> int:
     choices = _choices(conditions, constraints)
     explanation = explain(args.strategy, conditions, constraints, ranked)
     if args.json:
-        print(json.dumps(_as_json(constraints, ranked, choices, explanation), indent=1))
+        data = {
+            'model': conditions.edge_profile.model,
+            'model_identity': conditions.edge_profile.model_identity,
+            'strategy': args.strategy,
+            'conditions': _conditions_plain(conditions, link_of(args)),
+            **_as_json(constraints, ranked, choices, explanation),
+        }
+        print(json.dumps(data, indent=1))
     else:
         _print(args, conditions, constraints, ranked, choices, explanation)
     if args.plot is not None:
@@ -102,10 +110,10 @@ def _print(
 
 
 def _in_words(args: argparse.Namespace) -> str:
-    alpha_ms = args.rtt_ms / 2.0 if args.alpha_ms is None else args.alpha_ms
+    link = link_of(args)
     return (
-        f'robot load {args.load:g}, uplink {args.bandwidth / 1e6:g} Mbit/s, fixed cost '
-        f'{alpha_ms:g} ms each way, server load {args.server_load:g}'
+        f'robot load {args.load:g}, uplink {link.uplink_bps / 1e6:g} Mbit/s, fixed cost '
+        f'{link.uplink_alpha_ms:g} ms each way, server load {args.server_load:g}'
     )
 
 
@@ -134,6 +142,27 @@ def _plot(
     plot_plan(args.plot, args.strategy, conditions, constraints, ranked, title=title)
 
 
+def _conditions_plain(conditions: Conditions, link: LinkState) -> dict[str, Any]:
+    """What the plans were priced with, for JSON."""
+    return {
+        'uplink_bps': link.uplink_bps,
+        'downlink_bps': link.downlink_bps,
+        'rtt_ms': link.uplink_alpha_ms + link.downlink_alpha_ms,
+        'load': conditions.edge_load,
+        'loadavg': conditions.edge_load_raw,
+        'servers': [
+            {
+                'name': server.name,
+                'load': server.load_factor,
+                'queue_ms': server.queue_ms,
+            }
+            for server in conditions.servers
+        ],
+        'result_codec': conditions.result_codec,
+        'board': conditions.power and conditions.power.name,
+    }
+
+
 def _as_json(
     constraints: Constraints,
     ranked: list[Candidate],
@@ -144,6 +173,7 @@ def _as_json(
     return {
         'objective': constraints.objective.name,
         'unit': constraints.objective.unit,
+        'chosen': _plain(ranked[0], front),
         'candidates': [_plain(candidate, front) for candidate in ranked],
         'explanation': explanation.sentences(constraints),
         'rivals': [
