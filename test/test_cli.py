@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from dataclasses import replace
 import importlib
 import io
@@ -111,6 +112,23 @@ def test_quick_asks_for_a_provisional_profile_only(
     assert cli.main(['profile', 'demo:detector', *more]) == 0
     assert [wishes.provisional for wishes in asked] == [wish]
     assert ('provisional' in capsys.readouterr().out) == bool(more)
+
+
+@pytest.mark.parametrize(
+    ('given', 'said'),
+    [
+        (['plan', '--edge', 'e.json', '--bandwidth', '-5M'], '-5M is no rate'),
+        (['plan', '--edge', 'e.json', '--rtt', '-.5'], '-.5 is not a number of 0 or more'),
+        (['simulate', '--deadline-ms', '-inf'], '-inf is not a number of 0 or more'),
+        (['models', 'demo:detector', '--input-size', '-1x5'], '-1x5; allowed: HEIGHTxWIDTH'),
+    ],
+)
+def test_negative_values_are_seen_by_their_option(
+    given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(SystemExit):
+        assert cli.main(given) == 1
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('given', ['nan', '-1', '0', '1e-9', '1e9', 'inf', 'x'])

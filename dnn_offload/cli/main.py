@@ -15,6 +15,7 @@ import argparse
 from collections.abc import Sequence
 import importlib
 import os
+import re
 import sys
 from types import ModuleType
 
@@ -30,6 +31,22 @@ COMMANDS = {
     'simulate': 'replay traces of load, link and server against strategies',
     'top': 'show what the robots and servers of this ROS domain are doing',
 }
+
+
+# What may follow an option and is no option itself, though argparse takes -5M for one.
+_NEGATIVE = re.compile(r'-(\.?\d|inf|nan)')
+_OPTION = re.compile(r'--[A-Za-z][\w-]*')
+
+
+def _joined(given: Sequence[str]) -> list[str]:
+    """The same with ``--option=-5M`` for ``--option -5M``, so that the option's type sees it."""
+    made: list[str] = []
+    for word in given:
+        if made and _NEGATIVE.match(word) and _OPTION.fullmatch(made[-1]):
+            made[-1] += f'={word}'
+        else:
+            made.append(word)
+    return made
 
 
 def _add_stub(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str) -> None:
@@ -72,7 +89,7 @@ def build_parser(chosen: str | None = None) -> tuple[argparse.ArgumentParser, Mo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `dnn-offload`; return its exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = _joined(sys.argv[1:] if arguments is None else arguments)
     named = next((word for word in given if not word.startswith('-')), None)
     try:
         parser, module = build_parser(named if named in COMMANDS else None)
