@@ -248,7 +248,7 @@ def test_sources_that_do_not_exist(source, text):
 
 @pytest.mark.parametrize('source', ['python:os:getcwd', 'file:model.pt2'])
 def test_code_runs_only_where_it_is_allowed(source):
-    with pytest.raises(ModelError, match=r'executes code.*allow_code'):
+    with pytest.raises(ModelError, match='executes code.*--allow-code .*allow_code: true'):
         resolve(source)
 
 

@@ -62,7 +62,8 @@ def resolve(
         raise ModelError(
             f'a {kind}: model executes code and is not allowed here',
             given=source,
-            hint='set allow_code: true in the start-up parameter file if you trust it',
+            hint='if you trust it: --allow-code on the command line, allow_code: true in the '
+            'start-up parameter file of a node',
         )
     if input_size is not None:
         _check_size(input_size)
