@@ -240,8 +240,12 @@ def test_json_has_no_nan() -> None:
 
 
 def test_unknown_names_and_the_list(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(['doctor', '--only', 'nothing']) == 2
-    assert 'no such check; given: nothing; allowed: psi, python' in capsys.readouterr().err
+    assert cli.main(['doctor', '--only', 'pithon']) == 2
+    assert 'no such check; given: pithon; allowed: psi, python' in capsys.readouterr().err
+    for option in ('--only=', '--skip='):
+        assert cli.main(['doctor', option]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith('dnn-offload: no such check; given: nothing; allowed: psi')
     assert cli.main(['doctor', '--list']) == 0
     listed = capsys.readouterr().out
     assert all(check.name in listed and check.about in listed for check in CHECKS)

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         checks, left_out = choose(_names(args.only), _names(args.skip))
     except ConfigurationError as error:
-        print(f'dnn-offload doctor: {error}', file=sys.stderr)
+        print(f'dnn-offload: {error}', file=sys.stderr)
         return 2  # as for any wrong argument: 1 tells of the machine
     machine = Machine()
     if args.domain is not None:
@@ -128,5 +128,6 @@ def _examine(
 
 
 def _names(given: Sequence[str]) -> list[str]:
-    return [name for text in given for name in text.split(',') if name]
+    """The names given; an empty text is the name of no check, not of all."""
+    return [name for text in given for name in text.split(',') if name or not text]
 

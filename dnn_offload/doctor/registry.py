@@ -95,7 +95,9 @@ def choose(only: Sequence[str] = (), skip: Sequence[str] = ()) -> tuple[list[Che
     names = [check.name for check in CHECKS]
     for name in (*only, *skip):
         if name not in names:
-            raise ConfigurationError('no such check', given=name, allowed=', '.join(names))
+            raise ConfigurationError(
+                'no such check', given=name or 'nothing', allowed=', '.join(names)
+            )
     asked = [check for check in CHECKS if not only or check.name in only]
     return (
         [check for check in asked if check.name not in skip],
