@@ -11,12 +11,14 @@ from pathlib import Path
 import subprocess
 import sys
 from types import SimpleNamespace
+import xml.etree.ElementTree as ElementTree
 
 import pytest
 from rich.console import Console
 
 from dnn_offload.cli import main as cli
 from dnn_offload.cli import profile_command, profile_tables
+from dnn_offload.cli.version import own_version
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile, Variant
 from dnn_offload.errors import OffloadError
 from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes
@@ -62,6 +64,21 @@ def test_an_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[s
         cli.main(['nothing'])
     assert stop.value.code == 2
     assert 'plan' in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_this_copy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(['--version'])
+    manifest = ElementTree.parse(ROOT / 'package.xml').getroot()
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f'dnn-offload {manifest.findtext("version")}\n'
+    assert own_version(tmp_path) == 'of unknown version'
+    (tmp_path / 'dnn_offload-1.2.3.dist-info').mkdir()
+    note = 'Metadata-Version: 2.1\nName: dnn_offload\nVersion: 1.2.3\n'
+    (tmp_path / 'dnn_offload-1.2.3.dist-info' / 'METADATA').write_text(note)
+    assert own_version(tmp_path) == '1.2.3'
 
 
 def stub(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> None:

@@ -49,6 +49,16 @@ def _joined(given: Sequence[str]) -> list[str]:
     return made
 
 
+class _Version(argparse.Action):
+    """``--version``, looked for only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print it, and end."""
+        version = importlib.import_module('dnn_offload.cli.version').own_version()
+        print(f'dnn-offload {version}')
+        parser.exit()
+
+
 def _add_stub(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str) -> None:
     """List a subcommand in the help without importing it."""
     subparsers.add_parser(name, help=COMMANDS[name], add_help=False)
@@ -67,6 +77,9 @@ def build_parser(chosen: str | None = None) -> tuple[argparse.ArgumentParser, Mo
         prog='dnn-offload',
         description='Runs a neural network partly on a robot and partly on an edge server.',
         epilog='dnn-offload COMMAND --help tells more about one.',
+    )
+    parser.add_argument(
+        '--version', action=_Version, nargs=0, help="show the program's version and end"
     )
     subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     module = None
