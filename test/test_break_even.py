@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from dnn_offload.planning.break_even import (
     EDGE_LOAD,
     QUANTITIES,
     SERVER_LOAD,
+    UPLINK,
 )
 from dnn_offload.planning.explanation import border_text, explain
 from dnn_offload.planning.objective import Objective
@@ -62,7 +64,7 @@ def test_no_border_where_it_never_wins() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(
-    st.sampled_from(QUANTITIES),
+    st.sampled_from([*QUANTITIES, UPLINK]),
     st.sampled_from(['latency', 'energy', 'throughput']),
     st.floats(1e6, 1e8),
     st.floats(0.5, 6.0),
@@ -70,7 +72,6 @@ def test_no_border_where_it_never_wins() -> None:
 def test_beyond_a_border_the_plan_changes_and_before_it_does_not(
     quantity: object, name: str, bps: float, load: float
 ) -> None:
-    assert quantity in QUANTITIES
     at = case(cuts=6, bps=bps, load=load)
     wanted = Constraints(objective=Objective(name))
     here = plan('auto', at, wanted)[0].is_local
@@ -86,9 +87,31 @@ def test_beyond_a_border_the_plan_changes_and_before_it_does_not(
         assert not other(plan('auto', before, wanted))
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.booleans(), st.floats(1e6, 1e8), st.floats(0.3, 6.0))
+def test_the_printed_border_changes_the_winner(
+    downlink_given: bool, bps: float, load: float
+) -> None:
+    at = case(cuts=6, bps=bps, load=load)
+    ranked = plan('auto', at, NOTHING)
+    quantities = (UPLINK, *QUANTITIES[1:]) if downlink_given else QUANTITIES
+    units = {'': 1.0, 'kbit/s': 1e3, 'Mbit/s': 1e6, 'Gbit/s': 1e9}
+    other = explain('auto', at, NOTHING, ranked, quantities).rivals[-1]
+    assert other.candidate.is_local != ranked[0].is_local
+    for border in other.borders:
+        printed = border_text(border).split(' (now')[0]
+        found = re.search(r'([0-9.e+-]+) ?([GMk]?bit/s)?$', printed)
+        assert found is not None
+        value = float(found[1]) * units[found[2] or '']
+        for ratio in (1.01, 1.0 / 1.01):
+            there = border.quantity.move(at, value * ratio)
+            beyond = (ratio > 1.0) == border.above
+            assert (plan('auto', there, NOTHING)[0].is_local != ranked[0].is_local) == beyond
+
+
 def test_moving_a_quantity_to_what_it_is_changes_nothing() -> None:
     at = case(load=1.7)
-    for quantity in QUANTITIES:
+    for quantity in (*QUANTITIES, UPLINK):
         assert quantity.move(at, quantity.read(at)) == at
 
 
@@ -103,7 +126,7 @@ def test_explanation_names_the_winner_and_its_rivals() -> None:
     text = '\n'.join(found.sentences(NOTHING))
     assert 'wins: ' in text
     assert 'One would win with an uplink above ' in text
-    assert 'Mbit/s (now 2 Mbit/s)' in text
+    assert 'Mbit/s (now 2 Mbit/s; the downlink changes with it)' in text
 
 
 def test_a_runner_up_between_neighbours_is_compared_with_the_winner_alone() -> None:
@@ -135,6 +158,10 @@ def test_explanation_tells_what_is_forbidden() -> None:
 def test_borders_in_words() -> None:
     at = replace(two_plans(nbytes=400_000))
     (border,) = break_even('auto', at, NOTHING, BANDWIDTH, remote_wins)
+    assert border_text(border) == (
+        'an uplink above 41.1 Mbit/s (now 8 Mbit/s; the downlink changes with it)'
+    )
+    (border,) = break_even('auto', at, NOTHING, UPLINK, remote_wins)
     assert border_text(border) == 'an uplink above 41.1 Mbit/s (now 8 Mbit/s)'
     (border,) = break_even('auto', two_plans(), NOTHING, EDGE_LOAD, local_wins)
     assert border_text(border) == 'a load of the robot below 0.72 (now 1.00)'

@@ -361,6 +361,25 @@ def test_json_tells_what_would_change_the_plan(
     assert data['forbidden'] == []
 
 
+def test_a_downlink_that_was_given_stays(
+    profiles: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(uplink_bps: float) -> dict[str, Any]:
+        given = ['--downlink', '30M', '--bandwidth', str(uplink_bps), '--load', '4', '--json']
+        assert plan_command.run(parse([*profiles, *given])) == 0
+        return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
+
+    data = answer(30e6)
+    assert 'downlink' not in '\n'.join(data['explanation'])
+    (border,) = (
+        border for rival in data['rivals'] if rival['candidate']['server'] == ''
+        for border in rival['break_even'] if border['quantity'] == 'uplink'
+    )
+    assert not border['above']
+    assert answer(border['value'] * 1.01)['candidates'][0]['server'] != ''
+    assert answer(border['value'] / 1.01)['candidates'][0]['server'] == ''
+
+
 def test_a_picture_is_drawn(
     profiles: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -16,6 +16,7 @@ from dnn_offload.cli.given_profiles import check_same_model, read_profile
 from dnn_offload.cost.energy import board_names, resolve_board
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError
+from dnn_offload.planning.break_even import BANDWIDTH, QUANTITIES, Quantity, UPLINK
 from dnn_offload.planning.objective import LATENCY, Objective, OBJECTIVES
 from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
 from dnn_offload.planning.price_table import profiled_thread_counts
@@ -215,6 +216,13 @@ def _named(given: list[str]) -> list[tuple[str, str]]:
             )
         made.append((name, path))
     return made
+
+
+def quantities_of(args: argparse.Namespace) -> tuple[Quantity, ...]:
+    """What may change, the uplink first: a downlink that was given stays as it is."""
+    if args.downlink is None:
+        return QUANTITIES
+    return tuple(UPLINK if quantity is BANDWIDTH else quantity for quantity in QUANTITIES)
 
 
 def constraints_of(args: argparse.Namespace) -> Constraints:

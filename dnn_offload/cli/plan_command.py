@@ -20,6 +20,7 @@ from dnn_offload.cli.plan_arguments import (
     conditions_of,
     constraints_of,
     link_of,
+    quantities_of,
 )
 from dnn_offload.cli.plan_tables import Choices, table_of_plans, table_of_strategies
 from dnn_offload.errors import PlanningError
@@ -57,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
     check_profiled(constraints, conditions.edge_profile)
     ranked = plan(args.strategy, conditions, constraints)
     choices = _choices(conditions, constraints)
-    explanation = explain(args.strategy, conditions, constraints, ranked)
+    explanation = explain(
+        args.strategy, conditions, constraints, ranked, quantities_of(args)
+    )
     if args.json:
         data = {
             'model': conditions.edge_profile.model,
@@ -139,7 +142,10 @@ def _plot(
     from dnn_offload.report.plan_figure import plot_plan  # matplotlib takes a second to import
 
     title = f'{conditions.edge_profile.model} under {_in_words(args)}'
-    plot_plan(args.plot, args.strategy, conditions, constraints, ranked, title=title)
+    plot_plan(
+        args.plot, args.strategy, conditions, constraints, ranked,
+        title=title, uplink=quantities_of(args)[0],
+    )
 
 
 def _conditions_plain(conditions: Conditions, link: LinkState) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Quantity:
         read: Its value now.
         move: The conditions with another value.
         span: How far it is moved each way, as a ratio.
+        along: What moves with it, for people; empty = nothing.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Quantity:
     read: Callable[[Conditions], float]
     move: Callable[[Conditions, float], Conditions]
     span: float
+    along: str = ''
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,25 @@ def _bandwidth(conditions: Conditions) -> float:
     return max(rates, default=0.0)
 
 
+def _with_uplink(conditions: Conditions, bps: float) -> Conditions:
+    """All links faster or slower by the same ratio on the way up."""
+    return _with_links(conditions, bps / _bandwidth(conditions), 1.0)
+
+
 def _with_bandwidth(conditions: Conditions, bps: float) -> Conditions:
     """All links faster or slower by the same ratio, both ways."""
     ratio = bps / _bandwidth(conditions)
+    return _with_links(conditions, ratio, ratio)
+
+
+def _with_links(conditions: Conditions, up: float, down: float) -> Conditions:
     servers = tuple(
         replace(
             server,
             link=replace(
                 server.link,
-                uplink_bps=ratio * server.link.uplink_bps,
-                downlink_bps=ratio * server.link.downlink_bps,
+                uplink_bps=up * server.link.uplink_bps,
+                downlink_bps=down * server.link.downlink_bps,
             ),
         )
         for server in conditions.servers
@@ -98,7 +109,10 @@ def _with_server_load(conditions: Conditions, load: float) -> Conditions:
     return replace(conditions, servers=servers)
 
 
-BANDWIDTH = Quantity('uplink', 'bit/s', _bandwidth, _with_bandwidth, 1e4)
+BANDWIDTH = Quantity(
+    'uplink', 'bit/s', _bandwidth, _with_bandwidth, 1e4, 'the downlink changes with it'
+)
+UPLINK = Quantity('uplink', 'bit/s', _bandwidth, _with_uplink, 1e4)  # the downlink was given
 EDGE_LOAD = Quantity('load of the robot', '', _edge_load, with_edge_load, 50.0)
 SERVER_LOAD = Quantity('load of the server', '', _server_load, _with_server_load, 50.0)
 QUANTITIES = (BANDWIDTH, EDGE_LOAD, SERVER_LOAD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from dnn_offload.planning.break_even import break_even, BreakEven, QUANTITIES
+from dnn_offload.planning.break_even import break_even, BreakEven, QUANTITIES, Quantity
 from dnn_offload.planning.limits import forbidden_ends
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key
 from dnn_offload.planning.switch import plan_name
@@ -71,6 +71,7 @@ def explain(
     conditions: Conditions,
     constraints: Constraints,
     ranked: Sequence[Candidate],
+    quantities: Sequence[Quantity] = QUANTITIES,
 ) -> Explanation:
     """Find what would have to change for others to win, by planning anew.
 
@@ -79,6 +80,7 @@ def explain(
         conditions: What is known now.
         constraints: What the user demands.
         ranked: The plans under these conditions, best first, at least one.
+        quantities: What may change.
     """
     winner = ranked[0]
     few = replace(constraints, most=1, keep=frozenset(plan.key for plan in ranked[:2]))
@@ -87,7 +89,7 @@ def explain(
     def borders(wins: Callable[[list[Candidate]], bool]) -> tuple[BreakEven, ...]:
         return tuple(
             border
-            for quantity in QUANTITIES
+            for quantity in quantities
             for border in break_even(strategy, conditions, few, quantity, wins)
         )
 
@@ -112,12 +114,14 @@ def border_text(border: BreakEven) -> str:
     quantity = border.quantity
     article = 'an' if quantity.name[0] in 'aeiou' else 'a'
     value, now = (_amount(number, quantity.unit) for number in (border.value, border.now))
-    return f'{article} {quantity.name} {side} {value} (now {now})'
+    along = f'; {quantity.along}' if quantity.along else ''
+    return f'{article} {quantity.name} {side} {value} (now {now}{along})'
 
 
 def _amount(number: float, unit: str) -> str:
     if unit != 'bit/s':
-        return f'{number:.2f} {unit}'.rstrip()
+        # Below one, two decimals would move a border by more than it is known to.
+        return f'{number:{".2f" if number >= 1.0 else ".3g"}} {unit}'.rstrip()
     for factor, name in ((1e9, 'Gbit/s'), (1e6, 'Mbit/s'), (1e3, 'kbit/s')):
         if number >= factor:
             return f'{number / factor:.3g} {name}'

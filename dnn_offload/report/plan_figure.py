@@ -11,6 +11,7 @@ matplotlib.use('Agg')
 from matplotlib.axes import Axes  # noqa: E402  (the backend is chosen first)
 import matplotlib.pyplot as plt  # noqa: E402
 
+from dnn_offload.planning.break_even import BANDWIDTH, Quantity  # noqa: E402
 from dnn_offload.planning.pareto import pareto_set  # noqa: E402
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints  # noqa: E402
 from dnn_offload.report.axes import log_axes  # noqa: E402
@@ -28,6 +29,7 @@ def plot_plan(
     ranked: Sequence[Candidate],
     *,
     title: str,
+    uplink: Quantity = BANDWIDTH,
 ) -> None:
     """Draw everything about a ranking to a picture file.
 
@@ -38,6 +40,7 @@ def plot_plan(
         constraints: What the user demands.
         ranked: The plans under these conditions, best first, at least one.
         title: Title of the picture.
+        uplink: How the bandwidth is moved.
     """
     with_map = bool(conditions.servers)
     with_energy = conditions.power is not None
@@ -52,6 +55,7 @@ def plot_plan(
         draw_regime_map(
             figure.add_subplot(rows[1, column]), strategy, conditions, constraints,
             title=f'Regime map: best plan for {constraints.objective.name}',
+            uplink=uplink,
         )
         column += 1
     if with_energy:

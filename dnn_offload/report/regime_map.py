@@ -15,7 +15,11 @@ from numpy.typing import NDArray  # noqa: E402
 from scipy.ndimage import distance_transform_edt  # noqa: E402
 
 from dnn_offload.errors import PlanningError  # noqa: E402
-from dnn_offload.planning.break_even import BANDWIDTH, with_edge_load  # noqa: E402
+from dnn_offload.planning.break_even import (  # noqa: E402
+    BANDWIDTH,
+    Quantity,
+    with_edge_load,
+)
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints  # noqa: E402
 from dnn_offload.planning.search import plan  # noqa: E402
 from dnn_offload.report.axes import log_axes  # noqa: E402
@@ -35,6 +39,7 @@ def regimes(
     constraints: Constraints,
     bandwidths_bps: Sequence[float],
     loads: Sequence[float],
+    uplink: Quantity = BANDWIDTH,
 ) -> tuple[NDArray[np.int64], list[Candidate]]:
     """The best plan at each point.
 
@@ -50,7 +55,7 @@ def regimes(
         row: list[tuple[int, str, str, str, str, int] | None] = []
         for bps in bandwidths_bps:
             try:
-                best = plan(strategy, BANDWIDTH.move(at_load, bps), few)[0]
+                best = plan(strategy, uplink.move(at_load, bps), few)[0]
             except PlanningError:
                 row.append(None)
                 continue
@@ -73,6 +78,7 @@ def draw_regime_map(
     constraints: Constraints,
     *,
     title: str,
+    uplink: Quantity = BANDWIDTH,
 ) -> None:
     """Draw the map around the conditions of now, which are marked.
 
@@ -82,13 +88,14 @@ def draw_regime_map(
         conditions: With at least one server.
         constraints: What the user demands.
         title: Title.
+        uplink: How the bandwidth is moved.
     """
-    now_bps, now_load = BANDWIDTH.read(conditions), conditions.edge_load
+    now_bps, now_load = uplink.read(conditions), conditions.edge_load
     bandwidths = np.geomspace(now_bps / SPAN, now_bps * SPAN, STEPS[0])
     low, high = min(LOADS[0], now_load / 2.0), max(LOADS[1], now_load * 2.0)
     loads = np.geomspace(low, high, STEPS[1])
     cells, plans = regimes(
-        strategy, conditions, constraints, bandwidths.tolist(), loads.tolist()
+        strategy, conditions, constraints, bandwidths.tolist(), loads.tolist(), uplink
     )
     last = conditions.edge_profile.cuts[-1].index
     shades = matplotlib.colormaps['YlGnBu_r'](
@@ -121,7 +128,7 @@ def draw_regime_map(
     )
     log_axes(axis)
     axis.set_ylim(loads[0], loads[-1])
-    axis.set_xlabel('uplink [Mbit/s] (downlink changes with it)')
+    axis.set_xlabel('uplink [Mbit/s]' + (f' ({uplink.along})' if uplink.along else ''))
     axis.set_ylabel('load of the robot\n[slow-down against its profile]')
     axis.set_title(title, loc='left', fontsize=11, fontweight='bold')
     axis.legend(loc='lower right', fontsize=8)
