@@ -171,7 +171,7 @@ def _draft(loaded: LoadedModel) -> Draft:
         return lower(exported, wrapper)
     except OffloadError:
         raise
-    except Exception as error:  # torch.export raises whatever the model's code raises
+    except (Exception, SystemExit) as error:  # whatever the model's code raises
         raise refused_export(error, loaded.source, module) from error
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-import traceback
 from types import TracebackType
 from typing import Any
 
@@ -11,8 +9,7 @@ import torch
 from torch.fx import Node
 
 from dnn_offload.errors import ModelError
-
-_TORCH = str(Path(torch.__file__).parent)
+from dnn_offload.graph.user_code import failure, line_of_trace
 
 _FIXED_SIZE = (
     'results need a size that does not depend on what the picture shows: torch.where instead of '
@@ -68,20 +65,19 @@ def refused_shape(node: Node, layer: str) -> ModelError:
     )
 
 
-def refused_export(error: Exception, source: str, module: torch.nn.Module) -> ModelError:
+def refused_export(error: BaseException, source: str, module: torch.nn.Module) -> ModelError:
     """The error for whatever ``torch.export`` raised: it runs the model's own code."""
-    reason = next(iter(str(error).strip().splitlines()), '')[:160]
     layer, line = _place(error.__traceback__, module)
     where = f' in {layer}' if layer else ''
     if 'data-dependent' in str(error) or 'DataDependent' in type(error).__name__:
         return ModelError(
             f'torch.export cannot export {source}: control flow, or a size, depends on the '
             f'numbers in a tensor{where}',
-            given=line or reason,
+            given=line or failure(error),
             hint=f'{_NO_BRANCH}; {_FIXED_SIZE}',
         )
     return ModelError(
-        f'torch.export cannot export {source}: {type(error).__name__}: {reason}{where}',
+        f'torch.export cannot export {source}: {failure(error)}{where}',
         given=line or None,
         hint='the model must take one (1, 3, H, W) float tensor, or the example inputs that its '
         'factory gives, and compute with torch operators only',
@@ -93,16 +89,12 @@ def _is_random(target: Any) -> bool:
 
 
 def _place(trace: TracebackType | None, module: torch.nn.Module) -> tuple[str, str]:
-    """Innermost layer on the stack, and the last line of code that is not torch's."""
+    """Innermost layer on the stack, and the last line of the user's code."""
     names = {id(layer): name for name, layer in module.named_modules()}
-    layer = line = ''
+    layer, line = '', line_of_trace(trace)
     while trace is not None:
         owner = trace.tb_frame.f_locals.get('self')
         if isinstance(owner, torch.nn.Module) and names.get(id(owner)):
             layer = names[id(owner)]
-        here, trace = trace, trace.tb_next
-        frame = traceback.extract_tb(here, limit=1)[0]
-        inside = frame.filename.startswith((_TORCH, '<', str(Path(__file__).parent)))
-        if not inside:
-            line = f'{frame.line} ({Path(frame.filename).name}:{frame.lineno})'
+        trace = trace.tb_next
     return layer, line

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-import importlib
 from pathlib import Path
-from types import ModuleType
 
 import torch
 
@@ -27,9 +25,9 @@ from dnn_offload.graph.loaded_model import (
     read_state,
 )
 from dnn_offload.graph.outputs import ClassMask
-from dnn_offload.graph.torchvision_compat import import_torchvision
 from dnn_offload.graph.torchvision_source import load_torchvision
 from dnn_offload.graph.trace import spec_of
+from dnn_offload.graph.user_factory import load_python
 
 MIN_SIZE, MAX_SIZE = 16, 4096
 FORMS = 'torchvision:NAME, demo:detector, python:pkg.mod:factory, file:model.pt2'
@@ -151,41 +149,6 @@ def _load_demo(name: str, weights: str, input_size: tuple[int, int] | None) -> L
     )
 
 
-def _load_python(name: str, weights: str, input_size: tuple[int, int] | None) -> LoadedModel:
-    module_name, _, attribute = name.partition(':')
-    try:
-        factory = getattr(_import_of_user(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ModelError(
-            f'the factory cannot be imported: {error}',
-            given=f'python:{name}',
-            allowed='python:package.module:factory',
-            hint='is its folder on PYTHONPATH?',
-        ) from error
-    made = factory()
-    if isinstance(made, LoadedModel):
-        return made
-    if isinstance(made, torch.nn.Module):
-        height, width = input_size or (224, 224)
-        return LoadedModel(source='', module=made, height=height, width=width)
-    raise ModelError(
-        'the factory returned something else than a model',
-        given=type(made).__name__,
-        allowed='torch.nn.Module, or dnn_offload.graph.sources.LoadedModel',
-    )
-
-
-def _import_of_user(name: str) -> ModuleType:
-    """Import a user's module; where the torchvision that it asks for is broken, mend that."""
-    try:
-        return importlib.import_module(name)
-    except RuntimeError as error:
-        if 'torchvision::nms' not in str(error):
-            raise
-        import_torchvision()
-        return importlib.import_module(name)
-
-
 def _load_file(name: str, weights: str, input_size: tuple[int, int] | None) -> LoadedModel:
     if not Path(name).is_file():
         raise ModelError('there is no such model file', given=name, allowed='a .pt2 file')
@@ -217,7 +180,7 @@ def _load_file(name: str, weights: str, input_size: tuple[int, int] | None) -> L
 _LOADERS: dict[str, Callable[[str, str, tuple[int, int] | None], LoadedModel]] = {
     'torchvision': load_torchvision,
     'demo': _load_demo,
-    'python': _load_python,
+    'python': load_python,
     'file': _load_file,
 }
 

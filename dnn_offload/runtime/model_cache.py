@@ -116,7 +116,7 @@ def cache_key(request: ModelRequest) -> str:
     files = sorted((PACKAGE_FOLDER / 'graph').glob('*.py'))
     if request.weights.endswith('.safetensors'):
         files.append(Path(request.weights).expanduser())
-    if kind == 'file':
+    if kind == 'file' and name:
         files.append(Path(name).expanduser())
     if kind == 'demo':
         files += sorted(DATA_FOLDER.glob(f'{name}.*'))
@@ -195,7 +195,7 @@ def _content(path: Path) -> bytes:
 def _file_of_module(module: str) -> list[Path]:
     try:
         found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+    except (Exception, SystemExit):  # the code of its package runs here
         return []  # the export says what is wrong with it
     origin = found.origin if found is not None else None
     return [Path(origin)] if origin and Path(origin).is_file() else []
