@@ -7,14 +7,11 @@ that gives the fingerprint, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 import hashlib
 import json
-import logging
 from typing import TYPE_CHECKING
-import warnings
 
 import torch
 
@@ -25,6 +22,7 @@ from dnn_offload.graph.export_errors import refused_export
 from dnn_offload.graph.lowering import Draft, lower
 from dnn_offload.graph.operators import check_allowed
 from dnn_offload.graph.program import Program
+from dnn_offload.graph.quiet import quiet
 from dnn_offload.graph.recurrent import split_levels
 from dnn_offload.graph.segment import Segment
 from dnn_offload.graph.trace import spec_of, trace_until_dense
@@ -165,22 +163,10 @@ def _draft(loaded: LoadedModel) -> Draft:
         whole, wrapper = Normalised(module, loaded.mean, loaded.std, axes).eval(), 'module'
     try:
         # `inference_mode` tensors break export, so no_grad here and inference_mode at run time.
-        with torch.no_grad(), warnings.catch_warnings(), _quiet():
-            warnings.simplefilter('ignore')
+        with torch.no_grad(), quiet():
             exported = torch.export.export(whole, loaded.inputs()).run_decompositions({})
         return lower(exported, wrapper)
     except OffloadError:
         raise
     except (Exception, SystemExit) as error:  # whatever the model's code raises
         raise refused_export(error, loaded.source, module) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the pages that torch logs before it raises: the error says what matters."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -14,6 +14,11 @@ from dnn_offload.errors import ModelError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+CONVERT = (
+    'convert once: python -c "import torch, safetensors.torch as s; '
+    "s.save_file(torch.load('x.pth', weights_only=True), 'x.safetensors')\""
+)
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -66,7 +71,7 @@ class LoadedModel:
 
 def is_file(weights: str) -> bool:
     """Whether ``weights`` is a path rather than the name of some weights."""
-    return weights.endswith('.safetensors') or '/' in weights
+    return '.' in weights or '/' in weights
 
 
 def read_state(path: str) -> dict[str, torch.Tensor]:
@@ -75,8 +80,7 @@ def read_state(path: str) -> dict[str, torch.Tensor]:
         raise ModelError(
             'weights are read from .safetensors files only: others may execute code',
             given=path,
-            hint="convert once: python -c \"import torch, safetensors.torch as s; "
-            "s.save_file(torch.load('x.pth', weights_only=True), 'x.safetensors')\"",
+            hint=CONVERT,
         )
     try:
         return load_file(path, device='cpu')

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from dnn_offload.errors import ModelError
 from dnn_offload.graph import random_weights
+from dnn_offload.graph.exported_file import load_file
 from dnn_offload.graph.fingerprint import seeded_inputs
 from dnn_offload.graph.loaded_model import (
     assign,
-    check_fixed_size,
     is_file,
     LoadedModel,
     read_state,
@@ -149,39 +148,11 @@ def _load_demo(name: str, weights: str, input_size: tuple[int, int] | None) -> L
     )
 
 
-def _load_file(name: str, weights: str, input_size: tuple[int, int] | None) -> LoadedModel:
-    if not Path(name).is_file():
-        raise ModelError('there is no such model file', given=name, allowed='a .pt2 file')
-    try:
-        exported = torch.export.load(name)
-        module = exported.module()
-        # An exported graph has one mode for ever and refuses eval(); being asked is harmless.
-        module.train = module.eval = lambda mode=False: module
-        examples = tuple(
-            torch.zeros(tuple(node.meta['val'].shape), dtype=node.meta['val'].dtype)
-            for node in exported.graph.nodes
-            if node.name in exported.graph_signature.user_inputs
-        )
-    except Exception as error:  # whatever torch, zip or the file's own code raises
-        raise ModelError(
-            f'{name} cannot be loaded: {error}',
-            hint='save it by torch.export.save, with inputs of fixed shapes',
-        ) from error
-    first = examples[0] if examples else torch.zeros(0)
-    if first.dtype != torch.float32 or first.ndim != 4 or first.shape[:2] != (1, 3):
-        return LoadedModel(source='', module=module, examples=examples, task='tensor')
-    height, width = first.shape[2:]
-    check_fixed_size(name, (height, width), input_size)
-    return LoadedModel(
-        source='', module=module, height=int(height), width=int(width), examples=examples[1:]
-    )
-
-
 _LOADERS: dict[str, Callable[[str, str, tuple[int, int] | None], LoadedModel]] = {
     'torchvision': load_torchvision,
     'demo': _load_demo,
     'python': load_python,
-    'file': _load_file,
+    'file': load_file,
 }
 
 
