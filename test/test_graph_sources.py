@@ -254,7 +254,7 @@ def test_code_runs_only_where_it_is_allowed(source):
 
 def test_factories(factories):
     plain = resolve(f'{factories}:plain', allow_code=True, input_size=(32, 48))
-    assert (plain.height, plain.width, plain.task) == (32, 48, 'classification')
+    assert (plain.height, plain.width, plain.task) == (32, 48, '')
     full = resolve(f'{factories}:full', allow_code=True)
     assert full.preprocess == {'height': 40, 'width': 60, 'mode': 'stretch'}
     assert (full.task, full.class_names) == ('detection', ('a', 'b'))

@@ -13,6 +13,7 @@ from dnn_offload.cli.console import console_of
 from dnn_offload.cli.model_arguments import add_model_arguments
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.program import Program
+from dnn_offload.graph.task import describe, TENSOR
 from dnn_offload.writable import make_folder
 
 # Tried by the tests at every cut; others of torchvision's classification networks work as well.
@@ -60,6 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
         f'{program.task}, {len(program.instructions)} operators, identity {program.identity}'
         + (f', [yellow]{escape(program.stamp)}[/]' if program.stamp else '')
     )
+    if program.task == TENSOR:
+        console.print(
+            f'Its outputs, {describe(program.outputs)}, are decoded by nothing here: it can be '
+            'cut, profiled and planned, but the nodes cannot show it.', markup=False,
+            highlight=False,
+        )
     return 0
 
 
@@ -105,6 +112,6 @@ def cut_table(program: Program) -> Table:
             escape(cut.label),
             str(cut.depth),
             f'{cut.nbytes / 1e3:.0f}',
-            escape(', '.join(f'{spec.dtype} {list(spec.shape)}' for spec in cut.frontier)),
+            escape(describe(cut.frontier)),
         )
     return made

@@ -25,6 +25,7 @@ from dnn_offload.graph.program import Program
 from dnn_offload.graph.quiet import quiet
 from dnn_offload.graph.recurrent import split_levels
 from dnn_offload.graph.segment import Segment
+from dnn_offload.graph.task import check_finite, CLASSIFICATION, task_of
 from dnn_offload.graph.trace import spec_of, trace_until_dense
 from dnn_offload.graph.weights import describe, Weights
 
@@ -76,7 +77,7 @@ def identity_of(loaded: LoadedModel) -> str:
         'preprocess': loaded.preprocess,
         'mean': loaded.mean,
         'std': loaded.std,
-        'task': loaded.task,
+        'task': loaded.task or CLASSIFICATION,
     }
     if loaded.frames:
         specification['frames'] = loaded.frames
@@ -122,6 +123,8 @@ def export(loaded: LoadedModel, report: Report = lambda message: None) -> tuple[
         samples = [torch.from_numpy(array) for array in fingerprint.seeded_inputs(inputs)]
         specs, outputs = trace_until_dense(draft, samples)
         cuts = find_cuts(draft.instructions, specs, draft.inputs, draft.outputs)
+        task = task_of(loaded.task, cuts[-1].frontier)
+        check_finite(outputs)
     except CutError as error:
         raise ModelError(f'the model has a tensor that cannot be sent: {error}') from error
     for instruction in draft.instructions:
@@ -137,7 +140,7 @@ def export(loaded: LoadedModel, report: Report = lambda message: None) -> tuple[
         cuts=cuts,
         weights=describe(draft.weights),
         preprocess=loaded.preprocess,
-        task=loaded.task,
+        task=task,
         class_names=loaded.class_names,
         stamp=loaded.stamp,
         fingerprint=(),

@@ -32,7 +32,7 @@ class LoadedModel:
         mean, std: Normalisation of RGB in 0..1.
         preprocess: Keyword arguments of ``vision.preprocess.PreprocessSpec``.
         task: ``classification``, ``detection``, ``segmentation``, or ``tensor`` for outputs
-            that nobody here decodes.
+            that nobody here decodes; empty = told by the outputs (``task.py``).
         class_names: Index to name; may be empty.
         stamp: '' or what a viewer must know, e.g. ``random weights``.
         frames: Pictures of a clip, for networks that take several at once; 0 = one picture.
@@ -47,7 +47,7 @@ class LoadedModel:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     preprocess: dict[str, Any] = field(default_factory=dict)
-    task: str = 'classification'
+    task: str = ''
     class_names: tuple[str, ...] = ()
     stamp: str = ''
     frames: int = 0
@@ -56,7 +56,7 @@ class LoadedModel:
     @property
     def takes_picture(self) -> bool:
         """Whether the first input is a picture or a clip."""
-        return self.height > 0
+        return self.height != 0 or self.width != 0
 
     def inputs(self) -> tuple[torch.Tensor, ...]:
         """What the exported network takes: uint8 (1, H, W, 3) or (1, T, H, W, 3), examples."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.export.exported_program import ExportedProgram
 from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.arguments import Argument
@@ -76,7 +77,7 @@ def lower(exported: ExportedProgram, wrapper: str = 'module') -> Draft:
                 inputs.append(node.name)
                 names[node.name] = {'v': node.name}
         elif node.op == 'output':
-            outputs = _outputs(node, names, instructions)
+            outputs = _outputs(node, names, _output_names(exported))
         elif node.op == 'call_function':
             _lower_call(node, names, instructions, wrapper)
         # What remains is get_attr: the branch of a control flow operator, which is refused.
@@ -205,15 +206,27 @@ def _positional(
     return args, kwargs
 
 
-def _outputs(
-    node: Node, names: Mapping[str, Argument], instructions: list[Instruction]
-) -> list[str]:
+def _output_names(exported: ExportedProgram) -> list[str]:
+    """Where each output is in what the model returns, e.g. ``['boxes']`` or ``[1]``."""
+    form = exported.call_spec.out_spec
+    if form is None:
+        return []
+    tree = pytree.tree_unflatten(list(range(form.num_leaves)), form)
+    return [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
+
+
+def _outputs(node: Node, names: Mapping[str, Argument], where: list[str]) -> list[str]:
     outputs: list[str] = []
-    for item in node.args[0]:
+    for number, item in enumerate(node.args[0]):
         tree = names[item.name] if isinstance(item, Node) else item
         if not isinstance(tree, dict) or 'v' not in tree:
+            name = where[number] if number < len(where) else ''
             raise ModelError(
-                'an output of the model does not depend on its inputs', given=str(item)
+                f'the output {name} of the model does not depend on its inputs'
+                if name else 'an output of the model does not depend on its inputs',
+                given=str(item),
+                hint='leave it out: only tensors that are computed from the inputs may be '
+                'returned',
             )
         outputs.append(tree['v'])
     if not outputs:

@@ -20,6 +20,7 @@ from dnn_offload.graph.instruction import Instruction as Instruction  # re-expor
 from dnn_offload.graph.instruction import read_instruction, read_weight
 from dnn_offload.graph.instruction import WeightSpec as WeightSpec
 from dnn_offload.graph.operators import check_allowed
+from dnn_offload.graph.task import TASKS
 from dnn_offload.tensors import TensorSpec
 from dnn_offload.whole_file import write_whole
 
@@ -31,7 +32,6 @@ MAX_WEIGHTS = 20_000
 MAX_INPUTS = 64
 MAX_FINGERPRINT = 256
 MAX_CLASSES = 100_000
-TASKS = ('classification', 'detection', 'segmentation', 'tensor')
 
 
 @dataclass(frozen=True)

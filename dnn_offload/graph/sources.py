@@ -24,6 +24,7 @@ from dnn_offload.graph.loaded_model import (
     read_state,
 )
 from dnn_offload.graph.outputs import ClassMask
+from dnn_offload.graph.task import TASKS
 from dnn_offload.graph.torchvision_source import load_torchvision
 from dnn_offload.graph.trace import spec_of
 from dnn_offload.graph.user_factory import load_python
@@ -69,6 +70,7 @@ def resolve(
         if kind != 'torchvision':
             loaded = _other_weights(loaded, weights)
     loaded = replace(loaded, source=source)
+    _check_task(loaded)
     if loaded.task == 'segmentation':
         loaded = replace(loaded, module=ClassMask(loaded.module))
     if loaded.takes_picture:
@@ -83,6 +85,14 @@ def resolve(
         samples = [torch.from_numpy(array) for array in seeded_inputs(specs)]
         random_weights.calibrate(loaded.module, samples)
     return loaded
+
+
+def _check_task(loaded: LoadedModel) -> None:
+    if loaded.task not in ('', *TASKS):
+        raise ModelError(
+            'there is no such task', given=loaded.task,
+            allowed=f"{', '.join(TASKS)}, or '' to have it told by the outputs",
+        )
 
 
 def _with_picture(loaded: LoadedModel, input_size: tuple[int, int] | None) -> LoadedModel:
@@ -107,11 +117,12 @@ def _check_examples(loaded: LoadedModel, input_size: tuple[int, int] | None) -> 
 
 
 def _check_size(size: tuple[int, int]) -> None:
-    if not all(MIN_SIZE <= extent <= MAX_SIZE for extent in size):
+    if not all(isinstance(side, int) and MIN_SIZE <= side <= MAX_SIZE for side in size):
         raise ModelError(
             'input size is out of bounds',
             given=f'{size[0]}x{size[1]}',
-            allowed=f'{MIN_SIZE}..{MAX_SIZE} pixels each way',
+            allowed=f'height and width {MIN_SIZE}..{MAX_SIZE} pixels; both 0 for a network that '
+            'takes no picture',
         )
 
 

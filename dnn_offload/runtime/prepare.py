@@ -205,6 +205,7 @@ def _export(request: ModelRequest, folder: Path, report: Report) -> Program:
     from dnn_offload.graph.export import export
     from dnn_offload.graph.sources import resolve
     from dnn_offload.graph.weights import save_weights
+    from dnn_offload.vision.preprocess import PreprocessSpec
 
     report('export', 0.1, f'loading {request.source}')
     loaded = resolve(
@@ -213,6 +214,8 @@ def _export(request: ModelRequest, folder: Path, report: Report) -> Program:
         allow_code=request.allow_code,
         input_size=request.size,
     )
+    if loaded.takes_picture:
+        PreprocessSpec.from_json(loaded.preprocess)
     program, weights = export(loaded, lambda message: report('export', 0.3, message))
     report('export', 0.45, 'saving')
     save_weights(folder, weights)  # before the program: whoever sees that finds both

@@ -16,6 +16,7 @@ from dnn_offload.graph.fingerprint import (
     seeded_inputs,
 )
 from dnn_offload.graph.program import Program
+from dnn_offload.graph.task import describe
 from dnn_offload.runtime.backends.load import load
 from dnn_offload.runtime.backends.names import AUTO, candidates
 from dnn_offload.runtime.backends.torch_backend import TorchModel
@@ -64,9 +65,11 @@ def load_prepared_model(
         raise ConfigurationError(
             'the nodes cannot run this network',
             given=f'{len(program.inputs)} input(s), the first {program.input.dtype} '
-            f'{program.input.shape}; task {program.task}',
+            f'{program.input.shape}; task {program.task}, outputs '
+            + describe(program.outputs),
             allowed=f'one camera picture; {", ".join(DECODED_TASKS)}',
-            hint='it can be cut, profiled and planned by dnn-offload on the command line',
+            hint='it can be cut, profiled and planned by dnn-offload on the command line; what '
+            'the nodes show is in docs/your-own-network.md',
         )
     profile, profile_json = _read_profile(profile_path)
     names, missing = candidates(profile.backend if backend == AUTO else backend)

@@ -154,7 +154,7 @@ def output_sizes(model: LoadedModel, outputs: Sequence[np.ndarray]) -> dict[str,
 def decoding_ms(model: TorchModel, outputs: list[np.ndarray]) -> float:
     """Time of decoding the outputs [ms]; 0 where nothing here decodes them."""
     program = model.program
-    if program.task not in DECODED_TASKS:
+    if program.task not in DECODED_TASKS or len(program.input.shape) < 3:  # no picture
         return 0.0
     height, width = program.input.shape[1:3]
     mapping = Mapping(1.0, 1.0, 0.0, 0.0, width, height)

@@ -73,7 +73,8 @@ def decode_detections(
             "the network's output is not that of a detector",
             given=f'shape {rows.shape}',
             allowed='(1, K, 6): x1, y1, x2, y2, score, class',
-            hint="set the model's task to 'classification' if it is one",
+            hint="set the model's task to 'classification' if it is one, to 'tensor' if nothing "
+            'here decodes it',
         )
     found = rows[0].astype(np.float64)  # (K, 6)
     found = found[np.isfinite(found).all(axis=1)]
@@ -129,7 +130,8 @@ def decode_classes(
             "the network's output is not that of a classifier",
             given=f'shape {logits.shape}',
             allowed='(1, K)',
-            hint="set the model's task to 'detection' if it is one",
+            hint="set the model's task to 'detection' if it is one, to 'tensor' if nothing here "
+            'decodes it',
         )
     values = logits[0].astype(np.float64)
     if not np.isfinite(values).all():
