@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import os
 from pathlib import Path
+import re
 import time
 from typing import Any
 
 import pytest
 
 from backend_parts import INSTALLED, save
+from dnn_offload.cli.main import main
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.graph.fingerprint import agree
@@ -125,6 +128,24 @@ def test_a_profile_is_measured_with_the_backend_and_the_node_loads_that(
     prepared = load_prepared_model(folder, path, 1, backend='torch', log=said.append)
     assert prepared.model.backend == 'torch'
     assert f'the profile holds for {backend}' in said[-1]
+
+
+def test_a_backend_that_torch_stands_in_for_is_named_on_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent), prepend=os.pathsep)
+    command = [
+        'profile', 'python:tiny_factory:make', '--allow-code', '--cache', str(tmp_path),
+        '--budget-s', '0.3', '--threads-list', '1', '--backend', 'openvino:NOPE',
+    ]
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert re.match('torch is used instead of openvino:NOPE: |'
+                    'openvino:NOPE cannot run this network; torch does: ', said)
+    assert main(command) == 0
+    assert capsys.readouterr().err == (
+        'openvino:NOPE could not be used when it was measured: it is of torch\n'
+    )
 
 
 def test_profiles_of_different_choices_have_different_names(

@@ -21,6 +21,7 @@ from dnn_offload.cli.profile_tables import agreement_line, summary, table
 from dnn_offload.cost.load_sources import cores_of
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError, ModelError
+from dnn_offload.runtime.backends.names import AUTO
 from dnn_offload.runtime.model_cache import cached_program, ModelRequest, ROLES
 from dnn_offload.runtime.preparation import Preparation
 from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes, read_thread_counts
@@ -139,6 +140,11 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(agreement_line(profile, cached_program(path.parent), wishes))
     if path.stat().st_mtime < started_s:
         console.print('This profile was in the cache; --again measures it anew.')
+        if request.backend not in (AUTO, profile.backend):
+            Console(stderr=True, soft_wrap=True).print(
+                f'{request.backend} could not be used when it was measured: it is of '
+                f'{profile.backend}', style='yellow', markup=False,
+            )
     loads = ', '.join(f'{name} {ratio:.2f}' for name, ratio in profile.load_ratios.items())
     console.print(
         f'whole network {profile.whole_ms:.2f} ms, decoding its outputs '
@@ -219,7 +225,7 @@ def measure(
     finally:
         preparation.stop()
     for text in progress.warnings:
-        console.print(f'[yellow]{escape(text)}[/]')
+        Console(stderr=True, soft_wrap=True).print(text, style='yellow', markup=False)
     if progress.profile_path is None:
         raise ModelError(f'{request.source} cannot be prepared: {progress.message}')
     return progress.profile_path

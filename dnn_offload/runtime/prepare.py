@@ -152,7 +152,7 @@ def _profile(
         report('profile', 0.5, 'comparing backends')
         choice = choose(
             folder, request.backend, request.threads, BACKENDS_SHARE * budget_s,
-            lambda text: report('profile', 0.5, text),
+            lambda text: report('profile', 0.5, text, warning=text),
         )
         made = measure_profile(
             choice.model, request.threads, budget_s,
