@@ -208,7 +208,22 @@ def test_damaged_picture_is_left_out(folder: Path) -> None:
     reader.stop()
     assert status.pictures == 3
     assert status.unreadable == 1
+    assert str(folder / 'p5.png') in status.left_out
     assert status.state is ReaderState.ENDED
+
+
+def test_each_damaged_picture_is_named_once(folder: Path) -> None:
+    for number in (5, 6):
+        (folder / f'p{number}.png').write_bytes(b'damaged')
+    reader = PictureReader(SourceSettings(str(folder), rate_hz=50.0), time.monotonic)
+    reader.start()
+    read_all(reader, 9, 5.0)
+    unreadable = reader.status().unreadable
+    named = reader.new_unreadable()
+    reader.stop()
+    assert unreadable > 2, 'the folder was not played twice'
+    assert [name.rsplit('/', 1)[-1] for name in named] == ['p5.png', 'p6.png']
+    assert reader.new_unreadable() == []
 
 
 def test_unplugged_camera_is_opened_again() -> None:

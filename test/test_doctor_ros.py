@@ -10,12 +10,14 @@ import subprocess
 import sys
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from dnn_offload.doctor import camera_check, ros_checks
 from dnn_offload.doctor.examination import MissingError
 from dnn_offload.doctor.finding import Finding, State
-from dnn_offload.doctor.machine import CHILDREN, Ended
+from dnn_offload.doctor.machine import CHILDREN, Ended, Machine
 from dnn_offload.simulate.made_up import made_up_profile
 from made_up_machine import COLCON, domain, examination, MadeUpMachine, NO_ROS, said, SERVER
 
@@ -166,7 +168,7 @@ def test_two_doctors_at_the_same_time_hear_each_other() -> None:
 
 CAMERA = {
     'description': 'device 0', 'live': True, 'claimed_hz': 30.0, 'measured_hz': 29.6,
-    'pictures': 60, 'width': 640, 'height': 480,
+    'pictures': 60, 'width': 640, 'height': 480, 'unreadable': 0, 'first_unreadable': '',
 }
 
 
@@ -174,6 +176,14 @@ def camera(tmp_path: Path, ended: Ended, source: str = '') -> Finding:
     machine = MadeUpMachine(tmp_path, {'try_camera': ended})
     machine.write('/dev/video0', '')
     return camera_check.check_camera(examination(machine, camera=source))
+
+
+def tried(source: Path) -> Ended:
+    """What the program of the check really says."""
+    here = {**os.environ, 'PYTHONPATH': str(CHILDREN.parents[2])}
+    return Machine(environment=here).child(
+        'try_camera', str(source), '--seconds', '0.3', limit_s=60.0
+    )
 
 
 def test_cameras(tmp_path: Path) -> None:
@@ -187,6 +197,35 @@ def test_cameras(tmp_path: Path) -> None:
     assert closed.state is State.FAILURE and 'group "video"' in closed.cure
     video = camera(tmp_path, said({**CAMERA, 'live': False, 'measured_hz': 400.0}), 'drive.mp4')
     assert video.state is State.OK and '400 pictures/s can be read, made for 30' in video.found
+
+
+@pytest.mark.parametrize('made', ['missing', 'empty folder', 'broken picture', 'no video'])
+def test_a_file_or_folder_that_gives_nothing_has_a_cure_of_its_own(
+    tmp_path: Path, made: str
+) -> None:
+    path = tmp_path / 'pictures.jpg'
+    if made == 'empty folder':
+        path.mkdir()
+    elif made != 'missing':
+        path.write_bytes(b'xx' if made == 'broken picture' else b'hello ' * 100)
+    found = camera(tmp_path, tried(path), str(path))
+    assert found.state is State.FAILURE and str(path) in found.found
+    assert 'folder with pictures' in found.cure and 'video"' not in found.cure
+    stream = camera(tmp_path, Ended(1, errors='cannot open'), 'rtsp://robot/1')
+    assert 'sender' in stream.cure
+
+
+def test_broken_pictures_in_a_folder_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    (folder / '0.jpg').write_bytes(b'xx')
+    none = camera(tmp_path, tried(folder), str(folder))
+    assert none.state is State.FAILURE and 'none of 1 pictures can be read' in none.found
+    for number in (1, 2):
+        cv2.imwrite(str(folder / f'{number}.jpg'), np.zeros((48, 64, 3), np.uint8))
+    some = camera(tmp_path, tried(folder), str(folder))
+    assert some.state is State.WARNING
+    assert '64x48, 1 of 3 pictures cannot be read' in some.found and '0.jpg' in some.found
 
 
 def test_cameras_that_are_not_looked_at(tmp_path: Path) -> None:

@@ -11,6 +11,10 @@ from dnn_offload.doctor.finding import failure, Finding, fine, skipped, warning
 READ_S = 2.0
 LIMIT_S = 25.0
 SLOW = 0.7  # of the rate that the camera claims
+_NO_PICTURES = (
+    'name a video, or a folder with pictures in it, that is there and that a viewer opens: '
+    '--camera PATH'
+)
 
 
 def check_camera(exam: Examination) -> Finding:
@@ -41,22 +45,48 @@ def check_camera(exam: Examination) -> Finding:
             'run the doctor of the colcon install: ros2 run dnn_offload dnn-offload doctor',
         )
     if answer is None:
-        return failure(
-            f'{source}: {ended.why}',
-            'plug it in, add yourself to the group "video" (sudo usermod -aG video $USER, then '
-            'log in again), and name it by --camera',
-        ).knowing(source=source)
+        return failure(f'{source}: {ended.why}', _cure(source)).knowing(source=source)
     return _judged(answer).knowing(source=source, **answer)
+
+
+def _is_device(source: str) -> bool:
+    return source.isdigit() or source.startswith(('/dev/', 'device:'))
+
+
+def _cure(source: str) -> str:
+    """What to do where a source cannot be opened."""
+    if _is_device(source):
+        return (
+            'plug it in, add yourself to the group "video" (sudo usermod -aG video $USER, then '
+            'log in again), and name it by --camera'
+        )
+    if '://' in source and not source.startswith('file://'):
+        return 'start its sender, see that this machine reaches it, and name it by --camera'
+    return _NO_PICTURES
 
 
 def _judged(answer: dict[str, object]) -> Finding:
     width, height = answer['width'], answer['height']
     claimed_hz, measured_hz = float(str(answer['claimed_hz'])), float(str(answer['measured_hz']))
     found = f'{answer["description"]}, {width}x{height}, '
+    bad = int(str(answer['unreadable']))
+    if not answer['pictures'] and bad:
+        return failure(
+            f'{answer["description"]}: none of {bad} pictures can be read '
+            f'({answer["first_unreadable"]})',
+            'look at them in a viewer; copy or record them again',
+        )
     if not answer['pictures']:
         return failure(
             f'{answer["description"]} opens, but gives no picture',
-            'try another --camera: many cameras have several devices, and one gives pictures',
+            'try another --camera: many cameras have several devices, and one gives pictures'
+            if answer['live'] else _NO_PICTURES,
+        )
+    if bad:
+        return warning(
+            f'{found}{bad} of {bad + int(str(answer["pictures"]))} pictures cannot be read '
+            f'({answer["first_unreadable"]})',
+            'copy or record them again, or take them away: camera_node leaves them out',
         )
     if not answer['live']:
         wanted = f', made for {claimed_hz:.0f}' if claimed_hz else ''
@@ -73,7 +103,7 @@ def _judged(answer: dict[str, object]) -> Finding:
 
 def _user_of(exam: Examination, source: str) -> str:
     """Name and number of a process that has the device open, as far as we may see; or ''."""
-    if not source.isdigit() and not source.startswith(('/dev/', 'device:')):
+    if not _is_device(source):
         return ''
     device = f'/dev/video{source}' if source.isdigit() else source.removeprefix('device:')
     for pid in exam.machine.names('/proc'):

@@ -26,6 +26,7 @@ from dnn_offload.nodes.topic_names import compressed_topic
 from dnn_offload.transport.conversion import jpeg_image
 
 TAKE_TIMEOUT_S = 0.5
+NAMED_AT_ONCE = 3  # unreadable pictures, in the log
 
 
 class CameraNode(base.OffloadNode):
@@ -110,7 +111,7 @@ class CameraNode(base.OffloadNode):
             )
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
-        """WARN while the source is lost; OK at the end of a file that plays once."""
+        """WARN while the source is lost or not all readable; OK at the end of a file."""
         reader = self._reader
         if reader is None:
             return base.OK, 'inactive', {}
@@ -120,9 +121,12 @@ class CameraNode(base.OffloadNode):
             problem = f'no picture for {status.silent_s:.1f} s'
         elif not problem and status.state is ReaderState.READING:
             problem = status.note
-        message = problem or status.state.value
-        level = base.WARN if problem else base.OK
-        if not problem and status.state is ReaderState.READING and self._calibration_note:
+        self._log_unreadable(reader.new_unreadable())
+        message = problem or status.left_out or status.state.value
+        level = base.WARN if problem or status.left_out else base.OK
+        if (
+            level == base.OK and status.state is ReaderState.READING and self._calibration_note
+        ):
             message = self._calibration_note
         kind = re.sub(r'[0-9.]+', '#', problem)  # a silence that lasts is said once
         if kind != self._last_problem:
@@ -142,6 +146,14 @@ class CameraNode(base.OffloadNode):
             'unreadable': status.unreadable,
             'reopened': status.reopened,
         }
+
+    def _log_unreadable(self, reasons: list[str]) -> None:
+        """Each picture once; of many in one second a few, and how many more."""
+        for reason in reasons[:NAMED_AT_ONCE]:
+            self.get_logger().warning(f'a picture is left out: {reason}')
+        more = len(reasons) - NAMED_AT_ONCE
+        if more > 0:
+            self.get_logger().warning(f'{more} more pictures are left out: they cannot be read')
 
     def _source_settings(self) -> SourceSettings:
         return SourceSettings(

@@ -20,6 +20,8 @@ Stamp = TypeVar('Stamp')
 DEFAULT_RATE_HZ = 30.0  # a video that does not tell its rate
 SLOW_PICTURE_S = 0.25   # a file further behind than this does not try to catch up
 UNREADABLE_IN_A_ROW = 30
+UNREADABLE_RECENT_S = 10.0  # a picture that was left out is a present problem for so long
+MOST_NAMED = 1000       # unreadable pictures that are told apart
 _LOSSES = (ImageError, OSError, cv2.error)
 
 
@@ -44,6 +46,7 @@ class ReaderStatus:
         pictures: Pictures handed over since start.
         passed_over: Pictures that were replaced by a newer one before anybody took them.
         unreadable: Pictures that could not be decoded and were left out.
+        left_out: Why the last one of them was, if that was lately; else ''.
         reopened: How often the source was opened again.
         rate_hz: Rate at which pictures came in the last seconds.
         mode: What a camera delivers.
@@ -57,6 +60,7 @@ class ReaderStatus:
     pictures: int
     passed_over: int
     unreadable: int
+    left_out: str
     reopened: int
     rate_hz: float
     mode: str
@@ -107,6 +111,9 @@ class PictureReader(Generic[Stamp]):
         self._passed_over = 0
         self._reopened = 0
         self._unreadable = 0
+        self._left_out, self._left_out_s = '', float('-inf')
+        self._named: set[str] = set()
+        self._unsaid: list[str] = []
         self._arrivals_s: list[float] = []
         self._thread: threading.Thread | None = None
 
@@ -145,9 +152,16 @@ class PictureReader(Generic[Stamp]):
             picture, self._newest = self._newest, None
             return picture
 
+    def new_unreadable(self) -> list[str]:
+        """Why pictures could not be read since the last call: each file once."""
+        with self._changed:
+            unsaid, self._unsaid = self._unsaid, []
+            return unsaid
+
     def status(self) -> ReaderStatus:
         """A snapshot."""
         with self._changed:
+            recent = time.monotonic() - self._left_out_s < UNREADABLE_RECENT_S
             times = self._arrivals_s
             fresh = len(times) >= 2 and time.monotonic() - times[-1] < 2.0
             span_s = times[-1] - times[0] if fresh else 0.0
@@ -158,6 +172,7 @@ class PictureReader(Generic[Stamp]):
                 pictures=self._pictures,
                 passed_over=self._passed_over,
                 unreadable=self._unreadable,
+                left_out=self._left_out if recent else '',
                 reopened=self._reopened,
                 rate_hz=(len(times) - 1) / span_s if span_s > 0.0 else 0.0,
                 mode=self._mode,
@@ -238,14 +253,22 @@ class PictureReader(Generic[Stamp]):
                 due_s = max(due_s + period_s, now_s - period_s)
             try:
                 picture = fit(source.retrieve(), settings.width, settings.height)
-            except (ImageError, cv2.error):
-                self._unreadable += 1
+            except (ImageError, cv2.error) as error:
+                self._leave_out(' '.join(str(error).split()))
                 failures += 1
                 if failures >= UNREADABLE_IN_A_ROW:
                     raise
                 continue
             failures = 0
             self._hand_over(StampedPicture(picture, stamp), now_s)
+
+    def _leave_out(self, why: str) -> None:
+        with self._changed:
+            self._unreadable += 1
+            self._left_out, self._left_out_s = why, time.monotonic()
+            if why not in self._named and len(self._named) < MOST_NAMED:
+                self._named.add(why)
+                self._unsaid.append(why)
 
     def _keep_pace(
         self, source: PictureSource, due_s: float, period_s: float, revision: int

@@ -131,6 +131,24 @@ def test_lost_source_warns_and_comes_back(folder: Path, tmp_path: Path) -> None:
             assert wait_for(lambda: statuses(arrays)[-1].level == DiagnosticStatus.OK)
 
 
+def test_a_damaged_picture_warns_and_is_logged_once(folder: Path, tmp_path: Path) -> None:
+    (folder / '5.png').write_bytes(b'damaged')
+    with running_graph() as graph:
+        arrays = graph.collect(DiagnosticArray, '/diagnostics')
+        images = graph.collect(Image, '/robot/image_raw')
+        with camera(tmp_path / 'log', f'source:={folder}', 'rate_hz:=30.0'):
+            assert wait_for(
+                lambda: sum(
+                    s.level == DiagnosticStatus.WARN and '5.png' in s.message
+                    for s in statuses(arrays)
+                ) >= 3, 20.0,
+            )
+            assert len(images) > 30
+    logged = (tmp_path / 'log').read_text()
+    assert logged.count('a picture is left out: cannot read picture') == 1
+    assert logged.count('5.png') == 1
+
+
 def test_a_file_that_ends_leaves_the_node_alive(folder: Path, tmp_path: Path) -> None:
     with running_graph() as graph:
         arrays = graph.collect(DiagnosticArray, '/diagnostics')
