@@ -155,6 +155,26 @@ def test_explanation_tells_what_is_forbidden() -> None:
     assert sentences[-1] == 'All-remote is forbidden: private_layers = 1.'
 
 
+def test_joules_are_told_apart_from_the_price_of_lateness() -> None:
+    """Local 100 ms, remote 72 ms."""
+    at = two_plans(power=True)
+
+    def told(deadline_ms: float) -> tuple[str, str, str]:
+        wanted = Constraints(objective=Objective('energy'), deadline_ms=deadline_ms)
+        ranked = plan('auto', at, wanted)
+        assert [c.is_local for c in ranked] == [False, True]
+        winner, runner_up = explain('auto', at, wanted, ranked).sentences(wanted)
+        assert winner.endswith(f' wins: {ranked[0].energy_j:.3f} J.') or deadline_ms
+        return winner, runner_up, f'{ranked[1].energy_j - ranked[0].energy_j:.3f} J behind'
+
+    _, runner_up, behind = told(0.0)
+    assert f'): {behind}. ' in runner_up
+    winner, runner_up, behind = told(90.0)
+    assert re.search(r', and 0\.\d+ J as the price of lateness \(\d+ % of its answers', winner)
+    assert f'): {behind}, and with ' in runner_up
+    assert re.search(r'with 0\.\d+ J more as the price of lateness \(\d+ % of its', runner_up)
+
+
 def test_borders_in_words() -> None:
     at = replace(two_plans(nbytes=400_000))
     (border,) = break_even('auto', at, NOTHING, BANDWIDTH, remote_wins)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from dnn_offload.planning.break_even import break_even, BreakEven, QUANTITIES, Quantity
 from dnn_offload.planning.limits import forbidden_ends
+from dnn_offload.planning.objective import late_share
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key
 from dnn_offload.planning.switch import plan_name
 
@@ -48,11 +49,15 @@ class Explanation:
         """The explanation for people."""
         text = constraints.objective.text
         winner = self.winner
-        lines = [f'{_capital(plan_name(winner))} wins: {text(winner.cost)}.']
+        own, late = _parts(winner, constraints)
+        price = f', and {text(late)} as the price of lateness ({_late(winner, constraints)})'
+        lines = [
+            f'{_capital(plan_name(winner))} wins: {text(own)}{price if late > 0.0 else ""}.'
+        ]
         for rival in self.rivals:
-            gap = text(rival.candidate.cost - winner.cost)
+            gap = _gap(rival.candidate, winner, constraints)
             now = 'now best: ' if rival.of_many else ''
-            line = f'{_capital(rival.name)} ({now}{plan_name(rival.candidate)}): {gap} behind. '
+            line = f'{_capital(rival.name)} ({now}{plan_name(rival.candidate)}): {gap}. '
             borders = ' or '.join(border_text(border) for border in rival.borders)
             if not borders:
                 line += 'No change of bandwidth or load alone puts it ahead.'
@@ -116,6 +121,37 @@ def border_text(border: BreakEven) -> str:
     value, now = (_amount(number, quantity.unit) for number in (border.value, border.now))
     along = f'; {quantity.along}' if quantity.along else ''
     return f'{article} {quantity.name} {side} {value} (now {now}{along})'
+
+
+def _parts(plan: Candidate, constraints: Constraints) -> tuple[float, float]:
+    """Cost of a plan: as it is, and what is added because answers come too late."""
+    share = late_share(plan.latency_ms, constraints.deadline_ms)
+    own = constraints.objective.without_lateness(plan.cost, share)
+    late = plan.cost - own
+    shown = constraints.objective.text(late) != constraints.objective.text(0.0)
+    return (own, late) if shown else (plan.cost, 0.0)
+
+
+def _late(plan: Candidate, constraints: Constraints) -> str:
+    share = late_share(plan.latency_ms, constraints.deadline_ms)
+    return f'{100.0 * share:.0f} % of its answers are expected too late'
+
+
+def _gap(plan: Candidate, winner: Candidate, constraints: Constraints) -> str:
+    """By how much a plan is behind: joules, say, and the price of lateness apart."""
+    text = constraints.objective.text
+    own, late = (
+        his - best
+        for his, best in zip(_parts(plan, constraints), _parts(winner, constraints), strict=True)
+    )
+    if late == 0.0:
+        return f'{text(own)} behind'
+    return (
+        f'{text(abs(own))} {"behind" if own >= 0.0 else "ahead"}, '
+        f'{"and" if own * late >= 0.0 else "but"} with {text(abs(late))} '
+        f'{"more" if late > 0.0 else "less"} as the price of lateness '
+        f'({_late(plan, constraints)})'
+    )
 
 
 def _amount(number: float, unit: str) -> str:

@@ -105,6 +105,15 @@ class Objective:
                 plain = plain + (1.0 - weight) * energy_j / max(local[1], 1e-12)
         return plain / (1.0 - MOST_LATE * late_share)
 
+    def without_lateness(self, value: float, late_share: float) -> float:
+        """What ``value`` was made of: the energy, say, without the price of late results.
+
+        Args:
+            value: A value of this objective; a latency stays as it is.
+            late_share: That it was made with.
+        """
+        return value if self.name == LATENCY else value * (1.0 - MOST_LATE * late_share)
+
     def text(self, value: float) -> str:
         """A value with its unit, for people."""
         if self.unit == 'ms':
