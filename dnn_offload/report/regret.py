@@ -25,6 +25,8 @@ STRATEGY_COLOURS = {
     'oracle': '#000000',
     'dey_inner': '#999999',
 }
+LEAST_TOP = 10.0  # of the axis of regrets [%]
+OUTLIER = 6.0     # times the next smaller one: its bar is cut off, and says how far it goes
 _SPARE = ('#F0E442', '#8C564B', '#7F3C8D')
 _STYLES = ('-', '--', '-.', ':', (0, (5, 1)), (0, (3, 1, 1, 1)))
 
@@ -104,12 +106,16 @@ def _draw_conditions(axis: Axes, curve: Curves) -> None:
 
 
 def _draw_latencies(axis: Axes, curve: Curves) -> None:
+    # Below all others and wider: a strategy that is as good as it is seen upon it, auto on top.
+    axis.plot(
+        curve.times_s, curve.best_ms, label='oracle', color='black', linewidth=3.0, alpha=0.3,
+        zorder=2.0,
+    )
     for number, (strategy, true_ms) in enumerate(curve.true_ms.items()):
         axis.plot(
             curve.times_s, true_ms, label=strategy, color=colour_of(strategy), linewidth=1.3,
-            linestyle=_STYLES[number % len(_STYLES)],
+            linestyle=_STYLES[number % len(_STYLES)], zorder=4.0 if strategy == 'auto' else 3.0,
         )
-    axis.plot(curve.times_s, curve.best_ms, label='oracle', color='black', linewidth=0.9)
     _make_logarithmic(axis)
     axis.set_ylabel('true latency of the\nplan in force [ms]')
     axis.set_xlabel('time [s]')
@@ -118,24 +124,45 @@ def _draw_latencies(axis: Axes, curve: Curves) -> None:
 
 
 def _draw_bars(axis: Axes, regrets: Mapping[str, Mapping[str, float]]) -> None:
+    top = axis_top([100.0 * v for found in regrets.values() for v in found.values()])
     traces = list(dict.fromkeys(trace for found in regrets.values() for trace in found))
     width = 0.8 / max(len(regrets), 1)
     for number, (strategy, found) in enumerate(regrets.items()):
         at = np.arange(len(traces)) + (number - (len(regrets) - 1) / 2) * width
         percents = [100.0 * found.get(trace, np.nan) for trace in traces]
-        bars = axis.bar(at, percents, width, label=strategy, color=colour_of(strategy))
-        axis.bar_label(bars, fmt='%.0f', fontsize=8)
-    axis.set_yscale('symlog', linthresh=10.0)
-    largest = max((100.0 * v for found in regrets.values() for v in found.values()), default=0.0)
-    axis.set_ylim(0.0, max(3.0 * largest, 10.0))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+        bars = axis.bar(
+            at, np.minimum(percents, 1.25 * top), width, label=strategy,
+            color=colour_of(strategy), edgecolor='white', linewidth=0.0,
+        )
+        for bar, value in zip(bars, percents, strict=True):
+            bar.set_hatch('//' if value > top else '')
+        labels = [
+            '' if np.isnan(value) else f'{value:.0f}' if value <= top else f'↑ {value:.0f}'
+            for value in percents
+        ]
+        axis.bar_label(bars, labels, fontsize=8)
+    axis.set_ylim(0.0, 1.4 * top)  # the legend is above the bars
     axis.set_xticks(range(len(traces)), traces)
     axis.set_ylabel('regret [%]')
     axis.set_title(
-        'regret: mean latency over that of the best plan of each moment, less one', loc='left',
-        fontsize=10,
+        'regret: mean latency over that of the best plan of each moment, less one '
+        '(↑, hatched: the bar goes on)', loc='left', fontsize=10,
     )
     axis.legend(loc='upper left', ncols=7, fontsize=8)
+
+
+def axis_top(percents: Sequence[float]) -> float:
+    """Up to where bars are drawn to scale: the largest value that the next smaller one is near.
+
+    Args:
+        percents: Of all bars; NaN = no bar.
+    """
+    top = LEAST_TOP
+    for value in sorted(value for value in percents if value == value):
+        if value > OUTLIER * top:
+            break
+        top = max(top, value)
+    return top
 
 
 def _make_logarithmic(axis: Axes) -> None:
