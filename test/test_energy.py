@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import re
 
 import numpy as np
 import pytest
 
+from dnn_offload.cli.power_command import watts
 from dnn_offload.cost.energy import (
     board_json,
     board_names,
@@ -57,6 +59,23 @@ def test_boards_are_plausible_and_say_their_sources(name: str) -> None:
     assert set(data['sources']) == powers
     assert all(len(text) > 5 for text in data['sources'].values())
     assert set(power.estimated) <= powers
+
+
+def test_the_documented_powers_are_those_that_are_printed() -> None:
+    text = (Path(__file__).parents[1] / 'docs/planning.md').read_text(encoding='utf-8')
+    rows = re.findall(
+        r'^\| ((?:Raspberry|Jetson)[^|]*) \| ([\d.]+) W \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| '
+        r'([\d.]+) \|', text, re.MULTILINE,
+    )
+    documented = {title: [float(power) for power in powers] for title, *powers in rows}
+    boards = [load_board(name) for name in board_names()]
+    assert sorted(documented.values()) == sorted(
+        [
+            float(watts(power))
+            for power in (b.idle_w, b.compute_w, b.core_w, b.radio_tx_w, b.radio_rx_w)
+        ]
+        for b in boards
+    )
 
 
 def test_known_boards() -> None:

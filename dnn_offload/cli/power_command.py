@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from decimal import Decimal, ROUND_HALF_UP
 from pathlib import Path
 
 from rich.console import Console
@@ -125,6 +126,11 @@ def _chosen(sensors: list[PowerSensor], name: str) -> PowerSensor:
     )
 
 
+def watts(power_w: float) -> str:
+    """Two decimals, a half rounded up as people do: 2.525 is 2.53 though its double is below."""
+    return str(Decimal(str(power_w)).quantize(Decimal('0.01'), ROUND_HALF_UP))
+
+
 def _show(console: Console, boards: list[PowerModel]) -> None:
     """Their powers as a table, and below it where the numbers are from, which takes lines."""
     table = Table(title='power in W; ~ = estimated', caption='core: each further thread')
@@ -133,7 +139,7 @@ def _show(console: Console, boards: list[PowerModel]) -> None:
         table.add_column(name[:-2].replace('_', ' '), justify='right')
     for board in boards:
         cells = [
-            f'{"~" if name in board.estimated else ""}{getattr(board, name):.2f}'
+            f'{"~" if name in board.estimated else ""}{watts(getattr(board, name))}'
             for name in POWERS
         ]
         table.add_row(escape(board.name), *cells)
