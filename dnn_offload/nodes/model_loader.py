@@ -70,7 +70,7 @@ class ModelLoader:
         self.progress = 'starting'
         self._broken = ''
         self._anew = False
-        self._warned = 0  # of the warnings of the attempt that runs
+        self._warned: set[str] = set()
         self._loaded: PreparedModel | None = None
         self._loading: Future[PreparedModel] | None = None
         self._watch = PreparationWatch(node.setting, role)
@@ -95,9 +95,8 @@ class ModelLoader:
                 self._take(loading)
             return
         progress = self._watch.poll(time.monotonic())
-        for text in progress.warnings[self._warned :]:
-            self._node.get_logger().warning(text)
-        self._warned = len(progress.warnings)
+        for text in progress.warnings:
+            self._warn(text)
         if progress.stage == 'failed':
             self.progress = progress.message
             if self._loaded is None:
@@ -121,12 +120,18 @@ class ModelLoader:
             self._say('loading the network')
             self._loading = _THREAD.submit(
                 load_prepared_model, progress.folder, path, self._threads,
-                backend=self._backend, log=self._node.get_logger().warning,
+                backend=self._backend, log=self._warn,
             )
         else:
             self._say('loading the measured profile')
             self._loading = _THREAD.submit(with_profile, self._loaded, path)
         return True
+
+    def _warn(self, text: str) -> None:
+        """Once each: what preparing found may be found again in loading, and by the next try."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self._node.get_logger().warning(text)
 
     def _say(self, text: str) -> None:
         self.progress = text
