@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dnn_offload.errors import ConfigurationError, ImageError
-from dnn_offload.nodes import camera_sources
+from dnn_offload.nodes import camera_parameters, camera_sources
 from dnn_offload.nodes.camera_calibration import read_calibration
 from dnn_offload.nodes.camera_device import DeviceMode, difference, why_not_opened
 from dnn_offload.nodes.camera_reader import PictureReader, ReaderState
@@ -25,6 +25,7 @@ from dnn_offload.nodes.camera_sources import (
     PictureSource,
     SourceSettings,
 )
+from dnn_offload.nodes.parameters import by_name
 
 CALIBRATION = """
 image_width: 640
@@ -253,6 +254,45 @@ def test_unplugged_camera_is_opened_again() -> None:
     assert any('cannot open' in problem for problem in problems)
     assert any('no picture any more' in problem for problem in problems)
     assert cameras[0].closed
+
+
+def test_an_error_that_nobody_foresaw_is_logged_and_the_source_opened_again() -> None:
+    attempts: list[PictureSource | Exception] = [ZeroDivisionError('odd driver'), FakeCamera(50)]
+
+    def attempt(settings: SourceSettings) -> PictureSource:
+        found = attempts.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    said: list[str] = []
+    reader = PictureReader(
+        SourceSettings('0'), time.monotonic, log=said.append, reopen_min_s=0.01,
+        open_function=attempt,
+    )
+    reader.start()
+    assert len(read_all(reader, 3)) == 3
+    reader.stop()
+    assert len(said) == 1
+    assert 'Traceback' in said[0] and 'ZeroDivisionError: odd driver' in said[0]
+
+
+def test_years_between_two_pictures_do_not_end_the_reader(folder: Path) -> None:
+    reader = PictureReader(SourceSettings(str(folder), rate_hz=1e-12), time.monotonic)
+    reader.start()
+    assert reader.take(5.0) is not None
+    time.sleep(0.1)
+    assert not reader.status().problem
+    reader.reconfigure(SourceSettings(str(folder), rate_hz=100.0), 0.1, 1.0)
+    assert len(read_all(reader, 3)) == 3
+    reader.stop()
+
+
+def test_a_rate_is_none_or_one_that_people_see() -> None:
+    rate_hz = by_name(camera_parameters.PARAMETERS)['rate_hz']
+    assert [rate_hz.convert(value) for value in (0, 0.01, 1000)] == [0.0, 0.01, 1000.0]
+    with pytest.raises(ConfigurationError, match=r'0 \(the source.s own rate\), or 0.01 .. 1000'):
+        rate_hz.convert(1e-10)
 
 
 def test_fast_camera_is_thinned_out_and_newest_is_kept() -> None:

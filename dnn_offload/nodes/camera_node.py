@@ -63,6 +63,7 @@ class CameraNode(base.OffloadNode):
         reader = PictureReader(
             self._source_settings(),
             self.now_msg,
+            log=self.get_logger().error,
             reopen_min_s=self.setting('reopen_min_s'),
             reopen_max_s=self.setting('reopen_max_s'),
         )

@@ -7,6 +7,7 @@ from dnn_offload.nodes.camera_sources import parse_source
 from dnn_offload.nodes.parameters import ParameterSpec
 
 NODE = 'camera_node'
+SLOWEST_HZ = 0.01
 SUMMARY = (
     'Publishes pictures of a camera, a video, a folder or a stream as `image_raw`, '
     '`image_raw/compressed` (only while somebody subscribes) and `camera_info`.'
@@ -19,6 +20,12 @@ def _check_source(text: str) -> str:
     except OffloadError as error:
         return str(error)
     return ''
+
+
+def _check_rate(rate_hz: float) -> str:
+    if rate_hz == 0.0 or rate_hz >= SLOWEST_HZ:
+        return ''
+    return f'0 (the source\'s own rate), or {SLOWEST_HZ} .. 1000 Hz'
 
 
 def _check_url(text: str) -> str:
@@ -46,11 +53,12 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'rate_hz',
         0.0,
         'Pictures per second; 0 = the source\'s own rate (a video\'s frame rate, a camera\'s '
-        'rate; 10 for a folder). A camera that is faster is thinned out, a video is played '
-        'faster or slower.',
+        'rate; 10 for a folder), else 0.01 at least. A camera that is faster is thinned out, a '
+        'video is played faster or slower.',
         unit='Hz',
         minimum=0.0,
         maximum=1000.0,
+        check=_check_rate,
     ),
     ParameterSpec(
         'width',

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 from dataclasses import dataclass
 from enum import Enum
 import threading
 import time
+import traceback
 from typing import Generic, TypeVar
 
 import cv2
@@ -22,6 +24,7 @@ SLOW_PICTURE_S = 0.25   # a file further behind than this does not try to catch 
 UNREADABLE_IN_A_ROW = 30
 UNREADABLE_RECENT_S = 10.0  # a picture that was left out is a present problem for so long
 MOST_NAMED = 1000       # unreadable pictures that are told apart
+LONGEST_WAIT_S = 60.0   # at once: threading refuses to wait for years
 _LOSSES = (ImageError, OSError, cv2.error)
 
 
@@ -82,6 +85,7 @@ class PictureReader(Generic[Stamp]):
     Args:
         settings: The source and what is asked of it.
         now: Clock for stamps; called right after a picture was acquired.
+        log: Gets the traceback of an error that nobody foresaw.
         reopen_min_s, reopen_max_s: Back-off after a loss.
         open_function: Replaced in tests.
     """
@@ -91,12 +95,14 @@ class PictureReader(Generic[Stamp]):
         settings: SourceSettings,
         now: Callable[[], Stamp],
         *,
+        log: Callable[[str], object] = lambda text: None,
         reopen_min_s: float = 0.5,
         reopen_max_s: float = 10.0,
         open_function: Callable[[SourceSettings], PictureSource] = open_source,
     ) -> None:
         self._settings = settings
         self._now = now
+        self._log = log
         self._reopen_s = (reopen_min_s, reopen_max_s)
         self._open = open_function
         self._changed = threading.Condition()
@@ -201,20 +207,19 @@ class PictureReader(Generic[Stamp]):
             )
             came = self._pictures
             try:
-                source = self._open(settings)
+                with contextlib.closing(self._open(settings)) as source:
+                    self._reopened += opened_before
+                    opened_before = True
+                    self._description = source.description
+                    self._mode, self._note = source.mode, source.note
+                    self._read(source, settings, revision)
             except _LOSSES as error:
                 self._set_state(ReaderState.LOST, str(error))
-            else:
-                self._reopened += opened_before
-                opened_before = True
-                self._description = source.description
-                self._mode, self._note = source.mode, source.note
-                try:
-                    self._read(source, settings, revision)
-                except _LOSSES as error:
-                    self._set_state(ReaderState.LOST, str(error))
-                finally:
-                    source.close()
+            except Exception as error:
+                # The thread outlives what nobody foresaw: without it the camera would be dead in
+                # a node that looks well.
+                self._log(f'error while reading pictures:\n{traceback.format_exc(limit=-6)}')
+                self._set_state(ReaderState.LOST, f'{type(error).__name__}: {error}')
             if self._pictures > came:
                 wait_s = self._reopen_s[0]  # it had worked: try again soon
             if revision != self._revision:
@@ -302,7 +307,7 @@ class PictureReader(Generic[Stamp]):
                 left_s = due_s - time.monotonic()
                 if left_s <= 0.0:
                     return
-                self._changed.wait(left_s)
+                self._changed.wait(min(left_s, LONGEST_WAIT_S))
 
     def _set_state(self, state: ReaderState, problem: str) -> None:
         with self._changed:
