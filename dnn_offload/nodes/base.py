@@ -29,7 +29,7 @@ from rclpy.timer import Timer
 
 from dnn_offload.errors import OffloadError
 from dnn_offload.nodes import topics
-from dnn_offload.nodes.descriptors import descriptor_of, PARAMETER_TYPES
+from dnn_offload.nodes.descriptors import coerced, descriptor_of, PARAMETER_TYPES
 from dnn_offload.nodes.diagnostics import diagnostics_message
 from dnn_offload.nodes.lifecycle_services import refuse_impossible_transitions
 from dnn_offload.nodes.parameters import (
@@ -72,7 +72,8 @@ class OffloadNode(LifecycleNode):
     - ``deactivate()``, ``cleanup()``: the reverse; may be called after a half-done start, so
       each must cope with things that are not there.
     - ``shutdown()``: last words, after deactivate and cleanup.
-    - ``check_settings(changed)``: refuse values that only make sense together.
+    - ``check_settings(changed)``: refuse values that only make sense together; at start, all
+      are given, and nothing but parameters is there yet.
     - ``on_parameters_changed(changed)``: apply new values; called only while configured.
     - ``diagnose()``: level, message and values for ``/diagnostics``; only while configured.
     """
@@ -381,7 +382,7 @@ class OffloadNode(LifecycleNode):
         refuse YAML's ``5`` for a double and cannot tell the type of an empty array.
 
         Raises:
-            ConfigurationError: A start-up value is not acceptable.
+            ConfigurationError: A start-up value is not acceptable, by itself or beside others.
         """
         for spec in self._specs.values():
             default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
@@ -397,26 +398,15 @@ class OffloadNode(LifecycleNode):
             else:
                 plain = list(value) if isinstance(value, tuple) else value
                 self.declare_parameter(spec.name, plain, descriptor, ignore_override=True)
+        self.check_settings({name: self.setting(name) for name in self._specs})
 
     def _coerce_parameters(self, parameters: list[Parameter]) -> list[Parameter]:
         """Bring what can be converted without doubt into the declared type."""
-        coerced = []
-        for parameter in parameters:
-            spec = self._specs.get(parameter.name)
-            if spec is not None and not spec.read_only:
-                kind = PARAMETER_TYPES[spec.type_name]
-                whole_number = (
-                    kind == Parameter.Type.DOUBLE and parameter.type_ == Parameter.Type.INTEGER
-                )
-                empty_array = spec.is_array and not isinstance(
-                    parameter.value, (str, bool, int, float, type(None))
-                ) and len(parameter.value) == 0
-                if whole_number:
-                    parameter = Parameter(parameter.name, kind, float(parameter.value))
-                elif empty_array:
-                    parameter = Parameter(parameter.name, kind, [])
-            coerced.append(parameter)
-        return coerced
+        return [
+            coerced(parameter, self._specs[parameter.name])
+            if parameter.name in self._specs else parameter
+            for parameter in parameters
+        ]
 
     def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         """Validate only; another callback may still refuse."""

@@ -47,3 +47,17 @@ def descriptor_of(spec: ParameterSpec) -> ParameterDescriptor:
                 )
             ]
     return descriptor
+
+
+def coerced(parameter: Parameter, spec: ParameterSpec) -> Parameter:
+    """What can be converted without doubt in the declared type: a whole double, an empty array."""
+    kind = PARAMETER_TYPES[spec.type_name]
+    value = parameter.value
+    if spec.read_only:
+        return parameter
+    if kind == Parameter.Type.DOUBLE and parameter.type_ == Parameter.Type.INTEGER:
+        return Parameter(parameter.name, kind, float(value))
+    scalar = isinstance(value, (str, bool, int, float, type(None)))
+    if spec.is_array and not scalar and len(value) == 0:
+        return Parameter(parameter.name, kind, [])
+    return parameter

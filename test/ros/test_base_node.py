@@ -401,6 +401,22 @@ def test_a_bad_start_up_value_is_one_clear_line(tmp_path: Path) -> None:
     assert len(text.splitlines()) == 1
 
 
+@pytest.mark.parametrize(('node', 'given', 'said'), [
+    ('partition_planner_node', 'objective:=energy', 'objective energy needs the power'),
+    ('camera_node', 'reopen_min_s:=60.0', 'reopen_min_s is larger than reopen_max_s'),
+    ('camera_node', 'camera_info_url:=/none.yaml', 'cannot read calibration'),
+])
+def test_start_up_values_are_checked_against_each_other(
+    tmp_path: Path, node: str, given: str, said: str
+) -> None:
+    log = tmp_path / 'log'
+    with NodeProcess(node, ['-p', given], log) as process:
+        assert process.process.wait(20.0) == 2
+    text = log.read_text().strip()
+    assert said in text
+    assert len(text.splitlines()) == 1
+
+
 def test_a_misspelt_parameter_is_told(tmp_path: Path) -> None:
     log = tmp_path / 'log'
     given = ['-p', 'rate_hx:=9.0', '-p', 'use_sim_time:=false']
