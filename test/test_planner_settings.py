@@ -61,6 +61,13 @@ def test_energy_without_a_board_is_refused(objective: str) -> None:
     check_planner_settings(value_of(objective='latency'), ['board'])
 
 
+def test_a_board_may_go_before_the_objective_that_needs_it() -> None:
+    for name in ('board', 'latency_weight', 'count_idle_power'):  # as a dump is loaded
+        check_planner_settings(value_of(objective='energy'), [name])
+    with pytest.raises(ConfigurationError, match='needs the power'):
+        check_planner_settings(value_of(objective='energy'), ['board', 'objective'])
+
+
 def test_a_mistake_in_the_start_up_file_does_not_block_other_changes() -> None:
     check_planner_settings(value_of(objective='energy', rate_hz=1.0), ['rate_hz'])
 

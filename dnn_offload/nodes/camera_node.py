@@ -27,6 +27,7 @@ from dnn_offload.transport.conversion import jpeg_image
 
 TAKE_TIMEOUT_S = 0.5
 NAMED_AT_ONCE = 3  # unreadable pictures, in the log
+REOPEN_WAITS = {'reopen_min_s', 'reopen_max_s'}
 
 
 class CameraNode(base.OffloadNode):
@@ -87,22 +88,31 @@ class CameraNode(base.OffloadNode):
             thread.join(2.0)
 
     def check_settings(self, changed: dict[str, Any]) -> None:
-        """See ``OffloadNode``: the calibration must be readable, the waits in order."""
+        """See ``OffloadNode``: the calibration must be readable, the waits in order.
+
+        One wait alone is taken: a dump that is loaded sets one parameter after another.
+        """
         if changed.get('camera_info_url'):
             read_calibration(changed['camera_info_url'])
-        if 'reopen_min_s' in changed or 'reopen_max_s' in changed:
-            shortest = changed.get('reopen_min_s', self.setting('reopen_min_s'))
-            longest = changed.get('reopen_max_s', self.setting('reopen_max_s'))
-            if shortest > longest:
-                raise ConfigurationError(
-                    'reopen_min_s is larger than reopen_max_s', given=f'{shortest}, {longest}'
-                )
+        if changed.keys() >= REOPEN_WAITS and changed['reopen_min_s'] > changed['reopen_max_s']:
+            raise ConfigurationError(
+                'reopen_min_s is larger than reopen_max_s',
+                given=f'{changed["reopen_min_s"]}, {changed["reopen_max_s"]}',
+            )
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Everything is live; the source is only opened anew where it must be."""
         if 'camera_info_url' in changed:
             self._calibration = read_calibration(changed['camera_info_url'])
         self._apply_output_settings()
+        if REOPEN_WAITS & changed.keys() and (
+            self.setting('reopen_min_s') > self.setting('reopen_max_s')
+        ):
+            self.get_logger().warning(
+                f'reopen_min_s {self.setting("reopen_min_s")} is larger than reopen_max_s '
+                f'{self.setting("reopen_max_s")}: reopen_max_s is every wait until they are in '
+                'order'
+            )
         reader = self._reader
         if reader is not None:
             reader.reconfigure(

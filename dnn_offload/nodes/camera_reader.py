@@ -86,7 +86,7 @@ class PictureReader(Generic[Stamp]):
         settings: The source and what is asked of it.
         now: Clock for stamps; called right after a picture was acquired.
         log: Gets the traceback of an error that nobody foresaw.
-        reopen_min_s, reopen_max_s: Back-off after a loss.
+        reopen_min_s, reopen_max_s: Back-off after a loss; the second counts if it is smaller.
         open_function: Replaced in tests.
     """
 
@@ -103,7 +103,7 @@ class PictureReader(Generic[Stamp]):
         self._settings = settings
         self._now = now
         self._log = log
-        self._reopen_s = (reopen_min_s, reopen_max_s)
+        self._reopen_s = (min(reopen_min_s, reopen_max_s), reopen_max_s)
         self._open = open_function
         self._changed = threading.Condition()
         self._newest: StampedPicture[Stamp] | None = None
@@ -143,7 +143,7 @@ class PictureReader(Generic[Stamp]):
     ) -> None:
         """Take new settings; the source is opened anew if they concern it."""
         with self._changed:
-            self._reopen_s = (reopen_min_s, reopen_max_s)
+            self._reopen_s = (min(reopen_min_s, reopen_max_s), reopen_max_s)
             if settings != self._settings:
                 self._settings = settings
                 self._revision += 1

@@ -61,6 +61,8 @@ class PartitionPlannerNode(base.OffloadNode):
         """Make the session and the publishers."""
         self._rendezvous = names.check_rendezvous(self.setting('rendezvous_namespace'))
         self._session = PlannerSession(planner_settings(self.setting))
+        self._objective_problem = ''
+        self._say_what_is_minimised()
         self._outcome: PlanningOutcome | None = None
         self._published_at_s = 0.0
         self._tried_id = 0
@@ -97,11 +99,19 @@ class PartitionPlannerNode(base.OffloadNode):
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Everything is live; what changes the plan is planned at once."""
         self._session.set_settings(planner_settings(self.setting))
+        self._say_what_is_minimised()
         if not self.is_active:
             return
         if 'rate_hz' in changed or 'server_timeout_s' in changed:
             self._start_timers()
         self._tick()
+
+    def _say_what_is_minimised(self) -> None:
+        """Warn, once, where it is not what the user set."""
+        problem = self._session.objective_problem
+        if problem and problem != self._objective_problem:
+            self.get_logger().warning(problem)
+        self._objective_problem = problem
 
     def _start_timers(self) -> None:
         for timer in (self._timer, self._watchdog):

@@ -58,18 +58,23 @@ TOGETHER = frozenset({'objective', 'latency_weight', 'board', 'count_idle_power'
 
 
 def check_planner_settings(value: Callable[[str], Any], changed: Collection[str]) -> None:
-    """Refuse values that only make sense together.
+    """Refuse a board that is none, and an objective that needs a power that is not known.
+
+    What takes the power from an objective that is set already is taken: a dump that is loaded
+    sets one parameter after another. ``PlannerSession.objective_problem`` says what holds then.
 
     Args:
         value: Gives the value of a parameter by name, as it would be.
         changed: Names of the parameters that are to change.
 
     Raises:
-        ConfigurationError: The objective needs a power that is not known.
+        ConfigurationError: The board cannot be read, or the objective needs an unknown power.
     """
     if TOGETHER.isdisjoint(changed):
         return
     settings = planner_settings(value)
+    if 'objective' not in changed:
+        return
     if settings.objective.needs_energy and settings.power is None:
         raise ConfigurationError(
             f'objective {settings.objective.name} needs the power of the robot',

@@ -17,6 +17,8 @@ from visualization_msgs.msg import Marker
 
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
+from dnn_offload.nodes import planner_parameters
+from dnn_offload.nodes.parameters import by_name
 from dnn_offload.nodes.partition_planner_node import PartitionPlannerNode
 from dnn_offload.nodes.plan_words import LINE_CHARS
 from dnn_offload.planning import server_book
@@ -229,9 +231,15 @@ def test_objectives_are_live_and_energy_needs_a_board(tmp_path: Path) -> None:
         assert any(cost.pareto for cost in plan.table)
         assert 'objective = energy' in plan.reason
         assert 'raspberry_pi_4b' in graph.set_parameter(node, 'board', 'toaster').reason
-        assert 'dnn-offload power' in graph.set_parameter(node, 'board', '').reason
         assert wait_for(lambda: bool(markers) and 'energy' in markers[-1].text)
         assert 'J' in markers[-1].text.splitlines()[0]
+        defaults = by_name(planner_parameters.PARAMETERS)  # loaded in the order of a dump
+        assert graph.set_parameter(node, 'board', defaults['board'].default).successful
+        assert wait_for(lambda: world.plans[-1].objective == 'latency', 4.0)
+        log = tmp_path / 'log'
+        assert 'objective energy is refused, latency is minimised' in log.read_text()
+        assert 'dnn-offload power' in graph.set_parameter(node, 'objective', 'weighted').reason
+        assert graph.set_parameter(node, 'objective', defaults['objective'].default).successful
 
 
 def test_private_layers_do_not_wait_for_the_next_round(tmp_path: Path) -> None:
