@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 
@@ -12,7 +13,13 @@ import pytest
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.nodes.local_parameters import COMMON
 from dnn_offload.nodes.parameters import by_name, common_parameters
-from dnn_offload.nodes.process_settings import ProcessSettings, why_nice_is_blind
+from dnn_offload.nodes.process_settings import (
+    check_cores,
+    cores_here,
+    MAX_CORES,
+    ProcessSettings,
+    why_nice_is_blind,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTED = ProcessSettings(frozenset({0, 1, 2}), nice=3, oom_score_adj=200)
@@ -63,6 +70,19 @@ def test_all_threads_of_a_real_process() -> None:
     assert threads == 'True True'
     assert settings == 'True'
     assert 'cannot apply cpu_affinity [1000000]' in refused and 'cores here: [' in refused
+    assert 'nice' not in refused  # which could be applied
+
+
+def test_only_cores_that_are_there_are_taken() -> None:
+    here = cores_here()
+    assert here >= os.sched_getaffinity(0)
+    before = os.sched_getaffinity(0)
+    check_cores(())
+    check_cores(tuple(here))
+    for missing in (MAX_CORES - 1, max(here) + 1):
+        with pytest.raises(ConfigurationError, match=re.escape(str(sorted(here)))):
+            check_cores((min(here), missing))
+    assert os.sched_getaffinity(0) == before
 
 
 def test_inference_yields_by_default() -> None:

@@ -40,6 +40,7 @@ from dnn_offload.nodes.parameters import (
     Value,
 )
 from dnn_offload.nodes.process_settings import (
+    check_cores,
     PROCESS_PARAMETERS,
     ProcessSettings,
     why_nice_is_blind,
@@ -398,7 +399,7 @@ class OffloadNode(LifecycleNode):
             else:
                 plain = list(value) if isinstance(value, tuple) else value
                 self.declare_parameter(spec.name, plain, descriptor, ignore_override=True)
-        self.check_settings({name: self.setting(name) for name in self._specs})
+        self._check_together({name: self.setting(name) for name in self._specs})
 
     def _coerce_parameters(self, parameters: list[Parameter]) -> list[Parameter]:
         """Bring what can be converted without doubt into the declared type."""
@@ -415,10 +416,14 @@ class OffloadNode(LifecycleNode):
             for parameter in parameters:
                 if parameter.name in self._specs:
                     changed[parameter.name] = self._specs[parameter.name].convert(parameter.value)
-            self.check_settings(changed)
+            self._check_together(changed)
         except OffloadError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
+
+    def _check_together(self, changed: dict[str, Any]) -> None:
+        check_cores(changed.get('cpu_affinity', ()))
+        self.check_settings(changed)
 
     def check_settings(self, changed: dict[str, Value]) -> None:
         """Override to refuse values that only make sense together.

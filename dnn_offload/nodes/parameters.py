@@ -15,6 +15,7 @@ import math
 from typing import Any
 
 from dnn_offload.errors import ConfigurationError
+from dnn_offload.nodes.process_settings import MAX_CORES
 
 Scalar = bool | int | float | str
 Value = Scalar | tuple[Scalar, ...]
@@ -171,10 +172,10 @@ COMMON_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'cpu_affinity',
         (),
-        'CPU cores that this process may use; empty = all. Keep cores free for navigation with '
-        'it.',
+        'CPU cores that this process may use, of those that are there; empty = all. Keep cores '
+        'free for navigation with it.',
         minimum=0,
-        maximum=1023,
+        maximum=MAX_CORES - 1,
         item_type=int,
     ),
     ParameterSpec(

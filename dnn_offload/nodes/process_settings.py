@@ -5,12 +5,16 @@ Navigation comes first: where both want a core or the last memory, ours yields. 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 import contextlib
 from dataclasses import dataclass, replace
 import os
 from pathlib import Path
+import threading
 
+from dnn_offload.errors import ConfigurationError
+
+MAX_CORES = 1024
 PROCESS_PARAMETERS = {'cpu_affinity', 'nice', 'oom_score_adj'}
 TASKS = Path('/proc/self/task')
 OOM_SCORE_ADJ = Path('/proc/self/oom_score_adj')
@@ -69,34 +73,80 @@ class ProcessSettings:
         Returns:
             What could not be applied, with its cure; empty if all was.
         """
-        problems = []
-        try:
-            for task in TASKS.iterdir():
-                self._apply_to(int(task.name))
-        except (OSError, ValueError) as error:
-            available = sorted(os.sched_getaffinity(0))
-            problems.append(
-                f'cannot apply cpu_affinity {sorted(self.cores)} and nice {self.nice}: {error}; '
-                f'cores here: {available}; a lower nice needs privileges (CAP_SYS_NICE or an '
-                'entry in /etc/security/limits.conf)'
-            )
-        try:
-            if _oom_score_adj() != self.oom_score_adj:
-                OOM_SCORE_ADJ.write_text(str(self.oom_score_adj), encoding='ascii')
-        except OSError as error:
-            problems.append(
-                f'cannot apply oom_score_adj {self.oom_score_adj}: {error}; a lower one than '
-                'before needs privileges (CAP_SYS_RESOURCE)'
-            )
-        return '; '.join(problems)
+        problems = (
+            _for_each_task(
+                lambda task: os.sched_setaffinity(task, self.cores),
+                f'cpu_affinity {sorted(self.cores)}', f'cores here: {sorted(cores_here())}',
+            ),
+            _for_each_task(
+                self._renice, f'nice {self.nice}',
+                'a lower one than before needs privileges (CAP_SYS_NICE or an entry in '
+                '/etc/security/limits.conf)',
+            ),
+            _attempt(
+                self._set_oom_score_adj, f'oom_score_adj {self.oom_score_adj}',
+                'a lower one than before needs privileges (CAP_SYS_RESOURCE)',
+            ),
+        )
+        return '; '.join(problem for problem in problems if problem)
 
-    def _apply_to(self, task: int) -> None:
-        try:
-            os.sched_setaffinity(task, self.cores)
-            if os.getpriority(os.PRIO_PROCESS, task) != self.nice:
-                os.setpriority(os.PRIO_PROCESS, task, self.nice)
-        except ProcessLookupError:
-            pass  # the thread ended meanwhile
+    def _renice(self, task: int) -> None:
+        if os.getpriority(os.PRIO_PROCESS, task) != self.nice:
+            os.setpriority(os.PRIO_PROCESS, task, self.nice)
+
+    def _set_oom_score_adj(self) -> None:
+        if _oom_score_adj() != self.oom_score_adj:
+            OOM_SCORE_ADJ.write_text(str(self.oom_score_adj), encoding='ascii')
+
+
+def check_cores(cores: Collection[int]) -> None:
+    """Refuse cores that are not there: the kernel would leave them out without a word.
+
+    Raises:
+        ConfigurationError: With those that are.
+    """
+    if cores and not cores_here().issuperset(cores):
+        raise ConfigurationError(
+            'parameter cpu_affinity is refused', given=str(sorted(cores)),
+            allowed=f'cores that this process may have: {sorted(cores_here())}',
+        )
+
+
+def cores_here() -> frozenset[int]:
+    """Cores that this process may be given, by the machine and by its container.
+
+    The kernel tells only by what it leaves of a wish: a thread of its own wishes for all.
+    """
+    found = set(os.sched_getaffinity(0))
+
+    def wish() -> None:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, range(MAX_CORES))
+            found.update(os.sched_getaffinity(0))
+
+    thread = threading.Thread(target=wish, name='cores')
+    thread.start()
+    thread.join()
+    return frozenset(found)
+
+
+def _for_each_task(apply: Callable[[int], None], what: str, cure: str) -> str:
+    """Apply to all threads; says what failed, with its cure."""
+    def to_all() -> None:
+        for task in TASKS.iterdir():
+            with contextlib.suppress(ProcessLookupError):  # the thread ended meanwhile
+                apply(int(task.name))
+
+    return _attempt(to_all, what, cure)
+
+
+def _attempt(apply: Callable[[], None], what: str, cure: str) -> str:
+    """What failed, with its cure; '' if nothing did."""
+    try:
+        apply()
+    except OSError as error:
+        return f'cannot apply {what}: {error}; {cure}'
+    return ''
 
 
 def _oom_score_adj() -> int:

@@ -20,6 +20,7 @@ from std_msgs.msg import String
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.nodes import base
 from dnn_offload.nodes.parameters import ParameterSpec
+from dnn_offload.nodes.process_settings import cores_here
 from dnn_offload.transport.topics import Endpoint, Quality
 
 TEXT = 'std_msgs/msg/String'
@@ -354,6 +355,8 @@ def test_process_settings_reach_every_thread() -> None:
         assert all(os.sched_getaffinity(task) == {core} for task in threads)
         assert graph.set_parameter('probe_node', 'cpu_affinity', []).successful
         assert os.sched_getaffinity(0) == before
+        refused = graph.set_parameter('probe_node', 'cpu_affinity', [core, 1023])
+        assert not refused.successful and str(sorted(cores_here())) in refused.reason
 
 
 def test_a_process_yields_as_its_parameters_say(tmp_path: Path) -> None:
@@ -404,6 +407,7 @@ def test_a_bad_start_up_value_is_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(('node', 'given', 'said'), [
     ('partition_planner_node', 'objective:=energy', 'objective energy needs the power'),
     ('camera_node', 'reopen_min_s:=60.0', 'reopen_min_s is larger than reopen_max_s'),
+    ('camera_node', 'cpu_affinity:=[1023]', 'cores that this process may have: [0'),
     ('camera_node', 'camera_info_url:=/none.yaml', 'cannot read calibration'),
 ])
 def test_start_up_values_are_checked_against_each_other(
