@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 import re
+from typing import Any
 
 import pytest
 
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.nodes import document_ros
 from dnn_offload.nodes.document_parameters import ROBOT_NODES, SERVER_NODES
-from dnn_offload.nodes.model_parameters import check_live_model
+from dnn_offload.nodes.model_parameters import check_model
 from dnn_offload.nodes.topics import DIAGNOSTICS, TOPICS
 from dnn_offload.transport.topics import Endpoint, Quality, Reliability, tensor_reader_depth
 
@@ -83,12 +84,12 @@ def test_quality_in_words() -> None:
 
 
 def test_code_is_not_taken_from_the_network() -> None:
-    def now(name: str) -> str:
-        return 'file:/opt/model.pt2'
+    def now(name: str) -> Any:
+        return {'model': 'file:/opt/model.pt2', 'allow_code': True}[name]
 
-    check_live_model({'model': 'file:/opt/model.pt2'}, now)  # no change
-    check_live_model({'model': 'torchvision:alexnet', 'threads': 2}, now)
-    check_live_model({'threads': 2}, now)
+    check_model({'model': 'file:/opt/model.pt2'}, now)  # no change
+    check_model({'model': 'torchvision:alexnet', 'threads': 2}, now)
+    check_model({'threads': 2}, now)
     for source in ('file:/tmp/other.pt2', 'python:os:system'):
         with pytest.raises(ConfigurationError, match='only when the node starts'):
-            check_live_model({'model': source}, now)
+            check_model({'model': source}, now)

@@ -121,14 +121,29 @@ def test_an_attempt_that_cannot_start_is_repeated_as_well() -> None:
     assert watch.poll(15.0).stage == 'done'
 
 
-def test_a_change_while_it_waits_is_for_the_next_configure() -> None:
+def test_what_is_set_right_while_it_waits_is_tried_at_once() -> None:
     attempts, values = Attempts(), settings()
-    attempts.progress = Progress('failed', 0.0, 'no network')
+    attempts.progress = Progress('failed', 0.0, 'no such weights')
+    watch = PreparationWatch(values.__getitem__, 'server', start=attempts.start)
+    assert 'as soon as a parameter of the network is set' in watch.poll(0.0).message
+    assert watch.poll(1.0).stage == 'waiting'
+    values['threads'] = 4
+    assert watch.poll(1.1).stage == 'failed'
+    assert watch.poll(1.2).stage == 'waiting'
+    assert attempts.threads == [1, 4] and watch.setting('threads') == 4
+
+
+def test_a_change_after_there_is_a_network_is_for_the_next_configure() -> None:
+    attempts, values = Attempts(), settings()
+    attempts.progress = Progress('profile', 0.5, 'loadable', Path('folder'))
     watch = PreparationWatch(values.__getitem__, 'server', start=attempts.start)
     watch.poll(0.0)
+    attempts.progress = Progress('failed', 0.6, 'killed', Path('folder'))
+    assert 'as soon' not in watch.poll(1.0).message
     values['threads'] = 4
-    watch.poll(5.0)
-    assert attempts.threads == [1, 1]
+    assert watch.poll(2.0).stage == 'waiting'
+    watch.poll(6.0)
+    assert attempts.threads == [1, 1] and watch.setting('threads') == 1
 
 
 def test_what_cannot_be_used_is_prepared_anew_at_once_until_that_works() -> None:

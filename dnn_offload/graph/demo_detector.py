@@ -19,8 +19,9 @@ from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from dnn_offload.errors import ModelError
+from dnn_offload.graph.known_networks import DEMO_DETECTOR, FIXED_SIZES
 
-INPUT_HEIGHT, INPUT_WIDTH = 240, 320
+INPUT_HEIGHT, INPUT_WIDTH = FIXED_SIZES[DEMO_DETECTOR]
 MEAN, STD = (0.45, 0.45, 0.45), (0.25, 0.25, 0.25)
 CLASS_NAMES = ('person', 'crate', 'barrel', 'cone', 'cart', 'door', 'chair')
 STRIDES = (8, 16, 32)

@@ -33,7 +33,7 @@ from dnn_offload.nodes.local_outputs import (
 )
 from dnn_offload.nodes.local_parameters import COMMON, NODE, PARAMETERS
 from dnn_offload.nodes.model_loader import ModelLoader
-from dnn_offload.nodes.model_parameters import check_live_model
+from dnn_offload.nodes.model_parameters import check_model
 from dnn_offload.nodes.picture_reader import camera_picture, CameraMessage, CameraPicture
 from dnn_offload.nodes.process import run
 from dnn_offload.runtime.engine import InferenceEngine
@@ -196,8 +196,8 @@ class LocalInferenceNode(OffloadNode):
         return UplinkSettings(max_uplink_bps=self.setting('max_uplink_bps'), timing=timing)
 
     def check_settings(self, changed: dict[str, Any]) -> None:
-        """See ``OffloadNode``: no code from the network, only classes that it has."""
-        check_live_model(changed, self.setting)
+        """See ``OffloadNode``: a model that can be had, only classes that it has."""
+        check_model(changed, self.setting)
         if 'classes' in changed and self._output is not None:
             self._output.check_classes(changed['classes'])
 

@@ -65,8 +65,6 @@ class ModelLoader:
         self._on_measured = on_measured
         self._on_failed = on_failed
         self._on_progress = on_progress
-        self._threads: int = node.setting('threads')  # the profile is of this many
-        self._backend: str = node.setting('backend')
         self.progress = 'starting'
         self._broken = ''
         self._anew = False
@@ -119,8 +117,9 @@ class ModelLoader:
             assert progress.folder is not None
             self._say('loading the network')
             self._loading = _THREAD.submit(
-                load_prepared_model, progress.folder, path, self._threads,
-                backend=self._backend, log=self._warn,
+                load_prepared_model, progress.folder, path,
+                self._watch.setting('threads'),  # the profile is of this many
+                backend=self._watch.setting('backend'), log=self._warn,
             )
         else:
             self._say('loading the measured profile')
@@ -169,6 +168,7 @@ class ModelLoader:
         why = f'cannot use the prepared network: {kind}{error}'
         if self._anew or isinstance(error, ConfigurationError):
             self._end()
+            why += '; set its parameters right, then cleanup and configure, or restart'
             self._broken = why
         else:
             self._anew = True

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import re
 from typing import Any
 
 from dnn_offload.errors import ConfigurationError
+from dnn_offload.graph.known_networks import (
+    DEMO_DETECTOR,
+    FIXED_SIZES,
+    near_names,
+    torchvision_weights,
+)
 from dnn_offload.nodes.parameters import ParameterSpec
 from dnn_offload.runtime.backends import names
 
 EXECUTING = ('python', 'file')
-SOURCES = ('torchvision', 'demo', *EXECUTING)
+RANDOM = 'random'
+MAX_CHARS = 1000
 
 
 def _input_size(text: str) -> str:
@@ -34,31 +42,75 @@ def _topic(text: str) -> str:
 def _source(text: str) -> str:
     """What is wrong with a model source, as far as its text tells; '' if nothing."""
     kind, _, name = text.partition(':')
-    if kind in SOURCES and name:
+    if kind == 'torchvision' and torchvision_weights():
+        if name in torchvision_weights():
+            return ''
+        near = near_names(name)
+        return 'a network of torchvision' + (f', such as {near}' if near else '')
+    good = {'torchvision': name, 'demo': text == DEMO_DETECTOR, 'file': name,
+            'python': re.fullmatch(r'\w+(\.\w+)*:\w+', name)}
+    if good.get(kind) and _sound(text):
         return ''
     return 'torchvision:NAME, demo:detector, python:pkg.mod:factory, file:model.pt2'
 
 
-def check_live_model(changed: dict[str, Any], now: Callable[[str], Any]) -> None:
-    """Refuse a source that executes code if it comes while the node runs.
+def _weights(text: str) -> str:
+    """What is wrong with the name or the path of weights, as far as its text tells."""
+    named = text == RANDOM or re.fullmatch('[A-Z][A-Z0-9_]*', text)
+    if (named or text.endswith('.safetensors')) and _sound(text):
+        return ''
+    return f'DEFAULT, {RANDOM}, a name such as IMAGENET1K_V1, or a path of a .safetensors file'
 
-    Whoever can set parameters over the network must not choose what code runs here.
+
+def _sound(text: str) -> bool:
+    """Whether a text can be part of a command and of a message."""
+    return len(text) <= MAX_CHARS and text.isprintable()
+
+
+def check_model(changed: dict[str, Any], now: Callable[[str], Any]) -> None:
+    """Refuse what cannot be loaded, as far as that is known, and code that comes live.
+
+    Whoever can set parameters over the network must not choose what code runs here. Weights and
+    input size are held against the network where they come with it: set one after another, they
+    may not fit each other for a while.
 
     Args:
-        changed: Parameters and their new values.
+        changed: Parameters and their new values; at start all.
         now: Gives the value in force.
 
     Raises:
-        ConfigurationError: It is such a source, and another one than now.
+        ConfigurationError: It is not acceptable.
     """
     source = changed.get('model')
-    if source is None or source == now('model') or source.partition(':')[0] not in EXECUTING:
+    if source is None:
         return
-    raise ConfigurationError(
-        'parameter model is refused: a source that executes code is taken only when the node '
-        'starts', given=source, allowed='torchvision:NAME, demo:detector',
-        hint='set it in the start-up file, with allow_code: true',
-    )
+    kind, _, name = source.partition(':')
+    if kind in EXECUTING and source != now('model'):
+        raise ConfigurationError(
+            'parameter model is refused: a source that executes code is taken only when the node '
+            'starts', given=source, allowed='torchvision:NAME, demo:detector',
+            hint='set it in the start-up file, with allow_code: true',
+        )
+    if kind in EXECUTING and not now('allow_code'):
+        raise ConfigurationError(
+            f'parameter model is refused: a {kind}: source executes code', given=source,
+            hint='set allow_code: true in the start-up file if you trust it',
+        )
+    named = torchvision_weights().get(name, ()) if kind == 'torchvision' else ()
+    weights = changed.get('weights', 'DEFAULT')
+    if (named or kind != 'torchvision') and weights not in ('DEFAULT', RANDOM, *named) and (
+        not weights.endswith('.safetensors')
+    ):
+        raise ConfigurationError(
+            f'parameter weights is refused: {source} has no such ones', given=weights,
+            allowed=', '.join(('DEFAULT', *named, RANDOM, 'a path of a .safetensors file')),
+        )
+    size = '{}x{}'.format(*FIXED_SIZES[source]) if source in FIXED_SIZES else ''
+    if size and changed.get('input_size', '') not in ('', size):
+        raise ConfigurationError(
+            f'parameter input_size is refused: that of {source} is fixed',
+            given=changed['input_size'], allowed=f'{size}, or empty',
+        )
 
 
 MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
@@ -85,6 +137,7 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
         'Weights of a torchvision network: the name of an enum entry (downloaded by '
         'torchvision), the path of a .safetensors file, or random (stamped on the picture).',
         at_configure=True,
+        check=_weights,
     ),
     ParameterSpec(
         'allow_code',

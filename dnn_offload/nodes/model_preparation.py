@@ -53,7 +53,8 @@ class PreparationWatch:
     restart its node. So a failed attempt is repeated after 5 s, and then after twice the time
     of before, up to 60 s: what cannot ever work costs one short, low-priority child a minute.
 
-    The first attempt starts with the object; all attempts have the settings of that moment.
+    The first attempt starts with the object, and each has the settings of its moment until there
+    is a network: what was set wrong is set right by setting it. From then on they stay.
     Make it in ``configure``, ask ``poll`` from a timer, ``stop`` it in ``cleanup``::
 
         progress = self._watch.poll(time.monotonic())
@@ -72,16 +73,24 @@ class PreparationWatch:
     """
 
     def __init__(self, setting: Setting, role: str, *, start: Start = start_preparation) -> None:
-        # They may be set while we wait, but hold from the next configure on.
-        self._setting = {spec.name: setting(spec.name) for spec in MODEL_PARAMETERS}.__getitem__
+        self._setting = setting
+        self._values = self._values_now()
         self._role = role
         self._start = start
         self._anew = False
-        self._preparation: Preparation | None = start(self._setting, role, False)
+        self._preparation: Preparation | None = start(self.setting, role, False)
         self._retry_s = 0.0
         self._pause_s = FIRST_RETRY_S
         self._stopped = False
+        self._there = False  # the network
         self._failure = ''
+
+    def setting(self, name: str) -> Any:
+        """Value of a parameter of ``model_parameters.py`` that the last attempt has."""
+        return self._values[name]
+
+    def _values_now(self) -> dict[str, Any]:
+        return {spec.name: self._setting(spec.name) for spec in MODEL_PARAMETERS}
 
     @property
     def failure(self) -> str:
@@ -104,15 +113,18 @@ class PreparationWatch:
         if self._stopped:
             return Progress('stopped', 0.0, 'stopped')
         if self._preparation is None:
-            if now_s < self._retry_s:
+            values = self._values if self._there else self._values_now()
+            if now_s < self._retry_s and values == self._values:
                 left_s = self._retry_s - now_s
                 return Progress('waiting', 0.0, f'{self._failure}; next try in {left_s:.0f} s')
+            self._values = values
             try:
-                self._preparation = self._start(self._setting, self._role, self._anew)
+                self._preparation = self._start(self.setting, self._role, self._anew)
             except (OSError, OffloadError) as error:  # no memory, no process, no such folder
                 why = f'cannot start the preparation: {error}'
                 return self._failed(now_s, Progress('failed', 0.0, why))
         progress = self._preparation.poll()
+        self._there = self._there or progress.folder is not None
         if progress.stage == 'failed':
             return self._failed(now_s, progress)
         if progress.stage == 'done':
@@ -141,6 +153,7 @@ class PreparationWatch:
         self._preparation = None
         self._failure = why = progress.message
         self._retry_s = now_s + self._pause_s
-        message = f'{why}; next try in {self._pause_s:.0f} s'
+        sooner = '' if self._there else ', or as soon as a parameter of the network is set'
+        message = f'{why}; next try in {self._pause_s:.0f} s{sooner}'
         self._pause_s = min(2.0 * self._pause_s, LONGEST_RETRY_S)
         return replace(progress, fraction=0.0, message=message)

@@ -19,7 +19,7 @@ from dnn_offload.msg import ServerStatus
 from dnn_offload.nodes.base import ERROR, OffloadNode, OK, WARN
 from dnn_offload.nodes.load_watch import LoadWatch
 from dnn_offload.nodes.model_loader import ModelLoader
-from dnn_offload.nodes.model_parameters import check_live_model
+from dnn_offload.nodes.model_parameters import check_model
 from dnn_offload.nodes.process import run
 from dnn_offload.nodes.remote_parameters import NODE, PARAMETERS
 from dnn_offload.runtime.admission import Admission
@@ -55,7 +55,6 @@ class RemoteInferenceNode(OffloadNode):
         self._tensors: TensorServer | None = None
         self._load = LoadWatch(self._is_idle)
         self._max_clients = 1
-        self._source = ''
         self._status_timer: Any = None
         self._profile_publisher: Any = None
 
@@ -74,7 +73,6 @@ class RemoteInferenceNode(OffloadNode):
             profile_of(topics.PROFILE_OUT.quality),
         )
         self._max_clients = self.setting('max_clients')
-        self._source = self.setting('model')  # set while we run, it holds from the next configure
         self._enter(ServerStatus.STATE_PREPARING, 'starting')
         self._loader = ModelLoader(
             self, 'server', on_loaded=self._take_model, on_measured=self._take_profile,
@@ -112,8 +110,8 @@ class RemoteInferenceNode(OffloadNode):
         self._served = self._status_timer = None
 
     def check_settings(self, changed: dict[str, Any]) -> None:
-        """See ``OffloadNode``: no code from the network."""
-        check_live_model(changed, self.setting)
+        """See ``OffloadNode``: a model that can be had, no code from the network."""
+        check_model(changed, self.setting)
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Apply live."""
@@ -200,8 +198,10 @@ class RemoteInferenceNode(OffloadNode):
         status.session = self._session
         status.state = self._state
         status.detail = self._detail[:MAX_DETAIL]
-        status.model = self._source[:128]
+        status.model = self.setting('model')[:128]
         if self._served is not None:
+            # Set while we serve, another model holds from the next configure.
+            status.model = self._served.model.program.source[:128]
             status.model_identity = self._served.model.identity
             status.fingerprint = self._served.fingerprint
         status.load_factor = self._load_factor()

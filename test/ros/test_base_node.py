@@ -408,6 +408,8 @@ def test_a_bad_start_up_value_is_one_clear_line(tmp_path: Path) -> None:
     ('partition_planner_node', 'objective:=energy', 'objective energy needs the power'),
     ('camera_node', 'reopen_min_s:=60.0', 'reopen_min_s is larger than reopen_max_s'),
     ('camera_node', 'cpu_affinity:=[1023]', 'cores that this process may have: [0'),
+    ('remote_inference_node', 'weights:=BOGUS', 'allowed: DEFAULT, random, a path'),
+    ('local_inference_node', 'model:=python:a:b', 'allow_code: true'),
     ('camera_node', 'camera_info_url:=/none.yaml', 'cannot read calibration'),
 ])
 def test_start_up_values_are_checked_against_each_other(

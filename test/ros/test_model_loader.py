@@ -53,7 +53,7 @@ class Watch:
     """Stands for the preparation: is as far as the test says."""
 
     def __init__(self, setting: Any, role: str) -> None:
-        self.stopped, self.failure = 0, ''
+        self.stopped, self.failure, self.setting = 0, '', setting
         self.anew: list[str] = []
         Watch.last = self
 

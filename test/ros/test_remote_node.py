@@ -443,13 +443,13 @@ def test_a_model_that_cannot_be_had_is_said(graph: Graph, tmp_path: Path) -> Non
     statuses = graph.collect(ServerStatus, names.server_status(RENDEZVOUS), qos.latched(16))
     with NodeProcess(
         'remote_inference_node',
-        ['-p', 'model:=torchvision:no_such_net', '-p', f'cache_dir:={tmp_path}',
+        ['-p', 'model:=torchvision:raft_small', '-p', f'cache_dir:={tmp_path}',
          '-p', 'server_id:=hopeless'],
         tmp_path / 'log',
     ):
         assert wait_for(lambda: any(
             status.server == 'hopeless' and status.state == ServerStatus.STATE_FAILED
-            and 'no_such_net' in status.detail for status in statuses
+            and 'raft_small' in status.detail for status in statuses
         ), 60.0)
 
 
