@@ -45,7 +45,7 @@ from dnn_offload.nodes.process_settings import (
     ProcessSettings,
     why_nice_is_blind,
 )
-from dnn_offload.nodes.qos_overrides import open_endpoint
+from dnn_offload.nodes.qos_overrides import check_overrides, open_endpoint, override_names
 from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.topics import Endpoint
 
@@ -100,7 +100,9 @@ class OffloadNode(LifecycleNode):
 
         self._declare_all()
         # What file and command line gave; rclpy has no public way to it.
-        unknown = unknown_parameters(self._parameter_overrides, self._specs)
+        given, overrides = self._parameter_overrides, override_names(self, self.endpoints())
+        check_overrides(given, overrides)
+        unknown = unknown_parameters(given, (*self._specs, *overrides))
         if unknown:
             self.get_logger().warning(unknown)
         self.add_pre_set_parameters_callback(self._coerce_parameters)
@@ -122,6 +124,10 @@ class OffloadNode(LifecycleNode):
             )
 
     # ---- hooks -----------------------------------------------------------------------------
+
+    def endpoints(self) -> topics.NodeTopics:
+        """What it publishes and subscribes to."""
+        return topics.TOPICS[self.NODE]
 
     def configure(self) -> None:
         """Make what is needed; see the class."""
@@ -172,11 +178,7 @@ class OffloadNode(LifecycleNode):
         return self.get_clock().now().to_msg()
 
     def advertise(self, message_type: type, endpoint: Endpoint) -> Any:
-        """A lifecycle publisher (silent while inactive) that ends with ``cleanup``.
-
-        Raises:
-            ConfigurationError: A QoS override of the user is not acceptable.
-        """
+        """A lifecycle publisher (silent while inactive) that ends with ``cleanup``."""
         publisher = open_endpoint(self.create_lifecycle_publisher, message_type, endpoint)
         self._publishers_made.append(publisher)
         if self._active:  # made late, when the transition that opens publishers is over
@@ -190,13 +192,10 @@ class OffloadNode(LifecycleNode):
         callback: Callable[[Any], None],
         **options: Any,
     ) -> Subscription:
-        """A subscription with a guarded callback that ends with ``deactivate``.
-
-        Raises:
-            ConfigurationError: A QoS override of the user is not acceptable.
-        """
+        """A subscription with a guarded callback that ends with ``deactivate``."""
         subscription = open_endpoint(
-            self.create_subscription, message_type, endpoint, self.guarded(callback), **options
+            self.create_subscription, message_type, endpoint, callback=self.guarded(callback),
+            **options,
         )
         self._active_entities.append(subscription)
         return subscription

@@ -228,9 +228,8 @@ def by_name(specs: Iterable[ParameterSpec]) -> dict[str, ParameterSpec]:
     return table
 
 
-# Of ROS itself: declared by rclpy, or by publishers and subscriptions.
+# Of ROS itself, declared by rclpy.
 ROS_PARAMETERS = ('use_sim_time', 'start_type_description_service')
-ROS_PREFIXES = ('qos_overrides.',)
 
 
 def unknown_parameters(given: Iterable[str], known: Iterable[str]) -> str:
@@ -241,9 +240,8 @@ def unknown_parameters(given: Iterable[str], known: Iterable[str]) -> str:
     names = sorted(known)
     words = []
     for name in sorted(set(given) - set(names) - set(ROS_PARAMETERS)):
-        if not name.startswith(ROS_PREFIXES):
-            near = difflib.get_close_matches(name, names, 1)
-            words.append(name + (f' (is {near[0]} meant?)' if near else ''))
+        near = difflib.get_close_matches(name, names, 1)
+        words.append(name + (f' (is {near[0]} meant?)' if near else ''))
     if not words:
         return ''
     return f'not parameters of this node, and without effect: {", ".join(words)}'

@@ -21,6 +21,7 @@ from dnn_offload.errors import ConfigurationError
 from dnn_offload.nodes import base
 from dnn_offload.nodes.parameters import ParameterSpec
 from dnn_offload.nodes.process_settings import cores_here
+from dnn_offload.nodes.topics import NodeTopics
 from dnn_offload.transport.topics import Endpoint, Quality
 
 TEXT = 'std_msgs/msg/String'
@@ -46,6 +47,9 @@ class Probe(base.OffloadNode):
         self.events: list[str] = []
         self.changes: list[dict[str, Any]] = []
         super().__init__(**arguments)
+
+    def endpoints(self) -> NodeTopics:
+        return NodeTopics((OUT,), (IN,))
 
     def configure(self) -> None:
         self.events.append('configure')
@@ -188,13 +192,25 @@ def test_qos_is_overridden_by_parameters_and_survives_a_second_configure() -> No
 ])
 def test_a_bad_qos_override_is_refused_with_what_is_allowed(policy: str, value: str) -> None:
     override = f'qos_overrides./out.publisher.{policy}:={value}'
-    with running_graph(['--ros-args', '-p', override]) as graph:
-        arrays = graph.collect(DiagnosticArray, '/diagnostics')
-        graph.add(Probe())
-        assert wait_for(lambda: any(
-            'topic out is refused' in m and 'best_effort' in m for m in messages_of(arrays)
-        )), messages_of(arrays)
-        assert graph.state('probe_node') == 'unconfigured'
+    with (
+        running_graph(['--ros-args', '-p', override]),
+        pytest.raises(ConfigurationError, match=f'{policy} is refused.*allowed: '),
+    ):
+        Probe()
+
+
+def test_a_qos_override_that_matches_nothing_is_told(tmp_path: Path) -> None:
+    file, log = tmp_path / 'p.yaml', tmp_path / 'log'
+    file.write_text(
+        '/**:\n  ros__parameters:\n    qos_overrides:\n'
+        '      /image_raw: {publisher: {depth: 2}}\n'
+        '      /robot/image_raw/compressed: {publisher: {depth: 3}}\n'
+    )
+    with NodeProcess('camera_node', ['-r', '__ns:=/robot', '--params-file', str(file)], log):
+        assert wait_for(lambda: 'without effect' in log.read_text(), 20.0)
+    said = log.read_text()
+    assert 'qos_overrides./image_raw.publisher.depth (is qos_overrides./robot/image_raw' in said
+    assert 'compressed' not in said.split('without effect')[1].splitlines()[0]
 
 
 def test_simulated_time_that_never_comes_is_reported() -> None:
