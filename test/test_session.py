@@ -222,6 +222,21 @@ def test_privacy_acts_at_once_and_keeps_the_picture_on_the_robot() -> None:
     assert (outcome.plan_id, outcome.private_layers) == (before + 1, 2)
 
 
+@pytest.mark.parametrize(('settings', 'said', 'default'), [
+    (PlannerSettings(shapes=()), 'plan_shapes = one cut only', 'plan_shapes = two_cuts, dag'),
+    (PlannerSettings(threads=(1, 2)), 'thread_counts = 1, 2', 'thread_counts = as they are set'),
+    (PlannerSettings(codecs=('raw',)), 'codecs = raw', 'codecs = any'),
+])
+def test_a_demand_is_told_as_it_was_set(
+    settings: PlannerSettings, said: str, default: str
+) -> None:
+    world = offloading()
+    for wanted, words in ((settings, said), (PlannerSettings(), default)):
+        world.session.set_settings(wanted)
+        outcome = world.session.tick(world.now_s)
+        assert outcome is not None and words in outcome.switch_reason
+
+
 def test_codecs_are_a_constraint() -> None:
     world = offloading()
     world.session.set_settings(PlannerSettings(codecs=('int8',)))

@@ -112,7 +112,7 @@ def test_energy_without_power_is_refused_and_latency_minimised() -> None:
     outcome = made.run()
     assert outcome.problem == ''
     assert outcome.objective.name == 'energy'
-    assert 'power = b' in outcome.switch_reason
+    assert 'board = b' in outcome.switch_reason
 
 
 def test_a_limit_acts_at_once_and_says_what_it_forbids() -> None:

@@ -50,11 +50,21 @@ __all__ = ['FrameEvidence', 'PlannerSession', 'PlannerSettings', 'PlanningOutcom
 
 MEASURED_FRAMES = 30       # frames behind `measured_ms`
 MAX_UNANSWERED = 5         # frames in a row without an answer: the server is left
-# A change of one of these plans afresh.
-DEMANDS = (
-    'strategy', 'objective', 'load_source', 'private_layers', 'codecs', 'servers',
-    'min_agreement', 'max_edge_memory_mb', 'max_server_memory_mb', 'threads', 'shapes', 'power',
-)
+# A change of one of these plans afresh: as users set it, and what nothing means there.
+DEMANDS = {
+    'strategy': ('strategy', ''),
+    'objective': ('objective', ''),
+    'load_source': ('load_source', ''),
+    'private_layers': ('private_layers', ''),
+    'codecs': ('codecs', 'any'),
+    'servers': ('servers', 'any'),
+    'min_agreement': ('min_agreement', ''),
+    'max_edge_memory_mb': ('max_edge_memory_mb', ''),
+    'max_server_memory_mb': ('max_server_memory_mb', ''),
+    'threads': ('thread_counts', 'as they are set'),
+    'shapes': ('plan_shapes', 'one cut only'),
+    'power': ('board', 'not known'),
+}
 
 
 class PlannerSession:
@@ -151,8 +161,8 @@ class PlannerSession:
         policy.objective = self._objective
         self._servers.set_link_defaults(settings.link_defaults)
         changes = [
-            f'{name} = {_show(getattr(settings, name))}'
-            for name in DEMANDS
+            f'{parameter} = {_show(getattr(settings, name), nothing)}'
+            for name, (parameter, nothing) in DEMANDS.items()
             if getattr(settings, name) != getattr(old, name)
         ]
         if changes:
@@ -452,11 +462,12 @@ class PlannerSession:
         }
 
 
-def _show(value: object) -> str:
+def _show(value: object, nothing: str) -> str:
+    """A demand in words; ``nothing`` if there is none."""
     if isinstance(value, (Objective, PowerModel)):
         return value.name
-    if value is None:
-        return 'not known'
+    if value is None or value == ():
+        return nothing
     if isinstance(value, tuple):
-        return ', '.join(str(item) for item in value) or 'any'
+        return ', '.join(str(item) for item in value)
     return str(value)
