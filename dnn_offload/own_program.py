@@ -26,7 +26,10 @@ def _run() -> None:
         del sys.path[0]
     sys.path.insert(0, __file__.rpartition('/dnn_offload/')[0])
     import runpy
+    import signal
 
+    # A Ctrl-C in a terminal reaches all of its processes: this one's parent has the word.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
 

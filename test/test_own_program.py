@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import signal
 import subprocess
 
 import pytest
@@ -25,6 +26,20 @@ def test_the_working_folder_is_not_looked_into(tmp_path: Path, safe_path: str) -
     )
     assert done.returncode == 0, done.stderr
     assert '--source' in done.stdout
+
+
+def test_a_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / 'sleeper.py').write_text(
+        'import time\nprint("here", flush=True)\ntime.sleep(30.0)\n', encoding='utf-8'
+    )
+    with subprocess.Popen(
+        own_program('sleeper'), env=os.environ | {'PYTHONPATH': str(tmp_path)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdout is not None and child.stdout.readline() == b'here\n'
+        child.send_signal(signal.SIGINT)
+        said = child.communicate(timeout=20.0)[1]
+    assert (child.returncode, said) == (-signal.SIGINT, b'')
 
 
 def test_modules_beside_the_program_are_none(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import subprocess
 import sys
 
+import pytest
+
 SOURCE = Path(__file__).resolve().parents[1]
 
 _SCRIPT = """
@@ -49,6 +51,23 @@ def test_torch_loads_less_runs_and_still_exports() -> None:
 
 def test_a_policy_of_the_user_stays() -> None:
     assert run(OMP_WAIT_POLICY='ACTIVE')['policy'] == 'ACTIVE'
+
+
+@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM'])
+def test_an_end_while_everything_is_imported_is_one_line(name: str) -> None:
+    script = f"""
+import os, signal
+from dnn_offload.nodes.start import end_quietly
+end_quietly()
+os.kill(os.getpid(), signal.{name})
+import time
+time.sleep(30.0)
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, timeout=60,
+        env=os.environ | {'PYTHONPATH': str(SOURCE)},
+    )
+    assert (done.returncode, done.stderr) == (0, f'-c: {name} received while starting\n')
 
 
 def test_without_torch_there_is_one_sentence() -> None:

@@ -1,4 +1,4 @@
-"""What has to happen before torch is imported, in the processes that run networks.
+"""What has to happen before anything heavy is imported: signals, and torch's threads and parts.
 
 Without torch and without ROS: the executables call it first.
 """
@@ -10,6 +10,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 import os
+import signal
 import sys
 from types import ModuleType
 
@@ -70,6 +71,19 @@ class _Later(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing yet."""
+
+
+def end_quietly() -> None:
+    """Until the node takes signals itself, end at the first with one line, as it would then."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+
+
+def _end(number: int, frame: object) -> None:
+    # Nothing is there yet that would have to be taken down; an import may be in the middle.
+    name = signal.Signals(number).name
+    os.write(2, f'{sys.argv[0]}: {name} received while starting\n'.encode())
+    os._exit(0)
 
 
 def before_torch() -> None:

@@ -410,6 +410,20 @@ def test_an_executable_ends_cleanly_on_a_signal(tmp_path: Path, number: int) -> 
         assert 'Traceback' not in said
 
 
+def test_a_ctrl_c_while_it_starts_is_one_line(tmp_path: Path) -> None:
+    def catches_sigterm(pid: int) -> bool:  # Python itself does not
+        status = Path(f'/proc/{pid}/status').read_text()
+        caught = int(status.split('SigCgt:')[1].split()[0], 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+    with NodeProcess('camera_node', [], tmp_path / 'log') as process:
+        pid = process.process.pid
+        assert wait_for(lambda: catches_sigterm(pid), 20.0)
+        assert process.end(signal.SIGINT, 20.0) == 0
+    text = process.log.read_text()
+    assert 'SIGINT received while starting' in text and len(text.splitlines()) == 1
+
+
 def test_a_bad_start_up_value_is_one_clear_line(tmp_path: Path) -> None:
     log = tmp_path / 'log'
     with NodeProcess('load_monitor_node', ['-p', 'rate_hz:=1000.0'], log) as process:
