@@ -22,10 +22,15 @@ class Scene:
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.watch = CameraWatch(0.0, self.said.append)
+        self.informed: list[str] = []
+        self.watch = CameraWatch(0.0, self.said.append, self._inform)
         self.table = FrameTable()
         self.now_s = 0.0
         self.taken: list[float] = []
+
+    def _inform(self, text: str) -> None:
+        self.said.append(text)
+        self.informed.append(text)
 
     @property
     def clock_s(self) -> float:
@@ -80,8 +85,20 @@ def test_a_liar_is_taken_by_the_time_of_arrival(
     # and is believed again when it tells the truth
     again = scene.honest(3 * JUDGED)
     assert all(again) and scene.problem == ''
-    assert scene.said[-1] == 'stamps are sensible again'
+    assert scene.said[-1] == 'stamps are sensible again' == scene.informed[-1]
     assert scene.taken[-1] == pytest.approx(DELAY_S, abs=1e-3)
+
+
+def test_a_clock_that_stands_is_not_the_drivers_doing(scene: Scene) -> None:
+    given_s = [scene.watch.came(0.0, 0.0, PERIOD_S * n, VGA) for n in range(1, 20)]
+    assert given_s == sorted(set(given_s)), 'two pictures of one time'
+    text = 'the clock stands at 0: use_sim_time is set, and nobody publishes /clock'
+    assert scene.said == [text] and scene.watch.problem(1.0) == text
+    assert not scene.watch.counts
+    scene.now_s = 1.0
+    scene.honest(2 * JUDGED)
+    assert scene.problem == ''
+    assert scene.informed == scene.said[1:] == ['stamps are sensible again']
 
 
 def test_one_picture_twice_is_dropped_and_nothing_else(scene: Scene) -> None:

@@ -32,6 +32,8 @@ WHAT_STAMPS = {
     'disorder': 'have stamps that do not increase',
 }
 FALL_BACK = 'the time at which they come in is taken; let the driver stamp them'
+NO_CLOCK = 'clock'  # a stamp of 0 under a clock that stands at 0: not the driver's doing
+NO_CLOCK_TEXT = 'the clock stands at 0: use_sim_time is set, and nobody publishes /clock'
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,15 @@ class CameraWatch:
 
     Args:
         now_s: Steady clock at the start [s].
-        log: Gets a sentence when something begins, changes or ends.
+        warn: Gets a sentence when something begins or changes.
+        inform: Gets one when it is over.
     """
 
-    def __init__(self, now_s: float, log: Callable[[str], None]) -> None:
-        self._log = log
+    def __init__(
+        self, now_s: float, warn: Callable[[str], object], inform: Callable[[str], object]
+    ) -> None:
+        self._warn = warn
+        self._inform = inform
         self._began_s = now_s
         self._last_s: float | None = None
         self._periods_s: deque[float] = deque(maxlen=KEPT_PERIODS)
@@ -119,7 +125,7 @@ class CameraWatch:
         if self._stalled:
             self._stalled = False
             waited_s = now_s - (self._began_s if before_s is None else before_s)
-            self._log(f'pictures come again, after {waited_s:.1f} s')
+            self._inform(f'pictures come again, after {waited_s:.1f} s')
         elif before_s is not None:
             self._periods_s.append(now_s - before_s)
 
@@ -127,13 +133,13 @@ class CameraWatch:
         before, self._looks = self._looks, looks
         if before is not None and before != looks:
             self.counts['changed'] += 1
-            self._log(f'pictures have changed from {before} to {looks}')
+            self._warn(f'pictures have changed from {before} to {looks}')
 
     def _note_stamp(self, stamp_s: float, clock_s: float) -> None:
         gap_s = clock_s - stamp_s
         lie = ''
         if stamp_s == 0.0:
-            lie = 'zero'
+            lie = 'zero' if clock_s > 0.0 else NO_CLOCK
         elif clock_s > 0.0 and gap_s < -FUTURE_S:
             lie = 'future'
         elif gap_s > OTHER_CLOCK_S:
@@ -145,15 +151,20 @@ class CameraWatch:
             self._in_order.append(stamp_s > self._last_stamp_s or restarted)
             if self._in_order.count(False) >= DISORDERED:
                 lie = 'disorder'
-        if lie:
+        if lie == NO_CLOCK:
+            self._lie_text = NO_CLOCK_TEXT
+        elif lie:
             self.counts[f'stamp_{lie}'] += 1
-            self._lie_text = f'pictures {WHAT_STAMPS[lie].format(gap=abs(gap_s))}'
+            self._lie_text = f'pictures {WHAT_STAMPS[lie].format(gap=abs(gap_s))}: {FALL_BACK}'
         self._sensible = 0 if lie else self._sensible + 1
         if self._lie and not lie and self._sensible < JUDGED:
             return
         if lie != self._lie:
             self._lie = lie
-            self._log(f'{self._lie_text}: {FALL_BACK}' if lie else 'stamps are sensible again')
+            if lie:
+                self._warn(self._lie_text)
+            else:
+                self._inform('stamps are sensible again')
 
     # -- looking at it ------------------------------------------------------------------
 
@@ -180,7 +191,7 @@ class CameraWatch:
         self._stalled = True
         if self._last_s is not None:
             self.counts['stalls'] += 1
-        self._log(f'{self._silence(now_s)}{": " if why else ""}{why}')
+        self._warn(f'{self._silence(now_s)}{": " if why else ""}{why}')
 
     def is_silent(self, now_s: float) -> bool:
         """Whether a picture is overdue."""
@@ -206,11 +217,11 @@ class CameraWatch:
         if self.is_silent(now_s):
             return self._silence(now_s)
         if self._no_clock:
-            return 'the clock stands at 0: use_sim_time is set, and nobody publishes /clock'
+            return NO_CLOCK_TEXT
         if now_s - self._refused_s <= RECENT_S:
             return self._refusal
         if self._lie:
-            return f'{self._lie_text}: {FALL_BACK}'
+            return self._lie_text
         if 0.0 < deadline_ms < 1e3 * self._age_s:
             return (
                 f'pictures are {self._age_s:.1f} s old when they come in, more than deadline_ms '

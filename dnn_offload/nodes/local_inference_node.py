@@ -103,7 +103,7 @@ class LocalInferenceNode(OffloadNode):
         self.subscribe(Plan, topics.PLAN_TRIAL_IN, self._take_trial)
         self.subscribe(Load, topics.LOAD_IN, self._take_load)
         # Before there is anything to run on them: finding the camera takes DDS up to 3 s.
-        self._camera = CameraWatch(time.monotonic(), self.complain)
+        self._camera = CameraWatch(time.monotonic(), self.complain, self.get_logger().info)
         self._intake = ImageIntake(self, self.setting('image_transport'), self._take_image)
         self.every(1.0, self._watch_camera)
         if self._model is not None:
