@@ -145,6 +145,22 @@ def test_fit_keeps_aspect() -> None:
     assert fit(wide, 320, 0).shape == (240, 320, 3)
     assert fit(wide, 0, 960).shape == (960, 1280, 3)
     assert fit(wide, 100, 100).shape == (100, 100, 3)
+    for width, height in ((8192, 8192), (8192, 0), (0, 8192)):
+        with pytest.raises(ImageError, match='allowed: 33.6 million pixels'):
+            fit(picture(1), width, height)
+
+
+def test_a_size_that_is_too_large_is_said_and_mended_live(folder: Path) -> None:
+    too_large = SourceSettings(str(folder), rate_hz=100.0, width=8192, height=8192)
+    reader = PictureReader(too_large, time.monotonic)
+    reader.start()
+    limit_s = time.monotonic() + 5.0
+    while not reader.status().problem and time.monotonic() < limit_s:
+        time.sleep(0.01)
+    assert 'given: 8192x8192; allowed: 33.6 million pixels' in reader.status().problem
+    reader.reconfigure(SourceSettings(str(folder), rate_hz=100.0), 0.5, 10.0)
+    assert len(read_all(reader, 3)) == 3
+    reader.stop()
 
 
 def read_all(reader: PictureReader[float], wanted: int, limit_s: float = 5.0) -> list[np.ndarray]:

@@ -20,7 +20,7 @@ from dnn_offload.errors import ConfigurationError
 from dnn_offload.nodes import base, camera_parameters, topics
 from dnn_offload.nodes.camera_calibration import Calibration, read_calibration
 from dnn_offload.nodes.camera_reader import PictureReader, ReaderState, StampedPicture
-from dnn_offload.nodes.camera_sources import SourceSettings
+from dnn_offload.nodes.camera_sources import SourceSettings, too_large
 from dnn_offload.nodes.process import run
 from dnn_offload.nodes.topic_names import compressed_topic
 from dnn_offload.transport.conversion import jpeg_image
@@ -90,10 +90,13 @@ class CameraNode(base.OffloadNode):
     def check_settings(self, changed: dict[str, Any]) -> None:
         """See ``OffloadNode``: the calibration must be readable, the waits in order.
 
-        One wait alone is taken: a dump that is loaded sets one parameter after another.
+        One wait or side alone is taken: a dump that is loaded sets one parameter after another.
         """
         if changed.get('camera_info_url'):
             read_calibration(changed['camera_info_url'])
+        problem = too_large(changed.get('width', 0), changed.get('height', 0))
+        if problem:
+            raise ConfigurationError(problem)
         if changed.keys() >= REOPEN_WAITS and changed['reopen_min_s'] > changed['reopen_max_s']:
             raise ConfigurationError(
                 'reopen_min_s is larger than reopen_max_s',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dnn_offload.errors import OffloadError
-from dnn_offload.nodes.camera_sources import parse_source
+from dnn_offload.nodes.camera_sources import MAX_SIDE_PX, parse_source
 from dnn_offload.nodes.parameters import ParameterSpec
 
 NODE = 'camera_node'
@@ -64,10 +64,11 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'width',
         0,
         'Width of the published picture; 0 = the source\'s, or from height with the aspect '
-        'kept. A camera is asked for it first, then the picture is resized.',
+        'kept. A camera is asked for it first, then the picture is resized. Width times height is '
+        'at most 33.6 million pixels.',
         unit='px',
         minimum=0,
-        maximum=16384,
+        maximum=MAX_SIDE_PX,
     ),
     ParameterSpec(
         'height',
@@ -75,7 +76,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'Height of the published picture; 0 = the source\'s, or from width with the aspect kept.',
         unit='px',
         minimum=0,
-        maximum=16384,
+        maximum=MAX_SIDE_PX,
     ),
     ParameterSpec(
         'pixel_format',

@@ -15,7 +15,13 @@ import cv2
 import numpy as np
 
 from dnn_offload.errors import ImageError
-from dnn_offload.nodes.camera_sources import fit, open_source, PictureSource, SourceSettings
+from dnn_offload.nodes.camera_sources import (
+    fit,
+    open_source,
+    PictureSource,
+    SourceSettings,
+    too_large,
+)
 from dnn_offload.nodes.camera_watch import is_overdue
 
 Stamp = TypeVar('Stamp')
@@ -232,6 +238,9 @@ class PictureReader(Generic[Stamp]):
 
     def _read(self, source: PictureSource, settings: SourceSettings, revision: int) -> None:
         """Read until the settings change or the reader stops; raises ImageError on loss."""
+        problem = too_large(settings.width, settings.height)
+        if problem:
+            raise ImageError(problem)
         rate_hz = settings.rate_hz or source.rate_hz or DEFAULT_RATE_HZ
         period_s = 1.0 / rate_hz
         due_s = time.monotonic()

@@ -16,6 +16,8 @@ from dnn_offload.nodes.camera_device import DeviceMode, difference, negotiate, w
 PICTURE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 URL_SCHEMES = ('rtsp://', 'rtsps://', 'http://', 'https://', 'udp://', 'tcp://')
 DEFAULT_FOLDER_RATE_HZ = 10.0
+MAX_SIDE_PX = 8192
+MAX_PIXELS = 1 << 25  # 100 MB: what is larger blocks the node for seconds
 ALLOWED = (
     'a camera index ("0"), device:/dev/video0, a video file, a folder of pictures, or a URL '
     f'starting with {", ".join(URL_SCHEMES)}'
@@ -261,6 +263,16 @@ def open_source(settings: SourceSettings) -> PictureSource:
     return VideoSource(path)
 
 
+def too_large(width: int, height: int) -> str:
+    """Why pictures of this size [px] are not made; '' if they are."""
+    if width * height <= MAX_PIXELS:
+        return ''
+    return (
+        f'width and height are too large together; given: {width}x{height}; '
+        f'allowed: {MAX_PIXELS / 1e6:.1f} million pixels'
+    )
+
+
 def fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     """Resize to ``width`` x ``height``; 0 = as it is, or by the aspect if the other is given.
 
@@ -268,6 +280,9 @@ def fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
         picture: (H, W, 3) uint8.
         width: Wanted width [px].
         height: Wanted height [px].
+
+    Raises:
+        ImageError: That would be too large.
     """
     own_height, own_width = picture.shape[:2]
     if not width and not height:
@@ -276,6 +291,9 @@ def fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     height = height or max(1, round(own_height * width / own_width))
     if (width, height) == (own_width, own_height):
         return picture
+    problem = too_large(width, height)
+    if problem:
+        raise ImageError(problem)
     shrinking = width < own_width
     method = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, (width, height), interpolation=method), np.uint8)

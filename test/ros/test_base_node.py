@@ -440,13 +440,15 @@ def test_a_bad_start_up_value_is_one_clear_line(tmp_path: Path) -> None:
     ('camera_node', 'cpu_affinity:=[1023]', 'cores that this process may have: [0'),
     ('remote_inference_node', 'weights:=BOGUS', 'allowed: DEFAULT, random, a path'),
     ('local_inference_node', 'model:=python:a:b', 'allow_code: true'),
+    ('camera_node', 'width:=8192 height:=8192', 'allowed: 33.6 million pixels'),
     ('camera_node', 'camera_info_url:=/none.yaml', 'cannot read calibration'),
 ])
 def test_start_up_values_are_checked_against_each_other(
     tmp_path: Path, node: str, given: str, said: str
 ) -> None:
     log = tmp_path / 'log'
-    with NodeProcess(node, ['-p', given], log) as process:
+    parameters = [part for name in given.split() for part in ('-p', name)]
+    with NodeProcess(node, parameters, log) as process:
         assert process.process.wait(20.0) == 2
     text = log.read_text().strip()
     assert said in text
