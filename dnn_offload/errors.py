@@ -12,8 +12,8 @@ class OffloadError(Exception):
     Args:
         what: What failed, one sentence without a full stop.
         given: The offending value, shown by ``repr`` and shortened.
-        allowed: What would have been accepted, in words.
-        hint: What to do next, e.g. a command to run.
+        allowed: What would have been accepted, in words; empty = nothing is said.
+        hint: What to do next, e.g. a command to run; empty = nothing is said.
     """
 
     def __init__(
@@ -26,11 +26,11 @@ class OffloadError(Exception):
     ) -> None:
         parts = [what]
         if given is not None:
-            text = given if isinstance(given, str) else repr(given)
+            text = given if isinstance(given, str) and given else repr(given)
             parts.append(f'given: {text[:200]}')
-        if allowed is not None:
+        if allowed:
             parts.append(f'allowed: {allowed}')
-        if hint is not None:
+        if hint:
             parts.append(hint)
         super().__init__('; '.join(parts))
         self.what = what

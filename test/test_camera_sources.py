@@ -112,6 +112,13 @@ def test_bad_address_names_what_is_allowed(text: str) -> None:
         parse_source(text)
 
 
+@pytest.mark.parametrize('text', ['', 'gopher://x'])
+def test_a_refused_source_says_once_what_is_allowed(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r'; allowed: a camera index') as refusal:
+        by_name(camera_parameters.PARAMETERS)['source'].convert(text)
+    assert str(refusal.value).count('allowed:') == str(refusal.value).count('given:') == 1
+
+
 def test_missing_file_and_device_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match='does not exist'):
         open_source(SourceSettings(str(tmp_path / 'nothing.mp4')))
