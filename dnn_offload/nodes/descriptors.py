@@ -22,7 +22,9 @@ PARAMETER_TYPES = {
 def descriptor_of(spec: ParameterSpec) -> ParameterDescriptor:
     """The descriptor that ``ros2 param describe`` and rqt_reconfigure show."""
     notes = [f'Unit: {spec.unit}.'] if spec.unit else []
-    if spec.choices:
+    if spec.is_array and spec.allowed():  # ROS has ranges for single numbers only
+        notes.append(f'Allowed, each: {spec.allowed()}.')
+    elif spec.choices:
         notes.append(f'Allowed: {spec.allowed()}.')
     if spec.at_configure:
         notes.append('Takes effect at the next configure.')

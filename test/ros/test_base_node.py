@@ -295,7 +295,8 @@ def test_parameters_are_described_checked_and_applied() -> None:
         node = graph.add(Probe())
         assert wait_for(lambda: node.is_active)
         name = 'probe_node'
-        rate, mode = graph.describe(name, ['rate_hz', 'mode'])
+        rate, mode, cores = graph.describe(name, ['rate_hz', 'mode', 'cpu_affinity'])
+        assert 'Allowed, each: 0 .. 1023.' in cores.additional_constraints
         assert rate.floating_point_range[0].to_value == 100.0
         assert 'Hz' in rate.additional_constraints
         assert 'auto, fail, crash, stuck, odd' in mode.additional_constraints
