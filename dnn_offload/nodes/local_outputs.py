@@ -84,7 +84,7 @@ class ResultOutput:
         self._annotated_jpeg = node.advertise(CompressedImage, topics.ANNOTATED_COMPRESSED.at(
             compressed_topic(node, topics.IMAGE_ANNOTATED)
         ))
-        self._infos: list[Any] = []
+        self._infos: list[tuple[Any, Any]] = []  # publishers and what they say
         self._latch(VisionInfo, topics.VISION_INFO, vision_info_message(
             model, class_names, Image().header
         ))
@@ -92,14 +92,22 @@ class ResultOutput:
             self._latch(LabelInfo, topics.LABEL_INFO, label_info_message(
                 class_names, Image().header
             ))
+        self._say_names('')
 
     def _latch(self, message_type: type, endpoint: Endpoint, message: Any) -> None:
         # Not a lifecycle publisher: the names of the classes are known while inactive, too.
         publisher = self._node.create_publisher(
             message_type, endpoint.name, profile_of(endpoint.quality)
         )
-        publisher.publish(message)
-        self._infos.append(publisher)
+        self._infos.append((publisher, message))
+
+    def _say_names(self, frame_id: str) -> None:
+        """Say the names of the classes; the frame is that of the pictures, '' before any."""
+        self._frame_id = frame_id
+        for publisher, message in self._infos:
+            message.header.stamp = self._node.now_msg()
+            message.header.frame_id = frame_id
+            publisher.publish(message)
 
     def check_classes(self, wanted: Sequence[str]) -> None:
         """Refuse names that the model does not have.
@@ -131,6 +139,8 @@ class ResultOutput:
     def publish(self, record: FrameRecord, found: Answers) -> None:
         """Publish one result with the picture's own header."""
         image: CameraPicture = record.token
+        if image.header.frame_id != self._frame_id:
+            self._say_names(image.header.frame_id)
         self._results.publish(self._message_of(found, image.header))
         self._result_times_s.append(time.monotonic())
 
@@ -157,7 +167,7 @@ class ResultOutput:
 
     def close(self) -> None:
         """Destroy what is not a lifecycle publisher."""
-        for publisher in self._infos:
+        for publisher, _ in self._infos:
             self._node.destroy_publisher(publisher)
 
     def rate_hz(self) -> float:

@@ -85,7 +85,7 @@ ANNOTATED_COMPRESSED = replace(
 VISION_INFO = Endpoint(
     'vision_info', 'vision_msgs/msg/VisionInfo', LATCHED,
     'Names of the classes.',
-    'Said once for each network: a late-comer must still get it.',
+    'Said once for each network and frame: a late-comer must still get it.',
 )
 LABEL_INFO = replace(
     VISION_INFO, name='label_info', type_name='vision_msgs/msg/LabelInfo',

@@ -113,6 +113,8 @@ def test_a_detector_of_torchvision_from_camera_to_boxes(tmp_path: Path) -> None:
         drawn = graph.collect(Image, '/robot/image_annotated', 2)
         infos = graph.collect(VisionInfo, '/robot/vision_info', latched())
         assert wait_for(lambda: found and drawn and infos, 60.0)
+        assert infos[-1].header.frame_id == found[-1].header.frame_id != ''
+        assert infos[-1].header.stamp.sec > 0
         check_compressed(graph, drawn)
 
         # A class of the start-up file that the network does not have is said, with those it has.
