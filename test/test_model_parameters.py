@@ -10,8 +10,9 @@ from dnn_offload.errors import ConfigurationError
 from dnn_offload.graph.known_networks import FIXED_SIZES, near_names, torchvision_weights
 from dnn_offload.graph.sources import resolve
 from dnn_offload.graph.torchvision_compat import import_torchvision
+from dnn_offload.nodes import local_parameters, remote_parameters
 from dnn_offload.nodes.model_parameters import check_model, MODEL_PARAMETERS
-from dnn_offload.nodes.parameters import by_name
+from dnn_offload.nodes.parameters import by_name, ParameterSpec
 
 SPECS = by_name(MODEL_PARAMETERS)
 DEFAULTS: dict[str, Any] = {spec.name: spec.default for spec in MODEL_PARAMETERS}
@@ -76,6 +77,19 @@ def test_one_after_another_may_not_fit_for_a_while() -> None:
         check_model({name: value}, DEFAULTS.__getitem__)
     check_model({'model': 'torchvision:alexnet'}, DEFAULTS.__getitem__)
     check_model(DEFAULTS, DEFAULTS.__getitem__)
+
+
+@pytest.mark.parametrize(('parameters', 'name'), [
+    (local_parameters.PARAMETERS, 'client_id'), (remote_parameters.PARAMETERS, 'server_id'),
+])
+def test_robots_and_servers_have_names_that_topics_can_have(
+    parameters: tuple[ParameterSpec, ...], name: str
+) -> None:
+    spec = by_name(parameters)[name]
+    assert [spec.convert(good) for good in ('', 'robot_7')] == ['', 'robot_7']
+    for bad in ('bad name!', '7up', 'a__b', 'x' * 65):
+        with pytest.raises(ConfigurationError, match='a letter first'):
+            spec.convert(bad)
 
 
 def test_near_names() -> None:

@@ -14,6 +14,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.lifecycle import LifecycleNode
 
+LABEL_CHARS = 64
 # What may be asked for in each state, as the state machine of ROS 2 has it.
 POSSIBLE = {
     'unconfigured': 'configure, shutdown',
@@ -40,13 +41,16 @@ def _refusing(
 ) -> Callable[[Any, Any], Any]:
     @functools.wraps(callback)
     def change_state(request: Any, response: Any) -> Any:
+        label = request.transition.label
         try:
+            if label:  # one that is not possible now rclpy answers by itself, without a word
+                node._state_machine.get_transition_by_label(label)
             response = callback(request, response)
             refused = False
         except RCLError:
             response.success, refused = False, True
         if refused:
-            wanted = request.transition.label or f'with id {request.transition.id}'
+            wanted = repr(label[:LABEL_CHARS]) if label else f'with id {request.transition.id}'
             state = state_name()
             node.get_logger().warning(
                 f'transition {wanted} is refused: the node is {state}; '

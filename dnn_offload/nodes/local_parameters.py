@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dnn_offload.codec.registry import AUTO, names_for_answers
-from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
+from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS, name_part
 from dnn_offload.nodes.parameters import common_parameters, ParameterSpec
 from dnn_offload.runtime.passing import MODES
 
@@ -25,6 +25,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'Readable part of this robot\'s name at the servers; empty = host name and namespace. '
         'Each start adds four random digits, so that answers to a former life go nowhere.',
         read_only=True,
+        check=name_part,
     ),
     ParameterSpec(
         'image_transport',

@@ -14,7 +14,8 @@ from dnn_offload.graph.known_networks import (
     torchvision_weights,
 )
 from dnn_offload.nodes.parameters import ParameterSpec
-from dnn_offload.runtime.backends import names
+from dnn_offload.runtime.backends import names as backends
+from dnn_offload.transport import names
 
 EXECUTING = ('python', 'file')
 RANDOM = 'random'
@@ -37,6 +38,16 @@ def _topic(text: str) -> str:
         part.isidentifier() for part in text.strip('/').split('/')
     )
     return '' if good else 'an absolute topic namespace such as /dnn_offload'
+
+
+def name_part(text: str) -> str:
+    """What is wrong with the name of a robot or a server, '' if nothing; empty is a default."""
+    if text == '' or names.is_name(text):
+        return ''
+    return (
+        f'empty, or letters, digits and single underscores, a letter first, at most '
+        f'{names.MAX_NAME}'
+    )
 
 
 def _source(text: str) -> str:
@@ -183,7 +194,7 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
         '(e.g. GPU); auto = the fastest of those that are there, measured with the profile. '
         'What is not there, or cannot run the network, is replaced by torch.',
         at_configure=True,
-        check=names.check,
+        check=backends.check,
     ),
     ParameterSpec(
         'threads',

@@ -36,9 +36,10 @@ def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) ->
     """Run one node until SIGINT or SIGTERM, which it names; returns the exit status.
 
     Exit status 1 is an end that nobody asked for: the context has gone from under the node.
-    Exit status 2 is a start-up value that cannot be taken, said in one line. A process cannot
-    tell its launcher not to start it again, and a respawning launch file cannot tell this from
-    a crash: it repeats the line every ``respawn_delay`` (2 s in ours) until the file is mended.
+    Exit status 2 is an argument or a start-up value that cannot be taken, said in one line. A
+    process cannot tell its launcher not to start it again, and a respawning launch file cannot
+    tell this from a crash: it repeats the line every ``respawn_delay`` (2 s in ours) until the
+    file is mended.
 
     rclpy's own signal handlers shut the context down first, and then nobody can say good-bye
     (a server's STOPPING, a robot's BYE). So the signals are taken here, the node is shut down
@@ -47,7 +48,11 @@ def run(node_class: Callable[[], OffloadNode], args: list[str] | None = None) ->
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     use_one_arena()
     keep_freed_memory()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # RCLError and its like: what comes after --ros-args is wrong
+        print(f'{sys.argv[0]}: {" ".join(str(error).split())}', file=sys.stderr)
+        return 2
     executor = LeanExecutor()
     asked_by: list[signal.Signals] = []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
+from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS, name_part
 from dnn_offload.nodes.parameters import ParameterSpec
 
 NODE = 'remote_inference_node'
@@ -10,15 +10,6 @@ SUMMARY = (
     'Runs the tail of the network on an edge server for any number of robots: newest frame per '
     'robot, fair between robots; refuses with a reason what does not fit.'
 )
-
-
-def _server_id(text: str) -> str:
-    """What is wrong with a server's name, '' if nothing."""
-    good = text == '' or (
-        len(text) <= 64 and text.isascii() and text.replace('_', '').isalnum()
-        and text[0].isalpha() and '__' not in text
-    )
-    return '' if good else 'empty, or letters, digits and single underscores, a letter first'
 
 
 PARAMETERS: tuple[ParameterSpec, ...] = (
@@ -29,7 +20,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'Name of this server; must be the only one of its name. Empty = the host name, with '
         'the namespace where there is one.',
         read_only=True,
-        check=_server_id,
+        check=name_part,
     ),
     ParameterSpec(
         'status_rate_hz',

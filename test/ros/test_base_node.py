@@ -12,6 +12,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from harness import Graph, NodeProcess, running_graph, wait_for
 from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
@@ -129,6 +130,8 @@ def test_a_transition_that_is_not_possible_is_refused_and_not_fatal(
         for transition in impossible:
             assert not graph.change_state(name, transition)
             assert graph.state(name) == 'active'
+        by_label = ChangeState.Request(transition=Transition(label='fly'))
+        assert not graph.call(ChangeState, f'{name}/change_state', by_label).success
         assert node.events == before
         assert graph.change_state(name, Transition.TRANSITION_ACTIVE_SHUTDOWN)
         assert graph.state(name) == 'finalized'
@@ -138,6 +141,7 @@ def test_a_transition_that_is_not_possible_is_refused_and_not_fatal(
         assert wait_for(lambda: 'finalized' in messages_of(arrays))
     said = capfd.readouterr().err
     assert 'the node is active; allowed: deactivate, shutdown' in said
+    assert "transition 'fly' is refused: the node is active" in said
     assert 'the node is finalized; allowed: nothing' in said
 
 
@@ -433,6 +437,19 @@ def test_a_bad_start_up_value_is_one_clear_line(tmp_path: Path) -> None:
     assert 'rate_hz' in text
     assert '0.2 .. 50 Hz' in text
     assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize('arguments', [
+    ['--params-file', '/nonexist.yaml'], ['--log-level', 'nosuch'], ['-r', '__ns:=/1bad'],
+    ['--bogus'],
+])
+def test_a_bad_argument_of_ros_is_one_clear_line(tmp_path: Path, arguments: list[str]) -> None:
+    log = tmp_path / 'log'
+    with NodeProcess('load_monitor_node', arguments, log) as process:
+        assert process.process.wait(20.0) == 2
+    *of_rcl, ours = log.read_text().strip().splitlines()
+    assert ours.partition(': ')[0].endswith('load_monitor_node') and arguments[-1] in ours
+    assert all('[rcl]' in line for line in of_rcl)
 
 
 @pytest.mark.parametrize(('node', 'given', 'said'), [
