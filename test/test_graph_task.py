@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dnn_offload.cli.main import main
-from dnn_offload.errors import ModelError
+from dnn_offload.errors import ConfigurationError, ModelError
 from dnn_offload.graph.export import export
 from dnn_offload.graph.loaded_model import LoadedModel
 from dnn_offload.graph.sources import resolve
@@ -111,7 +111,8 @@ def test_a_network_of_two_outputs_is_cut_and_profiled_and_the_nodes_refuse_it(
             found.update(more)  # noqa: B023 (called at once)
 
         prepare(ModelRequest(source, allow_code=True), cache, 0.2, True, report)
-        with pytest.raises(ModelError, match='nodes cannot run.*task tensor.*command line'):
+        why = 'nodes cannot run.*task tensor.*command line'
+        with pytest.raises(ConfigurationError, match=why):
             load_prepared_model(Path(found['folder']), Path(found['profile']), 1)
 
 
