@@ -326,9 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--with-parent', type=int, default=0, help='end when the parent is no longer this process'
     )
-    parser.add_argument('--nice', type=int, default=0, help='niceness')
     options = parser.parse_args(arguments)
-    os.nice(options.nice)
     cv2.setNumThreads(1)
     navigator = Navigator(Drive(options.seed))
     clear = react([], (640, 480))

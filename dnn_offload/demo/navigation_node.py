@@ -39,7 +39,7 @@ from dnn_offload.demo.scenes.drive import Drive
 from dnn_offload.own_program import own_program
 from vision_msgs.msg import Detection2DArray
 
-MAX_LOAD_PROCESSES = 8
+MAX_LOAD_PROCESSES = 4
 STALE_S = 1.0  # without detections for this long the vehicle stops: it is blind
 RATE_WINDOW = 20  # cycles over which the own rate is measured
 STATUS_PERIOD_S = 0.5
@@ -58,8 +58,7 @@ def _whole(text: str, low: int, high: int, **more: Any) -> ParameterDescriptor:
 class LoadProcesses:
     """Child processes that map and plan without a pause: navigation at its busiest."""
 
-    def __init__(self, nice: int) -> None:
-        self._nice = nice
+    def __init__(self) -> None:
         self._children: list[subprocess.Popen[bytes]] = []
 
     def set_count(self, count: int) -> None:
@@ -73,14 +72,13 @@ class LoadProcesses:
             command = own_program(
                 'dnn_offload.demo.navigation',
                 '--with-parent', str(os.getpid()), '--seed', str(len(self._children)),
-                '--nice', str(self._nice),
             )
             environment = os.environ | {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
-            # A session each: where the kernel groups by session (autogroup) those of one weigh as
-            # one, and a fast network would hardly feel them.
-            self._children.append(subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, env=environment, start_new_session=True,
-            ))
+            # In this node's session: where the kernel groups by session (autogroup), all of them
+            # weigh as one, and the network's share of its core stays steady.
+            self._children.append(
+                subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+            )
 
     def running(self) -> int:
         """Number of children that are alive."""
@@ -103,9 +101,6 @@ class NavigationNode(Node):
             _whole('Further processes that map and plan without a pause.', 0, MAX_LOAD_PROCESSES),
         )
         self.declare_parameter(
-            'load_nice', 0, _whole('Niceness of those.', 0, 19, read_only=True)
-        )
-        self.declare_parameter(
             'min_score', 0.5, _number('Detections with a lower score are not obeyed.', 0.0, 1.0)
         )
         self.declare_parameter(
@@ -119,7 +114,7 @@ class NavigationNode(Node):
                               read_only=True)
         )
         self._navigator = Navigator(Drive(int(self._value('seed'))))
-        self._load = LoadProcesses(int(self._value('load_nice')))
+        self._load = LoadProcesses()
         self._reaction = Reaction(0.0, 'blind', '', float('inf'))
         self._seen_s = -np.inf
         self._drive_s = 0.0  # the vehicle gets on only as fast as it is allowed to

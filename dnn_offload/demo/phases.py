@@ -59,10 +59,7 @@ KILL_EVENT, READY_EVENT = 'kill -9', 'ready'  # on the timeline
 READY_WAIT_S = 60.0  # until a started server says that it is ready, on a slow machine
 GRACE_S = 0.5  # after the parameters were set: until a new constraint is obeyed
 
-# Busy mapping processes in the loaded phases. So many that a network of 10 ms, 15 times a second,
-# does not keep up beside them: then what a cut gains is plain on fast machines as well.
-LOAD = 6
-LOAD_NICE = 5  # as the inference: they weigh alike, whether the kernel groups by session or not
+LOAD = 3  # busy mapping processes in the loaded phases
 
 PHASES: tuple[Phase, ...] = (
     Phase('quiet', 'quiet', 'Nothing but the camera and a slow navigation loop.'),
@@ -77,9 +74,9 @@ PHASES: tuple[Phase, ...] = (
         load_processes=LOAD, private_layers=1, baselines=('local',),
     ),
     Phase(
-        'slow_uplink', 'uplink 1 Mbit/s',
-        'The robot may send 1 Mbit/s at most: max_uplink_bps = 1e6.',
-        load_processes=LOAD, max_uplink_bps=1e6,
+        'slow_uplink', 'uplink 2 Mbit/s',
+        'The robot may send 2 Mbit/s at most: max_uplink_bps = 2e6.',
+        load_processes=LOAD, max_uplink_bps=2e6,
     ),
     Phase(
         'server_killed', 'server killed',

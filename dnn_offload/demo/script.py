@@ -144,9 +144,8 @@ class Demo:
             'local_inference_node', ROBOT_NAMESPACE, cores.robot, client_id='robot',
             deadline_ms=options.deadline_ms,
         )
-        for name in ('load_monitor_node', 'partition_planner_node'):
+        for name in ('load_monitor_node', 'partition_planner_node', 'navigation_node'):
             fleet.add(name, ROBOT_NAMESPACE, cores.robot)
-        fleet.add('navigation_node', ROBOT_NAMESPACE, cores.robot, load_nice=script.LOAD_NICE)
 
         def ready() -> bool:
             fleet.check()
