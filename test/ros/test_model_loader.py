@@ -204,7 +204,7 @@ def test_what_cannot_be_loaded_is_prepared_anew_once(loads: Loads) -> None:
     called.finish(loads)
     (final,) = called.back[1:]
     assert final.startswith('failed: cannot use the prepared network: damaged; set its parameters')
-    assert called.loader.failure == 'cannot use the prepared network: damaged'
+    assert final == f'failed: {called.loader.failure}'
     assert len(Watch.last.anew) == Watch.last.stopped == called.node.cancelled == 1
 
 
