@@ -5,6 +5,11 @@ A message says what failed, what was given, what is allowed and what to do next.
 
 from __future__ import annotations
 
+# What taking the values of a damaged JSON or YAML file apart may raise.
+MALFORMED = (
+    AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError,
+)
+
 
 class OffloadError(Exception):
     """Base of all errors that this package raises on purpose.

@@ -13,7 +13,7 @@ import json
 import math
 from typing import Any
 
-from dnn_offload.errors import ProfileError
+from dnn_offload.errors import MALFORMED, ProfileError
 
 SCHEMA_VERSION = 2
 MAX_CUTS = 4096
@@ -228,9 +228,7 @@ class Profile:
                 agreement_frames=int(_number(data['agreement_frames'], 'agreement_frames')),
                 provisional=str(data.get('provisional', ''))[:MAX_WORDS],
             )
-        except (
-            KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
-        ) as error:
+        except MALFORMED as error:
             raise ProfileError('profile is damaged', given=repr(error)) from error
 
 

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dnn_offload.errors import CutError, ModelError
+from dnn_offload.errors import CutError, MALFORMED, ModelError
 from dnn_offload.graph.cuts import Cut, is_picture
 from dnn_offload.graph.instruction import Instruction as Instruction  # re-exported
 from dnn_offload.graph.instruction import read_instruction, read_weight
@@ -187,10 +187,7 @@ class Program:
                 stamp=str(data['stamp']),
                 fingerprint=tuple(float(number) for number in data['fingerprint']),
             )
-        except (
-            KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError,
-            RecursionError, CutError,
-        ) as error:
+        except (*MALFORMED, IndexError, CutError) as error:
             raise ModelError(
                 f'program is damaged: {error!r}', hint='delete its folder and export again'
             ) from error

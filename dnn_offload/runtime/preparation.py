@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from typing import IO
 
-from dnn_offload.errors import ModelError
+from dnn_offload.errors import MALFORMED, ModelError
 from dnn_offload.own_program import own_program
 from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.profile_wishes import ProfileWishes
@@ -176,7 +176,7 @@ class Preparation:
                 progress = replace(progress, profile_path=Path(data['profile']))
             if 'warning' in data:
                 progress = replace(progress, warnings=(*progress.warnings, str(data['warning'])))
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        except MALFORMED:
             self._skip(line)
             return
         self._progress = progress

@@ -26,7 +26,7 @@ from typing import Any
 from dnn_offload.cost.layer_features import FEATURES
 from dnn_offload.cost.predict.database import features_of
 from dnn_offload.cost.profile import LayerProfile, MAX_LAYERS, Profile
-from dnn_offload.errors import ProfileError
+from dnn_offload.errors import MALFORMED, ProfileError
 from dnn_offload.whole_file import write_whole
 
 SCHEMA_VERSION = 1
@@ -146,9 +146,7 @@ def read_own_layers(path: Path) -> tuple[MeasuredNetwork, ...]:
         return ()
     except OSError as error:
         raise ProfileError(f'cannot read {path}: {error}') from error
-    except (
-        KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
-    ) as error:
+    except MALFORMED as error:
         raise ProfileError(f'{path} is damaged', given=repr(error)) from error
 
 
