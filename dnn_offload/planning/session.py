@@ -50,21 +50,13 @@ __all__ = ['FrameEvidence', 'PlannerSession', 'PlannerSettings', 'PlanningOutcom
 
 MEASURED_FRAMES = 30       # frames behind `measured_ms`
 MAX_UNANSWERED = 5         # frames in a row without an answer: the server is left
-# A change of one of these plans afresh: as users set it, and what nothing means there.
-DEMANDS = {
-    'strategy': ('strategy', ''),
-    'objective': ('objective', ''),
-    'load_source': ('load_source', ''),
-    'private_layers': ('private_layers', ''),
-    'codecs': ('codecs', 'any'),
-    'servers': ('servers', 'any'),
-    'min_agreement': ('min_agreement', ''),
-    'max_edge_memory_mb': ('max_edge_memory_mb', ''),
-    'max_server_memory_mb': ('max_server_memory_mb', ''),
-    'threads': ('thread_counts', 'as they are set'),
-    'shapes': ('plan_shapes', 'one cut only'),
-    'power': ('board', 'not known'),
-}
+# A change of one of these plans afresh.
+DEMANDS = (
+    'strategy', 'objective', 'load_source', 'private_layers', 'codecs', 'servers',
+    'min_agreement', 'max_edge_memory_mb', 'max_server_memory_mb', 'threads', 'shapes', 'power',
+)
+PARAMETERS = {'threads': 'thread_counts', 'shapes': 'plan_shapes', 'power': 'board'}  # by users
+NOTHING = {'threads': 'as they are set', 'shapes': 'one cut only', 'power': 'not known'}
 
 
 class PlannerSession:
@@ -161,8 +153,9 @@ class PlannerSession:
         policy.objective = self._objective
         self._servers.set_link_defaults(settings.link_defaults)
         changes = [
-            f'{parameter} = {_show(getattr(settings, name), nothing)}'
-            for name, (parameter, nothing) in DEMANDS.items()
+            f'{PARAMETERS.get(name, name)} = '
+            f'{_show(getattr(settings, name), NOTHING.get(name, "any"))}'
+            for name in DEMANDS
             if getattr(settings, name) != getattr(old, name)
         ]
         if changes:
