@@ -20,3 +20,8 @@ def console_of(width: int = WIDTH, *, highlight: bool = True) -> Console:
     if not console.is_terminal and 'COLUMNS' not in os.environ:
         console = Console(width=width, highlight=highlight)
     return console
+
+
+def warn(text: str) -> None:
+    """Say on stderr what must not be missed, so that a pipe has the results alone."""
+    Console(stderr=True, soft_wrap=True).print(text, style='yellow', markup=False)

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dnn_offload.cli.argument_types import whole, within
-from dnn_offload.cli.console import console_of
+from dnn_offload.cli.console import console_of, warn
 from dnn_offload.cli.model_arguments import add_model_arguments
 from dnn_offload.cli.profile_tables import agreement_line, summary, table
 from dnn_offload.cost.load_sources import cores_of
@@ -141,9 +141,9 @@ def run(arguments: argparse.Namespace) -> int:
     if path.stat().st_mtime < started_s:
         console.print('This profile was in the cache; --again measures it anew.')
         if request.backend not in (AUTO, profile.backend):
-            Console(stderr=True, soft_wrap=True).print(
+            warn(
                 f'{request.backend} could not be used when it was measured: it is of '
-                f'{profile.backend}', style='yellow', markup=False,
+                f'{profile.backend}'
             )
     loads = ', '.join(f'{name} {ratio:.2f}' for name, ratio in profile.load_ratios.items())
     console.print(
@@ -225,7 +225,7 @@ def measure(
     finally:
         preparation.stop()
     for text in progress.warnings:
-        Console(stderr=True, soft_wrap=True).print(text, style='yellow', markup=False)
+        warn(text)
     if progress.profile_path is None:
         raise ModelError(f'{request.source} cannot be prepared: {progress.message}')
     return progress.profile_path
