@@ -190,12 +190,18 @@ def test_a_loader_stopped_before_its_turn_never_loads(loads: Loads) -> None:
     assert before.back == ['loaded'] and len(loads.asked) == 1
 
 
-def test_what_cannot_be_loaded_is_prepared_anew_once(loads: Loads) -> None:
+def refused(loads: Loads, error: Exception) -> Called:
+    """A loader whose network was prepared and raised this when it was loaded."""
     called = Called()
     Watch.progress = DONE
-    loads.error = ModelError('damaged')
+    loads.error = error
     called.poll()
     called.finish(loads)
+    return called
+
+
+def test_what_cannot_be_loaded_is_prepared_anew_once(loads: Loads) -> None:
+    called = refused(loads, ModelError('damaged'))
     (said,) = called.back
     assert 'cannot use the prepared network: damaged' in said and 'anew' in said
     assert [f'failed: {why}' for why in Watch.last.anew] == [said]
@@ -209,11 +215,7 @@ def test_what_cannot_be_loaded_is_prepared_anew_once(loads: Loads) -> None:
 
 
 def test_the_network_that_was_prepared_anew_is_taken(loads: Loads) -> None:
-    called = Called()
-    Watch.progress = DONE
-    loads.error = RuntimeError('whatever torch raises')
-    called.poll()
-    called.finish(loads)
+    called = refused(loads, RuntimeError('whatever torch raises'))
     loads.error = None
     called.poll()
     called.finish(loads)
@@ -222,11 +224,7 @@ def test_the_network_that_was_prepared_anew_is_taken(loads: Loads) -> None:
 
 
 def test_a_network_that_no_node_can_run_is_said_once_and_not_prepared_anew(loads: Loads) -> None:
-    called = Called()
-    Watch.progress = DONE
-    loads.error = ConfigurationError('the nodes cannot run this network')
-    called.poll()
-    called.finish(loads)
+    called = refused(loads, ConfigurationError('the nodes cannot run this network'))
     (said,) = called.back
     assert 'network: the nodes cannot run this network; set its parameters right' in said
     assert called.loader.failure in said and called.node.cancelled == 1
