@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import os
 from pathlib import Path
+import time
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 os.environ.setdefault('ROS_DOMAIN_ID', str(50 + os.getpid() % 51))
 
 SOURCE = Path(__file__).resolve().parents[2]
+LOG_LINES = 40  # of each node, that are shown where a test fails
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,3 +40,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             f'node tests need the installed package, but {found} comes first on sys.path; run '
             f'them by "python tools/run_tests.py FILE", or from another folder'
         )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Show what the nodes said last where a test fails: a file that is run again leaves no trace.
+
+    Of the logs that were written to while it ran: most nodes were started by a fixture before.
+    """
+    report: Any = yield
+    if report.failed:
+        # Not made here: a test without any folder has no logs.
+        base = item.session.config._tmp_path_factory._basetemp  # type: ignore[attr-defined]
+        logs = sorted([*base.rglob('*.log'), *base.rglob('log')]) if base is not None else []
+        for log in logs:
+            if log.is_file() and log.stat().st_mtime >= call.start:
+                age_s = time.time() - log.stat().st_mtime
+                lines = log.read_text(errors='replace').splitlines()[-LOG_LINES:]
+                title = f'end of {log.relative_to(base)}, written to {age_s:.1f} s ago'
+                report.sections.append((title, '\n'.join(lines)))
+    return report

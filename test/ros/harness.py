@@ -111,17 +111,25 @@ class Graph:
         return self.call(DescribeParameters, f'{node}/describe_parameters', request).descriptors
 
     def state(self, node: str) -> str:
-        """Lifecycle state by its label."""
-        return self.call(GetState, f'{node}/get_state', GetState.Request()).current_state.label
+        """Lifecycle state by its label.
+
+        A node that has just started may know a client's requests before its way back; then Fast
+        DDS throws the answer away ("client will not receive response"). Asking twice does no harm.
+        """
+        return self.state_if_told(node) or self._state(node)
 
     def state_if_told(self, node: str) -> str:
         """The same; '' of a node that does not answer: not there yet, or not again."""
-        request = GetState.Request()
         try:
             # Where a node was started again, the service of its former life may still be found.
-            return self.call(GetState, f'{node}/get_state', request, 3.0).current_state.label
+            return self._state(node, 3.0)
         except AssertionError:
             return ''
+
+    def _state(self, node: str, timeout_s: float = 10.0) -> str:
+        request = GetState.Request()
+        label = self.call(GetState, f'{node}/get_state', request, timeout_s).current_state.label
+        return str(label)
 
     def change_state(self, node: str, transition: int) -> bool:
         """Ask for a lifecycle transition."""
