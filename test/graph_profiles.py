@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import math
 
 from hypothesis import strategies as st
 
@@ -58,7 +59,8 @@ def branching_profiles(
 
 @st.composite
 def branching_conditions(
-    draw: st.DrawFn, most: int = 7, all_cuts: bool = True, bursts: bool = False
+    draw: st.DrawFn, most: int = 7, all_cuts: bool = True, bursts: bool = False,
+    streams: bool = False,
 ) -> Conditions:
     """One server that is reached over a fast or slow link."""
     edge, server = draw(branching_profiles(most, all_cuts))
@@ -69,7 +71,11 @@ def branching_conditions(
     )
     load = st.sampled_from([0.5, 1.0, 3.0])
     state = ServerState('s', server, link, draw(load), draw(_ms), overhead_ms=draw(_ms))
-    return Conditions(edge, draw(load), 1.0, (state,), edge_overhead_ms=draw(_ms))
+    return Conditions(
+        edge, draw(load), 1.0, (state,), edge_overhead_ms=draw(_ms),
+        wake_ratio=draw(st.sampled_from([0.0, 0.4])),
+        frame_period_ms=draw(st.sampled_from([0.0, 10.0, 40.0])) if streams else 0.0,
+    )
 
 
 @st.composite
@@ -120,4 +126,14 @@ def priced_conditions(draw: st.DrawFn, most: int = 6) -> Conditions:
     return Conditions(
         replace(edge, cuts=cuts, variants=variants), load, load, (server,),
         edge_overhead_ms=draw(few_ms), power=power,
+        wake_ratio=draw(st.sampled_from([0.0, 0.4])),
+        frame_period_ms=draw(st.sampled_from([0.0, 10.0, 40.0])),
     )
+
+
+def wait_ms(period_ms: float, frame_period_ms: float) -> float:
+    """Half a picture's period where the slowest stage is slower than the pictures come."""
+    if frame_period_ms == 0.0:
+        return 0.0
+    behind = (period_ms - frame_period_ms) / (0.08 * frame_period_ms)
+    return 0.5 * frame_period_ms / (1.0 + math.exp(-max(min(behind, 500.0), -500.0)))

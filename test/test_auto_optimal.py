@@ -19,7 +19,7 @@ from dnn_offload.planning.costs import late_cost_ms, local_candidate, with_energ
 from dnn_offload.planning.objective import late_share, Objective, OBJECTIVES
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
 from dnn_offload.planning.search import ALL_SHAPES, plan, reprice, STRATEGIES
-from graph_profiles import priced_conditions
+from graph_profiles import priced_conditions, wait_ms
 
 PRIVATE_LAYERS = st.integers(0, 2)
 FLOORS = st.sampled_from([0.0, 0.0, 0.55, 0.9])
@@ -93,8 +93,9 @@ def _values(at: Conditions, wanted: Constraints) -> Iterator[float]:
     assert power is not None
     load, link, there = at.edge_load, server.link, server.profile
     finish_ms = edge.finish_ms * load
-    unit_ms = edge.cuts[-1].head_ms * load + finish_ms + at.edge_overhead_ms
-    unit_j = _energy_j(power, unit_ms - at.edge_overhead_ms, 0.0, 0.0, unit_ms, load, 1)
+    computing_ms = edge.cuts[-1].head_ms * load + finish_ms
+    unit_ms = computing_ms + at.edge_overhead_ms + wait_ms(computing_ms, at.frame_period_ms)
+    unit_j = _energy_j(power, computing_ms, 0.0, 0.0, unit_ms, load, 1)
 
     def value(latency_ms: float, period_ms: float, joules: float) -> float:
         on_time = 1.0 - 0.99 * float(late_share(latency_ms, wanted.deadline_ms))
@@ -115,7 +116,7 @@ def _values(at: Conditions, wanted: Constraints) -> Iterator[float]:
         heads, tails = counts[threads]
         slower = load * (1.0 + 0.1 * (threads - 1) * max(load - 1.0, 0.0))
         stage_ms = heads[-1] * slower + finish_ms
-        whole_ms = stage_ms + at.edge_overhead_ms
+        whole_ms = stage_ms + at.edge_overhead_ms + wait_ms(stage_ms, at.frame_period_ms)
         joules = _energy_j(power, stage_ms, 0.0, 0.0, whole_ms, load, threads)
         yield value(whole_ms, stage_ms, joules)
         for cut in edge.cuts[:-1]:
@@ -134,8 +135,10 @@ def _values(at: Conditions, wanted: Constraints) -> Iterator[float]:
                 answer = there.output_bytes['raw']
                 down_ms = link.downlink_alpha_ms + 8e3 * answer / link.downlink_bps
                 robot_ms = head_ms + encode_ms + finish_ms
+                period_ms = max(robot_ms, up_ms, server_ms, down_ms)
                 latency_ms = (
                     robot_ms + up_ms + server.queue_ms + server_ms + down_ms + server.overhead_ms
+                    + at.wake_ratio * head_ms + wait_ms(period_ms, at.frame_period_ms)
                 )
                 if wanted.deadline_ms > 0.0:
                     rescue_ms = tails[cut.index] * slower + finish_ms
@@ -145,7 +148,7 @@ def _values(at: Conditions, wanted: Constraints) -> Iterator[float]:
                         )
                     )
                 joules = _energy_j(power, robot_ms, up_ms, down_ms, latency_ms, load, threads)
-                yield value(latency_ms, max(robot_ms, up_ms, server_ms, down_ms), joules)
+                yield value(latency_ms, period_ms, joules)
 
 
 def _energy_j(
@@ -154,12 +157,12 @@ def _energy_j(
 ) -> float:  # fmt: skip
     """E = P_compute(k) * busy + P_tx * uplink + P_rx * downlink + P_idle * wait."""
     busy_ms = robot_ms / max(load, 1.0)
-    wait_ms = latency_ms - busy_ms - up_ms - down_ms
+    idle_ms = latency_ms - busy_ms - up_ms - down_ms
     return 1e-3 * (
         (power.compute_w + (threads - 1) * power.core_w) * busy_ms
         + power.radio_tx_w * up_ms
         + power.radio_rx_w * down_ms
-        + power.idle_w * wait_ms
+        + power.idle_w * idle_ms
     )
 
 

@@ -51,6 +51,18 @@ def test_a_step_is_seen_as_soon_as_a_few_frames_say_so() -> None:
     assert seen[-1] == pytest.approx(2.0, rel=0.05)
 
 
+def test_the_rare_frames_of_a_saturated_robot_are_believed() -> None:
+    """Twenty times as slow, five frames a second come of fifteen; the probe reads less."""
+    load = EdgeLoad()
+    for number in range(20):
+        now_s = 0.2 * number
+        load.add_readings(LoadReadings(factor=13.0, source='probe'), now_s)
+        load.add_frame(5.7, 5.7 * 20.0, 5.7, {}, now_s)
+        estimate = load.estimate(PROFILE, AUTO, now_s)
+    assert estimate.source == 'frames'
+    assert estimate.factor == pytest.approx(20.0, rel=0.05)
+
+
 def test_single_frames_are_no_step() -> None:
     load = EdgeLoad()
     now_s, seen = 0.0, []

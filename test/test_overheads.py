@@ -58,9 +58,30 @@ def test_the_robots_own_overhead_goes_with_its_load() -> None:
     # Left under load, it is not as dear when the load has gone, nor as cheap when more comes.
     assert overheads.of(ON_ROBOT, 1.0) == pytest.approx(2.0)
     assert overheads.of(ON_ROBOT, 6.0) == pytest.approx(12.0)
-    # A server's is partly of another machine.
+    # A server's is as it was measured: a robot that waits for a server does not wait for itself.
     assert overheads.of('s', 1.0) == overheads.of('s', 4.0) == pytest.approx(10.0)
     assert overheads.of('new', 1.0) == pytest.approx(2.0 + ASSUMED_REMOTE_EXTRA_MS)
+
+
+def test_what_load_adds_counts_for_what_the_robot_computes_of_an_answered_frame() -> None:
+    overheads = Overheads()
+    for _ in range(20):
+        overheads.add(ON_ROBOT, 100.0, 40.0, slow_down=8.0)  # 60 ms: 7.5, and 52.5 by load
+    assert overheads.by_load(8.0) == pytest.approx(52.5)
+    assert overheads.by_load(1.0) == overheads.by_load(0.5) == 0.0
+    for _ in range(20):  # half the network here: 26 of the 40 ms are of that
+        overheads.add('s', 90.0, 50.0, slow_down=8.0, computed=0.5)
+    assert overheads.of('s', 8.0) == overheads.of('s') == pytest.approx(40.0 - 0.5 * 52.5)
+    for _ in range(40):  # less than that: none of its own is left
+        overheads.add('s', 60.0, 50.0, slow_down=8.0, computed=1.0)
+    assert overheads.of('s') == 0.0
+
+
+def test_an_overhead_of_a_saturated_robot_is_none_too_long_to_be_learnt() -> None:
+    overheads = Overheads()
+    for _ in range(20):
+        overheads.add(ON_ROBOT, 250.0, 120.0, slow_down=20.0)
+    assert overheads.of(ON_ROBOT, 20.0) == pytest.approx(130.0)
 
 
 def test_hiccups_and_unknown_stages_teach_nothing() -> None:

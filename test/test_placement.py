@@ -77,7 +77,8 @@ def _cheapest(
                 decode_ms=decode * raw_mb * server.load_factor,
                 tail_ms=tail * server.load_factor,
                 downlink_ms=link.downlink_ms(float(edge.output_bytes['raw'])),
-                overhead_ms=server.overhead_ms,
+                overhead_ms=server.overhead_ms
+                + at.wake_ratio * (robot - edge.finish_ms) * at.edge_load,
             )  # fmt: skip
             best = min(best, value(with_energy(plan, at)))
     return best
@@ -350,7 +351,11 @@ def test_no_set_of_layers_is_better_with_any_thread_count(
         def with_threads(plan: Candidate, slower: float = slower, n: int = threads) -> float:
             finish_ms = at.edge_profile.finish_ms * at.edge_load
             layers_ms = plan.head_ms / at.edge_load - at.edge_profile.finish_ms
-            slowed = replace(plan, head_ms=layers_ms * slower + finish_ms, threads=n)
+            woken_ms = at.wake_ratio * layers_ms * (slower - at.edge_load)
+            slowed = replace(
+                plan, head_ms=layers_ms * slower + finish_ms, threads=n,
+                overhead_ms=plan.overhead_ms + woken_ms,
+            )
             return value(with_energy(slowed, at))
 
         expected = min(expected, _cheapest(at, tuple(RATES), value=with_threads))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from dnn_offload.cost.link import DOWNLINK, LinkEvidence, LOST, UPLINK
 from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
+from dnn_offload.planning.costs import expected_wait_ms
 from dnn_offload.planning.edge_load import EdgeLoad
 from dnn_offload.planning.server_book import (
     FAILED,
@@ -290,16 +292,20 @@ def test_limit_on_the_uplink_counts() -> None:
     assert outcome.decision.candidate.is_local
 
 
-def test_waiting_for_our_own_limit_is_no_overhead() -> None:
+def test_waiting_for_a_link_that_is_slower_than_the_camera_is_no_overhead() -> None:
     world = offloading()
     session = world.session
+    frames = itertools.count(1)
 
-    def answered(limit_bps: float) -> None:
+    def answered(uplink_ms: float, latency_ms: float) -> None:
+        """Pictures come every 40 ms; those that the link has no time for are superseded."""
+        number = next(frames)
         session.feed_frame(
             FrameEvidence(
                 plan_id=1, cut=world.session._edge_profile.cuts[0].cut_id, server='desk',
                 finished=True, answered=True, unanswered=False, head_ms=0.0, head_cpu_ms=0.0,
-                latency_ms=60.0, stages_ms=20.0, max_uplink_bps=limit_bps,
+                latency_ms=latency_ms, stages_ms=uplink_ms, period_ms=uplink_ms,
+                max_uplink_bps=1e6, frame_seq=2 * number, stamp_s=0.08 * number,
             ),
             world.now_s,
         )
@@ -309,13 +315,17 @@ def test_waiting_for_our_own_limit_is_no_overhead() -> None:
         outcome = session.tick(world.now_s)
         return next(s.overhead_ms for s in outcome.conditions.servers if s.name == 'desk')
 
-    assumed_ms = overhead_ms()
-    for _ in range(20):
-        answered(1e6)
-    assert overhead_ms() == assumed_ms
-    for _ in range(20):
-        answered(0.0)
-    assert overhead_ms() == pytest.approx(40.0)
+    for _ in range(50):
+        answered(10.0, 15.0)
+    assert session.tick(world.now_s).conditions.frame_period_ms == pytest.approx(40.0)
+    assert overhead_ms() == pytest.approx(5.0, abs=0.1)
+    for _ in range(50):  # half of 40 ms is waited, on average
+        answered(70.0, 70.0 + 20.0 + 5.0)
+    assert overhead_ms() == pytest.approx(5.0, abs=0.1)
+    outcome = session.tick(world.now_s)
+    stream_ms = outcome.conditions.frame_period_ms
+    for plan in outcome.ranked:
+        assert plan.wait_ms == pytest.approx(expected_wait_ms(plan.period_ms, stream_ms))
 
 
 def test_the_robots_overhead_under_load_is_not_kept_when_the_load_has_gone() -> None:

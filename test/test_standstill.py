@@ -39,6 +39,7 @@ def with_link(change: Callable[[LinkState], LinkState]) -> Conditions:
     AT,
     replace(AT, edge_load=2.09),
     replace(AT, edge_overhead_ms=0.4),
+    replace(AT, wake_ratio=0.04),
     with_server(load_factor=1.04 * SERVER.load_factor, queue_ms=SERVER.queue_ms + 0.4),
     with_link(lambda link: replace(link, uplink_bps=0.96 * link.uplink_bps)),
 ])
@@ -52,6 +53,8 @@ def test_noise_is_no_news(now: Conditions) -> None:
     replace(AT, edge_load=math.nan),
     replace(AT, edge_load_raw=1.0),
     replace(AT, edge_overhead_ms=0.6),
+    replace(AT, wake_ratio=0.1),
+    replace(AT, frame_period_ms=50.0),
     replace(AT, result_codec='fp16'),
     replace(AT, power=None),
     replace(AT, edge_profile=replace(AT.edge_profile)),
@@ -157,5 +160,5 @@ def test_a_server_state_is_part_of_what_is_compared() -> None:
     }
     assert set(Conditions.__dataclass_fields__) == {
         'edge_profile', 'edge_load', 'edge_load_raw', 'servers', 'result_codec',
-        'edge_overhead_ms', 'power',
+        'edge_overhead_ms', 'power', 'wake_ratio', 'frame_period_ms',
     }

@@ -33,7 +33,7 @@ from dnn_offload.planning.plan import (
 from dnn_offload.planning.search import reprice
 from dnn_offload.simulate.made_up import made_up_profile
 from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
-from graph_profiles import branching_conditions
+from graph_profiles import branching_conditions, wait_ms
 from plan_cases import with_threads
 
 
@@ -79,9 +79,11 @@ def _all_plans(
                 tail_ms=(middle + d * packed.encode_ms) * tail_load,
                 downlink_ms=link.downlink_alpha_ms + 8e3 / link.downlink_bps * d * back.nbytes,
                 finish_ms=edge.finish_ms * load,
-                overhead_ms=server.overhead_ms,
+                overhead_ms=server.overhead_ms
+                + at.wake_ratio * (edge.cuts[i].head_ms + edge.cuts[j].tail_ms) * load,
                 rest_ms=(edge.cuts[j].tail_ms + d * back.decode_ms) * load,
             )  # fmt: skip
+            plan = replace(plan, wait_ms=wait_ms(plan.period_ms, at.frame_period_ms))
             if constraints.deadline_ms > 0.0:
                 rescue_ms = (edge.cuts[i].tail_ms + edge.finish_ms) * load
                 late_ms = late_cost_ms(
@@ -98,7 +100,7 @@ POWER = PowerModel('p', 4.0, 2.0, 1.0, 0.5, 'made up')
 
 @settings(max_examples=120, deadline=None)
 @given(
-    branching_conditions(bursts=True),
+    branching_conditions(bursts=True, streams=True),
     st.integers(0, 2),
     st.sampled_from([0.0, 0.0, 30.0, 100.0, 400.0]),
     st.sampled_from(['latency', 'latency', 'energy', 'weighted', 'throughput']),

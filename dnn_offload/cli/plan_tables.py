@@ -21,9 +21,10 @@ STAGES = (
     ('down', 'downlink_ms'),
     ('rest', 'rest_ms'),
     ('finish', 'finish_ms'),
+    ('wait', 'wait_ms'),
     ('late', 'late_ms'),
 )
-OPTIONAL = ('queue_ms', 'rest_ms', 'late_ms')
+OPTIONAL = ('queue_ms', 'rest_ms', 'wait_ms', 'late_ms')
 Choices = dict[str, tuple[Candidate, Candidate] | None]
 
 

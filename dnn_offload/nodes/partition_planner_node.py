@@ -30,6 +30,7 @@ from dnn_offload.planning.session import (
 from dnn_offload.planning.switch import plan_name
 from dnn_offload.transport import names
 from dnn_offload.transport import topics as wire
+from dnn_offload.transport.conversion import stamp_of
 
 REFRESH_S = 1.0             # the table is published again at least so often
 ALTERNATIVES = 3            # shown in diagnostics
@@ -40,6 +41,11 @@ NO_CUT = 65535              # return_index without a second cut
 PRICED_STAGES = (
     'head_ms', 'encode_ms', 'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms',
     'rest_ms', 'finish_ms',
+)
+# Those of them that keep the same place busy: robot, uplink, server, downlink.
+SIDE_BY_SIDE = (
+    ('head_ms', 'encode_ms', 'rest_ms', 'finish_ms'), ('uplink_ms',), ('decode_ms', 'tail_ms'),
+    ('downlink_ms',),
 )
 THIS_ROBOT = 'this robot'
 UNANSWERED = (FrameReport.DROP_NO_ANSWER, FrameReport.DROP_CANNOT_RESCUE)
@@ -225,11 +231,16 @@ class PartitionPlannerNode(base.OffloadNode):
                 max_uplink_bps=message.max_uplink_bps,
                 age_ms=message.age_ms,
                 stages_ms=sum(getattr(message, name) for name in PRICED_STAGES),
+                period_ms=max(
+                    sum(getattr(message, name) for name in names) for names in SIDE_BY_SIDE
+                ),
                 result_codec=message.result_codec,
                 return_cut=message.return_cut,
                 tail_ms=message.tail_ms,
                 rest_ms=message.rest_ms,
                 stood_in=message.stood_in,
+                frame_seq=message.frame_seq,
+                stamp_s=stamp_of(message),
             ),
             time.monotonic(),
         )
@@ -431,6 +442,7 @@ def _plan_cost(candidate: Candidate, pareto: bool) -> PlanCost:
         finish_ms=candidate.finish_ms,
         late_ms=candidate.late_ms,
         overhead_ms=candidate.overhead_ms,
+        wait_ms=candidate.wait_ms,
         rest_ms=candidate.rest_ms,
         latency_ms=candidate.latency_ms,
         period_ms=candidate.period_ms,

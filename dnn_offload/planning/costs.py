@@ -2,12 +2,14 @@
 
 The cost of one frame is additive::
 
-    head*load + encode*load + uplink + queue + decode*s + tail*s + downlink + finish*load
+    head*load + encode*load + uplink + queue + decode*s + tail*s + downlink + finish*load + wait
 
 with ``load`` the robot's and ``s`` the server's slow-down relative to their profiles. Every
 strategy prices through this module and those of the three shapes of a plan (``one_cut.py``,
 ``two_cuts.py``, ``placement.py``), so strategies differ only in what they believe
 (``Conditions.believed``) and in what they consider (``Scope``). All times ms.
+
+``wait`` is no stage of the frame but of the stream (``expected_wait_ms``).
 
 Energy, where the robot's power is known, is that of ``cost/energy.py``: the processor is busy
 for the robot's stages less what they wait for it under load, the radio for the transfers, and
@@ -38,6 +40,8 @@ from dnn_offload.planning.price_table import profiled_thread_counts, thread_vari
 
 MIN_LOAD_FACTOR = 0.01
 MAX_LOAD_FACTOR = 1e4
+# Of the period of the pictures: about so far the slowest stage may be from it to be doubtful.
+_PERIOD_SCATTER = 0.08
 # Widths of the soft limits of a deadline (logistic; the standard deviation is 1.8 times it).
 _LATENCY_SCATTER = 0.08    # of the predicted latency
 _RESCUE_SCATTER = 0.08     # of the local tail
@@ -85,7 +89,7 @@ def local_candidate(conditions: Conditions, *, threads: int = 0) -> Candidate:
         overhead_ms=conditions.edge_overhead_ms,
         threads=threads,
     )
-    return with_energy(made, conditions)
+    return with_energy(with_wait(made, conditions), conditions)
 
 
 def local_candidates(conditions: Conditions, constraints: Constraints) -> list[Candidate]:
@@ -141,6 +145,30 @@ def with_value(candidate: Candidate, constraints: Constraints, local: Candidate)
         (local.latency_ms, local.energy_j),
     )
     return replace(candidate, value=float(value))
+
+
+def with_wait(candidate: Candidate, conditions: Conditions) -> Candidate:
+    """The candidate with what its pictures wait for the slowest stage."""
+    wait_ms = expected_wait_ms(candidate.period_ms, conditions.frame_period_ms)
+    return replace(candidate, wait_ms=float(wait_ms))
+
+
+def expected_wait_ms(period_ms: Number, frame_period_ms: float) -> Number:
+    """What the newest picture waits for the pipeline [ms]; numbers or arrays.
+
+    As long as the slowest stage keeps up with the camera, a picture is started when it comes. If
+    it does not, the stream has that stage's period, and each time the newest picture is taken: it
+    is as likely to be as old as a whole period of the camera as quite new, half of one on average.
+    Times scatter, so the border is soft.
+
+    Args:
+        period_ms: Slowest stage.
+        frame_period_ms: Between two pictures; 0 = not known.
+    """
+    if frame_period_ms <= 0.0:
+        return 0.0 * period_ms
+    behind = (period_ms - frame_period_ms) / (_PERIOD_SCATTER * frame_period_ms)
+    return 0.5 * frame_period_ms * sigmoid(behind)
 
 
 def with_lateness(candidate: Candidate, deadline_ms: float) -> Candidate:

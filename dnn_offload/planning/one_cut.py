@@ -15,6 +15,7 @@ from dnn_offload.cost.energy import frame_energy_j
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.costs import (
     answer_bytes,
+    expected_wait_ms,
     late_cost_ms,
     local_candidate,
     sane_load,
@@ -104,11 +105,11 @@ class _Prices:
     ) -> None:
         self._table, self._rows = table, rows
         self._server, self._threads = server.name, threads
-        self._overhead_ms = server.overhead_ms
         load, tail_load = sane_load(conditions.edge_load), sane_load(server.load_factor)
         head_ms, edge_tail_ms = table.variants.get(threads, (table.head_ms, table.edge_tail_ms))
         slower = slow_down(load, threads)
         self._head_ms = head_ms[rows] * slower
+        self._overhead_ms = server.overhead_ms + conditions.wake_ratio * self._head_ms
         self._encode_ms = table.encode_ms[rows] * load
         self._uplink_ms = server.link.uplink_ms(table.nbytes[rows].astype(np.float64))
         self._queue_ms = max(server.queue_ms, 0.0)
@@ -121,17 +122,23 @@ class _Prices:
             self._head_ms + self._encode_ms + self._uplink_ms + self._queue_ms + self._decode_ms
             + self._tail_ms + self._downlink_ms + self._finish_ms
         )
+        self._period_ms = np.maximum(
+            np.maximum(self._head_ms + self._encode_ms + self._finish_ms, self._uplink_ms),
+            np.maximum(self._decode_ms + self._tail_ms, self._downlink_ms),
+        )
+        self._wait_ms = expected_wait_ms(self._period_ms, conditions.frame_period_ms)
+        on_time_ms = stages_ms + self._overhead_ms + self._wait_ms
         self._late_ms: Floats = np.zeros(rows.size)
         self._rescue_ms: Floats = np.zeros(rows.size)
         if deadline_ms > 0.0:
             self._rescue_ms = edge_tail_ms[rows] * slower + self._finish_ms
             self._late_ms = late_cost_ms(
-                stages_ms + self._overhead_ms,
+                on_time_ms,
                 self._head_ms + self._encode_ms,
                 self._rescue_ms,
                 deadline_ms,
             )
-        self.latency_ms = stages_ms + self._late_ms + self._overhead_ms
+        self.latency_ms = on_time_ms + self._late_ms
         self._has_energy = conditions.power is not None
         self.energy_j: Floats = np.full(rows.size, math.nan)
         if conditions.power is not None:
@@ -149,13 +156,9 @@ class _Prices:
 
     def values(self, constraints: Constraints, local: Candidate) -> Floats:
         """Value of each row under the objective."""
-        period_ms = np.maximum(
-            np.maximum(self._head_ms + self._encode_ms + self._finish_ms, self._uplink_ms),
-            np.maximum(self._decode_ms + self._tail_ms, self._downlink_ms),
-        )
         return constraints.objective.value(
             self.latency_ms,
-            period_ms,
+            self._period_ms,
             self.energy_j,
             late_share(self.latency_ms, constraints.deadline_ms),
             (local.latency_ms, local.energy_j),
@@ -185,6 +188,7 @@ class _Prices:
                 table.position[rows], table.nbytes[rows], self._head_ms[chosen],
                 self._encode_ms[chosen], self._uplink_ms[chosen], self._decode_ms[chosen],
                 self._tail_ms[chosen], self._late_ms[chosen], self._rescue_ms[chosen],
+                self._overhead_ms[chosen], self._wait_ms[chosen],
             )
         ]
         # What is not known is the very default, so that equal plans are equal.
@@ -195,12 +199,14 @@ class _Prices:
             Candidate(
                 position, table.cut_ids[row], table.labels[row], table.codecs[row], self._server,
                 nbytes, head_ms, encode_ms, uplink_ms, self._queue_ms, decode_ms, tail_ms,
-                self._downlink_ms, self._finish_ms, late_ms, self._overhead_ms,
+                self._downlink_ms, self._finish_ms, late_ms, overhead_ms,
                 downlink_bytes=self._downlink_bytes, threads=self._threads, rescue_ms=rescue_ms,
-                energy_j=energy_j, value=value,
+                energy_j=energy_j, value=value, wait_ms=wait_ms,
             )
             for row, position, nbytes, head_ms, encode_ms, uplink_ms, decode_ms, tail_ms, late_ms,
-            rescue_ms, energy_j, value in zip(rows.tolist(), *columns, strict=True)
+            rescue_ms, overhead_ms, wait_ms, energy_j, value in zip(
+                rows.tolist(), *columns, strict=True
+            )
         ]
 
 

@@ -5,6 +5,12 @@ one that goes to a server also for the hand-overs on both machines. No profile m
 and it differs by several milliseconds between the places, which decides between plans that are
 close. So it is learnt: measured latency less the measured stages, as medians that forget. Pure.
 
+On a robot whose processor is contended, a process that computes all the time waits whenever one
+of its threads is woken; one that sleeps while a server computes does not. (Seven sessions on one
+core: 25 ms beside a network on the robot, 1 ms beside a JPEG to the server.) So what load adds to
+the robot's own overhead counts for frames that a server answers as well, by the part of the
+network that the robot computes for them; the rest of theirs is the same under load.
+
 How old a picture is when it arrives has nothing to do with where it goes then, and doubles when
 navigation keeps the camera's process waiting: it is learnt from all frames alike. Otherwise the
 place that was used last would carry what the load of now does to pictures, and the other what
@@ -23,7 +29,7 @@ WINDOW = 40          # frames behind the median
 AGE_WINDOW = 15      # frames behind the median of the age
 MIN_FRAMES = 5       # fewer say nothing
 ASSUMED_REMOTE_EXTRA_MS = 3.0  # a server's overhead over the robot's, before one was measured
-LONGEST_MS = 100.0   # more is a hiccup of the machine, not an overhead
+LONGEST_MS = 500.0   # more is a hiccup of the machine, not an overhead
 OLDEST_MS = 2000.0   # older pictures are of a clock that is not ours
 
 
@@ -47,20 +53,30 @@ class Overheads:
         age_ms: float = 0.0,
         *,
         slow_down: float = 1.0,
+        computed: float = 0.0,
     ) -> None:
         """Take a frame whose result came from ``place``.
 
         Args:
             place: ``ON_ROBOT``, or the server that answered.
             latency_ms: Acquisition to publication.
-            stages_ms: Sum of its priced stages, as measured; NaN = unknown, nothing is learnt.
+            stages_ms: Sum of its priced stages, as measured, and what it waited by the model;
+                NaN = unknown, nothing is learnt.
             age_ms: Acquisition to its arrival, which is no overhead of the place.
             slow_down: Of the robot meanwhile, above 0: its network's time over the profiled one.
+            computed: Part of the network that ran on the robot for a server's answer, 0 .. 1.
         """
         overhead_ms = latency_ms - stages_ms - age_ms
         if math.isfinite(overhead_ms) and 0.0 <= overhead_ms <= LONGEST_MS:
             kept = self._frames.setdefault(place, deque(maxlen=WINDOW))
-            kept.append(overhead_ms / slow_down if place == ON_ROBOT else overhead_ms)
+            if place == ON_ROBOT:
+                kept.append(overhead_ms / slow_down)
+            else:
+                kept.append(max(overhead_ms - computed * self.by_load(slow_down), 0.0))
+
+    def by_load(self, slow_down: float) -> float:
+        """What load adds to the overhead of frames that run on the robot [ms]; 0 while unknown."""
+        return (self._median(ON_ROBOT) or 0.0) * max(slow_down - 1.0, 0.0)
 
     def of(self, place: str, edge_load: float = 1.0) -> float:
         """Overhead of a place [ms]; an assumption where nothing was measured.
@@ -84,7 +100,7 @@ class Overheads:
             return max(min(known) - ASSUMED_REMOTE_EXTRA_MS, 0.0) if known else 0.0
         if place.endswith(RETURN):
             return self._own(place.removesuffix(RETURN), edge_load)
-        return self._own(ON_ROBOT, edge_load) + ASSUMED_REMOTE_EXTRA_MS
+        return self._own(ON_ROBOT, 1.0) + ASSUMED_REMOTE_EXTRA_MS
 
     def _median(self, place: str) -> float | None:
         frames = self._frames.get(place, ())

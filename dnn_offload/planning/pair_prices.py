@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 from dnn_offload.cost.energy import frame_energy_j
 from dnn_offload.planning.costs import (
+    expected_wait_ms,
     late_cost_ms,
     local_candidate,
     sane_load,
     slow_down,
     with_energy,
     with_lateness,
+    with_wait,
 )
 from dnn_offload.planning.cut_pairs import BYTES, CutPairs, DECODE, ENCODE, IMPOSSIBLE, Way
 from dnn_offload.planning.objective import late_share, LATENCY, MOST_LATE, THROUGHPUT
@@ -71,6 +73,7 @@ class PairPrices:
         self._overhead_ms = server.overhead_ms if math.isnan(learnt_ms) else learnt_ms
         head_ms, rest_ms = pairs.robot_times(threads)
         self._head_ms, self._rest_ms = head_ms * self._slower, rest_ms * self._slower
+        self._wake_ratio = conditions.wake_ratio
         self._local = local_candidate(conditions)
         self.weights = stage_weights(
             constraints.objective, conditions.power, self.load, threads, self._local
@@ -132,7 +135,8 @@ class PairPrices:
             'tail_ms': (float(pairs.middle_ms[i, j]) + pack_ms) * self._tail_load,
             'downlink_ms': link.downlink_ms(back_bytes),
             'finish_ms': self._finish_ms,
-            'overhead_ms': self._overhead_ms,
+            'overhead_ms': self._overhead_ms
+            + self._wake_ratio * float(self._head_ms[i] + self._rest_ms[j]),
             'rest_ms': float(self._rest_ms[j]) + unpack_ms * self.load,
         }
         rescue_ms = 0.0
@@ -153,7 +157,8 @@ class PairPrices:
             rescue_ms=rescue_ms,
             **stages,
         )
-        return with_energy(with_lateness(made, self._deadline_ms), self.conditions)
+        made = with_lateness(with_wait(made, self.conditions), self._deadline_ms)
+        return with_energy(made, self.conditions)
 
     # ---- inside ----------------------------------------------------------------------------
 
@@ -180,8 +185,9 @@ class PairPrices:
             + weights.downlink * link.downlink_alpha_ms
         )
         base: Floats = self.pairs.middle_ms * max(weights.server * self._tail_load, 1e-9)
-        base += (weights.robot * self._head_ms + constant)[:, None]
-        base += (weights.robot * self._rest_ms)[None, :]
+        computed = weights.robot + weights.server * self._wake_ratio
+        base += (computed * self._head_ms + constant)[:, None]
+        base += (computed * self._rest_ms)[None, :]
         return base
 
     def agrees(self, up: int, down: int, i: Ints, j: Ints) -> Bools:
@@ -216,6 +222,10 @@ class PairPrices:
         i, j = np.divmod(places, len(pairs.here))
         costs = self.combined(*self.both_ways(places, ALL_EQUAL), places)
         latency_ms = costs + self._base(ALL_EQUAL)[i, j]
+        if self.conditions.frame_period_ms > 0.0:
+            latency_ms = latency_ms + expected_wait_ms(
+                self._stages(i, j, latency_ms.shape)[0], self.conditions.frame_period_ms
+            )
         codecs = len(pairs.codecs)
         if self._deadline_ms > 0.0:
             encode_ms = pairs.up[ENCODE][:, i] * pairs.up_share[i, j] * self.load
@@ -275,9 +285,11 @@ class PairPrices:
         up_ms: Floats = self.server.link.uplink_ms(sent)
         return np.maximum(np.maximum(robot_ms, server_ms), up_ms)
 
-    def _other_value(self, latency_ms: Floats, i: Ints, j: Ints) -> Floats:
-        """Value under an objective other than latency; (K, K, pairs)."""
-        pairs, link, power = self.pairs, self.server.link, self.conditions.power
+    def _stages(
+        self, i: Ints, j: Ints, shape: tuple[int, ...]
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """Slowest stage; the robot's time, and those of both transfers; (K, K, pairs)."""
+        pairs, link = self.pairs, self.server.link
         u, d = pairs.up_share[i, j], pairs.down_share[i, j]
         pack_ms, unpack_ms, sent = pairs.up[:, :, i] * u
         repack_ms, decode_ms, back = pairs.down[:, :, j] * d
@@ -289,11 +301,16 @@ class PairPrices:
         server_ms = (
             pairs.middle_ms[i, j] + unpack_ms[:, None] + repack_ms[None, :]
         ) * self._tail_load
-        shape = latency_ms.shape
         up_ms = np.broadcast_to(link.uplink_ms(sent)[:, None], shape)
         down_ms = np.broadcast_to(link.downlink_ms(back)[None, :], shape)
         period_ms = np.maximum(np.maximum(robot_ms, up_ms), np.maximum(server_ms, down_ms))
-        energy_j = np.full(shape, np.nan)
+        return period_ms, robot_ms, up_ms, down_ms
+
+    def _other_value(self, latency_ms: Floats, i: Ints, j: Ints) -> Floats:
+        """Value under an objective other than latency; (K, K, pairs)."""
+        power = self.conditions.power
+        period_ms, robot_ms, up_ms, down_ms = self._stages(i, j, latency_ms.shape)
+        energy_j = np.full(latency_ms.shape, np.nan)
         if power is not None:
             own_ms = robot_ms / max(self.load, 1.0)
             wait_ms = latency_ms - own_ms - up_ms - down_ms

@@ -31,6 +31,7 @@ from dnn_offload.planning.costs import (
     usable_servers,
     with_energy,
     with_lateness,
+    with_wait,
 )
 from dnn_offload.planning.limits import LOSSLESS
 from dnn_offload.planning.minimum_cut import best_placement, Prices
@@ -65,8 +66,9 @@ def candidates(
     """The best placement per server, where it beats all cuts in linear order.
 
     Each thread count has its own, but for those that no price speaks for. It is exact for
-    latency, energy and their mix. A deadline prices the result only, and for ``throughput`` the
-    fastest placement stands in. Those of ``constraints.keep`` come on top.
+    latency, energy and their mix. A deadline, and waiting for the slowest stage, price the result
+    only, and for ``throughput`` the fastest placement stands in. Those of ``constraints.keep``
+    come on top.
 
     Args:
         conditions: What is known now, or believed.
@@ -197,8 +199,9 @@ class _Search:
         return None if placed is None else self._candidate(graph, placed, codec)
 
     def _prices(self, graph: PlacementGraph, weights: StageWeights) -> Prices:
+        computed = weights.robot + weights.server * self._conditions.wake_ratio
         return Prices(
-            weights.robot * self.slowness,
+            computed * self.slowness,
             weights.server * self._tail_load,
             weights.robot * self._load,
             weights.uplink * 8e3 / self._server.link.uplink_bps,
@@ -222,7 +225,7 @@ class _Search:
             'tail_ms': placed.tail_ms * self._tail_load,
             'downlink_ms': server.link.downlink_ms(float(answer)),
             'finish_ms': conditions.edge_profile.finish_ms * load,
-            'overhead_ms': server.overhead_ms,
+            'overhead_ms': server.overhead_ms + conditions.wake_ratio * head_ms * self._slower,
         }
         rescue_ms = 0.0
         if self._deadline_ms > 0.0:
@@ -243,4 +246,5 @@ class _Search:
             rescue_ms=rescue_ms,
             **stages,
         )
-        return with_energy(with_lateness(made, self._deadline_ms), conditions)
+        made = with_lateness(with_wait(made, conditions), self._deadline_ms)
+        return with_energy(made, conditions)

@@ -49,6 +49,9 @@ class Conditions:
         servers: Servers that are ready and whose model matches; may be empty.
         result_codec: Codec of the answers.
         edge_overhead_ms: What frames that run here take beside the priced stages.
+        wake_ratio: What frames that a server answers take beside stages and ``overhead_ms``, per
+            millisecond that the robot computes for them (``overheads.py``).
+        frame_period_ms: Between two pictures of the stream; 0 = not known, nothing waits then.
         power: Power of the robot in each state; None = not known, plans have no energy then.
     """
 
@@ -59,9 +62,11 @@ class Conditions:
     result_codec: str = 'raw'
     edge_overhead_ms: float = 0.0
     power: PowerModel | None = None
+    wake_ratio: float = 0.0
+    frame_period_ms: float = 0.0
 
     def believed(self, *, edge_load: float, server_load: float | None = None) -> Conditions:
-        """The same as a strategy sees it that knows nothing of learnt overheads.
+        """The same as a strategy sees it that knows nothing of overheads and of waiting.
 
         Args:
             edge_load: Load of the robot that it believes in.
@@ -76,7 +81,10 @@ class Conditions:
             )
             for server in self.servers
         )
-        return replace(self, edge_load=edge_load, servers=servers, edge_overhead_ms=0.0)
+        return replace(
+            self, edge_load=edge_load, servers=servers, edge_overhead_ms=0.0, wake_ratio=0.0,
+            frame_period_ms=0.0,
+        )
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,8 @@ class Candidate:
     ``cut_id == ''``, ``codec == ''`` and ``server == ''`` mean all on the robot. ``late_ms``
     is what answers that come too late are expected to cost on top, where there is a deadline, and
     ``rescue_ms`` what the robot then takes to finish a frame itself (no part of the latency);
-    ``overhead_ms`` what frames take beside the stages (``overheads.py``).
+    ``overhead_ms`` what frames take beside the stages (``overheads.py``); ``wait_ms`` what a
+    picture waits while the slowest stage is busy with older ones (``costs.expected_wait_ms``).
 
     With two cuts the server stops at a second one and the robot runs the rest: ``return_id``,
     ``return_index`` and ``return_codec`` name that cut and the codec of what comes back,
@@ -180,6 +189,7 @@ class Candidate:
     rescue_ms: float = 0.0
     energy_j: float = math.nan
     value: float = math.nan
+    wait_ms: float = 0.0
 
     @property
     def cost(self) -> float:
@@ -200,11 +210,11 @@ class Candidate:
 
     @property
     def latency_ms(self) -> float:
-        """Expected latency: all stages, and what late answers cost [ms]."""
+        """Expected latency: waiting, all stages, and what late answers cost [ms]."""
         return (
             self.head_ms + self.encode_ms + self.uplink_ms + self.queue_ms
             + self.decode_ms + self.tail_ms + self.downlink_ms + self.finish_ms
-            + self.rest_ms + self.late_ms + self.overhead_ms
+            + self.rest_ms + self.late_ms + self.overhead_ms + self.wait_ms
         )
 
     @property

@@ -15,6 +15,7 @@ from dnn_offload.planning.costs import (
     with_energy,
     with_lateness,
     with_value,
+    with_wait,
 )
 from dnn_offload.planning.limits import forbidden_ends, MAX_FRONTIER, why_not
 from dnn_offload.planning.objective import LATENCY
@@ -173,7 +174,11 @@ def _within_limits(
 def _judged(
     found: list[Candidate], conditions: Conditions, constraints: Constraints
 ) -> list[Candidate]:
-    """All with what is not known of them yet: cost of lateness, energy, the objective's value."""
+    """All with what is not known of them yet: waiting, lateness, energy, the objective's value."""
+    found = [
+        with_wait(candidate, conditions) if math.isnan(candidate.wait_ms) else candidate
+        for candidate in found
+    ]
     found = [
         with_lateness(candidate, constraints.deadline_ms) if math.isnan(candidate.late_ms)
         else candidate

@@ -18,8 +18,9 @@ from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning import search
-from dnn_offload.planning.costs import thread_counts
+from dnn_offload.planning.costs import expected_wait_ms, sane_load, thread_counts
 from dnn_offload.planning.edge_load import EdgeLoad, MIN_HEAD_MS
+from dnn_offload.planning.frame_period import FramePeriod
 from dnn_offload.planning.limits import forbidden_ends, why_not
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.overheads import ON_ROBOT, Overheads, RETURN
@@ -73,6 +74,7 @@ class PlannerSession:
         self._edge_profile: Profile | None = None
         self._edge_load = EdgeLoad()
         self._overheads = Overheads()
+        self._frame_period = FramePeriod()
         self._max_uplink_bps = 0.0
         self._deadline_ms = 0.0
         self._published = PublishedPlans()
@@ -239,6 +241,7 @@ class PlannerSession:
             self._set_uplink_limit(frame.max_uplink_bps)
         if frame.result_codec in profile.output_bytes:
             self._result_codec = frame.result_codec
+        self._frame_period.add(frame.frame_seq, frame.stamp_s)
         if self._trials.frame(frame, now_s):
             return False  # it says nothing of the plan in force
         gone = self._count_unanswered(frame, now_s)
@@ -246,15 +249,15 @@ class PlannerSession:
         if not frame.finished:
             return gone
         self._overheads.add_age(frame.age_ms)
-        # Under a limit of our own, frames wait for it before their first slice, and scouts wait
-        # until nothing is in flight: no overheads.
+        # Scouts wait until nothing is in flight: no overhead.
         at_home = not frame.server and not self.current_server
         profiled_ms = self._published.profiled_ms(frame, profile)
-        if at_home or (frame.answered and self._max_uplink_bps == 0.0):
+        if at_home or frame.answered:
             self._overheads.add(
                 frame.server + (RETURN if frame.return_cut else ''),
-                frame.latency_ms, frame.stages_ms, frame.age_ms,
+                frame.latency_ms, frame.stages_ms + self._wait_ms(frame), frame.age_ms,
                 slow_down=self._slow_down(frame, profiled_ms),
+                computed=min(profiled_ms / profile.whole_ms, 1.0) if profile.whole_ms else 0.0,
             )
         if frame.stood_in:
             return gone  # what it took is soon another
@@ -272,6 +275,17 @@ class PlannerSession:
             whole=not frame.server,
         )
         return gone
+
+    def _wait_ms(self, frame: FrameEvidence) -> float:
+        """What a frame waited by the model that plans are priced with, so that both agree."""
+        if math.isnan(frame.period_ms):
+            return 0.0
+        return expected_wait_ms(frame.period_ms, self._frame_period.period_ms)
+
+    def _wake_ratio(self, profile: Profile, load: float) -> float:
+        """What load adds to the overhead, per millisecond that the robot computes."""
+        whole_ms = profile.whole_ms * sane_load(load)
+        return self._overheads.by_load(sane_load(load)) / whole_ms if whole_ms > 0.0 else 0.0
 
     def _slow_down(self, frame: FrameEvidence, profiled_ms: float) -> float:
         """Of the robot while a frame ran, by the frame itself where it says that."""
@@ -326,6 +340,8 @@ class PlannerSession:
             edge_overhead_ms=self._overheads.of(ON_ROBOT, edge_load.factor),
             result_codec=self._result_codec,
             power=settings.power,
+            wake_ratio=self._wake_ratio(profile, edge_load.factor),
+            frame_period_ms=self._frame_period.period_ms,
         )
         self._last_servers = conditions.servers
         constraints = self._constraints()

@@ -58,6 +58,8 @@ class FrameEvidence:
         deadline_ms: Deadline in force at the robot; 0 = none.
         age_ms: Acquisition to the picture's arrival at the inference; a part of the latency.
         stages_ms: Sum of the stages that a plan prices, as measured; NaN = unknown.
+        period_ms: The slowest of what works side by side, as ``Candidate.period_ms``, as measured;
+            NaN = unknown.
         max_uplink_bps: Limit of the robot's uplink; 0 = none, NaN = unknown.
         result_codec: Codec in which the robot wants its answers; empty = not said.
         return_cut: Identity of the plan's second cut; empty = none.
@@ -66,6 +68,8 @@ class FrameEvidence:
         rest_ms: Decoding the answer and what ran here after it, with two cuts; NaN = unknown.
         stood_in: Whether torch ran in place of a piece that is still being compiled, here or at
             the server: then these times say nothing about load or plan.
+        frame_seq: Its number among all that entered, from 1; 0 = not said.
+        stamp_s: Its acquisition [s]; NaN = unknown.
     """
 
     plan_id: int
@@ -80,12 +84,15 @@ class FrameEvidence:
     deadline_ms: float = 0.0
     age_ms: float = 0.0
     stages_ms: float = math.nan
+    period_ms: float = math.nan
     max_uplink_bps: float = math.nan
     result_codec: str = ''
     return_cut: str = ''
     tail_ms: float = math.nan
     rest_ms: float = math.nan
     stood_in: bool = False
+    frame_seq: int = 0
+    stamp_s: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,8 @@ class Standstill:
             and _alike(conditions.edge_load, before.edge_load)
             and _alike(conditions.edge_load_raw, before.edge_load_raw)
             and self._same_ms(conditions.edge_overhead_ms, before.edge_overhead_ms)
+            and abs(conditions.wake_ratio - before.wake_ratio) <= SAME_RATIO
+            and _alike(conditions.frame_period_ms, before.frame_period_ms)
             and len(conditions.servers) == len(before.servers)
             and all(map(self._same_server, conditions.servers, before.servers))
         )

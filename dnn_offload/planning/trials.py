@@ -162,7 +162,7 @@ class Trials:
     def corrected(self, plans: Sequence[Candidate]) -> list[Candidate]:
         """Plans with what was learnt of their pieces.
 
-        What hangs on their times is not known then (NaN): lateness, energy and value.
+        What hangs on their times is not known then (NaN): waiting, lateness, energy and value.
         """
         self._priced = {}
         told = [plan for plan in (self._trial, self._followed) if plan is not None]
@@ -180,8 +180,8 @@ class Trials:
                     head, tail, rest = factors
                     plan = replace(
                         plan, head_ms=plan.head_ms * head, tail_ms=plan.tail_ms * tail,
-                        rest_ms=plan.rest_ms * rest, late_ms=math.nan, energy_j=math.nan,
-                        value=math.nan,
+                        rest_ms=plan.rest_ms * rest, wait_ms=math.nan, late_ms=math.nan,
+                        energy_j=math.nan, value=math.nan,
                     )
             made.append(plan)
         return made

@@ -24,6 +24,7 @@ STAGES = (
     ('downlink_ms', 'downlink', '#F0E442'),
     ('rest_ms', 'rest (robot)', '#00446E'),
     ('finish_ms', 'decode outputs (robot)', '#A9CBE3'),
+    ('wait_ms', 'waiting (stream)', '#CC79A7'),
     ('late_ms', 'too late', '#D55E00'),
     ('overhead_ms', 'overhead', '#BBBBBB'),
 )

@@ -6,7 +6,7 @@ with ``value`` the objective (``objective.py``), E the robot's energy (``cost/en
 additive. For one cut c with codec k::
 
     T = head(c) L + encode(c, k) L + up + queue + decode(c, k) s + tail(c) s + down + finish L
-        + late + overhead
+        + wait + late + overhead
 
 Cuts are few (cuts x codecs x servers, about a thousand plans for Inception v3), so all are priced:
 no heuristic, nothing to tune. Where the user allows them (``Constraints.shapes``), two more stand

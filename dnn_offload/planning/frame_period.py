@@ -1,0 +1,46 @@
+"""How often pictures come, by the frames that entered: what waiting is reckoned with. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+import math
+
+WINDOW = 24          # frames behind the period
+LEAST_SPAN = 6       # between the first and the last of them
+LONGEST_MS = 5000.0  # pictures that come more rarely wait for nothing
+
+
+class FramePeriod:
+    """Mean time between acquisitions; not thread-safe.
+
+    A frame's number counts all that entered, so frames that were never reported do not matter,
+    nor the order of the reports.
+    """
+
+    def __init__(self) -> None:
+        self._frames: deque[tuple[int, float]] = deque(maxlen=WINDOW)
+
+    def add(self, frame_seq: int, stamp_s: float) -> None:
+        """Take a frame that has ended.
+
+        Args:
+            frame_seq: Its number, from 1; 0 = not said.
+            stamp_s: Its acquisition.
+        """
+        if frame_seq <= 0 or not math.isfinite(stamp_s):
+            return
+        if self._frames and frame_seq < self._frames[-1][0] - WINDOW:
+            self._frames.clear()  # another life of the inference process
+        self._frames.append((frame_seq, stamp_s))
+
+    @property
+    def period_ms(self) -> float:
+        """Between two pictures [ms]; 0 = not known: too few, or stamps that say nothing."""
+        if not self._frames:
+            return 0.0
+        first, last = min(self._frames), max(self._frames)
+        span = last[0] - first[0]
+        if span < LEAST_SPAN:
+            return 0.0
+        period_ms = 1e3 * (last[1] - first[1]) / span
+        return period_ms if 0.0 < period_ms <= LONGEST_MS else 0.0
