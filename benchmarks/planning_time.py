@@ -27,6 +27,7 @@ from dnn_offload.planning.switch import SwitchPolicy
 from dnn_offload.simulate.made_up_graph import made_up_inception, made_up_squeezenet
 
 RUNS = 100
+FRAME_PERIOD_MS = 1e3 / 15.0
 WANTED = 200                # plans per server that become objects; a planner shows fewer
 THREADS = (1, 2, 4)
 BOARD = 'raspberry_pi_4b'
@@ -95,7 +96,10 @@ def problems(
             ServerState(f's{number}', server, link, 1.0 + number, 0.5)
             for number in range(row.servers)
         )
-        conditions = Conditions(edge, 1.0 + 0.01 * (run % 40), 1.0, some, power=power)
+        conditions = Conditions(
+            edge, 1.0 + 0.01 * (run % 40), 1.0, some, power=power, wake_ratio=0.2,
+            frame_period_ms=FRAME_PERIOD_MS,
+        )
         deadline_ms = (0.0, 100.0)[run % 2]
         private_layers = (0, 2)[run // 2 % 2]
         yield conditions, Constraints(

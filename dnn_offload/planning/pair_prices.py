@@ -38,6 +38,7 @@ TOO_MUCH = 1e15           # beyond any real plan, below anything with an impossi
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Stages = tuple[Floats, Floats, Floats, Floats]
 
 _PAIRS = PairCache(CutPairs, size=64)
 
@@ -222,10 +223,10 @@ class PairPrices:
         i, j = np.divmod(places, len(pairs.here))
         costs = self.combined(*self.both_ways(places, ALL_EQUAL), places)
         latency_ms = costs + self._base(ALL_EQUAL)[i, j]
-        if self.conditions.frame_period_ms > 0.0:
-            latency_ms = latency_ms + expected_wait_ms(
-                self._stages(i, j, latency_ms.shape)[0], self.conditions.frame_period_ms
-            )
+        frame_period_ms, stages = self.conditions.frame_period_ms, None
+        if frame_period_ms > 0.0 or objective.name != LATENCY:
+            stages = self._stages(i, j, latency_ms.shape)
+            latency_ms = latency_ms + expected_wait_ms(stages[0], frame_period_ms)
         codecs = len(pairs.codecs)
         if self._deadline_ms > 0.0:
             encode_ms = pairs.up[ENCODE][:, i] * pairs.up_share[i, j] * self.load
@@ -236,8 +237,8 @@ class PairPrices:
                 self._deadline_ms,
             )
         values = latency_ms
-        if objective.name != LATENCY:
-            values = self._other_value(latency_ms, i, j)
+        if objective.name != LATENCY and stages is not None:
+            values = self._other_value(latency_ms, stages)
             values = np.where(costs >= TOO_MUCH, IMPOSSIBLE, values)
         flat = values.reshape(codecs * codecs, len(places))
         choice = flat.argmin(axis=0)
@@ -249,13 +250,18 @@ class PairPrices:
             return bounds
         objective = self._constraints.objective
         i, j = np.divmod(places, len(self.pairs.here))
+        frame_period_ms = self.conditions.frame_period_ms
+        period_ms: Floats = np.zeros(len(places))
+        if frame_period_ms > 0.0 or objective.name == THROUGHPUT:
+            period_ms = self._least_period_ms(i, j)
+        wait_ms = expected_wait_ms(period_ms, frame_period_ms)
         if objective.name == LATENCY:
+            bounds = bounds + wait_ms
             return bounds + self._least_late_ms(bounds, i)
-        latency_ms = self.bounds(ALL_EQUAL).reshape(-1)[places]
+        latency_ms = self.bounds(ALL_EQUAL).reshape(-1)[places] + wait_ms
         late_ms = self._least_late_ms(latency_ms, i)
-        bounds = bounds + self.weights.server * late_ms  # that time is waited
-        if objective.name == THROUGHPUT:
-            bounds = np.maximum(bounds, self._least_period_ms(i, j))
+        bounds = bounds + self.weights.server * (wait_ms + late_ms)  # an idle robot's time
+        bounds = np.maximum(bounds, period_ms) if objective.name == THROUGHPUT else bounds
         share = late_share(latency_ms + late_ms, self._constraints.deadline_ms)
         return bounds / (1.0 - MOST_LATE * share)
 
@@ -285,9 +291,7 @@ class PairPrices:
         up_ms: Floats = self.server.link.uplink_ms(sent)
         return np.maximum(np.maximum(robot_ms, server_ms), up_ms)
 
-    def _stages(
-        self, i: Ints, j: Ints, shape: tuple[int, ...]
-    ) -> tuple[Floats, Floats, Floats, Floats]:
+    def _stages(self, i: Ints, j: Ints, shape: tuple[int, ...]) -> Stages:
         """Slowest stage; the robot's time, and those of both transfers; (K, K, pairs)."""
         pairs, link = self.pairs, self.server.link
         u, d = pairs.up_share[i, j], pairs.down_share[i, j]
@@ -306,10 +310,10 @@ class PairPrices:
         period_ms = np.maximum(np.maximum(robot_ms, up_ms), np.maximum(server_ms, down_ms))
         return period_ms, robot_ms, up_ms, down_ms
 
-    def _other_value(self, latency_ms: Floats, i: Ints, j: Ints) -> Floats:
+    def _other_value(self, latency_ms: Floats, stages: Stages) -> Floats:
         """Value under an objective other than latency; (K, K, pairs)."""
         power = self.conditions.power
-        period_ms, robot_ms, up_ms, down_ms = self._stages(i, j, latency_ms.shape)
+        period_ms, robot_ms, up_ms, down_ms = stages
         energy_j = np.full(latency_ms.shape, np.nan)
         if power is not None:
             own_ms = robot_ms / max(self.load, 1.0)
