@@ -27,6 +27,7 @@ from std_msgs.msg import String
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.msg import FrameReport, Load, Plan, ServerStatus
+from dnn_offload.planning.value_rules import frontier_depth
 from dnn_offload.report.records import DROP_REASONS, FrameRow, LoadSample, OUTCOMES
 from dnn_offload.transport.conversion import stamp_of
 
@@ -83,6 +84,7 @@ class Recorder:
         self._strategies: dict[int, str] = {0: AUTO}
         self._trial_ids: set[int] = set()
         self._depths: dict[str, int] = {}
+        self._frontiers: dict[str, list[str]] = {}  # of cuts that are none of the profile's
         self._namespace = namespace
         self._on_image = on_image
         self.diagnostics: dict[str, dict[str, str]] = {}  # node -> its last values
@@ -236,7 +238,7 @@ class Recorder:
                 drop_reason=DROP_REASONS[msg.drop_reason],
                 cut_index=msg.cut_index,
                 cut_label=msg.label,
-                depth=self._depths.get(msg.cut, 0) if left else -1,
+                depth=self._depth_of(msg.cut) if left else -1,
                 codec=msg.codec,
                 server=msg.server,
                 plan_epoch=msg.plan_epoch,
@@ -251,11 +253,23 @@ class Recorder:
 
     def _on_plan(self, msg: Plan) -> None:
         self.latest.plan = msg
-        self._strategies[msg.plan_id] = msg.strategy
+        self._note_plan(msg)
 
     def _on_trial(self, msg: Plan) -> None:
         self._trial_ids.add(msg.plan_id)
+        self._note_plan(msg)
+
+    def _note_plan(self, msg: Plan) -> None:
         self._strategies[msg.plan_id] = msg.strategy
+        if msg.frontier:
+            self._frontiers[msg.cut] = list(msg.frontier)
+
+    def _depth_of(self, cut: str) -> int:
+        """Weighted layers before a cut; 0, a picture, where nothing is known of it."""
+        frontier = self._frontiers.get(cut)
+        if cut not in self._depths and frontier is not None and self.profile is not None:
+            self._depths[cut] = max(frontier_depth(self.profile, frontier), 0)
+        return self._depths.get(cut, 0)
 
     def _on_load(self, msg: Load) -> None:
         self.latest.load = msg
