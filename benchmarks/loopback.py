@@ -136,10 +136,11 @@ def picture_delivery(folder: Path) -> dict[str, float | str]:
 def load_step(folder: Path) -> dict[str, float | str]:
     """Busy processes come: time until a frame runs under another plan.
 
-    The robot runs by torch: by a faster backend, with a core each, it rightly stays where it is.
+    Both run by torch: by a faster backend here, with a core each, the robot rightly stays where it
+    is; by a faster one there it has rightly gone before the step.
     """
     times_s: list[float] = []
-    with Session(folder, server={}, robot={'backend': 'torch'}, rate_hz=15.0) as session:
+    with Session(folder, server={}, common={'backend': 'torch'}, rate_hz=15.0) as session:
         for _ in range(5):
             # All on the robot by hand, then free again: calm, it stays there.
             session.recorder.set_parameters('partition_planner_node', strategy='local')
