@@ -90,8 +90,18 @@ def test_hiccups_and_unknown_stages_teach_nothing() -> None:
         overheads.add(ON_ROBOT, 27.0, 20.0)
         overheads.add(ON_ROBOT, 900.0, 20.0)
         overheads.add(ON_ROBOT, 27.0, math.nan)
-        overheads.add(ON_ROBOT, 10.0, 20.0)
+        overheads.add(ON_ROBOT, 10.0, 900.0)
     assert overheads.of(ON_ROBOT) == pytest.approx(7.0)
+
+
+def test_frames_that_took_less_than_their_stages_count_in_the_median() -> None:
+    overheads = Overheads()
+    for extra_ms in (-4.0, -2.0, 1.0, 2.0, 6.0, 9.0, -1.0):
+        overheads.add('s', 20.0 + extra_ms, 20.0)
+    assert overheads.of('s') == pytest.approx(1.0)
+    for _ in range(40):
+        overheads.add('s', 15.0, 20.0)
+    assert overheads.of('s') == 0.0, 'no place gives time back'
 
 
 def test_overheads_decide_between_close_plans() -> None:

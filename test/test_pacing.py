@@ -139,6 +139,23 @@ def test_small_frames_get_a_large_probe_now_and_then() -> None:
     assert sum(isinstance(e, Uplinked) for _, e in network.events) == 120
 
 
+def test_a_stream_over_a_slow_link_is_not_held_up_by_probes_again_and_again() -> None:
+    """The link was fast before: the first probe says that it is not any more, and is the last."""
+    network = connected(20e6)
+    stream(network, 300_000, 3)
+    network.rate_bps = 1e6
+    took: list[float] = []
+    for seq in range(100, 500):
+        network.link.send(frame(seq, 8_000), 0.0, network.now_s)
+        network.run(0.135)
+    took = [e.uplink_ms for _, e in network.events
+            if isinstance(e, Uplinked) and e.frame_seq >= 100]
+    assert len(took) > 380
+    # 98 kB take 0.8 s, and what was sent meanwhile waits too.
+    assert sum(ms > 200.0 for ms in took) <= 8
+    assert network.link.window.rate_bps < 2e6
+
+
 def test_connects_by_hello_and_probe_only() -> None:
     network = Network(ServerLink('srv'), 10e6)
     assert [type(e) for e in network.link.send(frame(1, 10), 0.0, network.now_s)] == [Refused]

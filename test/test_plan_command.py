@@ -332,6 +332,7 @@ def test_json_tells_of_what_and_under_what_it_plans(
     assert (data['model'], data['strategy']) == ('made-up:6', 'dey2019')
     assert data['conditions'] == {
         'uplink_bps': 2e6, 'downlink_bps': 3e6, 'rtt_ms': 8.0, 'load': 1.5, 'loadavg': 1.5,
+        'frame_period_ms': 0.0,
         'servers': [{'name': 'server', 'load': 2.0, 'queue_ms': 4.0}],
         'result_codec': 'raw', 'board': None,
     }
@@ -339,6 +340,26 @@ def test_json_tells_of_what_and_under_what_it_plans(
     assert data['chosen']['latency_ms'] > 0.0
     assert plan_command.run(parse([*given, '--all', '--alpha-ms', '4'])) == 0
     assert capsys.readouterr().out == text
+
+
+def test_a_stream_faster_than_a_stage_waits_for_it(
+    profiles: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*profiles, '--json', '--bandwidth', '500k']
+    assert plan_command.run(parse(given)) == 0
+    single = json.loads(capsys.readouterr().out)
+    assert all(plan['wait_ms'] == 0.0 for plan in single['candidates'])
+    assert plan_command.run(parse([*given, '--rate-hz', '20'])) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data['conditions']['frame_period_ms'] == 50.0
+    for plan in data['candidates']:
+        if plan['period_ms'] > 75.0:
+            assert plan['wait_ms'] == pytest.approx(25.0, abs=0.1)
+        elif plan['period_ms'] < 25.0:
+            assert plan['wait_ms'] == pytest.approx(0.0, abs=0.1)
+    assert any(plan['period_ms'] > 75.0 for plan in data['candidates'])
+    assert plan_command.run(parse([*profiles, '--bandwidth', '500k', '--rate-hz', '20'])) == 0
+    assert '20 pictures a second' in ' '.join(capsys.readouterr().out.split())
 
 
 def test_json_tells_what_would_change_the_plan(

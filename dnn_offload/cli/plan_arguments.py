@@ -91,6 +91,11 @@ def _add_conditions(group: argparse._ArgumentGroup) -> None:
         '--queue-ms', type=not_negative, default=0.0, metavar='MS',
         help="wait in the servers' queue [0 ms]",
     )
+    group.add_argument(
+        '--rate-hz', type=not_negative, default=0.0, metavar='HZ',
+        help='pictures per second: where the slowest stage takes longer than they are apart, the '
+        'newest waits for it, half a period on average; 0 = single pictures [0]',
+    )
     group.add_argument('--result-codec', default='raw', help='codec of the answers [%(default)s]')
     group.add_argument(
         '--board', default='', metavar='NAME',
@@ -187,7 +192,8 @@ def conditions_of(args: argparse.Namespace) -> Conditions:
             )
         power = power.above_idle()
     return Conditions(
-        edge, args.load, loadavg, tuple(servers), args.result_codec, power=power
+        edge, args.load, loadavg, tuple(servers), args.result_codec, power=power,
+        frame_period_ms=1e3 / args.rate_hz if args.rate_hz > 0.0 else 0.0,
     )
 
 

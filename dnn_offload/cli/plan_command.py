@@ -114,9 +114,10 @@ def _print(
 
 def _in_words(args: argparse.Namespace) -> str:
     link = link_of(args)
+    stream = f', {args.rate_hz:g} pictures a second' if args.rate_hz > 0.0 else ''
     return (
         f'robot load {args.load:g}, uplink {link.uplink_bps / 1e6:g} Mbit/s, fixed cost '
-        f'{link.uplink_alpha_ms:g} ms each way, server load {args.server_load:g}'
+        f'{link.uplink_alpha_ms:g} ms each way, server load {args.server_load:g}{stream}'
     )
 
 
@@ -156,6 +157,7 @@ def _conditions_plain(conditions: Conditions, link: LinkState) -> dict[str, Any]
         'rtt_ms': link.uplink_alpha_ms + link.downlink_alpha_ms,
         'load': conditions.edge_load,
         'loadavg': conditions.edge_load_raw,
+        'frame_period_ms': conditions.frame_period_ms,
         'servers': [
             {
                 'name': server.name,

@@ -232,7 +232,7 @@ class PartitionPlannerNode(base.OffloadNode):
                 age_ms=message.age_ms,
                 stages_ms=sum(getattr(message, name) for name in PRICED_STAGES),
                 period_ms=max(
-                    sum(getattr(message, name) for name in names) for names in SIDE_BY_SIDE
+                    sum(getattr(message, name) for name in stages) for stages in SIDE_BY_SIDE
                 ),
                 result_codec=message.result_codec,
                 return_cut=message.return_cut,

@@ -66,13 +66,14 @@ class Overheads:
             slow_down: Of the robot meanwhile, above 0: its network's time over the profiled one.
             computed: Part of the network that ran on the robot for a server's answer, 0 .. 1.
         """
+        # Single ones below 0, since stages overlap or the wait was shorter, belong to the median.
         overhead_ms = latency_ms - stages_ms - age_ms
-        if math.isfinite(overhead_ms) and 0.0 <= overhead_ms <= LONGEST_MS:
+        if math.isfinite(overhead_ms) and abs(overhead_ms) <= LONGEST_MS:
             kept = self._frames.setdefault(place, deque(maxlen=WINDOW))
             if place == ON_ROBOT:
                 kept.append(overhead_ms / slow_down)
             else:
-                kept.append(max(overhead_ms - computed * self.by_load(slow_down), 0.0))
+                kept.append(overhead_ms - computed * self.by_load(slow_down))
 
     def by_load(self, slow_down: float) -> float:
         """What load adds to the overhead of frames that run on the robot [ms]; 0 while unknown."""
@@ -104,4 +105,4 @@ class Overheads:
 
     def _median(self, place: str) -> float | None:
         frames = self._frames.get(place, ())
-        return statistics.median(frames) if len(frames) >= MIN_FRAMES else None
+        return max(statistics.median(frames), 0.0) if len(frames) >= MIN_FRAMES else None

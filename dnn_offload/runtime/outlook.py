@@ -35,7 +35,7 @@ def sending_key(plan: FramePlan) -> Key:
 
 def pace_key(plan: FramePlan) -> Key:
     """What decides on the time that a server needs for a frame."""
-    return plan.server, plan.plan_id
+    return plan.server, plan.plan_id, plan.epoch  # numbers begin at 1 again with another planner
 
 
 def running_plan(shared: Shared, now_s: float) -> FramePlan:

@@ -54,6 +54,7 @@ def run(
     fates: bool = False,
     loadavg_at: Callable[[float], float] | None = None,
     cores: int = 1,
+    waiting: bool = False,
 ) -> Trace:
     """Run the planner through a made-up world.
 
@@ -71,10 +72,15 @@ def run(
             else each frame that is sent to a living server is answered in time.
         loadavg_at: Raw load average at a time; None or NaN = made from the load.
         cores: Of the robot; what its load average is divided by.
+        waiting: Whether pictures wait where the slowest stage is slower than they come, and the
+            planner is told how often they do.
     """
     settings = settings or PlannerSettings()
     sensors = sensors or Sensors()
-    truth = Truth(edge, server, settings, sensors.cpu_growth, deadline_ms if fates else 0.0)
+    truth = Truth(
+        edge, server, settings, sensors.cpu_growth, deadline_ms if fates else 0.0,
+        frame_period_ms=1e3 / frame_hz if waiting else 0.0,
+    )
     loop = _Loop(truth, settings, sensors, deadline_ms, seed)
     loop.frame_hz, loop.cores = frame_hz, cores
     loop.loadavg_at = loadavg_at or (lambda now_s: math.nan)
@@ -165,6 +171,14 @@ class _Loop:
         self.cpu_ms += head_cpu_ms
         self.wall_ms += head_ms + true.encode_ms
         found = Fate('local', true.latency_ms)
+        stream = {}
+        if self.truth.frame_period_ms > 0.0:
+            stream = {
+                'stages_ms': true.latency_ms - true.wait_ms,
+                'period_ms': self.noisy(true.period_ms, sensors.frame_noise),
+                'frame_seq': 1 + round(enters_s * self.frame_hz),
+                'stamp_s': enters_s,
+            }
         if not local:
             self.sent = True
             up_ms = down_ms = math.inf
@@ -195,6 +209,7 @@ class _Loop:
                 deadline_ms=self.deadline_ms,
                 tail_ms=true.tail_ms,
                 rest_ms=true.rest_ms,
+                **stream,  # type: ignore[arg-type]
             ),
             now_s,
         )

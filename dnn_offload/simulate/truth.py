@@ -43,6 +43,7 @@ class Truth:
         settings: What the user demands of plans.
         growth: Of compute times at the stream's rate against the robot's profile.
         deadline_ms: Deadline that frames are judged by; 0 = none.
+        frame_period_ms: Between two pictures; 0 = nothing waits.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Truth:
         settings: PlannerSettings,
         growth: float,
         deadline_ms: float,
+        frame_period_ms: float = 0.0,
     ) -> None:
         self.edge, self.server = edge, server
+        self.frame_period_ms = frame_period_ms
         self.growth = growth
         self.deadline_ms = deadline_ms
         self.best_changes = 0
@@ -95,7 +98,9 @@ class Truth:
         )
         state = ServerState(SERVER, self.server, link, world.server_load, world.queue_ms)
         load = world.edge_load * self.growth
-        conditions = Conditions(self.edge, load, world.edge_load, (state,))
+        conditions = Conditions(
+            self.edge, load, world.edge_load, (state,), frame_period_ms=self.frame_period_ms
+        )
         ranked = search.plan('auto', conditions, self._constraints)
         local = costs.local_candidate(conditions)
         best = min(ranked, key=lambda plan: self._price_ms(world, plan))

@@ -49,6 +49,9 @@ class LinkTiming:
         probe_period_s: A probe goes when nothing was sent for so long.
         big_probe_period_s: A probe goes between frames when nothing larger than the burst was
             sent for so long; small frames alone would flatter the link.
+        longest_probe_s: No probe goes between frames that would take longer: the next frame
+            would wait behind it (at 1 Mbit/s for 0.8 s). One that does take longer, on a link
+            that seemed faster, has told that, and is the last.
         retry_s, max_retry_s: Back-off between attempts to connect.
         refused_retry_s: Pause after a refusal.
     """
@@ -56,6 +59,7 @@ class LinkTiming:
     server_timeout_s: float = 1.0
     probe_period_s: float = 1.5
     big_probe_period_s: float = 5.0
+    longest_probe_s: float = 0.1
     retry_s: float = 0.25
     max_retry_s: float = 2.0
     refused_retry_s: float = 5.0
@@ -274,6 +278,7 @@ class ServerLink:
         if transfer.burst_over is not None and self.throttle.free:
             nbytes, at_s = transfer.burst_over
             late_ms = transfer.first_ack_ms + 1e3 * (now_s - at_s)
+            self.window.probed(8e3 * (transfer.total_bytes - nbytes) / max(late_ms, 1e-3))
             events.append(Sample(True, transfer.total_bytes - nbytes, max(late_ms, 1e-3)))
         else:
             events.append(Sample(True, transfer.total_bytes, own_ms))  # limited by ourselves
@@ -446,11 +451,12 @@ class ServerLink:
             return now_s
         # At most a tenth of the link for probes.
         rate_bps = self.window.rate_bps
-        least_s = 80.0 * PROBE_BYTES / rate_bps if rate_bps > 0.0 else 0.0
-        return min(
-            self._busy_s + max(self.timing.probe_period_s, least_s),
-            self._big_s + max(self.timing.big_probe_period_s, least_s),
-        )
+        takes_s = 8.0 * PROBE_BYTES / rate_bps if rate_bps > 0.0 else 0.0
+        idle_s = self._busy_s + max(self.timing.probe_period_s, 10.0 * takes_s)
+        if takes_s > self.timing.longest_probe_s:
+            return idle_s
+        big_s = self._big_s + max(self.timing.big_probe_period_s, 10.0 * takes_s)
+        return min(idle_s, big_s)
 
     def _begin_probe(self) -> None:
         self._probe_seq += 1

@@ -136,6 +136,15 @@ class FlowWindow:
         elif sample_bps > self.rate_bps:  # the sender was the limit: a lower bound only
             self.rate_bps += 0.25 * (sample_bps - self.rate_bps)
 
+    def probed(self, rate_bps: float) -> None:
+        """What a probe came through at behind the burst [bit/s]: all of it was there to be sent.
+
+        A link that has become slower shows in nothing else while frames are small: they are the
+        sender's limit, and pass in the burst. A round trip is in it, so only much less counts.
+        """
+        if 0.0 < rate_bps < 0.5 * self.rate_bps:
+            self.rate_bps = rate_bps
+
     def oldest_age_s(self, now_s: float) -> float:
         """Since when the oldest unacknowledged slice is out [s]; 0 if nothing is."""
         return now_s - self._flight[0].sent_s if self._flight else 0.0
