@@ -135,5 +135,5 @@ def wait_ms(period_ms: float, frame_period_ms: float) -> float:
     """Half a picture's period where the slowest stage is slower than the pictures come."""
     if frame_period_ms == 0.0:
         return 0.0
-    behind = (period_ms - frame_period_ms) / (0.08 * frame_period_ms)
+    behind = (period_ms - frame_period_ms) / (0.15 * frame_period_ms)
     return 0.5 * frame_period_ms / (1.0 + math.exp(-max(min(behind, 500.0), -500.0)))

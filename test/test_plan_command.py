@@ -354,9 +354,9 @@ def test_a_stream_faster_than_a_stage_waits_for_it(
     assert data['conditions']['frame_period_ms'] == 50.0
     for plan in data['candidates']:
         if plan['period_ms'] > 75.0:
-            assert plan['wait_ms'] == pytest.approx(25.0, abs=0.1)
+            assert plan['wait_ms'] == pytest.approx(25.0, abs=1.0)
         elif plan['period_ms'] < 25.0:
-            assert plan['wait_ms'] == pytest.approx(0.0, abs=0.1)
+            assert plan['wait_ms'] == pytest.approx(0.0, abs=1.0)
     assert any(plan['period_ms'] > 75.0 for plan in data['candidates'])
     assert plan_command.run(parse([*profiles, '--bandwidth', '500k', '--rate-hz', '20'])) == 0
     assert '20 pictures a second' in ' '.join(capsys.readouterr().out.split())

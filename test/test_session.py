@@ -318,10 +318,10 @@ def test_waiting_for_a_link_that_is_slower_than_the_camera_is_no_overhead() -> N
     for _ in range(50):
         answered(10.0, 15.0)
     assert session.tick(world.now_s).conditions.frame_period_ms == pytest.approx(40.0)
-    assert overhead_ms() == pytest.approx(5.0, abs=0.1)
+    assert overhead_ms() == pytest.approx(5.0, abs=0.3)
     for _ in range(50):  # half of 40 ms is waited, on average
         answered(70.0, 70.0 + 20.0 + 5.0)
-    assert overhead_ms() == pytest.approx(5.0, abs=0.1)
+    assert overhead_ms() == pytest.approx(5.0, abs=0.3)
     outcome = session.tick(world.now_s)
     stream_ms = outcome.conditions.frame_period_ms
     for plan in outcome.ranked:

@@ -38,6 +38,14 @@ def test_an_hour_at_the_edge_of_a_deadline() -> None:
 
 
 @pytest.mark.timeout(120)
+def test_a_robot_that_just_keeps_up_with_its_camera_stays_where_it_is() -> None:
+    """Half a picture's period hangs on a few percent of the network's time there."""
+    trace = constant.simulate(constant.STREAM_SCENARIOS[0], 1500.0)
+    assert trace.returns_after(constant.SETTLE_S) == 0
+    assert len(trace.switches_after(constant.SETTLE_S)) <= 1
+    assert trace.regret(constant.SETTLE_S) < 0.1
+
+
 @pytest.mark.parametrize('scenario', constant.DEADLINE_SCENARIOS, ids=lambda s: s.name)
 def test_minutes_near_the_edge_of_a_deadline(scenario: constant.Scenario) -> None:
     trace = constant.simulate(scenario, 120.0, seed=1)

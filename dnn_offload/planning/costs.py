@@ -41,7 +41,8 @@ from dnn_offload.planning.price_table import profiled_thread_counts, thread_vari
 MIN_LOAD_FACTOR = 0.01
 MAX_LOAD_FACTOR = 1e4
 # Of the period of the pictures: about so far the slowest stage may be from it to be doubtful.
-_PERIOD_SCATTER = 0.08
+_PERIOD_SCATTER = 0.15
+_PERIOD_ERROR = 0.1        # of the slowest stage: by so much its estimate may be off
 # Widths of the soft limits of a deadline (logistic; the standard deviation is 1.8 times it).
 _LATENCY_SCATTER = 0.08    # of the predicted latency
 _RESCUE_SCATTER = 0.08     # of the local tail
@@ -169,6 +170,18 @@ def expected_wait_ms(period_ms: Number, frame_period_ms: float) -> Number:
         return 0.0 * period_ms
     behind = (period_ms - frame_period_ms) / (_PERIOD_SCATTER * frame_period_ms)
     return 0.5 * frame_period_ms * sigmoid(behind)
+
+
+def wait_doubt_ms(candidate: Candidate, frame_period_ms: float) -> float:
+    """By how much a plan's wait may be off [ms]: most where the stage just keeps up, else nothing.
+
+    There a small error of the stage's time makes a large one of the wait.
+    """
+    if frame_period_ms <= 0.0:
+        return 0.0
+    share = candidate.wait_ms / (0.5 * frame_period_ms)
+    slope = 0.5 * share * (1.0 - share) / _PERIOD_SCATTER
+    return _PERIOD_ERROR * candidate.period_ms * slope
 
 
 def with_lateness(candidate: Candidate, deadline_ms: float) -> Candidate:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 import math
 
 from dnn_offload.errors import ConfigurationError, PlanningError
+from dnn_offload.planning.costs import wait_doubt_ms
 from dnn_offload.planning.objective import LATENCY, LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.plan import Candidate, Key
 from dnn_offload.planning.promises import Promises
@@ -116,6 +117,7 @@ class SwitchPolicy:
         self.min_gain_ms = min_gain_ms
         self.min_gain_ratio = min_gain_ratio
         self.hold_ticks = hold_ticks
+        self.frame_period_ms = 0.0  # between two pictures, at the next decision; 0 = not known
         self._memory = _Memory()
         self._trust = ServerTrust(first_backoff_s, max_backoff_s, stable_s)
 
@@ -302,6 +304,8 @@ class SwitchPolicy:
         least = max(floor, self.min_gain_ratio * old.cost, least_of_all)
         # Caution must not demand the impossible.
         needed = min(least * caution, max(MAX_NEEDED * old.cost, floor))
+        if in_ms:
+            needed += sum(wait_doubt_ms(plan, self.frame_period_ms) for plan in (old, best))
         numbers = self._numbers(old, best, best_cost, needed)
         if best.key == old.key or gain <= 0.0:
             memory.better_ticks, memory.excess = 0, 0.0
