@@ -144,7 +144,6 @@ def test_a_stream_over_a_slow_link_is_not_held_up_by_probes_again_and_again() ->
     network = connected(20e6)
     stream(network, 300_000, 3)
     network.rate_bps = 1e6
-    took: list[float] = []
     for seq in range(100, 500):
         network.link.send(frame(seq, 8_000), 0.0, network.now_s)
         network.run(0.135)

@@ -46,6 +46,7 @@ def test_a_robot_that_just_keeps_up_with_its_camera_stays_where_it_is() -> None:
     assert trace.regret(constant.SETTLE_S) < 0.1
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize('scenario', constant.DEADLINE_SCENARIOS, ids=lambda s: s.name)
 def test_minutes_near_the_edge_of_a_deadline(scenario: constant.Scenario) -> None:
     trace = constant.simulate(scenario, 120.0, seed=1)

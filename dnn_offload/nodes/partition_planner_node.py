@@ -37,13 +37,10 @@ ALTERNATIVES = 3            # shown in diagnostics
 LABEL_CHARS = 128           # bounds of the message fields
 REASON_CHARS = 512
 NO_CUT = 65535              # return_index without a second cut
-# Stages of a frame that plans have a price for; the rest is overhead.
+# Stages of a frame that plans have a price for, by the place that they keep busy: robot, uplink,
+# server, downlink. Beside them the server's queue has one, which keeps none busy; the rest is
+# overhead.
 PRICED_STAGES = (
-    'head_ms', 'encode_ms', 'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms',
-    'rest_ms', 'finish_ms',
-)
-# Those of them that keep the same place busy: robot, uplink, server, downlink.
-SIDE_BY_SIDE = (
     ('head_ms', 'encode_ms', 'rest_ms', 'finish_ms'), ('uplink_ms',), ('decode_ms', 'tail_ms'),
     ('downlink_ms',),
 )
@@ -215,6 +212,7 @@ class PartitionPlannerNode(base.OffloadNode):
         )
 
     def _on_frame_report(self, message: FrameReport) -> None:
+        busy_ms = [sum(getattr(message, name) for name in stages) for stages in PRICED_STAGES]
         urgent = self._session.feed_frame(
             FrameEvidence(
                 plan_id=message.plan_id,
@@ -230,10 +228,8 @@ class PartitionPlannerNode(base.OffloadNode):
                 deadline_ms=message.deadline_ms,
                 max_uplink_bps=message.max_uplink_bps,
                 age_ms=message.age_ms,
-                stages_ms=sum(getattr(message, name) for name in PRICED_STAGES),
-                period_ms=max(
-                    sum(getattr(message, name) for name in stages) for stages in SIDE_BY_SIDE
-                ),
+                stages_ms=sum(busy_ms) + message.queue_ms,
+                period_ms=max(busy_ms),
                 result_codec=message.result_codec,
                 return_cut=message.return_cut,
                 tail_ms=message.tail_ms,

@@ -90,7 +90,7 @@ def local_candidate(conditions: Conditions, *, threads: int = 0) -> Candidate:
         overhead_ms=conditions.edge_overhead_ms,
         threads=threads,
     )
-    return with_energy(with_wait(made, conditions), conditions)
+    return in_full(made, conditions)
 
 
 def local_candidates(conditions: Conditions, constraints: Constraints) -> list[Candidate]:
@@ -146,6 +146,20 @@ def with_value(candidate: Candidate, constraints: Constraints, local: Candidate)
         (local.latency_ms, local.energy_j),
     )
     return replace(candidate, value=float(value))
+
+
+def in_full(
+    candidate: Candidate, conditions: Conditions, deadline_ms: float = 0.0
+) -> Candidate:
+    """The candidate with what hangs on its stages, but for its value: wait, lateness, energy.
+
+    Args:
+        candidate: A plan of any shape, its stages priced.
+        conditions: Those that they were priced with.
+        deadline_ms: See ``with_lateness``.
+    """
+    waiting = with_wait(candidate, conditions)
+    return with_energy(with_lateness(waiting, deadline_ms), conditions)
 
 
 def with_wait(candidate: Candidate, conditions: Conditions) -> Candidate:

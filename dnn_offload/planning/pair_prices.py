@@ -15,13 +15,11 @@ import numpy.typing as npt
 from dnn_offload.cost.energy import frame_energy_j
 from dnn_offload.planning.costs import (
     expected_wait_ms,
+    in_full,
     late_cost_ms,
     local_candidate,
     sane_load,
     slow_down,
-    with_energy,
-    with_lateness,
-    with_wait,
 )
 from dnn_offload.planning.cut_pairs import BYTES, CutPairs, DECODE, ENCODE, IMPOSSIBLE, Way
 from dnn_offload.planning.objective import late_share, LATENCY, MOST_LATE, THROUGHPUT
@@ -158,8 +156,7 @@ class PairPrices:
             rescue_ms=rescue_ms,
             **stages,
         )
-        made = with_lateness(with_wait(made, self.conditions), self._deadline_ms)
-        return with_energy(made, self.conditions)
+        return in_full(made, self.conditions, self._deadline_ms)
 
     # ---- inside ----------------------------------------------------------------------------
 
@@ -261,7 +258,8 @@ class PairPrices:
         latency_ms = self.bounds(ALL_EQUAL).reshape(-1)[places] + wait_ms
         late_ms = self._least_late_ms(latency_ms, i)
         bounds = bounds + self.weights.server * (wait_ms + late_ms)  # an idle robot's time
-        bounds = np.maximum(bounds, period_ms) if objective.name == THROUGHPUT else bounds
+        if objective.name == THROUGHPUT:
+            bounds = np.maximum(bounds, period_ms)
         share = late_share(latency_ms + late_ms, self._constraints.deadline_ms)
         return bounds / (1.0 - MOST_LATE * share)
 

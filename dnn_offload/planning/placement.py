@@ -24,14 +24,12 @@ from collections.abc import Collection
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.costs import (
     answer_bytes,
+    in_full,
     local_candidate,
     sane_load,
     slow_down,
     thread_counts,
     usable_servers,
-    with_energy,
-    with_lateness,
-    with_wait,
 )
 from dnn_offload.planning.limits import LOSSLESS
 from dnn_offload.planning.minimum_cut import best_placement, Prices
@@ -246,5 +244,4 @@ class _Search:
             rescue_ms=rescue_ms,
             **stages,
         )
-        made = with_lateness(with_wait(made, conditions), self._deadline_ms)
-        return with_energy(made, conditions)
+        return in_full(made, conditions, self._deadline_ms)

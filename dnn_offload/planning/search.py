@@ -10,12 +10,10 @@ from dnn_offload.cost.energy import UNKNOWN_HINT
 from dnn_offload.errors import ConfigurationError, PlanningError
 from dnn_offload.planning import one_cut, placement, two_cuts
 from dnn_offload.planning.costs import (
+    in_full,
     local_candidate,
     local_candidates,
-    with_energy,
-    with_lateness,
     with_value,
-    with_wait,
 )
 from dnn_offload.planning.limits import forbidden_ends, MAX_FRONTIER, why_not
 from dnn_offload.planning.objective import LATENCY
@@ -176,19 +174,10 @@ def _judged(
 ) -> list[Candidate]:
     """All with what is not known of them yet: waiting, lateness, energy, the objective's value."""
     found = [
-        with_wait(candidate, conditions) if math.isnan(candidate.wait_ms) else candidate
+        in_full(candidate, conditions, constraints.deadline_ms)
+        if math.isnan(candidate.wait_ms) else candidate  # all or nothing of it is known
         for candidate in found
     ]
-    found = [
-        with_lateness(candidate, constraints.deadline_ms) if math.isnan(candidate.late_ms)
-        else candidate
-        for candidate in found
-    ]
-    if conditions.power is not None:
-        found = [
-            with_energy(candidate, conditions) if math.isnan(candidate.energy_j) else candidate
-            for candidate in found
-        ]
     if constraints.objective.name == LATENCY:
         return found
     own = (candidate for candidate in found if candidate.is_local and not candidate.threads)

@@ -284,8 +284,9 @@ class PlannerSession:
 
     def _wake_ratio(self, profile: Profile, load: float) -> float:
         """What load adds to the overhead, per millisecond that the robot computes."""
-        whole_ms = profile.whole_ms * sane_load(load)
-        return self._overheads.by_load(sane_load(load)) / whole_ms if whole_ms > 0.0 else 0.0
+        load = sane_load(load)
+        whole_ms = profile.whole_ms * load
+        return self._overheads.by_load(load) / whole_ms if whole_ms > 0.0 else 0.0
 
     def _slow_down(self, frame: FrameEvidence, profiled_ms: float) -> float:
         """Of the robot while a frame ran, by the frame itself where it says that."""

@@ -452,11 +452,11 @@ class ServerLink:
         # At most a tenth of the link for probes.
         rate_bps = self.window.rate_bps
         takes_s = 8.0 * PROBE_BYTES / rate_bps if rate_bps > 0.0 else 0.0
-        idle_s = self._busy_s + max(self.timing.probe_period_s, 10.0 * takes_s)
+        least_s = 10.0 * takes_s
+        idle_s = self._busy_s + max(self.timing.probe_period_s, least_s)
         if takes_s > self.timing.longest_probe_s:
             return idle_s
-        big_s = self._big_s + max(self.timing.big_probe_period_s, 10.0 * takes_s)
-        return min(idle_s, big_s)
+        return min(idle_s, self._big_s + max(self.timing.big_probe_period_s, least_s))
 
     def _begin_probe(self) -> None:
         self._probe_seq += 1
