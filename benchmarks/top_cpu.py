@@ -42,7 +42,6 @@ class MadeUpRobot:
         self._rate_hz = rate_hz
         self._count = 0
         self._reports = node.create_publisher(FrameReport, 'frame_report', latched(100))
-        self._samples = node.create_publisher(LinkSample, 'link_sample', 100)
         self._loads = node.create_publisher(Load, 'load', 10)
         self._plans = node.create_publisher(Plan, 'plan', latched())
         self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -68,10 +67,12 @@ class MadeUpRobot:
             pid=1, entered=self._count, remote=self._count, latency_ms=40.0, deadline_ms=300.0,
             deadline_met=True, cut='0' * 16, label='features.3.squeeze', codec='int8',
             server='laptop', cut_index=5, frame_seq=self._count,
+            transfers=[
+                LinkSample(server='laptop', kind=kind, duration_ms=4.0)
+                for kind in (LinkSample.UPLINK, LinkSample.DOWNLINK)
+            ],
         )
         self._say(self._reports, report)
-        for kind in (LinkSample.UPLINK, LinkSample.DOWNLINK):
-            self._say(self._samples, LinkSample(server='laptop', kind=kind, duration_ms=4.0))
         if self._count % max(1, round(self._rate_hz / LOAD_HZ)) == 0:
             self._say(self._loads, Load(host='pi', factor=1.2, factor_source='schedstat'))
         if self._count % round(self._rate_hz) == 0:

@@ -31,6 +31,7 @@ from dnn_offload.errors import OffloadError
 from dnn_offload.nodes import topics
 from dnn_offload.nodes.descriptors import coerced, descriptor_of, PARAMETER_TYPES
 from dnn_offload.nodes.diagnostics import diagnostics_message
+from dnn_offload.nodes.executor import let_wait
 from dnn_offload.nodes.lifecycle_services import refuse_impossible_transitions
 from dnn_offload.nodes.parameters import (
     by_name,
@@ -190,13 +191,20 @@ class OffloadNode(LifecycleNode):
         message_type: type,
         endpoint: Endpoint,
         callback: Callable[[Any], None],
+        *,
+        may_wait: bool = False,
         **options: Any,
     ) -> Subscription:
-        """A subscription with a guarded callback that ends with ``deactivate``."""
+        """A subscription with a guarded callback that ends with ``deactivate``.
+
+        Nobody is woken for a message that ``may_wait`` (``executor.let_wait``).
+        """
         subscription = open_endpoint(
             self.create_subscription, message_type, endpoint, callback=self.guarded(callback),
             **options,
         )
+        if may_wait:
+            let_wait(subscription)
         self._active_entities.append(subscription)
         return subscription
 

@@ -6,14 +6,20 @@ services, and planner and robot take some 150 messages a second. Here the set is
 node tells that it has changed (``wake``). Subscriptions and timers are served from it; everything
 rare (services, clients, tasks; QoS events once a second) is left to rclpy's own way. What it
 saves, and why it is not rclpy's ``EventsExecutor``: docs/performance.md.
+
+Messages that are read for what they say together may wait (``let_wait``): the executor does not
+wake for them. They are taken, all that are there, before whatever it wakes for next, and at least
+every ``PATIENCE_S``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+import math
 import time
 from typing import Any
+from weakref import WeakSet
 
 from rclpy._rclpy_pybind11 import InvalidHandle
 from rclpy.event_handler import EventHandler
@@ -26,6 +32,19 @@ from rclpy.waitable import NumberOfEntities, Waitable
 
 RARE = ('guard_condition', 'service', 'client')
 EVENTS_PERIOD_S = 1.0  # QoS events are for the log: they are looked for so often only
+PATIENCE_S = 0.1       # messages that may wait do so at most for so long
+TAKEN_AT_ONCE = 200    # of one subscription, so that a flood cannot keep timers from running
+
+_patient: WeakSet[Subscription] = WeakSet()
+
+
+def let_wait(subscription: Subscription) -> None:
+    """Let messages of a subscription wait; other executors than ours take them as they come.
+
+    Each wake-up for a message costs as much as reading it. Call it before the executor has seen
+    the subscription.
+    """
+    _patient.add(subscription)
 
 
 class _KeptSet:
@@ -39,6 +58,7 @@ class _KeptSet:
         self._held = ExitStack()
         self.timers: dict[int, Timer] = {}
         self.subscriptions: dict[int, Subscription] = {}
+        self.patient: list[Subscription] = []
         self.guards: dict[int, Any] = {}
         self._waitables: list[Waitable] = []
         services: list[Any] = []
@@ -46,7 +66,9 @@ class _KeptSet:
         self._held.enter_context(context.handle)
         for node in nodes:
             self._keep(node.timers, self.timers)
-            self._keep(node.subscriptions, self.subscriptions)
+            subscriptions = list(node.subscriptions)
+            self.patient += self._open(s for s in subscriptions if s in _patient)
+            self._keep((s for s in subscriptions if s not in _patient), self.subscriptions)
             self._keep(node.guards, self.guards)
             services += self._open(node.services)
             clients += self._open(node.clients)
@@ -95,8 +117,13 @@ class _KeptSet:
     def _keep(self, entities: Any, kept: dict[int, Any]) -> None:
         kept.update((entity.handle.pointer, entity) for entity in self._open(entities))
 
-    def wait(self, timeout_ns: int) -> None:
-        """Wait for any of them; negative = without end."""
+    def wait(self, timeout_s: float | None) -> None:
+        """Wait for any of them; None or negative = without end, where nothing is patient."""
+        if timeout_s is None or timeout_s < 0.0:
+            timeout_s = float('inf')
+        if self.patient:
+            timeout_s = min(timeout_s, PATIENCE_S)
+        timeout_ns = -1 if math.isinf(timeout_s) else int(1e9 * timeout_s)
         wait_set = self._set
         wait_set.clear_entities()
         for add, handle in self._additions:
@@ -164,11 +191,17 @@ class LeanExecutor(SingleThreadedExecutor):
                 self.get_nodes(), [_Own(self._guard), _Own(self._sigint_gc)], self._context
             )
         kept = self._kept
-        kept.wait(-1 if timeout_sec is None or timeout_sec < 0.0 else int(1e9 * timeout_sec))
+        kept.wait(timeout_sec)
         if self._is_shutdown:
             return
         if not self._context.ok():
             raise ExternalShutdownException
+        for subscription in kept.patient:
+            for _ in range(TAKEN_AT_ONCE):
+                if not self._take_one(subscription):
+                    break
+                if self._changed:
+                    return
         for pointer in kept.ready('timer'):
             timer = kept.timers[pointer]
             if timer.handle.is_timer_ready():  # not so if cancelled meanwhile
@@ -188,14 +221,17 @@ class LeanExecutor(SingleThreadedExecutor):
             self._events_due_s = now_s + EVENTS_PERIOD_S
             super().spin_once(0)
 
-    def _take_one(self, subscription: Subscription) -> None:
+    @staticmethod
+    def _take_one(subscription: Subscription) -> bool:
+        """Take a message and call back; False where there is none."""
         taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
         if taken is None:
-            return
+            return False
         if subscription._callback_type is Subscription.CallbackType.MessageOnly:
             subscription.callback(taken[0])
         else:
             subscription.callback(*taken)
+        return True
 
     def _forget(self) -> None:
         if self._kept is not None:

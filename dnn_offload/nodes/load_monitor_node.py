@@ -56,7 +56,9 @@ class LoadMonitorNode(base.OffloadNode):
 
     def activate(self) -> None:
         """Watch the inference process, start to read."""
-        self.subscribe(FrameReport, topics.FRAMES_FOR_LOAD, self._on_frame_report)
+        self.subscribe(
+            FrameReport, topics.FRAMES_FOR_LOAD, self._on_frame_report, may_wait=True
+        )
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name='load', daemon=True)
         self._thread.start()

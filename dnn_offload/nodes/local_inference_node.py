@@ -8,6 +8,7 @@ profiles it) no picture enters.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 import socket
 import time
 from typing import Any
@@ -51,6 +52,7 @@ from dnn_offload.vision.answers import Answers
 from dnn_offload.vision.preprocess import Mapping, PreprocessSpec
 
 LONGEST_SCOUT_PERIOD_S = 3600.0
+MAX_TRANSFERS = 32  # bound of FrameReport.transfers in the IDL
 ENGINE_PARAMETERS = ('deadline_ms', 'window', 'result_codec', 'pass_jpeg')
 UPLINK_PARAMETERS = ('max_uplink_bps', 'server_timeout_s', 'probe_period_s')
 
@@ -77,7 +79,7 @@ class LocalInferenceNode(OffloadNode):
         self._wanted: PlanRequest | None = None
         self._scout_period_s = 0.0
         self._undrawn: tuple[int, Answers] = (0, [])
-        self._answer_samples: deque[LinkSample] = deque(maxlen=topics.LINK_SAMPLE.quality.depth)
+        self._transfers: deque[LinkSample] = deque()  # for the next frame report
         self._result_codec = ''
         super().__init__(**node_arguments)
 
@@ -162,7 +164,7 @@ class LocalInferenceNode(OffloadNode):
         assert self._output is not None
         # Another engine counts its frames from 1 again.
         self._undrawn = (0, [])
-        self._answer_samples.clear()
+        self._transfers.clear()
         engine = InferenceEngine(
             model.model, self, self._engine_settings(model), clock_s=self._clock_s,
             profile=model.profile,
@@ -171,7 +173,7 @@ class LocalInferenceNode(OffloadNode):
         uplink = DdsUplink(
             self, self.setting('rendezvous_namespace'), names.new_client_id(prefix),
             model.model.identity, engine, settings=self._uplink_settings(),
-            accept_server=self._accept_server, on_link_sample=self._publish_sample,
+            accept_server=self._accept_server, on_link_sample=self._tell_transfer,
         )
         self._artist = Artist(self._output.draw, self.complain)
         engine.start(uplink)
@@ -315,12 +317,14 @@ class LocalInferenceNode(OffloadNode):
 
     def on_report(self, record: FrameRecord) -> None:
         """Publish the frame's end, then let its picture be drawn on a thread of its own."""
-        self._reports.publish(frame_report(record, self.setting, self._result_codec))
-        while self._answer_samples:
-            self._samples.publish(self._answer_samples.popleft())
+        report = frame_report(record, self.setting, self._result_codec)
+        report.transfers = self._take_transfers()
+        self._reports.publish(report)
         frame_seq, result = self._undrawn
-        artist = self._artist
-        if artist is not None and frame_seq == record.frame_seq:
+        artist, output = self._artist, self._output
+        if frame_seq != record.frame_seq or artist is None or output is None:
+            return
+        if output.drawing_due:  # else the artist would wake for nothing at each result
             artist.offer(record, result)
 
     def on_plan(self, plan: FramePlan) -> None:
@@ -345,17 +349,26 @@ class LocalInferenceNode(OffloadNode):
     def on_connection(self, server: str, connected: bool, reason: str) -> None:
         """The uplink logs it."""
 
-    def _publish_sample(
+    def _tell_transfer(
         self, server: str, kind: int, probe: bool, nbytes: int, duration_ms: float
     ) -> None:
-        sample = LinkSample(
+        self._transfers.append(LinkSample(
             server=server, kind=kind, probe=probe, payload_bytes=nbytes,
             duration_ms=duration_ms, max_uplink_bps=float(self.setting('max_uplink_bps')),
-        )
-        if kind == LinkSample.DOWNLINK:  # its answer goes first: publishing takes some 0.3 ms
-            self._answer_samples.append(sample)
-        else:
-            self._samples.publish(sample)
+        ))
+        # A message of their own costs as much as all the rest of an answer: those of frames wait
+        # for the next report.
+        if probe or kind == LinkSample.LOST or len(self._transfers) >= MAX_TRANSFERS:
+            for transfer in self._take_transfers():
+                self._samples.publish(transfer)
+
+    def _take_transfers(self) -> list[LinkSample]:
+        """Those that were not told yet, in order; from any thread."""
+        taken: list[LinkSample] = []
+        with suppress(IndexError):
+            while len(taken) < MAX_TRANSFERS:
+                taken.append(self._transfers.popleft())
+        return taken
 
     # -- diagnostics --------------------------------------------------------------------
 

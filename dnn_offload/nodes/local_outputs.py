@@ -144,19 +144,27 @@ class ResultOutput:
         self._results.publish(self._message_of(found, image.header))
         self._result_times_s.append(time.monotonic())
 
-    def draw(self, record: FrameRecord, found: Answers) -> None:
-        """Publish the annotated picture, if somebody looks and it is time for one."""
-        now_s = time.monotonic()
-        raw, jpeg = (
-            publisher.get_subscription_count() > 0
-            for publisher in (self._annotated, self._annotated_jpeg)
+    @property
+    def drawing_due(self) -> bool:
+        """Whether somebody looks at annotated pictures, and it is time for one."""
+        return any(self._wanted()) and time.monotonic() >= self._next_drawing_s
+
+    def _wanted(self) -> tuple[bool, bool]:
+        """Whether somebody looks at raw ones, and at JPEGs."""
+        return (
+            self._annotated.get_subscription_count() > 0,
+            self._annotated_jpeg.get_subscription_count() > 0,
         )
-        if not (raw or jpeg) or now_s < self._next_drawing_s:
+
+    def draw(self, record: FrameRecord, found: Answers) -> None:
+        """Publish the annotated picture, where one is due."""
+        raw, jpeg = self._wanted()
+        if not self.drawing_due:
             return
         rate_hz = self._node.setting('annotate_rate_hz')
         if rate_hz > 0.0:
             # A little early is on time: pictures come on a grid of their own.
-            self._next_drawing_s = now_s + 0.8 / rate_hz
+            self._next_drawing_s = time.monotonic() + 0.8 / rate_hz
         image: CameraPicture = record.token
         picture = draw(self._rgb_of(image), found, self._status(record), stamp=self._stamp)
         if raw:

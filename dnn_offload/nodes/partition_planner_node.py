@@ -79,8 +79,11 @@ class PartitionPlannerNode(base.OffloadNode):
         """Listen and plan."""
         self.subscribe(String, topics.EDGE_PROFILE_IN, self._on_edge_profile)
         self.subscribe(Load, topics.LOAD_FOR_PLANS, self._on_load)
-        self.subscribe(FrameReport, topics.FRAMES_FOR_PLANS, self._on_frame_report)
-        self.subscribe(LinkSample, topics.LINK_SAMPLE_IN, self._on_link_sample)
+        # Read together, before each tick; in this order, so that a loss is the last word.
+        self.subscribe(
+            FrameReport, topics.FRAMES_FOR_PLANS, self._on_frame_report, may_wait=True
+        )
+        self.subscribe(LinkSample, topics.LINK_SAMPLE_IN, self._on_link_sample, may_wait=True)
         self.subscribe(
             ServerStatus,
             wire.SERVER_STATUS_IN.at(names.server_status(self._rendezvous)),
@@ -212,6 +215,8 @@ class PartitionPlannerNode(base.OffloadNode):
         )
 
     def _on_frame_report(self, message: FrameReport) -> None:
+        for transfer in message.transfers:
+            self._on_link_sample(transfer)
         busy_ms = [sum(getattr(message, name) for name in stages) for stages in PRICED_STAGES]
         urgent = self._session.feed_frame(
             FrameEvidence(

@@ -102,8 +102,8 @@ FRAME_REPORT = Endpoint(
 )
 LINK_SAMPLE = Endpoint(
     'link_sample', 'dnn_offload/msg/LinkSample', Quality(100),
-    'Each measured transfer.',
-    'Each sample counts for the link estimate; the depth is a burst of them.',
+    'Measured transfers of probes, and losses; those of frames are in frame_report.',
+    'Each counts for the link estimate; the depth is a burst of them.',
 )
 EDGE_PROFILE = Endpoint(
     'edge_profile', 'std_msgs/msg/String', LATCHED,
@@ -143,7 +143,7 @@ LOAD_IN = _read(LOAD, 1, 'Only the newest counts.')
 LOAD_FOR_PLANS = _read(LOAD, 10, 'Each reading counts for the average.')
 EDGE_PROFILE_IN = replace(EDGE_PROFILE, why='Gets the profile, however late it starts.')
 FRAMES_FOR_PLANS = _read(FRAME_REPORT, 50, 'Each frame counts; old ones of before do not.')
-FRAMES_FOR_LOAD = _read(FRAME_REPORT, 10, 'Tells which process to watch: the newest ones do.')
+FRAMES_FOR_LOAD = _read(FRAME_REPORT, 50, 'Each tells what the network used of the CPU.')
 LINK_SAMPLE_IN = _read(LINK_SAMPLE, 50, 'Each sample counts for the link estimate.')
 
 

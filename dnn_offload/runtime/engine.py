@@ -284,7 +284,7 @@ class InferenceEngine:
         if frame is not None:
             frame.times.uplink_ms = uplink_ms
             self._shared.note_sent(frame.uplink_bytes, uplink_ms)
-        self._shared.wake()
+        self._shared.wake_for_work()
 
     def on_answer(self, answer: Answer) -> None:
         """An answer is complete."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dnn_offload.exchange import SCOUT_LABEL
 from dnn_offload.runtime.frames import Frame, FramePlan, Span
 from dnn_offload.runtime.plan_slot import FALLBACK_LABEL, PRIVATE_LABEL
@@ -87,29 +89,27 @@ def _margin_ms(shared: Shared) -> float:
 
 
 def situation(shared: Shared, now_s: float) -> Situation:
-    """What the worker's next decision depends on; the caller holds the lock."""
+    """What the worker's next decision depends on; the caller holds the lock.
+
+    The worker wakes several times a frame: what its decision cannot depend on is not reckoned.
+    """
     table, times = shared.table, shared.times
     shared.slot.end_old_trial(now_s)
-    last = shared.slot.last_cut
     pending, lost = shared.slot.pending, table.to_rescue()
     unanswered = None
     if lost is not None and lost.plan is not None:
-        tail_ms = _rescue_ms(shared, lost, lost.plan, now_s, 0.5)
-        unanswered = Unanswered(
-            lost.rescue_at_s, lost.rescue_fits, lost.deadline_s,
-            tail_ms + times.expected_ms(FINISH, now_s),
-        )
+        tail_ms = 0.0
+        if lost.rescue_at_s <= now_s:
+            tail_ms = _rescue_ms(shared, lost, lost.plan, now_s, 0.5)
+            tail_ms += times.expected_ms(FINISH, now_s)
+        unanswered = Unanswered(lost.rescue_at_s, lost.rescue_fits, lost.deadline_s, tail_ms)
     returned = table.to_complete()
     span, since_s = shared.slot.next_to_warm() or (None, 0.0)
-    whole_ms = times.expected_ms(run_key((0, last)), now_s, 0.95)
-    warm_ms = whole_ms * COLD_FACTOR
-    if span is not None and times.knows(run_key(span)):
-        warm_ms = times.expected_ms(run_key(span), now_s, 0.95) * COLD_FACTOR
-    plan = running_plan(shared, now_s)
-    waiting = table.waiting is not None
-    # A frame that is to run alone waits till nothing is in flight.
-    alone = _trial(shared) is not None or _scout_due(shared, plan, now_s, SCOUT_PATIENCE)
-    return Situation(
+    warm_ms = 0.0
+    if span is not None:
+        known = span if times.knows(run_key(span)) else (0, shared.slot.last_cut)
+        warm_ms = times.expected_ms(run_key(known), now_s, 0.95) * COLD_FACTOR
+    found = Situation(
         now_s=now_s,
         unanswered=unanswered,
         returned=returned is not None,
@@ -118,12 +118,24 @@ def situation(shared: Shared, now_s: float) -> Situation:
         must_warm=span is not None,
         warm_since_s=since_s,
         warm_ms=warm_ms,
-        waiting=waiting,
-        started=table.started(),
+    )
+    return found if table.waiting is None else _with_waiting(shared, found)
+
+
+def _with_waiting(shared: Shared, found: Situation) -> Situation:
+    """The same with what matters only where a frame waits to be started."""
+    now_s = found.now_s
+    plan = running_plan(shared, now_s)
+    # A frame that is to run alone waits till nothing is in flight.
+    alone = _trial(shared) is not None or _scout_due(shared, plan, now_s, SCOUT_PATIENCE)
+    return replace(
+        found,
+        waiting=True,
+        started=shared.table.started(),
         window=1 if alone else shared.stages.window(shared.settings.window),
-        start_ms=start_ms(shared, plan, now_s, 0.95) if waiting else 0.0,
-        ready_ms=0.0 if plan.is_local or not waiting else start_ms(shared, plan, now_s, 0.5),
-        backlog_ms=0.0 if plan.is_local or not waiting else _backlog_ms(shared, plan, now_s),
+        start_ms=start_ms(shared, plan, now_s, 0.95),
+        ready_ms=0.0 if plan.is_local else start_ms(shared, plan, now_s, 0.5),
+        backlog_ms=0.0 if plan.is_local else _backlog_ms(shared, plan, now_s),
     )
 
 
@@ -167,10 +179,11 @@ def rescue_time(
     deadline = settings.deadline_ms * 1e-3
     fresh = frame.entered_s - frame.acquired_s < deadline
     frame.deadline_s = (frame.acquired_s if fresh else frame.entered_s) + deadline
-    tail_ms, typical_ms = (_rescue_ms(shared, frame, plan, now_s, q) for q in (0.95, 0.5))
+    tail_ms = _rescue_ms(shared, frame, plan, now_s, 0.95)
     latest_s = frame.deadline_s - 1e-3 * (tail_ms + _after_ms(shared, now_s))
     if latest_s >= now_s:
         return max(latest_s - 1e-3 * _margin_ms(shared), now_s), True
+    typical_ms = _rescue_ms(shared, frame, plan, now_s, 0.5)
     return max(frame.deadline_s, now_s + typical_ms * 1e-3), False
 
 

@@ -236,6 +236,11 @@ class PlanSlot:
         """What is being warmed, in order of importance."""
         return [made for made in (self.pending, self._trial) if made is not None and made.to_warm]
 
+    @property
+    def prepares(self) -> bool:
+        """Whether a plan is pending, or one that is tried is not warm yet."""
+        return self.pending is not None or bool(self._preparations())
+
     def next_to_warm(self) -> tuple[Span, float] | None:
         """A slice that must be warmed before a plan can run, and since when that is wanted [s]."""
         for preparation in self._preparations():

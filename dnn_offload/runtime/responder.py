@@ -199,7 +199,7 @@ class Responder:
         except Exception as error:
             shared.table.drop(frame.seq, DropReason.ERROR)
             self._log(describe_error(error), frame.seq)
-        shared.wake()
+        shared.wake_for_work()
 
     def _report_ended(self) -> None:
         for ended in self._shared.table.take_ended():

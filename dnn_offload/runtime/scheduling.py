@@ -35,7 +35,7 @@ class Unanswered:
     rescue_at_s: float
     fits: bool
     deadline_s: float
-    tail_ms: float  # expected tail and publication, median
+    tail_ms: float  # expected tail and publication, median; counts once the rescue is due
 
 
 @dataclass(frozen=True)

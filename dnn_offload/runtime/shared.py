@@ -76,6 +76,12 @@ class Shared:
         with self.changed:
             self.changed.notify_all()
 
+    def wake_for_work(self) -> None:
+        """Let the worker decide again if it has anything to decide on: a frame has made room."""
+        with self.changed:
+            if self.table.waiting is not None or self.slot.prepares:
+                self.changed.notify_all()
+
     def connected(self, server: str) -> bool:
         """Whether frames can be sent to a server now."""
         return self.uplink is not None and self.uplink.connected(server)

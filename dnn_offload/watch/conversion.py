@@ -67,7 +67,7 @@ def load_fact(message: Load) -> LoadFact:
 
 
 def link_fact(message: LinkSample) -> LinkFact:
-    """From ``link_sample``."""
+    """From ``link_sample``, or a transfer in ``frame_report``."""
     return _fact(LinkFact, message, kind=LINK_KINDS[message.kind])
 
 

@@ -221,6 +221,8 @@ class Reception:
             if robot is not None:
                 if kind is FrameReport:
                     robot.hear_frame(frame_fact(message), at_s)
+                    for transfer in message.transfers:
+                        robot.hear_link(link_fact(transfer), at_s)
                 elif kind is LinkSample:
                     robot.hear_link(link_fact(message), at_s)
                 elif kind is Load:

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
-from dnn_offload.nodes.executor import LeanExecutor
+from dnn_offload.nodes.executor import LeanExecutor, let_wait
 
 
 @pytest.fixture
@@ -109,3 +109,60 @@ def test_a_task_wakes_it_and_an_exception_leaves_it(rig: tuple[Node, LeanExecuto
         spin_until(executor, lambda: False, 2.0)
     node.destroy_timer(timer)
     assert not spin_until(executor, lambda: False, 0.2)
+
+
+def test_nobody_wakes_for_what_may_wait_and_all_of_it_is_taken_before_what_wakes(
+    rig: tuple[Node, LeanExecutor],
+) -> None:
+    node, executor = rig
+    happened: list[str] = []
+    patient = node.create_subscription(String, 'facts', lambda m: happened.append(m.data), 50)
+    let_wait(patient)
+    node.create_subscription(String, 'words', lambda m: happened.append(m.data), 10)
+    facts = node.create_publisher(String, 'facts', 50)
+    words = node.create_publisher(String, 'words', 10)
+    assert spin_until(executor, lambda: facts.get_subscription_count() == 1)
+    assert spin_until(executor, lambda: words.get_subscription_count() == 1)
+    for number in range(20):
+        facts.publish(String(data=f'fact {number}'))
+    time.sleep(0.2)  # all have arrived
+    words.publish(String(data='word'))
+    assert spin_until(executor, lambda: 'word' in happened)
+    assert happened == [*(f'fact {number}' for number in range(20)), 'word']
+
+
+def test_what_may_wait_does_not_wait_for_ever(rig: tuple[Node, LeanExecutor]) -> None:
+    node, executor = rig
+    happened: list[str] = []
+    let_wait(node.create_subscription(String, 'facts', lambda m: happened.append(m.data), 50))
+    facts = node.create_publisher(String, 'facts', 50)
+    assert spin_until(executor, lambda: facts.get_subscription_count() == 1)
+    spin_until(executor, lambda: False, 0.3)  # what comes with a new node is over
+    turns = 0
+    for number in range(20):
+        facts.publish(String(data=str(number)))
+    began_s = time.monotonic()
+    while len(happened) < 20 and time.monotonic() - began_s < 5.0:
+        executor.spin_once(None)  # without end, but for what waits
+        turns += 1
+    assert happened == [str(number) for number in range(20)]
+    assert turns <= 5, 'it woke for them'
+
+
+def test_what_may_wait_and_is_destroyed_is_not_touched(rig: tuple[Node, LeanExecutor]) -> None:
+    node, executor = rig
+    happened: list[str] = []
+
+    def destroy(message: String) -> None:
+        happened.append(message.data)
+        node.destroy_subscription(patient)
+
+    patient = node.create_subscription(String, 'facts', destroy, 50)
+    let_wait(patient)
+    facts = node.create_publisher(String, 'facts', 50)
+    assert spin_until(executor, lambda: facts.get_subscription_count() == 1)
+    facts.publish(String(data='first'))
+    facts.publish(String(data='second'))
+    assert spin_until(executor, lambda: happened == ['first'])
+    assert not spin_until(executor, lambda: len(happened) > 1, 0.3), 'called after it was destroyed'
+    assert spin_until(executor, lambda: facts.get_subscription_count() == 0)

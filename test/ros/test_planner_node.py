@@ -50,9 +50,11 @@ class World:
         self.status = graph.publisher(ServerStatus, '/dnn_offload/server_status', LATCHED)
         self.loads = graph.publisher(Load, '/robot/load')
         self.links = graph.publisher(LinkSample, '/robot/link_sample')
+        self.reports = graph.publisher(FrameReport, '/robot/frame_report', LATCHED)
         self.state = ServerStatus.STATE_READY
         self.identity = 'abc'
         self.load = 1.0
+        self.uplink_ms = 12.0
         self.speaks = True
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -65,19 +67,28 @@ class World:
             )
         )
 
-    def sample(self, kind: int, nbytes: int = 0, duration_ms: float = 0.0) -> None:
-        self.links.publish(
-            LinkSample(
-                server='desk', kind=kind, payload_bytes=nbytes, duration_ms=duration_ms
-            )
+    def lose(self) -> None:
+        self.links.publish(LinkSample(server='desk', kind=LinkSample.LOST))
+
+    def transfer(self) -> None:
+        """What a frame tells of the link, as the robot does: in the report of a frame."""
+        report = FrameReport(
+            outcome=FrameReport.OUTCOME_DROPPED, drop_reason=FrameReport.DROP_SUPERSEDED,
+            plan_id=self.plans[-1].plan_id if self.plans else 0,
         )
+        report.transfers = [
+            LinkSample(server='desk', kind=kind, payload_bytes=nbytes, duration_ms=duration_ms)
+            for kind, nbytes, duration_ms in (
+                (LinkSample.UPLINK, 60_000, self.uplink_ms), (LinkSample.DOWNLINK, 4_000, 2.0),
+            )
+        ]
+        self.reports.publish(report)
 
     def _run(self) -> None:
         while not self._stop.wait(0.1):
             if self.speaks:
                 self.say()
-                self.sample(LinkSample.UPLINK, 60_000, 12.0)
-                self.sample(LinkSample.DOWNLINK, 4_000, 2.0)
+                self.transfer()
             self.loads.publish(
                 Load(cores=2, factor=self.load, factor_source='probe', factor_probe=self.load,
                      factor_loadavg=1.0)
@@ -155,6 +166,15 @@ def test_late_joiner_gets_the_plan(tmp_path: Path) -> None:
         assert wait_for(lambda: bool(late))
 
 
+def test_the_link_is_known_by_what_frame_reports_tell(tmp_path: Path) -> None:
+    with running_graph() as graph, World(graph) as world, planner(tmp_path / 'log'):
+        assert wait_for(lambda: world.runs_on('desk'), 20.0)
+        assert wait_for(lambda: world.plans[-1].uplink_bps == pytest.approx(4e7, rel=0.4))
+        world.uplink_ms = 4_800.0  # 0.1 Mbit/s: even the JPEG of 10 kB takes 0.8 s
+        assert wait_for(lambda: world.runs_on(''), 20.0)
+        assert world.plans[-1].uplink_bps == pytest.approx(1e5, rel=0.4)
+
+
 @pytest.mark.parametrize('how', ['stopping', 'lost', 'silent'])
 def test_leaves_a_server_at_once(tmp_path: Path, how: str) -> None:
     # At 0.2 Hz the next tick is up to 5 s away: what comes sooner did not wait for it.
@@ -173,7 +193,7 @@ def test_leaves_a_server_at_once(tmp_path: Path, how: str) -> None:
             world.speaks = False
             time.sleep(0.15)
             began_s = time.monotonic()
-            world.sample(LinkSample.LOST)
+            world.lose()
         else:
             world.speaks = False
         assert wait_for(lambda: world.runs_on(''), 4.0)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+import contextlib
 import time
 
+from harness import Graph
 import pytest
 
 from dnn_offload.demo.verdict import accounting_failures
 from dnn_offload.exchange import TRIAL_FRAMES
+from dnn_offload.msg import FrameReport, LinkSample
 from dnn_offload.report.records import FrameRow
 from dnn_offload.testbed.recorder import wait_until
 from dnn_offload.testbed.session import ROBOT, SERVER, Session
@@ -81,6 +84,22 @@ def test_an_inner_cut_serves(session: Session, codec: str) -> None:
 def test_a_jpeg_serves(session: Session) -> None:
     _use(session, 0, 'jpeg')
     assert max(row.uplink_bytes for row in _remote_results(session)) < 60_000
+
+
+def test_reports_tell_of_each_transfer(session: Session) -> None:
+    _use(session, 0, 'jpeg')
+    with contextlib.closing(Graph()) as graph:
+        reports: list[FrameReport] = graph.collect(FrameReport, f'{ROBOT}/frame_report')
+        assert wait_until(lambda: len(reports) >= 3 * ENOUGH, 20.0)
+    remote = [report for report in reports if report.outcome == FrameReport.OUTCOME_REMOTE]
+    told = [transfer for report in reports for transfer in report.transfers]
+    # Those of a frame come with its report or one of the next: the ends of the list differ.
+    up = [transfer for transfer in told if transfer.kind == LinkSample.UPLINK]
+    down = [transfer for transfer in told if transfer.kind == LinkSample.DOWNLINK]
+    assert abs(len(up) - len(remote)) <= 4 and abs(len(down) - len(remote)) <= 4
+    assert {transfer.payload_bytes for transfer in up} & {r.uplink_bytes for r in remote}
+    assert all(transfer.server == 'edge_server' and not transfer.probe for transfer in told)
+    assert all(transfer.duration_ms >= 0.0 and transfer.payload_bytes > 0 for transfer in told)
 
 
 def test_robot_server_robot(session: Session) -> None:

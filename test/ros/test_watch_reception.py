@@ -76,9 +76,12 @@ def test_robots_are_heard_in_any_namespace_and_with_any_qos(
     reports = node.create_publisher(FrameReport, 'frame_report', qos)
     loads = node.create_publisher(Load, 'somewhere/else', qos)
     samples = node.create_publisher(LinkSample, 'link_sample', qos)
+    down = LinkSample(kind=LinkSample.DOWNLINK, payload_bytes=4, duration_ms=2.0)
 
     def say() -> None:
-        reports.publish(FrameReport(pid=1, entered=1, remote=1, latency_ms=12.0))
+        reports.publish(FrameReport(
+            pid=1, entered=1, remote=1, latency_ms=12.0, transfers=[down]
+        ))
         loads.publish(Load(host='pi', factor=2.0))
         samples.publish(LinkSample(kind=LinkSample.UPLINK, payload_bytes=10, duration_ms=3.0))
 
@@ -86,7 +89,7 @@ def test_robots_are_heard_in_any_namespace_and_with_any_qos(
         robot = looker.robot(namespace)
         return (
             robot is not None and robot.stream is not None and robot.load is not None
-            and robot.link.uplink_transfers > 0
+            and robot.link.uplink_transfers > 0 and robot.link.downlink_transfers > 0
         )
 
     assert saying(say, heard)
