@@ -164,5 +164,5 @@ def test_what_may_wait_and_is_destroyed_is_not_touched(rig: tuple[Node, LeanExec
     facts.publish(String(data='first'))
     facts.publish(String(data='second'))
     assert spin_until(executor, lambda: happened == ['first'])
-    assert not spin_until(executor, lambda: len(happened) > 1, 0.3), 'called after it was destroyed'
+    assert not spin_until(executor, lambda: len(happened) > 1, 0.3), 'it was destroyed'
     assert spin_until(executor, lambda: facts.get_subscription_count() == 0)

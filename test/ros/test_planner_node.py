@@ -55,6 +55,7 @@ class World:
         self.identity = 'abc'
         self.load = 1.0
         self.uplink_ms = 12.0
+        self.runs: int | None = None  # id of the plan that frames run; None = the newest
         self.speaks = True
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -72,9 +73,10 @@ class World:
 
     def transfer(self) -> None:
         """What a frame tells of the link, as the robot does: in the report of a frame."""
+        newest = self.plans[-1].plan_id if self.plans else 0
         report = FrameReport(
             outcome=FrameReport.OUTCOME_DROPPED, drop_reason=FrameReport.DROP_SUPERSEDED,
-            plan_id=self.plans[-1].plan_id if self.plans else 0,
+            plan_id=newest if self.runs is None else self.runs,
         )
         report.transfers = [
             LinkSample(server='desk', kind=kind, payload_bytes=nbytes, duration_ms=duration_ms)
@@ -279,7 +281,7 @@ def test_a_plan_that_is_not_taken_is_noticed(tmp_path: Path) -> None:
         arrays = graph.collect(DiagnosticArray, '/diagnostics')
         reports = graph.publisher(FrameReport, '/robot/frame_report')
         assert wait_for(lambda: world.runs_on('desk'), 20.0)
-        missed = world.plans[-1].plan_id
+        missed, world.runs = world.plans[-1].plan_id, 77
         ends_s = time.monotonic() + 12.0
         while time.monotonic() < ends_s and not world.runs_on(''):
             reports.publish(FrameReport(plan_id=77, outcome=FrameReport.OUTCOME_LOCAL,
