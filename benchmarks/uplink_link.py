@@ -123,7 +123,7 @@ class Robot:
         self.thread.start()
         self.seq = 0
 
-    def on_uplinked(self, frame_seq: int, uplink_ms: float) -> None:
+    def on_uplinked(self, frame_seq: int, uplink_ms: float, own_ms: float) -> None:
         """Part of ``UplinkEvents``."""
 
     def on_answer(self, answer: Answer) -> None:

@@ -132,7 +132,7 @@ class OurRobot:
         executor.add_node(self._node)
         threading.Thread(target=executor.spin, daemon=True).start()
 
-    def on_uplinked(self, frame_seq: int, uplink_ms: float) -> None:
+    def on_uplinked(self, frame_seq: int, uplink_ms: float, own_ms: float) -> None:
         """Part of ``UplinkEvents``."""
 
     def on_answer(self, answer: Answer) -> None:

@@ -93,8 +93,14 @@ class Uplink(Protocol):
 class UplinkEvents(Protocol):
     """What the uplink tells the engine; called from the uplink's threads, must be short."""
 
-    def on_uplinked(self, frame_seq: int, uplink_ms: float) -> None:
-        """The last slice of a frame has been acknowledged."""
+    def on_uplinked(self, frame_seq: int, uplink_ms: float, own_ms: float) -> None:
+        """The last slice of a frame has been acknowledged.
+
+        Args:
+            frame_seq: The frame.
+            uplink_ms: From its first slice until then [ms].
+            own_ms: The same, less what it waited behind the frame before it [ms].
+        """
 
     def on_answer(self, answer: Answer) -> None:
         """An answer is complete."""

@@ -128,7 +128,8 @@ class FakeUplink:
         seq = request.frame_seq
         if what == 'silence':
             return
-        self._later(self.delay_s / 2, lambda: self.events.on_uplinked(seq, self.delay_s * 500))
+        up_ms = 500.0 * self.delay_s
+        self._later(self.delay_s / 2, lambda: self.events.on_uplinked(seq, up_ms, up_ms))
         if what == 'answer':
             self._later(self.delay_s, lambda: self.events.on_answer(self.answer(request)))
         elif what == 'garbage':

@@ -138,7 +138,7 @@ def test_just_in_time_start_waits_for_the_sender() -> None:
     time.sleep(0.05)
     assert len(rig.uplink.sent) == 2
     rig.uplink.backlog = 0
-    rig.engine.on_uplinked(2, 2.0)
+    rig.engine.on_uplinked(2, 2.0, 2.0)
     rig.node.wait(lambda: len(rig.uplink.sent) == 3)
     rig.stop()
 

@@ -246,6 +246,24 @@ def test_cancel_sends_no_more_of_a_frame() -> None:
     assert network.link.backlog_bytes == 0
 
 
+def test_the_backlog_shrinks_slice_by_slice() -> None:
+    # Heads are timed to be done when the sender is free: a frame that is nearly gone is no
+    # backlog any more.
+    network = connected(8e6)
+    stream(network, 200_000, 2)
+    network.link.send(frame(11, 200_000), 0.0, network.now_s)
+    assert network.link.backlog_bytes == 200_000
+    left = []
+    for _ in range(8):  # of the 200 ms that it takes
+        network.run(0.025)
+        left.append(network.link.backlog_bytes)
+    assert left == sorted(left, reverse=True) and len(set(left)) >= 5
+    assert left[3] == pytest.approx(100_000, abs=2 * MAX_CHUNK_BYTES)
+    assert left[6] <= 2 * MAX_CHUNK_BYTES
+    network.run(0.1)
+    assert network.link.backlog_bytes == 0
+
+
 def test_samples_of_queued_frames_leave_out_the_wait_for_each_other() -> None:
     network = connected(8e6)
     stream(network, 200_000, 2)

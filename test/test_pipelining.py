@@ -51,7 +51,7 @@ class StagedUplink(VirtualUplink):
         self._later(self._up_free_s - now_s, lambda: self._arrive(request, up_ms))
 
     def _arrive(self, request: UplinkRequest, up_ms: float) -> None:
-        self.events.on_uplinked(request.frame_seq, up_ms)
+        self.events.on_uplinked(request.frame_seq, up_ms, 1e3 * self.uplink_s)
         if self._waiting is not None:
             self.events.on_superseded(self._waiting[0].frame_seq)
         self._waiting = (request, up_ms)

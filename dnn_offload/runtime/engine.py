@@ -277,13 +277,13 @@ class InferenceEngine:
 
     # -- UplinkEvents -------------------------------------------------------------------
 
-    def on_uplinked(self, frame_seq: int, uplink_ms: float) -> None:
+    def on_uplinked(self, frame_seq: int, uplink_ms: float, own_ms: float) -> None:
         """The last slice of a frame has been acknowledged."""
         self._note_heard(frame_seq)
         frame = self._shared.table.get(frame_seq)
         if frame is not None:
             frame.times.uplink_ms = uplink_ms
-            self._shared.note_sent(frame.uplink_bytes, uplink_ms)
+            self._shared.note_sent(frame.uplink_bytes, own_ms)
         self._shared.wake_for_work()
 
     def on_answer(self, answer: Answer) -> None:

@@ -86,10 +86,10 @@ class Shared:
         """Whether frames can be sent to a server now."""
         return self.uplink is not None and self.uplink.connected(server)
 
-    def note_sent(self, nbytes: int, uplink_ms: float) -> None:
+    def note_sent(self, nbytes: int, own_ms: float) -> None:
         """Learn the sending rate from an acknowledged frame."""
-        if nbytes > 0 and uplink_ms > 0.0:
-            rate = nbytes / uplink_ms
+        if nbytes > 0 and own_ms > 0.0:
+            rate = nbytes / own_ms
             with self.lock:
                 old = self._bytes_per_ms or rate
                 self._bytes_per_ms = old + _LINK_MEMORY * (rate - old)

@@ -96,10 +96,11 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Uplinked:
-    """The last slice of a frame has been acknowledged."""
+    """The last slice of a frame has been acknowledged; ``own_ms`` as ``Sample.duration_ms``."""
 
     frame_seq: int
     uplink_ms: float
+    own_ms: float
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,7 @@ class ServerLink:
         if transfer is None or index >= transfer.next_index:  # left over, or made up
             self._free_s = now_s
             return []
+        transfer.acked_bytes = sum(len(part) for part in transfer.parts[:index + 1])
         if kind == KIND_PROBE:
             self._watch_probe(transfer, index, rtt_ms, now_s)
         if not transfer.sent_all or index != len(transfer.parts) - 1:
@@ -261,11 +263,10 @@ class ServerLink:
             return self._end_probe(transfer, own_ms, now_s)
         uplink_ms = 1e3 * (now_s - transfer.began_s)
         self._sent[seq] = (now_s, uplink_ms)
-        return [Sample(False, transfer.total_bytes, own_ms), Uplinked(seq, uplink_ms)]
+        return [Sample(False, transfer.total_bytes, own_ms), Uplinked(seq, uplink_ms, own_ms)]
 
     @staticmethod
     def _watch_probe(transfer: Transfer, index: int, rtt_ms: float, now_s: float) -> None:
-        transfer.acked_bytes = sum(len(part) for part in transfer.parts[:index + 1])
         if index == 0:
             transfer.first_ack_ms = rtt_ms
         if transfer.burst_over is None and transfer.acked_bytes >= BURST_BYTES:
@@ -313,9 +314,11 @@ class ServerLink:
 
     @property
     def backlog_bytes(self) -> int:
-        """Bytes of frames that were given to ``send`` and are not acknowledged."""
+        """Bytes of frames that were given to ``send`` and are not acknowledged, slice by slice."""
         pending = {id(t): t for t in (*self._sending, *self._awaiting.values())}
-        return sum(t.total_bytes for t in pending.values() if t.kind == KIND_TENSORS)
+        return sum(
+            t.total_bytes - t.acked_bytes for t in pending.values() if t.kind == KIND_TENSORS
+        )
 
     def send(self, request: UplinkRequest, limit_bps: float, now_s: float) -> list[Event]:
         """Take a frame to send, in order, before any probe."""

@@ -472,7 +472,7 @@ class DdsUplink:
 
     def _tell_one(self, server: str, event: Event) -> None:
         if isinstance(event, Uplinked):
-            self._events.on_uplinked(event.frame_seq, event.uplink_ms)
+            self._events.on_uplinked(event.frame_seq, event.uplink_ms, event.own_ms)
         elif isinstance(event, Sample):
             self._sample(server, LinkSample.UPLINK, event.probe, event.nbytes, event.duration_ms)
         elif isinstance(event, Refused):

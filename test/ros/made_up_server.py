@@ -83,7 +83,7 @@ class Told:
     samples: list[tuple[str, int, bool, int, float]] = field(default_factory=list)
     came: threading.Event = field(default_factory=threading.Event)
 
-    def on_uplinked(self, frame_seq: int, uplink_ms: float) -> None:
+    def on_uplinked(self, frame_seq: int, uplink_ms: float, own_ms: float) -> None:
         self.uplinked[frame_seq] = uplink_ms
 
     def on_answer(self, answer: Answer) -> None:

@@ -47,7 +47,7 @@ class Told:
         self.service_ms: list[float] = []
         self.samples: list[dict[str, Any]] = []
 
-    def on_uplinked(self, frame_seq: int, uplink_ms: float) -> None:
+    def on_uplinked(self, frame_seq: int, uplink_ms: float, own_ms: float) -> None:
         """Is a sample as well."""
 
     def on_answer(self, answer: Answer) -> None:
