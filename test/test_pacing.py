@@ -14,6 +14,7 @@ from dnn_offload.transport.link import (
     KIND_TENSORS,
     LinkTiming,
     Lost,
+    MOST_LATE_S,
     Phase,
     Refused,
     Rejected,
@@ -85,6 +86,36 @@ def test_limit_holds_for_small_and_large(limit_mbps: float, nbytes: int) -> None
     took = stream(network, nbytes, 3)
     ideal_ms = nbytes * 8 / (limit_mbps * 1e3)
     assert took[-1] == pytest.approx(ideal_ms, rel=0.1, abs=8)
+
+
+def send_late(network: Network, late_s: float, pause_s: float) -> list[float]:
+    """Send 400 kB under 8 Mbit/s, each slice so late, after the third a pause; when they went."""
+    link, now_s = network.link, network.now_s
+    assert link.send(frame(5, 400_000), 8e6, now_s) == []
+    began_s, went_s = now_s, []
+    while not any(isinstance(event, Uplinked) for _, event in network.events):
+        link.on_heard(now_s)
+        step = link.next_step(now_s, 8e6, True)
+        if step.kind != KIND_TENSORS:
+            now_s = step.until_s + late_s
+            continue
+        went_s.append(now_s - began_s)
+        network.events += [(now_s, e) for e in link.on_acked(step.kind, 5, step.index, now_s)]
+        if len(went_s) == 3:
+            now_s += pause_s
+    return went_s
+
+
+def test_what_a_limited_sender_is_late_does_not_add_up() -> None:
+    went_s = send_late(connected(100e6), 0.002, 0.0)
+    assert len(went_s) >= 10
+    assert went_s[-1] == pytest.approx(0.4 + 0.002, abs=0.001)
+
+
+def test_a_limited_sender_does_not_make_a_pause_good() -> None:
+    went_s = send_late(connected(100e6), 0.0, 1.0)
+    after = [at_s for at_s in went_s[3:] if at_s < went_s[2] + 1.0 + 0.01]
+    assert len(after) <= 1 and went_s[-1] == pytest.approx(1.4, abs=2 * MOST_LATE_S)
 
 
 def test_limit_changes_while_sending() -> None:

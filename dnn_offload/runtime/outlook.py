@@ -143,7 +143,7 @@ def _backlog_ms(shared: Shared, plan: FramePlan, now_s: float) -> float:
     """Expected time until both the sender and the server have nothing else to do [ms]."""
     in_flight = {frame.seq for frame in shared.table.unanswered()}
     free_ms = shared.pace.free_ms(pace_key(plan), in_flight, now_s)
-    return max(shared.backlog_ms(), free_ms)
+    return max(shared.backlog_ms(now_s), free_ms)
 
 
 def _rest_ms(shared: Shared, frame: Frame | None, now_s: float) -> float:

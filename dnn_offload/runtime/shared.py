@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+from dnn_offload.codec.chunks import CHUNK_BYTES
 from dnn_offload.exchange import Uplink
 from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.frame_table import FrameTable
@@ -60,6 +61,7 @@ class Shared:
         self.baselines: Callable[[int], Mapping[Key, float]] = lambda threads: {}
         self._whole_s = float('-inf')
         self._bytes_per_ms = 0.0
+        self._sender_free_s = float('-inf')  # when it should be done, by its rate
 
     def scout_overdue(self, now_s: float) -> float:
         """Periods since a frame ran all here, 1 and more = it is time; 0 without scouts."""
@@ -99,11 +101,25 @@ class Shared:
         """Rate at which frames went lately, their way included; 0 while it is unknown."""
         return self._bytes_per_ms
 
-    def backlog_ms(self) -> float:
-        """Expected time until the sender has nothing left; 0 while its rate is unknown."""
+    def note_sending(self, nbytes: int, now_s: float) -> None:
+        """A frame has been handed to the sender."""
+        if self._bytes_per_ms > 0.0:
+            takes_s = 1e-3 * nbytes / self._bytes_per_ms
+            self._sender_free_s = max(self._sender_free_s, now_s) + takes_s
+
+    def backlog_ms(self, now_s: float) -> float:
+        """Expected time until the sender has nothing left; 0 while its rate is unknown.
+
+        Acknowledgements tell it to a slice: of the one that is on its way they know nothing. In
+        between it goes by the clock.
+        """
         if self.uplink is None or self._bytes_per_ms <= 0.0:
             return 0.0
-        return self.uplink.backlog_bytes() / self._bytes_per_ms
+        most = self.uplink.backlog_bytes()
+        least_ms, most_ms = (
+            nbytes / self._bytes_per_ms for nbytes in (max(most - CHUNK_BYTES, 0), most)
+        )
+        return min(max(1e3 * (self._sender_free_s - now_s), least_ms), most_ms)
 
 
 @dataclass(frozen=True)

@@ -363,6 +363,7 @@ class Worker:
                     assert shared.uplink is not None
                     shared.misses.sent(frame.seq, plan.server, now_s)
                     shared.pace.sent(frame.seq, pace_key(plan), now_s)
+                    shared.note_sending(len(payload), now_s)
                     shared.uplink.send(request)
             except Exception as error:
                 shared.table.answer_will_not_come(frame.seq, now_s, 'sending failed')

@@ -38,6 +38,7 @@ KIND_RECEIVED = 5
 PROBE_BYTES = 98304
 _PROBE_PAYLOAD = bytes(range(256)) * (PROBE_BYTES // 256)
 _REMEMBERED_FRAMES = 64   # a late answer to an older one is refused
+MOST_LATE_S = 0.02        # that a sender under a limit of its own makes good
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Transfer:
     seq: int
     parts: Sequence[memoryview]
     total_bytes: int
+    given_s: float               # since when all of it is there to be sent
     request: UplinkRequest | None = None
     deadline_s: float = 0.0      # when it will be rescued, if its budget is not 0
     next_index: int = 0
@@ -232,7 +234,7 @@ class ServerLink:
         if self.phase is Phase.GREETING:
             self.phase = Phase.PROBING
             self._attempt_s = now_s
-            self._begin_probe()
+            self._begin_probe(now_s)
         else:
             self.acknowledge(0, 0)
 
@@ -330,7 +332,7 @@ class ServerLink:
         self._sending.append(
             Transfer(
                 KIND_TENSORS, request.frame_seq, slices(request.payload, size),
-                len(request.payload), request, now_s + 1e-3 * request.budget_ms,
+                len(request.payload), now_s, request, now_s + 1e-3 * request.budget_ms,
             )
         )
         return []
@@ -413,14 +415,16 @@ class ServerLink:
             probe_s = self._probe_due_s(now_s)
             if now_s < probe_s:
                 return Step(until_s=min(probe_s, check_s))
-            self._begin_probe()
+            self._begin_probe(now_s)
         transfer = self._sending[0]
         part = transfer.parts[transfer.next_index]
         if transfer.ready_s < 0.0:
             transfer.ready_s = now_s
             if transfer.began_s < 0.0:
                 transfer.began_s = now_s
-        due_s = self.throttle.due_s(len(part), limit_bps, transfer.ready_s)
+        # Each slice goes a little late; what was ready before must not add that up.
+        ready_s = max(transfer.given_s, transfer.ready_s - MOST_LATE_S)
+        due_s = self.throttle.due_s(len(part), limit_bps, ready_s)
         if now_s < due_s:
             return Step(until_s=min(due_s, check_s))
         if not self.window.may_send(len(part), now_s):
@@ -461,7 +465,7 @@ class ServerLink:
             return idle_s
         return min(idle_s, self._big_s + max(self.timing.big_probe_period_s, least_s))
 
-    def _begin_probe(self) -> None:
+    def _begin_probe(self, now_s: float) -> None:
         self._probe_seq += 1
         # A small one for the round trip, the burst, and what is measured.
         pieces = (0, MIN_CHUNK_BYTES), (MIN_CHUNK_BYTES, BURST_BYTES), (BURST_BYTES, PROBE_BYTES)
@@ -470,7 +474,7 @@ class ServerLink:
             for start, end in pieces
             for part in slices(memoryview(_PROBE_PAYLOAD)[start:end], self.window.chunk_bytes)
         ]
-        self._probe = Transfer(KIND_PROBE, self._probe_seq, parts, PROBE_BYTES)
+        self._probe = Transfer(KIND_PROBE, self._probe_seq, parts, PROBE_BYTES, now_s)
         self._sending.append(self._probe)
 
     def _drop_probe(self) -> None:
