@@ -2,12 +2,13 @@
 
 The conditions are the worst for it: all-local and the best remote plan cost the same, and
 the sources that price what does not run disagree with those that price what does, in either
-direction. Run ``python -m dnn_offload.simulate.constant``; prints one line per scenario and
-exits non-zero when the planner went back and forth.
+direction. Run ``python -m dnn_offload.simulate.constant [--only TEXT]``; prints one line per
+scenario and exits non-zero when the planner went back and forth.
 """
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, replace
 import sys
 from typing import Any
@@ -131,9 +132,19 @@ def edge_of_deadline_ms(edge: Profile, server: Profile, world: World) -> float:
 
 
 def main() -> int:
-    """Run all scenarios; 0 when none went back and forth."""
+    """Run the scenarios; 0 when none went back and forth."""
+    parser = argparse.ArgumentParser(
+        prog='python -m dnn_offload.simulate.constant', description=(__doc__ or '').split('\n')[0]
+    )
+    parser.add_argument('--only', default='', metavar='TEXT', help='hours with TEXT in their name')
+    only = parser.parse_args().only
     returns = 0
-    every = SCENARIOS + DEADLINE_SCENARIOS + STREAM_SCENARIOS
+    every = [
+        scenario for scenario in SCENARIOS + DEADLINE_SCENARIOS + STREAM_SCENARIOS
+        if only in scenario.name
+    ]
+    if not every:
+        parser.error(f'no hour has {only!r} in its name')
     for scenario in every:
         trace = simulate(scenario)
         late = trace.switches_after(SETTLE_S)
