@@ -18,6 +18,10 @@ _ms = st.integers(0, 400).map(lambda tenths: tenths / 10.0)
 _size = st.integers(1, 200).map(lambda kilobytes: 100 * kilobytes)
 
 
+# By how much frames at the three places are seen to wait less than the model says [ms].
+WAITS_LESS = st.sampled_from([{}, {'': 3.0}, {'s': 4.0, 's and back': 1.0}])
+
+
 @st.composite
 def branching_profiles(
     draw: st.DrawFn, most: int = 7, all_cuts: bool = True
@@ -75,6 +79,7 @@ def branching_conditions(
         edge, draw(load), 1.0, (state,), edge_overhead_ms=draw(_ms),
         wake_ratio=draw(st.sampled_from([0.0, 0.4])),
         frame_period_ms=draw(st.sampled_from([0.0, 10.0, 40.0])) if streams else 0.0,
+        waits_less=draw(WAITS_LESS),
     )
 
 
@@ -128,12 +133,15 @@ def priced_conditions(draw: st.DrawFn, most: int = 6) -> Conditions:
         edge_overhead_ms=draw(few_ms), power=power,
         wake_ratio=draw(st.sampled_from([0.0, 0.4])),
         frame_period_ms=draw(st.sampled_from([0.0, 10.0, 40.0])),
+        waits_less=draw(WAITS_LESS),
     )
 
 
-def wait_ms(period_ms: float, frame_period_ms: float) -> float:
+def wait_ms(period_ms: float, at: Conditions, place: str) -> float:
     """Half a picture's period where the slowest stage is slower than the pictures come."""
-    if frame_period_ms == 0.0:
+    if at.frame_period_ms == 0.0:
         return 0.0
-    behind = (period_ms - frame_period_ms) / (0.15 * frame_period_ms)
-    return 0.5 * frame_period_ms / (1.0 + math.exp(-max(min(behind, 500.0), -500.0)))
+    behind = (period_ms - at.frame_period_ms) / (0.15 * at.frame_period_ms)
+    share = 1.0 / (1.0 + math.exp(-max(min(behind, 500.0), -500.0)))
+    share = max(share - 1.0 / (1.0 + math.exp(1.0 / 0.15)), 0.0)  # no stage, no wait
+    return max(0.5 * at.frame_period_ms * share - at.waits_less.get(place, 0.0), 0.0)

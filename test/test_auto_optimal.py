@@ -94,8 +94,9 @@ def _values(at: Conditions, wanted: Constraints) -> Iterator[float]:
     load, link, there = at.edge_load, server.link, server.profile
     finish_ms = edge.finish_ms * load
     computing_ms = edge.cuts[-1].head_ms * load + finish_ms
-    unit_ms = computing_ms + at.edge_overhead_ms + wait_ms(computing_ms, at.frame_period_ms)
-    unit_j = _energy_j(power, computing_ms, 0.0, 0.0, unit_ms, load, 1)
+    unwaited_ms = computing_ms + at.edge_overhead_ms
+    unit_ms = unwaited_ms + wait_ms(computing_ms, at, '')
+    unit_j = _energy_j(power, computing_ms, 0.0, 0.0, unwaited_ms, load, 1)
 
     def value(latency_ms: float, period_ms: float, joules: float) -> float:
         on_time = 1.0 - 0.99 * float(late_share(latency_ms, wanted.deadline_ms))
@@ -116,9 +117,9 @@ def _values(at: Conditions, wanted: Constraints) -> Iterator[float]:
         heads, tails = counts[threads]
         slower = load * (1.0 + 0.1 * (threads - 1) * max(load - 1.0, 0.0))
         stage_ms = heads[-1] * slower + finish_ms
-        whole_ms = stage_ms + at.edge_overhead_ms + wait_ms(stage_ms, at.frame_period_ms)
-        joules = _energy_j(power, stage_ms, 0.0, 0.0, whole_ms, load, threads)
-        yield value(whole_ms, stage_ms, joules)
+        unwaited_ms = stage_ms + at.edge_overhead_ms
+        joules = _energy_j(power, stage_ms, 0.0, 0.0, unwaited_ms, load, threads)
+        yield value(unwaited_ms + wait_ms(stage_ms, at, ''), stage_ms, joules)
         for cut in edge.cuts[:-1]:
             for name, cost in cut.codecs.items():
                 known = 1.0 if name == 'raw' else cost.agreement
@@ -136,9 +137,10 @@ def _values(at: Conditions, wanted: Constraints) -> Iterator[float]:
                 down_ms = link.downlink_alpha_ms + 8e3 * answer / link.downlink_bps
                 robot_ms = head_ms + encode_ms + finish_ms
                 period_ms = max(robot_ms, up_ms, server_ms, down_ms)
+                waited_ms = wait_ms(period_ms, at, server.name)
                 latency_ms = (
                     robot_ms + up_ms + server.queue_ms + server_ms + down_ms + server.overhead_ms
-                    + at.wake_ratio * head_ms + wait_ms(period_ms, at.frame_period_ms)
+                    + at.wake_ratio * head_ms + waited_ms
                 )
                 if wanted.deadline_ms > 0.0:
                     rescue_ms = tails[cut.index] * slower + finish_ms
@@ -147,7 +149,10 @@ def _values(at: Conditions, wanted: Constraints) -> Iterator[float]:
                             latency_ms, head_ms + encode_ms, rescue_ms, wanted.deadline_ms
                         )
                     )
-                joules = _energy_j(power, robot_ms, up_ms, down_ms, latency_ms, load, threads)
+                # While a picture waits for the robot, that works for the one before it.
+                joules = _energy_j(
+                    power, robot_ms, up_ms, down_ms, latency_ms - waited_ms, load, threads
+                )
                 yield value(latency_ms, period_ms, joules)
 
 

@@ -27,7 +27,7 @@ def sender() -> tuple[Shared, Unacknowledged]:
     shared = Shared(FakeModel(), EngineSettings(), lambda: 0.0)
     uplink = Unacknowledged()
     shared.uplink = uplink  # type: ignore[assignment]
-    shared.note_sent(FRAME_BYTES, FRAME_BYTES / RATE)
+    shared.note_sent(FRAME_BYTES, FRAME_BYTES / RATE, 0.0)
     return shared, uplink
 
 
@@ -54,6 +54,27 @@ def test_acknowledgements_bound_it(sender: tuple[Shared, Unacknowledged]) -> Non
     assert shared.backlog_ms(10.01) == pytest.approx(10.0)
     uplink.nbytes = 0
     assert shared.backlog_ms(10.01) == 0.0
+
+
+def test_the_clock_is_put_right_at_the_end_of_each_frame(
+    sender: tuple[Shared, Unacknowledged]
+) -> None:
+    # Else what it was wrong by once would stay for as long as the link is saturated.
+    shared, uplink = sender
+    small = 20_000  # below a slice: acknowledgements alone say nothing of one on its way
+    uplink.nbytes = 2 * small
+    shared.note_sending(2 * small, 10.0)
+    uplink.nbytes = small
+    shared.note_sent(small, small / RATE, 11.0)  # a stall of a second: the other is still to come
+    assert shared.backlog_ms(11.0) == pytest.approx(small / RATE)
+
+
+def test_acknowledgements_that_are_read_together_make_no_fast_link(
+    sender: tuple[Shared, Unacknowledged]
+) -> None:
+    shared, _ = sender
+    shared.note_sent(FRAME_BYTES, 0.2, 1.0)
+    assert RATE < shared.bytes_per_ms < 2.0 * RATE
 
 
 def test_nothing_is_expected_of_a_sender_whose_rate_is_not_known() -> None:

@@ -198,3 +198,28 @@ def test_pictures_without_a_stamp_are_taken_as_new_and_it_is_said_once(rig: Rig)
     stamps = [record.stamp_s for record in rig.node.reports]
     assert stamps == sorted(set(stamps)) and abs(stamps[0] - time.time()) < 60.0
     assert [seq for text, seq in rig.node.errors if 'no stamp' in text] == [1]
+
+
+def test_a_result_that_cannot_be_decoded_lets_an_older_frame_be_rescued() -> None:
+    # While it is being decoded no frame is the one to rescue, and the worker waits without end.
+    rig = Rig(deadline_ms=300.0, no_answer_timeout_ms=300.0).start(cut=2)
+    try:
+        rig.push_and_wait()
+        rig.uplink.behave = lambda request: 'drop' if request.frame_seq == 2 else 'answer'
+        finish = rig.node.finish
+
+        def fail_at_3(outputs: list[np.ndarray], mapping: object) -> object:
+            if mapping == 3:
+                rig.engine.configure(window=3)  # the worker decides again meanwhile
+                time.sleep(0.05)
+                raise RuntimeError('cannot be decoded')
+            return finish(outputs, mapping)
+
+        rig.node.finish = fail_at_3  # type: ignore[method-assign]
+        rig.stream.push()
+        time.sleep(0.02)
+        rig.stream.push()
+        rig.node.wait(lambda: rig.engine.counters().in_flight == 0)
+        assert rig.engine.counters().rescued == 1
+    finally:
+        rig.stop()

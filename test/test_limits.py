@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
+from dnn_offload.cost.energy import PowerModel
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning.costs import local_candidate, slow_down
+from dnn_offload.planning.costs import load_behind, local_candidate, slow_down
 from dnn_offload.planning.limits import forbidden_ends, MAX_FRONTIER, why_not
-from dnn_offload.planning.plan import Candidate, Constraints
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 from dnn_offload.planning.search import plan, reprice
+from dnn_offload.simulate.made_up import made_up_profile
 from plan_cases import case, with_threads
 
 
@@ -151,6 +153,32 @@ def test_threads_are_priced_as_they_were_profiled() -> None:
     assert deep[2].tail_ms == deep[1].tail_ms, 'the server has its own'
     # Four threads draw 3 + 3 * 0.5 W for a third of the time.
     assert local[4].energy_j < local[1].energy_j
+
+
+@pytest.mark.parametrize('threads', [0, 1, 2, 4, 16])
+@pytest.mark.parametrize('load', [0.5, 1.0, 1.3, 4.0, 40.0])
+def test_what_threads_suffer_tells_the_load(load: float, threads: int) -> None:
+    # A frame of k threads says more than the load: priced again, it must not count twice.
+    assert load_behind(slow_down(load, threads), threads) == pytest.approx(load)
+
+
+def test_a_plan_that_names_no_threads_is_priced_with_those_of_the_profile() -> None:
+    power = PowerModel('made up', 2.0, 1.0, 1.0, 0.5, 'test', core_w=1.0)
+    four = replace(made_up_profile(cuts=12, whole_ms=40.0), threads=4)
+    at = Conditions(four, edge_load=2.0, power=power)
+    whole = local_candidate(at)
+    assert whole.head_ms == pytest.approx(four.whole_ms * slow_down(2.0, 4))
+    busy_ms = (whole.head_ms + whole.finish_ms) / 2.0
+    idle_ms = whole.latency_ms - busy_ms
+    assert whole.energy_j == pytest.approx(1e-3 * (5.0 * busy_ms + 0.5 * idle_ms))
+
+
+def test_a_picture_that_waits_for_a_busy_robot_costs_no_idle_energy() -> None:
+    power = PowerModel('made up', 2.0, 1.0, 1.0, 0.5, 'test')
+    at = Conditions(made_up_profile(cuts=12, whole_ms=40.0), power=power)
+    alone, stream = local_candidate(at), local_candidate(replace(at, frame_period_ms=20.0))
+    assert stream.wait_ms > 9.0
+    assert stream.energy_j == pytest.approx(alone.energy_j)
 
 
 def test_threads_suffer_more_from_load() -> None:

@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from dnn_offload.planning.costs import local_candidate
 from dnn_offload.planning.overheads import ASSUMED_REMOTE_EXTRA_MS, ON_ROBOT, Overheads, RETURN
 from dnn_offload.planning.plan import Conditions, LinkState, ServerState
 from dnn_offload.planning.search import plan
@@ -28,6 +29,22 @@ def test_a_place_is_assumed_until_it_was_seen() -> None:
         overheads.add('s', 35.0, 23.0)
     assert overheads.of('s') == pytest.approx(12.0)
     assert overheads.of('other') == pytest.approx(7.0 + ASSUMED_REMOTE_EXTRA_MS)
+
+
+def test_frames_that_wait_less_than_the_model_says_tell_it() -> None:
+    # A network of 90 ms keeps up with pictures every 100 ms; the model's border is soft.
+    overheads = Overheads()
+    for _ in range(10):
+        overheads.add(ON_ROBOT, 93.0, 90.0 + 17.0)
+    assert overheads.of(ON_ROBOT) == 0.0
+    assert overheads.waits_less() == {ON_ROBOT: pytest.approx(14.0)}
+    edge = made_up_profile(cuts=12, whole_ms=90.0 - EDGE.finish_ms)
+    seen = Conditions(edge, frame_period_ms=100.0, waits_less=overheads.waits_less())
+    blind = replace(seen, waits_less={})
+    less_ms = local_candidate(blind).latency_ms - local_candidate(seen).latency_ms
+    assert less_ms == pytest.approx(14.0, abs=0.5)
+    fast = replace(seen, edge_profile=made_up_profile(cuts=12, whole_ms=9.0))
+    assert local_candidate(fast).wait_ms == 0.0, 'never below nothing'
 
 
 def test_pictures_that_arrive_late_make_all_places_dearer_alike() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import itertools
 import math
 
@@ -10,7 +11,7 @@ import pytest
 from dnn_offload.cost.link import DOWNLINK, LinkEvidence, LOST, UPLINK
 from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
-from dnn_offload.planning.costs import expected_wait_ms
+from dnn_offload.planning.costs import expected_wait_ms, slow_down
 from dnn_offload.planning.edge_load import EdgeLoad
 from dnn_offload.planning.server_book import (
     FAILED,
@@ -574,3 +575,35 @@ def test_a_server_lost_once_is_used_again_once_something_is_acknowledged() -> No
         assert outcome.decision.candidate.is_local
         assert world.run(1.2).decision.candidate.server == 'desk'
         world.run(12.0)
+
+
+def test_frames_of_several_threads_do_not_count_the_load_twice() -> None:
+    world = World()
+    four = replace(make_profile(20.0), threads=4)
+    world.session.feed_edge_profile(four)
+    plan = world.session.tick(world.now_s).decision.candidate
+    assert plan.is_local
+    took_ms = four.whole_ms * slow_down(4.0, 4)
+    for number in range(1, 30):
+        world.now_s += 0.1
+        world.session.feed_frame(
+            FrameEvidence(1, '', '', True, False, False, took_ms, 20.0, took_ms + 1.0,
+                          stages_ms=took_ms, frame_seq=number, stamp_s=world.now_s),
+            world.now_s,
+        )
+        outcome = world.session.tick(world.now_s)
+    assert outcome.edge_load.factor == pytest.approx(4.0, rel=0.02)
+    home = next(plan for plan in outcome.ranked if plan.is_local)
+    assert home.head_ms == pytest.approx(took_ms, rel=0.02)
+
+
+def test_an_old_sample_does_not_bring_an_old_limit_back() -> None:
+    world = World()
+    world.session.feed_edge_profile(make_profile(20.0))
+    world.session.feed_frame(
+        FrameEvidence(0, '', '', True, False, False, 20.0, 20.0, 21.0, max_uplink_bps=0.0),
+        world.now_s,
+    )
+    old = LinkEvidence(kind=0, nbytes=1000, duration_ms=9.0, probe=True, max_uplink_bps=1e6)
+    world.session.feed_link('desk', old, world.now_s)
+    assert world.session.max_uplink_bps == 0.0

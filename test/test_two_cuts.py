@@ -83,7 +83,8 @@ def _all_plans(
                 + at.wake_ratio * (edge.cuts[i].head_ms + edge.cuts[j].tail_ms) * load,
                 rest_ms=(edge.cuts[j].tail_ms + d * back.decode_ms) * load,
             )  # fmt: skip
-            plan = replace(plan, wait_ms=wait_ms(plan.period_ms, at.frame_period_ms))
+            place = f'{server.name} and back'
+            plan = replace(plan, wait_ms=wait_ms(plan.period_ms, at, place))
             if constraints.deadline_ms > 0.0:
                 rescue_ms = (edge.cuts[i].tail_ms + edge.finish_ms) * load
                 late_ms = late_cost_ms(

@@ -14,7 +14,7 @@ def bits_per_second(text: str) -> float:
     """``20M``, ``500k`` or ``2e7`` [bit/s]."""
     factor = _FACTORS.get(text[-1:], 0.0)
     number = _number(text[:-1]) * factor if factor else _number(text)
-    if not 0.0 < number < math.inf:
+    if not 1.0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f'{text} is no rate, e.g. 500k, 20M or 2e7 [bit/s]')
     return number
 
@@ -32,6 +32,14 @@ def not_negative(text: str) -> float:
     number = _number(text)
     if not 0.0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f'{text} is not a number of 0 or more')
+    return number
+
+
+def pictures_per_second(text: str) -> float:
+    """A rate of 0.001 to 1000, or 0 for none [Hz]."""
+    number = _number(text)
+    if number != 0.0 and not 1e-3 <= number <= 1e3:
+        raise argparse.ArgumentTypeError(f'{text} is not 0 or a number of 0.001 to 1000')
     return number
 
 

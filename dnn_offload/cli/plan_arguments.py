@@ -8,6 +8,7 @@ from pathlib import Path
 from dnn_offload.cli.argument_types import (
     bits_per_second,
     not_negative,
+    pictures_per_second,
     positive,
     share,
     whole,
@@ -92,7 +93,7 @@ def _add_conditions(group: argparse._ArgumentGroup) -> None:
         help="wait in the servers' queue [0 ms]",
     )
     group.add_argument(
-        '--rate-hz', type=not_negative, default=0.0, metavar='HZ',
+        '--rate-hz', type=pictures_per_second, default=0.0, metavar='HZ',
         help='pictures per second: where the slowest stage takes longer than they are apart, the '
         'newest waits for it, half a period on average; 0 = single pictures [0]',
     )

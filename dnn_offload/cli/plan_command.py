@@ -130,7 +130,7 @@ def _choices(conditions: Conditions, constraints: Constraints) -> Choices:
         except PlanningError:
             found[name] = None
             continue
-        found[name] = (best, reprice(best, conditions))
+        found[name] = (best, reprice(best, conditions, constraints.deadline_ms))
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 import socket
+import threading
 import time
 from typing import Any
 
@@ -80,6 +81,7 @@ class LocalInferenceNode(OffloadNode):
         self._scout_period_s = 0.0
         self._undrawn: tuple[int, Answers] = (0, [])
         self._transfers: deque[LinkSample] = deque()  # for the next frame report
+        self._telling = threading.Lock()  # so that a loss is not told before what came through
         self._result_codec = ''
         super().__init__(**node_arguments)
 
@@ -318,8 +320,9 @@ class LocalInferenceNode(OffloadNode):
     def on_report(self, record: FrameRecord) -> None:
         """Publish the frame's end, then let its picture be drawn on a thread of its own."""
         report = frame_report(record, self.setting, self._result_codec)
-        report.transfers = self._take_transfers()
-        self._reports.publish(report)
+        with self._telling:
+            report.transfers = self._take_transfers()
+            self._reports.publish(report)
         frame_seq, result = self._undrawn
         artist, output = self._artist, self._output
         if frame_seq != record.frame_seq or artist is None or output is None:
@@ -358,12 +361,14 @@ class LocalInferenceNode(OffloadNode):
         ))
         # A message of their own costs as much as all the rest of an answer: those of frames wait
         # for the next report.
-        if probe or kind == LinkSample.LOST or len(self._transfers) >= MAX_TRANSFERS:
+        if not probe and kind != LinkSample.LOST and len(self._transfers) < MAX_TRANSFERS:
+            return
+        with self._telling:
             for transfer in self._take_transfers():
                 self._samples.publish(transfer)
 
     def _take_transfers(self) -> list[LinkSample]:
-        """Those that were not told yet, in order; from any thread."""
+        """Those that were not told yet, in order; ``_telling`` is held until they are."""
         taken: list[LinkSample] = []
         with suppress(IndexError):
             while len(taken) < MAX_TRANSFERS:

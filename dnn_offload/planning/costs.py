@@ -35,6 +35,7 @@ from dnn_offload.cost.energy import frame_energy_j
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.objective import late_share, sigmoid
+from dnn_offload.planning.overheads import RETURN
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
 from dnn_offload.planning.price_table import profiled_thread_counts, thread_variants
 
@@ -42,6 +43,7 @@ MIN_LOAD_FACTOR = 0.01
 MAX_LOAD_FACTOR = 1e4
 # Of the period of the pictures: about so far the slowest stage may be from it to be doubtful.
 _PERIOD_SCATTER = 0.15
+_NEVER = float(sigmoid(-1.0 / _PERIOD_SCATTER))
 _PERIOD_ERROR = 0.1        # of the slowest stage: by so much its estimate may be off
 # Widths of the soft limits of a deadline (logistic; the standard deviation is 1.8 times it).
 _LATENCY_SCATTER = 0.08    # of the predicted latency
@@ -67,6 +69,20 @@ def slow_down(load: float, threads: int) -> float:
     return load * (1.0 + _THREADS_SUFFER * max(threads - 1, 0) * max(load - 1.0, 0.0))
 
 
+def load_behind(ratio: float, threads: int) -> float:
+    """The load under which ``slow_down`` is ``ratio``: what one thread would see."""
+    suffer = _THREADS_SUFFER * max(threads - 1, 0)
+    if suffer == 0.0 or ratio <= 1.0:
+        return ratio
+    without = 1.0 - suffer
+    return (math.sqrt(without * without + 4.0 * suffer * ratio) - without) / (2.0 * suffer)
+
+
+def threads_of(threads: int, profile: Profile) -> int:
+    """Compute threads of a plan; one that names none runs as the profile was measured."""
+    return threads or max(profile.threads, 1)
+
+
 def local_candidate(conditions: Conditions, *, threads: int = 0) -> Candidate:
     """Everything on the robot; always legal.
 
@@ -85,7 +101,7 @@ def local_candidate(conditions: Conditions, *, threads: int = 0) -> Candidate:
         label='all on the robot',
         codec='',
         server='',
-        head_ms=whole_ms * slow_down(load, threads),
+        head_ms=whole_ms * slow_down(load, threads_of(threads, profile)),
         finish_ms=profile.finish_ms * load,
         overhead_ms=conditions.edge_overhead_ms,
         threads=threads,
@@ -124,8 +140,9 @@ def with_energy(candidate: Candidate, conditions: Conditions) -> Candidate:
         own_ms,
         candidate.uplink_ms,
         candidate.downlink_ms,
-        candidate.latency_ms - own_ms - moved_ms,
-        max(candidate.threads, 1),
+        # While a picture waits for the robot, that works for the one before it.
+        candidate.latency_ms - own_ms - moved_ms - candidate.wait_ms,
+        threads_of(candidate.threads, conditions.edge_profile),
     )
     return replace(candidate, energy_j=energy_j)
 
@@ -164,11 +181,16 @@ def in_full(
 
 def with_wait(candidate: Candidate, conditions: Conditions) -> Candidate:
     """The candidate with what its pictures wait for the slowest stage."""
-    wait_ms = expected_wait_ms(candidate.period_ms, conditions.frame_period_ms)
+    place = candidate.server + (RETURN if candidate.return_id else '')
+    wait_ms = expected_wait_ms(
+        candidate.period_ms, conditions.frame_period_ms, conditions.waits_less.get(place, 0.0)
+    )
     return replace(candidate, wait_ms=float(wait_ms))
 
 
-def expected_wait_ms(period_ms: Number, frame_period_ms: float) -> Number:
+def expected_wait_ms(
+    period_ms: Number, frame_period_ms: float, less_ms: float = 0.0
+) -> Number:
     """What the newest picture waits for the pipeline [ms]; numbers or arrays.
 
     As long as the slowest stage keeps up with the camera, a picture is started when it comes. If
@@ -179,11 +201,14 @@ def expected_wait_ms(period_ms: Number, frame_period_ms: float) -> Number:
     Args:
         period_ms: Slowest stage.
         frame_period_ms: Between two pictures; 0 = not known.
+        less_ms: By how much frames were seen to wait less than that (``overheads.py``).
     """
     if frame_period_ms <= 0.0:
         return 0.0 * period_ms
     behind = (period_ms - frame_period_ms) / (_PERIOD_SCATTER * frame_period_ms)
-    return 0.5 * frame_period_ms * sigmoid(behind)
+    share = np.maximum(sigmoid(behind) - _NEVER, 0.0)  # no stage: no wait, however rare pictures
+    wait_ms: Number = np.maximum(0.5 * frame_period_ms * share - less_ms, 0.0)
+    return wait_ms
 
 
 def wait_doubt_ms(candidate: Candidate, frame_period_ms: float) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 import math
+import statistics
 
 WINDOW = 24          # frames behind the period
 LEAST_SPAN = 6       # between the first and the last of them
@@ -11,7 +13,7 @@ LONGEST_MS = 5000.0  # pictures that come more rarely wait for nothing
 
 
 class FramePeriod:
-    """Mean time between acquisitions; not thread-safe.
+    """Usual time between acquisitions; not thread-safe.
 
     A frame's number counts all that entered, so frames that were never reported do not matter,
     nor the order of the reports.
@@ -38,9 +40,12 @@ class FramePeriod:
         """Between two pictures [ms]; 0 = not known: too few, or stamps that say nothing."""
         if not self._frames:
             return 0.0
-        first, last = min(self._frames), max(self._frames)
-        span = last[0] - first[0]
-        if span < LEAST_SPAN:
+        frames = sorted(self._frames)
+        if frames[-1][0] - frames[0][0] < LEAST_SPAN:
             return 0.0
-        period_ms = 1e3 * (last[1] - first[1]) / span
+        # The median: a pause of the camera, or a step of its clock, is no rate.
+        period_ms = 1e3 * statistics.median(
+            (later_s - stamp_s) / (later - seq)
+            for (seq, stamp_s), (later, later_s) in pairwise(frames) if later > seq
+        )
         return period_ms if 0.0 < period_ms <= LONGEST_MS else 0.0

@@ -21,6 +21,7 @@ from dnn_offload.planning.costs import (
     sane_load,
     slow_down,
     thread_counts,
+    threads_of,
     usable_servers,
 )
 from dnn_offload.planning.objective import late_share, LATENCY, Objective
@@ -71,7 +72,9 @@ def candidates(
     return found
 
 
-def price(candidate: Candidate, conditions: Conditions) -> Candidate:
+def price(
+    candidate: Candidate, conditions: Conditions, deadline_ms: float = 0.0
+) -> Candidate:
     """Price a plan with one cut under these conditions.
 
     Raises:
@@ -79,7 +82,9 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
     """
     threads = (candidate.threads,) if candidate.threads else ()
     only = Constraints(servers=(candidate.server,), threads=threads)
-    scope = Scope(codecs=(candidate.codec,), cuts=(candidate.cut_index,))
+    scope = Scope(
+        codecs=(candidate.codec,), cuts=(candidate.cut_index,), deadline_ms=deadline_ms
+    )
     for other in candidates(conditions, only, scope):
         if other.key == candidate.key:
             return other
@@ -107,7 +112,8 @@ class _Prices:
         self._server, self._threads = server.name, threads
         load, tail_load = sane_load(conditions.edge_load), sane_load(server.load_factor)
         head_ms, edge_tail_ms = table.variants.get(threads, (table.head_ms, table.edge_tail_ms))
-        slower = slow_down(load, threads)
+        all_threads = threads_of(threads, conditions.edge_profile)
+        slower = slow_down(load, all_threads)
         self._head_ms = head_ms[rows] * slower
         self._overhead_ms = server.overhead_ms + conditions.wake_ratio * self._head_ms
         self._encode_ms = table.encode_ms[rows] * load
@@ -126,7 +132,10 @@ class _Prices:
             np.maximum(self._head_ms + self._encode_ms + self._finish_ms, self._uplink_ms),
             np.maximum(self._decode_ms + self._tail_ms, self._downlink_ms),
         )
-        self._wait_ms = expected_wait_ms(self._period_ms, conditions.frame_period_ms)
+        self._wait_ms = expected_wait_ms(
+            self._period_ms, conditions.frame_period_ms,
+            conditions.waits_less.get(server.name, 0.0),
+        )
         on_time_ms = stages_ms + self._overhead_ms + self._wait_ms
         self._late_ms: Floats = np.zeros(rows.size)
         self._rescue_ms: Floats = np.zeros(rows.size)
@@ -150,8 +159,8 @@ class _Prices:
                 own_ms,
                 self._uplink_ms,
                 self._downlink_ms,
-                self.latency_ms - own_ms - moved_ms,
-                max(threads, 1),
+                self.latency_ms - own_ms - moved_ms - self._wait_ms,
+                all_threads,
             )
 
     def values(self, constraints: Constraints, local: Candidate) -> Floats:

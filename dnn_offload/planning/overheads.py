@@ -90,6 +90,14 @@ class Overheads:
         age_ms = statistics.median(self._ages_ms) if known else 0.0
         return self._own(place, edge_load) + age_ms
 
+    def waits_less(self) -> dict[str, float]:
+        """By how much frames of a place took less than their stages and the modelled wait [ms].
+
+        A stage that just keeps up with the camera makes no wait, or all of it: the model has some.
+        """
+        less = {place: -(self._signed(place) or 0.0) for place in self._frames}
+        return {place: ms for place, ms in less.items() if ms > 0.0}
+
     def _own(self, place: str, edge_load: float) -> float:
         """What is the place's alone."""
         measured = self._median(place)
@@ -104,5 +112,9 @@ class Overheads:
         return self._own(ON_ROBOT, 1.0) + ASSUMED_REMOTE_EXTRA_MS
 
     def _median(self, place: str) -> float | None:
+        signed = self._signed(place)
+        return None if signed is None else max(signed, 0.0)
+
+    def _signed(self, place: str) -> float | None:
         frames = self._frames.get(place, ())
-        return max(statistics.median(frames), 0.0) if len(frames) >= MIN_FRAMES else None
+        return statistics.median(frames) if len(frames) >= MIN_FRAMES else None

@@ -20,9 +20,11 @@ from dnn_offload.planning.costs import (
     local_candidate,
     sane_load,
     slow_down,
+    threads_of,
 )
 from dnn_offload.planning.cut_pairs import BYTES, CutPairs, DECODE, ENCODE, IMPOSSIBLE, Way
 from dnn_offload.planning.objective import late_share, LATENCY, MOST_LATE, THROUGHPUT
+from dnn_offload.planning.overheads import RETURN
 from dnn_offload.planning.pair_cache import PairCache
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope, ServerState
 from dnn_offload.planning.stage_weights import (
@@ -64,7 +66,8 @@ class PairPrices:
         self.conditions, self.server, self._constraints = conditions, server, constraints
         self._deadline_ms, self.threads = scope.deadline_ms, threads
         self.load = sane_load(conditions.edge_load)
-        self._slower = slow_down(self.load, threads)
+        self._all_threads = threads_of(threads, conditions.edge_profile)
+        self._slower = slow_down(self.load, self._all_threads)
         self._tail_load = sane_load(server.load_factor)
         self._finish_ms = conditions.edge_profile.finish_ms * self.load
         self._queue_ms = max(server.queue_ms, 0.0)
@@ -75,7 +78,7 @@ class PairPrices:
         self._wake_ratio = conditions.wake_ratio
         self._local = local_candidate(conditions)
         self.weights = stage_weights(
-            constraints.objective, conditions.power, self.load, threads, self._local
+            constraints.objective, conditions.power, self.load, self._all_threads, self._local
         )
         self.codecs: Bools = np.ones(len(pairs.codecs), dtype=bool)
         for names in (constraints.codecs, scope.codecs):
@@ -220,10 +223,12 @@ class PairPrices:
         i, j = np.divmod(places, len(pairs.here))
         costs = self.combined(*self.both_ways(places, ALL_EQUAL), places)
         latency_ms = costs + self._base(ALL_EQUAL)[i, j]
-        frame_period_ms, stages = self.conditions.frame_period_ms, None
-        if frame_period_ms > 0.0 or objective.name != LATENCY:
+        stages: Stages | None = None
+        wait_ms: Floats = np.zeros(1)
+        if self.conditions.frame_period_ms > 0.0 or objective.name != LATENCY:
             stages = self._stages(i, j, latency_ms.shape)
-            latency_ms = latency_ms + expected_wait_ms(stages[0], frame_period_ms)
+            wait_ms = self._wait_ms(stages[0])
+            latency_ms = latency_ms + wait_ms
         codecs = len(pairs.codecs)
         if self._deadline_ms > 0.0:
             encode_ms = pairs.up[ENCODE][:, i] * pairs.up_share[i, j] * self.load
@@ -235,7 +240,7 @@ class PairPrices:
             )
         values = latency_ms
         if objective.name != LATENCY and stages is not None:
-            values = self._other_value(latency_ms, stages)
+            values = self._other_value(latency_ms, stages, wait_ms)
             values = np.where(costs >= TOO_MUCH, IMPOSSIBLE, values)
         flat = values.reshape(codecs * codecs, len(places))
         choice = flat.argmin(axis=0)
@@ -247,21 +252,26 @@ class PairPrices:
             return bounds
         objective = self._constraints.objective
         i, j = np.divmod(places, len(self.pairs.here))
-        frame_period_ms = self.conditions.frame_period_ms
         period_ms: Floats = np.zeros(len(places))
-        if frame_period_ms > 0.0 or objective.name == THROUGHPUT:
+        if self.conditions.frame_period_ms > 0.0 or objective.name == THROUGHPUT:
             period_ms = self._least_period_ms(i, j)
-        wait_ms = expected_wait_ms(period_ms, frame_period_ms)
+        wait_ms = self._wait_ms(period_ms)
         if objective.name == LATENCY:
             bounds = bounds + wait_ms
             return bounds + self._least_late_ms(bounds, i)
         latency_ms = self.bounds(ALL_EQUAL).reshape(-1)[places] + wait_ms
         late_ms = self._least_late_ms(latency_ms, i)
-        bounds = bounds + self.weights.server * (wait_ms + late_ms)  # an idle robot's time
+        # Lateness is an idle robot's time; while a picture waits it works for another.
+        bounds = bounds + self.weights.wait * wait_ms + self.weights.server * late_ms
         if objective.name == THROUGHPUT:
             bounds = np.maximum(bounds, period_ms)
         share = late_share(latency_ms + late_ms, self._constraints.deadline_ms)
         return bounds / (1.0 - MOST_LATE * share)
+
+    def _wait_ms(self, period_ms: Floats) -> Floats:
+        """What pictures wait for such a slowest stage."""
+        less_ms = self.conditions.waits_less.get(self.server.name + RETURN, 0.0)
+        return expected_wait_ms(period_ms, self.conditions.frame_period_ms, less_ms)
 
     def _least_late_ms(self, latency_ms: Floats, i: Ints) -> Floats:
         """Bound on the cost of lateness, of bounds on the latency.
@@ -308,16 +318,16 @@ class PairPrices:
         period_ms = np.maximum(np.maximum(robot_ms, up_ms), np.maximum(server_ms, down_ms))
         return period_ms, robot_ms, up_ms, down_ms
 
-    def _other_value(self, latency_ms: Floats, stages: Stages) -> Floats:
+    def _other_value(self, latency_ms: Floats, stages: Stages, wait_ms: Floats) -> Floats:
         """Value under an objective other than latency; (K, K, pairs)."""
         power = self.conditions.power
         period_ms, robot_ms, up_ms, down_ms = stages
         energy_j = np.full(latency_ms.shape, np.nan)
         if power is not None:
             own_ms = robot_ms / max(self.load, 1.0)
-            wait_ms = latency_ms - own_ms - up_ms - down_ms
+            idle_ms = latency_ms - own_ms - up_ms - down_ms - wait_ms
             energy_j = frame_energy_j(
-                power, own_ms, up_ms, down_ms, wait_ms, max(self.threads, 1)
+                power, own_ms, up_ms, down_ms, idle_ms, self._all_threads
             )
         return self._constraints.objective.value(
             latency_ms,

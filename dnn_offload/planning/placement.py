@@ -29,6 +29,7 @@ from dnn_offload.planning.costs import (
     sane_load,
     slow_down,
     thread_counts,
+    threads_of,
     usable_servers,
 )
 from dnn_offload.planning.limits import LOSSLESS
@@ -88,7 +89,9 @@ def candidates(
     return list(found.values())
 
 
-def price(candidate: Candidate, conditions: Conditions) -> Candidate:
+def price(
+    candidate: Candidate, conditions: Conditions, deadline_ms: float = 0.0
+) -> Candidate:
     """Price a placement under these conditions.
 
     Raises:
@@ -96,7 +99,8 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
     """
     only = Constraints(servers=(candidate.server,))
     for server in usable_servers(conditions, only):
-        search = _Search(conditions, server, only, EVERYTHING, candidate.threads)
+        scope = Scope(deadline_ms=deadline_ms)
+        search = _Search(conditions, server, only, scope, candidate.threads)
         made = search.of_names(candidate.frontier, candidate.codec)
         if made is not None:
             return made
@@ -123,7 +127,8 @@ class _Search:
         self._deadline_ms, self._threads = scope.deadline_ms, threads
         self._load = sane_load(conditions.edge_load)
         self._tail_load = sane_load(server.load_factor)
-        self._slower = slow_down(self._load, threads)
+        self._all_threads = threads_of(threads, conditions.edge_profile)
+        self._slower = slow_down(self._load, self._all_threads)
         self._codecs: list[str] = []
         if self._graph is not None:
             self._codecs = [
@@ -155,7 +160,7 @@ class _Search:
         objective = constraints.objective
         own = ALL_EQUAL  # for throughput, too
         if objective.name != THROUGHPUT:
-            own = stage_weights(objective, power, self._load, self._threads, local)
+            own = stage_weights(objective, power, self._load, self._all_threads, local)
         made = []
         for weights, before in zip(dict.fromkeys((own, ALL_EQUAL)), solved, strict=False):
             prices = self._prices(graph, weights)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 import math
 from typing import TypeAlias
 
@@ -52,6 +52,7 @@ class Conditions:
         wake_ratio: What frames that a server answers take beside stages and ``overhead_ms``, per
             millisecond that the robot computes for them (``overheads.py``).
         frame_period_ms: Between two pictures of the stream; 0 = not known, nothing waits then.
+        waits_less: By how much frames at a place (``overheads.py``) wait less than the model says.
         power: Power of the robot in each state; None = not known, plans have no energy then.
     """
 
@@ -64,6 +65,7 @@ class Conditions:
     power: PowerModel | None = None
     wake_ratio: float = 0.0
     frame_period_ms: float = 0.0
+    waits_less: Mapping[str, float] = field(default_factory=dict)
 
     def believed(self, *, edge_load: float, server_load: float | None = None) -> Conditions:
         """The same as a strategy sees it that knows nothing of overheads and of waiting.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dnn_offload.cost.profile import Profile
-from dnn_offload.planning.costs import sane_load, slow_down
+from dnn_offload.planning.costs import sane_load, slow_down, threads_of
 from dnn_offload.planning.plan import Candidate
 from dnn_offload.planning.price_table import PICTURE_CUT, thread_variants
 from dnn_offload.planning.session_data import FrameEvidence
@@ -18,8 +18,8 @@ class _Published(NamedTuple):
     idle_head_ms: float    # its head on the idle robot, as it was priced
 
 
-def _published(plan: Candidate, edge_load: float) -> _Published:
-    slower = slow_down(sane_load(edge_load), plan.threads)
+def _published(plan: Candidate, edge_load: float, profile: Profile) -> _Published:
+    slower = slow_down(sane_load(edge_load), threads_of(plan.threads, profile))
     return _Published(plan, plan.head_ms / slower)
 
 
@@ -35,31 +35,56 @@ class PublishedPlans:
         self._count = 0
         self._plans: dict[int, _Published] = {}
 
-    def add(self, plan: Candidate, edge_load: float, *, trial: bool = False) -> int:
+    def add(
+        self, plan: Candidate, edge_load: float, profile: Profile, *, trial: bool = False
+    ) -> int:
         """Give a plan the next number, and return it.
 
         Args:
             plan: What goes out.
             edge_load: Load of the robot that it was priced with.
+            profile: The robot's, that it was priced with.
             trial: Only single frames will run under it: ``last_id`` stays.
         """
         self._count += 1
         if not trial:
             self.last_id = self._count
-        self._plans[self._count] = _published(plan, edge_load)
+        self._plans[self._count] = _published(plan, edge_load, profile)
         if len(self._plans) > KEPT_PLANS:  # trials may come and go while one plan stays
             del self._plans[next(number for number in self._plans if number != self.last_id)]
         return self._count
 
-    def renew(self, plan: Candidate, edge_load: float) -> None:
+    def renew(self, plan: Candidate, edge_load: float, profile: Profile) -> None:
         """The plan in force, priced with another profile: its head took another time there."""
         if self.last_id in self._plans:
-            self._plans[self.last_id] = _published(plan, edge_load)
+            self._plans[self.last_id] = _published(plan, edge_load, profile)
 
     def last(self) -> Candidate | None:
         """The plan in force, as it was priced; None before the first."""
         published = self._plans.get(self.last_id)
         return published.plan if published is not None else None
+
+    def threads(self, frame: FrameEvidence, profile: Profile) -> int:
+        """Compute threads with which a frame ran."""
+        published = self._plans.get(frame.plan_id)
+        return threads_of(published.plan.threads if published is not None else 0, profile)
+
+    def robot_share(self, frame: FrameEvidence, profiled_ms: float, profile: Profile) -> float:
+        """Part of the network that the robot computed for a frame, before and after a server.
+
+        Args:
+            frame: The frame.
+            profiled_ms: What ``profiled_ms`` gave for it.
+            profile: The robot's.
+
+        Returns:
+            0 to 1.
+        """
+        if profile.whole_ms <= 0.0:
+            return 0.0
+        back = profile.by_id().get(frame.return_cut) if frame.return_cut else None
+        rest_ms = back.tail_ms if back is not None else 0.0
+        return min((profiled_ms + rest_ms) / profile.whole_ms, 1.0)
 
     def profiled_ms(self, frame: FrameEvidence, profile: Profile) -> float:
         """What the frame's piece on the robot took when it was profiled [ms].

@@ -109,8 +109,15 @@ def fallback(conditions: Conditions, constraints: Constraints = NO_CONSTRAINTS) 
     return _judged([local_candidate(conditions)], conditions, constraints)[0]
 
 
-def reprice(candidate: Candidate, conditions: Conditions) -> Candidate:
+def reprice(
+    candidate: Candidate, conditions: Conditions, deadline_ms: float = 0.0
+) -> Candidate:
     """Price a candidate of any strategy under the true conditions.
+
+    Args:
+        candidate: The plan.
+        conditions: The truth.
+        deadline_ms: Deadline for which a late answer is priced; 0 = none.
 
     Raises:
         PlanningError: The server is gone, its link is dead, or cuts, values or codecs are not
@@ -119,10 +126,10 @@ def reprice(candidate: Candidate, conditions: Conditions) -> Candidate:
     if candidate.is_local:
         return local_candidate(conditions, threads=candidate.threads)
     if candidate.return_id:
-        return two_cuts.price(candidate, conditions)
+        return two_cuts.price(candidate, conditions, deadline_ms)
     if candidate.frontier:
-        return placement.price(candidate, conditions)
-    return one_cut.price(candidate, conditions)
+        return placement.price(candidate, conditions, deadline_ms)
+    return one_cut.price(candidate, conditions, deadline_ms)
 
 
 def check_objective(conditions: Conditions, constraints: Constraints) -> None:

@@ -18,7 +18,12 @@ from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning import search
-from dnn_offload.planning.costs import expected_wait_ms, sane_load, thread_counts
+from dnn_offload.planning.costs import (
+    expected_wait_ms,
+    load_behind,
+    sane_load,
+    thread_counts,
+)
 from dnn_offload.planning.edge_load import EdgeLoad, MIN_HEAD_MS
 from dnn_offload.planning.frame_period import FramePeriod
 from dnn_offload.planning.limits import forbidden_ends, why_not
@@ -76,6 +81,7 @@ class PlannerSession:
         self._overheads = Overheads()
         self._frame_period = FramePeriod()
         self._max_uplink_bps = 0.0
+        self._limit_told = False  # by a frame report
         self._deadline_ms = 0.0
         self._published = PublishedPlans()
         self._repriced = False  # the plan in force has been priced with the profile of now
@@ -222,14 +228,12 @@ class PlannerSession:
 
     def feed_link(self, name: str, evidence: LinkEvidence, now_s: float) -> bool:
         """A measured transfer, or a loss."""
-        self._set_uplink_limit(evidence.max_uplink_bps)
-        checked = replace(evidence, max_uplink_bps=self._max_uplink_bps)
+        limit_bps = sane_limit(evidence.max_uplink_bps)
+        if not self._limit_told:  # a sample may be read behind reports that are newer
+            self._max_uplink_bps = limit_bps
+        checked = replace(evidence, max_uplink_bps=limit_bps)
         dead = self._servers.add_transfer(name, checked, now_s)
         return dead and name == self.current_server
-
-    def _set_uplink_limit(self, max_uplink_bps: float) -> None:
-        limit_bps = max_uplink_bps if math.isfinite(max_uplink_bps) else 0.0
-        self._max_uplink_bps = max(limit_bps, 0.0)
 
     def feed_frame(self, frame: FrameEvidence, now_s: float) -> bool:
         """The end of a frame."""
@@ -238,7 +242,7 @@ class PlannerSession:
             return False
         self._deadline_ms = max(frame.deadline_ms, 0.0)
         if math.isfinite(frame.max_uplink_bps):
-            self._set_uplink_limit(frame.max_uplink_bps)
+            self._max_uplink_bps, self._limit_told = sane_limit(frame.max_uplink_bps), True
         if frame.result_codec in profile.output_bytes:
             self._result_codec = frame.result_codec
         self._frame_period.add(frame.frame_seq, frame.stamp_s)
@@ -256,8 +260,8 @@ class PlannerSession:
             self._overheads.add(
                 frame.server + (RETURN if frame.return_cut else ''),
                 frame.latency_ms, frame.stages_ms + self._wait_ms(frame), frame.age_ms,
-                slow_down=self._slow_down(frame, profiled_ms),
-                computed=min(profiled_ms / profile.whole_ms, 1.0) if profile.whole_ms else 0.0,
+                slow_down=self._slow_down(frame, profiled_ms, profile),
+                computed=self._published.robot_share(frame, profiled_ms, profile),
             )
         if frame.stood_in:
             return gone  # what it took is soon another
@@ -266,9 +270,11 @@ class PlannerSession:
             plan = self._published.last()
             if plan is not None and frame.answered:
                 self._trials.ran(plan, frame, now_s)
+        threads = self._published.threads(frame, profile)
+        ratio = frame.head_ms / profiled_ms if profiled_ms > 0.0 else 0.0
         self._edge_load.add_frame(
             profiled_ms,
-            frame.head_ms,
+            load_behind(ratio, threads) * profiled_ms,
             frame.head_cpu_ms,
             profile.load_ratios,
             now_s,
@@ -288,10 +294,11 @@ class PlannerSession:
         whole_ms = profile.whole_ms * load
         return self._overheads.by_load(load) / whole_ms if whole_ms > 0.0 else 0.0
 
-    def _slow_down(self, frame: FrameEvidence, profiled_ms: float) -> float:
-        """Of the robot while a frame ran, by the frame itself where it says that."""
+    def _slow_down(self, frame: FrameEvidence, profiled_ms: float, profile: Profile) -> float:
+        """Of one thread on the robot while a frame ran, by the frame itself where it says that."""
         if profiled_ms >= MIN_HEAD_MS and frame.head_ms > 0.0 and not frame.stood_in:
-            return frame.head_ms / profiled_ms
+            threads = self._published.threads(frame, profile)
+            return load_behind(frame.head_ms / profiled_ms, threads)
         return self._last.edge_load.factor if self._last is not None else 1.0
 
     def _as_planned(self, frame: FrameEvidence) -> bool:
@@ -343,6 +350,7 @@ class PlannerSession:
             power=settings.power,
             wake_ratio=self._wake_ratio(profile, edge_load.factor),
             frame_period_ms=self._frame_period.period_ms,
+            waits_less=self._overheads.waits_less(),
         )
         self._last_servers = conditions.servers
         constraints = self._constraints()
@@ -380,17 +388,19 @@ class PlannerSession:
             reason = '; '.join(part for part in parts if part)
             self._switch = (reason, decision.urgent or self._outlawed, decision.previous_ms)
             self._cause, self._outlawed = '', False
-            self._publish(decision.candidate, edge_load.factor)
+            self._publish(decision.candidate, edge_load.factor, profile)
         elif self._uptake.take_repeat():
             self._switch = (f'said again: {self._uptake.problem}', *self._switch[1:])
-            self._publish(decision.candidate, edge_load.factor, again=True)
+            self._publish(decision.candidate, edge_load.factor, profile, again=True)
         if not self._repriced:
             self._repriced = True
-            self._published.renew(decision.candidate, edge_load.factor)
+            self._published.renew(decision.candidate, edge_load.factor, profile)
         if ours:
             self._trials.follow(decision.candidate, conditions)
         if decision.trial is not None and self._trials.trial is None:
-            number = self._published.add(decision.trial, edge_load.factor, trial=True)
+            number = self._published.add(
+                decision.trial, edge_load.factor, profile, trial=True
+            )
             self._trials.begin(decision.trial, number, now_s)
         self._standstill.searched(
             conditions, constraints, edge_load.sure, decision.candidate.latency_ms, now_s
@@ -457,9 +467,11 @@ class PlannerSession:
             return 0.0
         return scout_period_s(chosen, local.latency_ms, self._deadline_ms)
 
-    def _publish(self, plan: Candidate, edge_load: float, *, again: bool = False) -> None:
+    def _publish(
+        self, plan: Candidate, edge_load: float, profile: Profile, *, again: bool = False
+    ) -> None:
         """Give the plan that goes out a new id."""
-        self._published.add(plan, edge_load)
+        self._published.add(plan, edge_load, profile)
         self._trials.drop()
         self._latencies_ms.clear()
         self._unanswered = 0
@@ -471,6 +483,11 @@ class PlannerSession:
             for name, wait_s in self._policy.blocked(now_s).items()
             if name not in known and math.isfinite(wait_s)
         }
+
+
+def sane_limit(max_uplink_bps: float) -> float:
+    """A usable limit of the uplink [bit/s]; 0 = none, also for what is no number."""
+    return max(max_uplink_bps, 0.0) if math.isfinite(max_uplink_bps) else 0.0
 
 
 def _show(value: object, nothing: str) -> str:

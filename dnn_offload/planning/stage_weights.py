@@ -23,12 +23,14 @@ class StageWeights:
         uplink: It sends.
         server: It waits for the server: queue, tail, decoding and encoding there.
         downlink: It receives.
+        wait: A picture waits while the slowest stage is busy with one before it: time, no energy.
     """
 
     robot: float = 1.0
     uplink: float = 1.0
     server: float = 1.0
     downlink: float = 1.0
+    wait: float = 1.0
 
 
 ALL_EQUAL = StageWeights()
@@ -41,9 +43,9 @@ def energy_weights(power: PowerModel, load: float, threads: int) -> StageWeights
     of it is waiting, as in ``costs.with_energy``.
     """
     own = 1.0 / max(load, 1.0)
-    busy_w = power.busy_w(max(threads, 1)) * own + power.idle_w * (1.0 - own)
+    busy_w = power.busy_w(threads) * own + power.idle_w * (1.0 - own)
     return StageWeights(
-        1e-3 * busy_w, 1e-3 * power.radio_tx_w, 1e-3 * power.idle_w, 1e-3 * power.radio_rx_w
+        1e-3 * busy_w, 1e-3 * power.radio_tx_w, 1e-3 * power.idle_w, 1e-3 * power.radio_rx_w, 0.0
     )
 
 
@@ -60,18 +62,18 @@ def stage_weights(
         objective: What to minimise.
         power: Power of the robot; None = not known, energy counts nothing.
         load: Load factor of the robot.
-        threads: Its compute threads; 0 = as they are set.
+        threads: Its compute threads, 1 or more.
         local: The all-local plan, the unit of ``weighted``.
     """
     if objective.name == LATENCY:
         return ALL_EQUAL
     if objective.name == THROUGHPUT:
         share = 1.0 / objective.window
-        return StageWeights(share, share, share, share)
+        return StageWeights(share, share, share, share, share)
     weight = 0.0 if objective.name == ENERGY else objective.latency_weight
     per_ms = 0.0 if objective.name == ENERGY else weight / max(local.latency_ms, 1e-9)
     if power is None or weight >= 1.0:
-        return StageWeights(per_ms, per_ms, per_ms, per_ms)
+        return StageWeights(per_ms, per_ms, per_ms, per_ms, per_ms)
     per_j = 1.0 if objective.name == ENERGY else (1.0 - weight) / max(local.energy_j, 1e-12)
     joules = energy_weights(power, load, threads)
     return StageWeights(
@@ -79,4 +81,5 @@ def stage_weights(
         per_ms + per_j * joules.uplink,
         per_ms + per_j * joules.server,
         per_ms + per_j * joules.downlink,
+        per_ms,
     )

@@ -8,6 +8,7 @@ searched again for a moment. Demands, profiles, and servers that come or go end 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import math
 
 from dnn_offload.planning.plan import Conditions, Constraints, ServerState
@@ -61,6 +62,7 @@ class Standstill:
             and self._same_ms(conditions.edge_overhead_ms, before.edge_overhead_ms)
             and abs(conditions.wake_ratio - before.wake_ratio) <= SAME_RATIO
             and _alike(conditions.frame_period_ms, before.frame_period_ms)
+            and self._same_waits(conditions.waits_less, before.waits_less)
             and len(conditions.servers) == len(before.servers)
             and all(map(self._same_server, conditions.servers, before.servers))
         )
@@ -78,6 +80,12 @@ class Standstill:
             and self._same_ms(one.queue_ms, other.queue_ms)
             and self._same_ms(one.overhead_ms, other.overhead_ms)
             and self._same_ms(one.return_overhead_ms, other.return_overhead_ms)
+        )
+
+    def _same_waits(self, one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+        return all(
+            self._same_ms(one.get(place, 0.0), other.get(place, 0.0))
+            for place in one.keys() | other.keys()
         )
 
     def _same_ms(self, one: float, other: float) -> bool:

@@ -296,7 +296,7 @@ class SwitchPolicy:
         memory = self._memory
         memory.current = old
         memory.promises.runs(old.key, old.cost, now_s)
-        best, best_cost = self._best_as_corrected(old, usable, now_s)
+        best, best_cost = self._best_as_corrected(old, usable, now_s, doubted=True)
         gain = old.cost - best_cost
         caution = self._caution(now_s)
         in_ms = self.objective.unit == 'ms'
@@ -304,8 +304,7 @@ class SwitchPolicy:
         least = max(floor, self.min_gain_ratio * old.cost, least_of_all)
         # Caution must not demand the impossible.
         needed = min(least * caution, max(MAX_NEEDED * old.cost, floor))
-        if in_ms:
-            needed += sum(wait_doubt_ms(plan, self.frame_period_ms) for plan in (old, best))
+        needed += self._doubt_ms(old) + self._doubt_ms(best)
         numbers = self._numbers(old, best, best_cost, needed)
         if best.key == old.key or gain <= 0.0:
             memory.better_ticks, memory.excess = 0, 0.0
@@ -372,9 +371,21 @@ class SwitchPolicy:
         )
 
     def _best_as_corrected(
-        self, old: Candidate, usable: Sequence[Candidate], now_s: float
+        self, old: Candidate, usable: Sequence[Candidate], now_s: float, *,
+        doubted: bool = False,
     ) -> tuple[Candidate, float]:
-        """The best plan and its cost, what-if prices corrected by what was learned."""
+        """The best plan and its cost, what-if prices corrected by what was learned.
+
+        Args:
+            old: What runs.
+            usable: What could, the best first.
+            now_s: Monotonic clock [s].
+            doubted: Whether a plan has to be better by what its wait may be off, too: one that
+                hangs on that must not hide one that is sure.
+        """
+        if doubted and self._doubts:
+            doubts_ms = {plan.key: self._doubt_ms(plan) for plan in usable}
+            usable = sorted(usable, key=lambda plan: plan.cost + doubts_ms[plan.key])
         best, best_cost = old, old.cost
         seen: set[str] = set()
         for candidate in usable:  # best first, so the first of each place is its best
@@ -388,6 +399,14 @@ class SwitchPolicy:
             if candidate.cost * factor < best_cost:
                 best, best_cost = candidate, candidate.cost * factor
         return best, best_cost
+
+    @property
+    def _doubts(self) -> bool:
+        """Whether plans are judged by what their pictures wait."""
+        return self.objective.name == LATENCY and self.frame_period_ms > 0.0
+
+    def _doubt_ms(self, plan: Candidate) -> float:
+        return wait_doubt_ms(plan, self.frame_period_ms) if self._doubts else 0.0
 
     def _text(self, cost: float) -> str:
         return self.objective.text(cost)

@@ -83,7 +83,9 @@ def candidates(
     return list(found.values())
 
 
-def price(candidate: Candidate, conditions: Conditions) -> Candidate:
+def price(
+    candidate: Candidate, conditions: Conditions, deadline_ms: float = 0.0
+) -> Candidate:
     """Price a plan with two cuts under these conditions.
 
     Raises:
@@ -91,7 +93,8 @@ def price(candidate: Candidate, conditions: Conditions) -> Candidate:
     """
     only = Constraints(servers=(candidate.server,))
     for server in usable_servers(conditions, only):
-        prices = PairPrices(conditions, server, only, EVERYTHING, candidate.threads)
+        scope = Scope(deadline_ms=deadline_ms)
+        prices = PairPrices(conditions, server, only, scope, candidate.threads)
         for found in _kept(prices, [candidate.key]):
             return found
     raise PlanningError(

@@ -283,7 +283,7 @@ class InferenceEngine:
         frame = self._shared.table.get(frame_seq)
         if frame is not None:
             frame.times.uplink_ms = uplink_ms
-            self._shared.note_sent(frame.uplink_bytes, own_ms)
+            self._shared.note_sent(frame.uplink_bytes, own_ms, time.monotonic())
         self._shared.wake_for_work()
 
     def on_answer(self, answer: Answer) -> None:

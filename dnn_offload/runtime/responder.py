@@ -199,6 +199,7 @@ class Responder:
         except Exception as error:
             shared.table.drop(frame.seq, DropReason.ERROR)
             self._log(describe_error(error), frame.seq)
+            shared.wake()  # an older frame may be the one to rescue now
         shared.wake_for_work()
 
     def _report_ended(self) -> None:

@@ -60,7 +60,7 @@ class Shared:
         self.scout_period_s = 0.0
         self.baselines: Callable[[int], Mapping[Key, float]] = lambda threads: {}
         self._whole_s = float('-inf')
-        self._bytes_per_ms = 0.0
+        self._ms_per_byte = 0.0  # 0 = not known
         self._sender_free_s = float('-inf')  # when it should be done, by its rate
 
     def scout_overdue(self, now_s: float) -> float:
@@ -88,36 +88,40 @@ class Shared:
         """Whether frames can be sent to a server now."""
         return self.uplink is not None and self.uplink.connected(server)
 
-    def note_sent(self, nbytes: int, own_ms: float) -> None:
-        """Learn the sending rate from an acknowledged frame."""
-        if nbytes > 0 and own_ms > 0.0:
-            rate = nbytes / own_ms
-            with self.lock:
-                old = self._bytes_per_ms or rate
-                self._bytes_per_ms = old + _LINK_MEMORY * (rate - old)
+    def note_sent(self, nbytes: int, own_ms: float, now_s: float) -> None:
+        """Learn from an acknowledged frame the sending rate, and when the sender will be free.
+
+        Times are averaged, not rates: acknowledgements of two frames that are read one behind
+        the other make the second seem to have taken none.
+        """
+        if nbytes <= 0 or own_ms <= 0.0 or self.uplink is None:
+            return
+        left = self.uplink.backlog_bytes()
+        with self.lock:
+            old = self._ms_per_byte or own_ms / nbytes
+            self._ms_per_byte = old + _LINK_MEMORY * (own_ms / nbytes - old)
+            self._sender_free_s = now_s + 1e-3 * left * self._ms_per_byte
 
     @property
     def bytes_per_ms(self) -> float:
         """Rate at which frames went lately, their way included; 0 while it is unknown."""
-        return self._bytes_per_ms
+        return 1.0 / self._ms_per_byte if self._ms_per_byte > 0.0 else 0.0
 
     def note_sending(self, nbytes: int, now_s: float) -> None:
         """A frame has been handed to the sender."""
-        if self._bytes_per_ms > 0.0:
-            takes_s = 1e-3 * nbytes / self._bytes_per_ms
-            self._sender_free_s = max(self._sender_free_s, now_s) + takes_s
+        self._sender_free_s = max(self._sender_free_s, now_s) + 1e-3 * nbytes * self._ms_per_byte
 
     def backlog_ms(self, now_s: float) -> float:
         """Expected time until the sender has nothing left; 0 while its rate is unknown.
 
         Acknowledgements tell it to a slice: of the one that is on its way they know nothing. In
-        between it goes by the clock.
+        between it goes by the clock, which is put right at each frame's end.
         """
-        if self.uplink is None or self._bytes_per_ms <= 0.0:
+        if self.uplink is None or self._ms_per_byte <= 0.0:
             return 0.0
         most = self.uplink.backlog_bytes()
         least_ms, most_ms = (
-            nbytes / self._bytes_per_ms for nbytes in (max(most - CHUNK_BYTES, 0), most)
+            nbytes * self._ms_per_byte for nbytes in (max(most - CHUNK_BYTES, 0), most)
         )
         return min(max(1e3 * (self._sender_free_s - now_s), least_ms), most_ms)
 

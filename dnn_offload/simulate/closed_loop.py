@@ -88,7 +88,7 @@ def run(
     trace = Trace()
     frames_per_tick = frame_hz * TICK_S
     due, count = 0.0, 0
-    for tick in range(round(seconds / TICK_S)):
+    for tick in range(max(round(seconds / TICK_S), 1)):
         now_s = tick * TICK_S
         world = world_at(now_s)
         due += frames_per_tick
