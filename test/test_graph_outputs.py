@@ -64,7 +64,7 @@ def test_what_is_no_mask_is_refused(result):
 
 
 def test_a_mask_has_at_most_255_classes():
-    with pytest.raises(ModelError, match=r'256.*1 \.\. 255'):
+    with pytest.raises(ModelError, match=r'256.*2 \.\. 255'):
         ClassMask(nn.Conv2d(3, 256, 1))(torch.zeros(1, 3, 4, 4))
 
 

@@ -312,5 +312,5 @@ def test_normalisation_is_checked(factories, monkeypatch):
         return LoadedModel('', nn.Conv2d(3, 2, 3), 32, 32, std=(1.0, 0.0, 1.0))
 
     monkeypatch.setitem(sources._LOADERS, 'python', wrong)
-    with pytest.raises(ModelError, match='std positive'):
+    with pytest.raises(ModelError, match='std must be three numbers, all above 0'):
         resolve('python:x:y', allow_code=True)

@@ -13,6 +13,7 @@ from dnn_offload.codec.jpeg import declared_size
 from dnn_offload.errors import CodecError
 
 MAX_PIXELS = 1 << 22  # 12.6 MB decoded; 2560 x 1600
+MAX_SIDE = 16384      # what vision/preprocess.py prepares
 
 # EXIF's rotation is for photographs: image_transport's subscriber ignores it, too.
 FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -20,7 +21,7 @@ FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 def can_be_sent(height: int, width: int) -> bool:
     """Whether a receiver decodes a JPEG of that size [px]."""
-    return height * width <= MAX_PIXELS
+    return height * width <= MAX_PIXELS and max(height, width) <= MAX_SIDE
 
 
 def decode_jpeg(jpeg: memoryview) -> np.ndarray:
@@ -34,7 +35,7 @@ def decode_jpeg(jpeg: memoryview) -> np.ndarray:
     if height < 1 or width < 1 or not can_be_sent(height, width):
         raise CodecError(
             'camera picture has an impossible size', given=f'{width} x {height}',
-            allowed=f'1..{MAX_PIXELS} pixels',
+            allowed=f'1..{MAX_PIXELS} pixels, sides of 1..{MAX_SIDE}',
         )
     try:
         bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), FLAGS)

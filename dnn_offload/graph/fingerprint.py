@@ -83,7 +83,9 @@ def sample(tensors: Sequence[np.ndarray]) -> tuple[float, ...]:
     for column, end in zip(columns, ends, strict=True):  # a few of millions: nothing is copied
         inside = (chosen >= end - column.size) & (chosen < end)
         numbers.append(column.flat[chosen[inside] - (end - column.size)].astype(np.float64))
-    return tuple(float(np.float32(number)) for number in np.nan_to_num(np.concatenate(numbers)))
+    with np.errstate(over='ignore'):
+        single = np.nan_to_num(np.concatenate(numbers).astype(np.float32))
+    return tuple(float(number) for number in single)
 
 
 def distance(ours: Sequence[float], theirs: Sequence[float]) -> float:

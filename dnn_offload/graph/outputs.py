@@ -88,10 +88,12 @@ class ClassMask(torch.nn.Module):
         if isinstance(found, Mapping):
             found = found.get('out')
         if isinstance(found, torch.Tensor) and found.ndim == 4 and found.shape[0] == 1:
-            if not 1 <= found.shape[1] <= MAX_CLASSES:
+            if not 2 <= found.shape[1] <= MAX_CLASSES:
                 raise ModelError(
                     'a mask cannot tell so many classes apart', given=found.shape[1],
-                    allowed=f'1 .. {MAX_CLASSES}',
+                    allowed=f'2 .. {MAX_CLASSES}',
+                    hint='of one score a pixel: return torch.cat([-y, y], 1), or the mask '
+                    '(y[:, 0] > 0).long()',
                 )
             # Three times as fast as argmax, which gives the same (torch 2.13, CPU).
             return found.max(dim=1)[1].to(torch.uint8)

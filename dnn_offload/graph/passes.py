@@ -246,6 +246,8 @@ def lay_out_weights(draft: Draft) -> None:
 
 def is_dense(spec: TensorSpec) -> bool:
     """Whether the elements fill one block of memory without gap or overlap."""
+    if 0 in spec.shape:
+        return True
     step = 1
     for stride, extent in sorted(
         (stride, extent)

@@ -17,6 +17,7 @@ from dnn_offload.errors import ModelError
 from dnn_offload.graph import random_weights
 from dnn_offload.graph.exported_file import load_file
 from dnn_offload.graph.fingerprint import seeded_inputs
+from dnn_offload.graph.loaded_checks import checked
 from dnn_offload.graph.loaded_model import (
     assign,
     is_file,
@@ -24,7 +25,6 @@ from dnn_offload.graph.loaded_model import (
     read_state,
 )
 from dnn_offload.graph.outputs import ClassMask
-from dnn_offload.graph.task import TASKS
 from dnn_offload.graph.torchvision_source import load_torchvision
 from dnn_offload.graph.trace import spec_of
 from dnn_offload.graph.user_factory import load_python
@@ -69,8 +69,7 @@ def resolve(
         loaded = loader(name, weights, input_size)
         if kind != 'torchvision':
             loaded = _other_weights(loaded, weights)
-    loaded = replace(loaded, source=source)
-    _check_task(loaded)
+    loaded = checked(replace(loaded, source=source))
     if loaded.task == 'segmentation':
         loaded = replace(loaded, module=ClassMask(loaded.module))
     if loaded.takes_picture:
@@ -87,26 +86,17 @@ def resolve(
     return loaded
 
 
-def _check_task(loaded: LoadedModel) -> None:
-    if loaded.task not in ('', *TASKS):
-        raise ModelError(
-            'there is no such task', given=loaded.task,
-            allowed=f"{', '.join(TASKS)}, or '' to have it told by the outputs",
-        )
-
-
 def _with_picture(loaded: LoadedModel, input_size: tuple[int, int] | None) -> LoadedModel:
     """The model with the size of its picture and what must be done to a camera's picture."""
     height, width = input_size or (loaded.height, loaded.width)
     _check_size((height, width))
-    _check_normalisation(loaded)
     mode = 'letterbox' if loaded.task == 'detection' else 'center_crop'
     preprocess = {'height': height, 'width': width, 'mode': mode, **loaded.preprocess}
     return replace(loaded, height=height, width=width, preprocess=preprocess)
 
 
 def _check_examples(loaded: LoadedModel, input_size: tuple[int, int] | None) -> None:
-    if not loaded.examples or not all(isinstance(t, torch.Tensor) for t in loaded.examples):
+    if not loaded.examples:
         raise ModelError(
             'a model without a picture needs example inputs',
             given=loaded.source,
@@ -123,14 +113,6 @@ def _check_size(size: tuple[int, int]) -> None:
             given=f'{size[0]}x{size[1]}',
             allowed=f'height and width {MIN_SIZE}..{MAX_SIZE} pixels; both 0 for a network that '
             'takes no picture',
-        )
-
-
-def _check_normalisation(loaded: LoadedModel) -> None:
-    if len(loaded.mean) != 3 or len(loaded.std) != 3 or min(loaded.std) <= 0:
-        raise ModelError(
-            'mean and std must be three numbers each, std positive',
-            given=f'{loaded.mean}, {loaded.std}',
         )
 
 

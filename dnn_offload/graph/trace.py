@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import torch
 
+from dnn_offload.errors import ModelError
 from dnn_offload.graph import passes
 from dnn_offload.graph.arguments import Argument
 from dnn_offload.graph.cuts import find_cuts
@@ -21,6 +22,9 @@ from dnn_offload.graph.segment import decode_argument, IN_PLACE, resolve
 from dnn_offload.graph.weights import Weights
 from dnn_offload.tensors import TensorSpec
 
+ALIGNED_BYTES = 16  # what is allocated begins at a multiple; kernels round otherwise elsewhere
+_MOST_TURNS = 20
+
 
 def trace_until_dense(
     draft: Draft, inputs: Sequence[torch.Tensor]
@@ -28,16 +32,36 @@ def trace_until_dense(
     """Run the draft; give every value that crosses a cut a block of memory of its own.
 
     A slice of a larger tensor cannot be sent with its strides, so a copy (which keeps the order
-    of the strides) takes its place, for whoever uses it, cut or not: equality needs that.
+    of the strides) takes its place, for whoever uses it, cut or not: equality needs that. So it
+    does where a slice is one block, but one that begins where no tensor would: a matrix product
+    of what is sent, which begins at a boundary, differs in the last bit.
+
+    Raises:
+        ModelError: Copies do not help.
     """
-    while True:
-        specs, outputs = trace(draft, inputs)
+    for _ in range(_MOST_TURNS):
+        specs, outputs, shifted = trace(draft, inputs)
         passes.remove_dead(draft)
         cuts = find_cuts(draft.instructions, specs, draft.inputs, draft.outputs)
-        gappy = {spec.name for cut in cuts for spec in cut.frontier if not passes.is_dense(spec)}
-        if not gappy:
+        crossing = {spec.name: spec for cut in cuts for spec in cut.frontier}
+        made = {name for instruction in draft.instructions for name in instruction.outputs}
+        wanting = {name for name, spec in crossing.items() if not passes.is_dense(spec)}
+        wanting |= {
+            name for name in shifted & made
+            if passes.is_dense(specs[name]) and _name_of_copy(name) not in made
+        }
+        if not wanting:
             return specs, outputs
-        _copy_after(draft, gappy)
+        _copy_after(draft, wanting)
+    raise ModelError(
+        'values of the network cannot be brought into memory of their own',
+        given=', '.join(sorted(wanting)[:8]),
+        hint='end these slices of the network in .contiguous()',
+    )
+
+
+def _name_of_copy(name: str) -> str:
+    return f'{name}_copy'
 
 
 def _copy_after(draft: Draft, names: set[str]) -> None:
@@ -47,13 +71,13 @@ def _copy_after(draft: Draft, names: set[str]) -> None:
         instructions.append(passes.rewire(instruction, renamed))
         for name in instruction.outputs:
             if name in names:
-                renamed[name] = {'v': f'{name}_copy'}
+                renamed[name] = {'v': _name_of_copy(name)}
                 instructions.append(
                     Instruction(
                         'aten.clone.default',
                         ({'v': name},),
                         {},
-                        (f'{name}_copy',),
+                        (_name_of_copy(name),),
                         instruction.module,
                     )
                 )
@@ -63,12 +87,14 @@ def _copy_after(draft: Draft, names: set[str]) -> None:
 
 def trace(
     draft: Draft, inputs: Sequence[torch.Tensor]
-) -> tuple[dict[str, TensorSpec], list[torch.Tensor]]:
+) -> tuple[dict[str, TensorSpec], list[torch.Tensor], set[str]]:
     """Run the draft on seeded inputs; what is constant becomes a weight.
 
     Returns:
-        What each value looks like, and the outputs.
+        What each value looks like, the outputs, and the values that begin where no tensor of
+        their own would (``ALIGNED_BYTES``).
     """
+    shifted: set[str] = set()
     values = dict(zip(draft.inputs, inputs, strict=True))
     specs = {name: spec_of(name, tensor) for name, tensor in values.items()}
     renamed: dict[str, Argument] = {}
@@ -97,6 +123,8 @@ def trace(
             else:
                 values[name] = result
                 specs[name] = spec_of(name, result)
+                if _is_shifted(result):
+                    shifted.add(name)
         if not constant and any(name in specs for name in instruction.outputs):
             kept.append(_mark_in_place(instruction, specs))
         for name in {*instruction.values(), *instruction.outputs} & values.keys():
@@ -104,7 +132,12 @@ def trace(
                 del values[name]
     draft.instructions = kept
     draft.outputs = [passes.value_name(renamed.get(n, {'v': n})) for n in draft.outputs]
-    return specs, [values[name] for name in draft.outputs]
+    return specs, [values[name] for name in draft.outputs], shifted
+
+
+def _is_shifted(tensor: torch.Tensor) -> bool:
+    """Whether it is a view that begins off the boundary on which tensors are allocated."""
+    return tensor.storage_offset() * tensor.element_size() % ALIGNED_BYTES != 0
 
 
 def _mark_in_place(instruction: Instruction, specs: Mapping[str, TensorSpec]) -> Instruction:
@@ -126,7 +159,7 @@ def _same_tensor(
     if base_name(instruction.target) not in ('_to_copy', 'to', 'reshape', 'expand', 'clone'):
         return False
     source = values.get(instruction.args[0].get('v', ''))
-    if source is None:
+    if source is None or (base_name(instruction.target) == 'clone' and _is_shifted(source)):
         return False
     return (
         source.dtype == result.dtype

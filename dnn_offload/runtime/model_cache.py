@@ -21,6 +21,7 @@ from dnn_offload.errors import ConfigurationError, ModelError, ProfileError
 from dnn_offload.graph.program import Program, PROGRAM_FILE
 from dnn_offload.graph.weights_file import check_weights
 from dnn_offload.runtime.backends.names import AUTO, candidates, parse, TORCH, version
+from dnn_offload.runtime.read_files import changed_file
 
 FORMAT = 1  # raise when what is kept in a folder changes
 ROLES = ('edge', 'server')
@@ -97,7 +98,8 @@ class ModelRequest:
 def cache_key(request: ModelRequest) -> str:
     """Name of the folder of a request: changes with whatever could change the program.
 
-    Of a ``python:`` source the factory's own file is looked at, not what it imports.
+    Of a ``python:`` source the factory's own file is looked at; what else it read when its network
+    was exported, ``cached_program`` looks at.
     """
     digest = hashlib.sha256()
     kind, _, name = request.source.partition(':')
@@ -134,7 +136,8 @@ def cached_program(folder: Path, tell: Tell = lambda text: None) -> Program | No
     A file that a power cut or a full disk has spoiled must not keep a machine from its network.
 
     Returns:
-        None if there is none, or it or its weights are damaged; ``tell`` gets what is damaged.
+        None if there is none, it or its weights are damaged, or a file has changed of which the
+        user's code made it; ``tell`` gets which.
     """
     if not (folder / PROGRAM_FILE).is_file():
         return None
@@ -143,6 +146,9 @@ def cached_program(folder: Path, tell: Tell = lambda text: None) -> Program | No
         check_weights(folder, program)
     except ModelError as error:
         tell(f'what is in the cache is damaged: {error.what}')
+        return None
+    if changed := changed_file(folder):
+        tell(f'{changed} has changed since the network was made of it')
         return None
     return program
 

@@ -33,6 +33,7 @@ from dnn_offload.runtime.model_cache import (
 )
 from dnn_offload.runtime.prepare_arguments import make_parser
 from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes, read_thread_counts
+from dnn_offload.runtime.read_files import digests, noting, READ_FILES
 from dnn_offload.whole_file import remove_leftovers, write_whole
 
 # A provisional profile is to be there long before the measured one.
@@ -208,17 +209,21 @@ def _export(request: ModelRequest, folder: Path, report: Report) -> Program:
     from dnn_offload.vision.preprocess import PreprocessSpec
 
     report('export', 0.1, f'loading {request.source}')
-    loaded = resolve(
-        request.source,
-        weights=request.weights,
-        allow_code=request.allow_code,
-        input_size=request.size,
-    )
+    with noting() as read:
+        loaded = resolve(
+            request.source,
+            weights=request.weights,
+            allow_code=request.allow_code,
+            input_size=request.size,
+        )
     if loaded.takes_picture:
         PreprocessSpec.from_json(loaded.preprocess)
     program, weights = export(loaded, lambda message: report('export', 0.3, message))
     report('export', 0.45, 'saving')
-    save_weights(folder, weights)  # before the program: whoever sees that finds both
+    # Before the program: whoever sees that finds all of it.
+    theirs = read if request.source.startswith('python:') else set()
+    write_whole(folder / READ_FILES, json.dumps(digests(theirs), indent=1).encode())
+    save_weights(folder, weights)
     program.save(folder)
     return program
 
