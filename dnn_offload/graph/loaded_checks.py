@@ -119,4 +119,4 @@ def _examples(examples: Any) -> tuple[torch.Tensor, ...]:
 
 
 def _shown(value: object) -> str:
-    return f'{type(value).__name__} {value!r}'[:SHOWN_CHARS]
+    return ' '.join(f'{type(value).__name__} {value!r}'.split())[:SHOWN_CHARS]
