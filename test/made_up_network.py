@@ -6,13 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 import heapq
 
-from dnn_offload.transport.link import (
-    Event,
-    KIND_CANCEL,
-    KIND_HELLO,
-    ServerLink,
-    Step,
-)
+from dnn_offload.transport.link import KIND_CANCEL, KIND_HELLO, ServerLink, Step
+from dnn_offload.transport.link_events import Event
 
 
 @dataclass

@@ -6,22 +6,17 @@ import pytest
 
 from dnn_offload.exchange import UplinkRequest
 from dnn_offload.transport.link import (
-    Connected,
     KIND_CANCEL,
     KIND_HELLO,
     KIND_PROBE,
     KIND_RECEIVED,
     KIND_TENSORS,
     LinkTiming,
-    Lost,
     MOST_LATE_S,
     Phase,
-    Refused,
-    Rejected,
-    Sample,
     ServerLink,
-    Uplinked,
 )
+from dnn_offload.transport.link_events import Connected, Lost, Refused, Rejected, Sample, Uplinked
 from dnn_offload.transport.pacing import FlowWindow, MAX_CHUNK_BYTES, Throttle
 from made_up_network import Network
 

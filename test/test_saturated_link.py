@@ -18,7 +18,8 @@ from dnn_offload.codec import bundle
 from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime import worker
 from dnn_offload.runtime.outcomes import Outcome
-from dnn_offload.transport.link import LinkTiming, ServerLink, Uplinked
+from dnn_offload.transport.link import LinkTiming, ServerLink
+from dnn_offload.transport.link_events import Uplinked
 from made_up_network import Network
 from virtual_engine import VirtualRig, VirtualUplink
 

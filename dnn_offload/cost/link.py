@@ -43,6 +43,11 @@ class LinkDefaults:
 DEFAULT_LINK = LinkDefaults()
 
 
+def sane_limit(max_uplink_bps: float) -> float:
+    """A usable limit of the uplink [bit/s]; 0 = none, also for what is no number."""
+    return max(max_uplink_bps, 0.0) if math.isfinite(max_uplink_bps) else 0.0
+
+
 @dataclass(frozen=True)
 class LinkEvidence:
     """A ``LinkSample`` message: a measured transfer, or a loss.

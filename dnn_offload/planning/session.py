@@ -13,7 +13,7 @@ import statistics
 import time
 
 from dnn_offload.cost.energy import PowerModel, UNKNOWN_HINT
-from dnn_offload.cost.link import LinkEvidence
+from dnn_offload.cost.link import LinkEvidence, sane_limit
 from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
@@ -483,11 +483,6 @@ class PlannerSession:
             for name, wait_s in self._policy.blocked(now_s).items()
             if name not in known and math.isfinite(wait_s)
         }
-
-
-def sane_limit(max_uplink_bps: float) -> float:
-    """A usable limit of the uplink [bit/s]; 0 = none, also for what is no number."""
-    return max(max_uplink_bps, 0.0) if math.isfinite(max_uplink_bps) else 0.0
 
 
 def _show(value: object, nothing: str) -> str:

@@ -19,6 +19,15 @@ import enum
 
 from dnn_offload.codec.chunks import slices
 from dnn_offload.exchange import UplinkRequest
+from dnn_offload.transport.link_events import (
+    Connected,
+    Event,
+    Lost,
+    Refused,
+    Rejected,
+    Sample,
+    Uplinked,
+)
 from dnn_offload.transport.pacing import (
     BURST_BYTES,
     chunk_bytes_under,
@@ -73,55 +82,6 @@ class Phase(enum.Enum):
     GREETING = 'greeting'
     PROBING = 'probing'
     CONNECTED = 'connected'
-
-
-@dataclass(frozen=True)
-class Connected:
-    """The server has accepted us and a probe came through."""
-
-
-@dataclass(frozen=True)
-class Lost:
-    """The server was connected and is not any more."""
-
-    reason: str
-    nbytes: int
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """The server does not want us; it will be asked again later."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Uplinked:
-    """The last slice of a frame has been acknowledged; ``own_ms`` as ``Sample.duration_ms``."""
-
-    frame_seq: int
-    uplink_ms: float
-    own_ms: float
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The server refused a frame, or it could not be sent."""
-
-    frame_seq: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One measured transfer up; ``duration_ms`` is what it took once the link was its own."""
-
-    probe: bool
-    nbytes: int
-    duration_ms: float
-
-
-Event = Connected | Lost | Rejected | Uplinked | Refused | Sample
 
 
 @dataclass

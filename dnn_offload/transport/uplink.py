@@ -31,20 +31,22 @@ from dnn_offload.transport.conversion import (
 )
 from dnn_offload.transport.guard import guarded
 from dnn_offload.transport.link import (
-    Connected,
-    Event,
     KIND_BYE,
     KIND_HELLO,
     KIND_TENSORS,
     LinkTiming,
-    Lost,
     Phase,
-    Refused,
-    Rejected,
-    Sample,
     ServerLink,
     Step,
     Transfer,
+)
+from dnn_offload.transport.link_events import (
+    Connected,
+    Event,
+    Lost,
+    Refused,
+    Rejected,
+    Sample,
     Uplinked,
 )
 from dnn_offload.transport.listener import Listener
