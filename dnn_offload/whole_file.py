@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import hashlib
 import os
 from pathlib import Path
 import re
@@ -15,6 +16,7 @@ import time
 from typing import BinaryIO
 
 _PART = re.compile(r'\.(\d+)\.part$')  # NAME.PID.part
+_BLOCK_BYTES = 1 << 20
 OLD_S = 3600.0  # nobody writes to one file for so long: its PID is another process's by now
 
 
@@ -46,6 +48,19 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     with whole_file(path) as file:
         file.write(data)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hex digits.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from dnn_offload.codec.camera_jpeg import can_be_sent
 from dnn_offload.errors import ImageError, ModelError
-from dnn_offload.vision.preprocess import MODES, PAD_VALUE, prepare, PreprocessSpec
+from dnn_offload.vision.preprocess import MAX_SIDE, MODES, PAD_VALUE, prepare, PreprocessSpec
 
 sides = st.integers(1, 400)
 
@@ -156,3 +157,9 @@ def test_bgr_gives_the_same_picture_as_rgb(mode: str, size: tuple[int, int]) -> 
     got, same = prepare(np.ascontiguousarray(rgb[..., ::-1]), spec, is_bgr=True)
     np.testing.assert_array_equal(got, want)
     assert same == mapping
+
+
+def test_a_camera_jpeg_that_may_be_sent_can_be_prepared() -> None:
+    # The two rooms may not import each other.
+    assert can_be_sent(1, MAX_SIDE) and can_be_sent(MAX_SIDE, 1)
+    assert not can_be_sent(1, MAX_SIDE + 1) and not can_be_sent(MAX_SIDE + 1, 1)

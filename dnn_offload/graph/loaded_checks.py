@@ -15,6 +15,7 @@ from dnn_offload.graph.loaded_model import LoadedModel
 from dnn_offload.graph.task import TASKS
 
 SHOWN_CHARS = 80
+EXAMPLES = 'LoadedModel(source="", module=net, examples=(torch.zeros(1, 16),))'
 
 
 def checked(loaded: LoadedModel) -> LoadedModel:
@@ -32,7 +33,7 @@ def checked(loaded: LoadedModel) -> LoadedModel:
     return replace(
         loaded,
         mean=_three(loaded.mean, 'mean'),
-        std=_three(loaded.std, 'std', above=0.0),
+        std=_three(loaded.std, 'std', positive=True),
         preprocess=_preprocess(loaded.preprocess),
         class_names=_class_names(loaded.class_names),
         examples=_examples(loaded.examples),
@@ -66,14 +67,14 @@ def _check_module(loaded: LoadedModel) -> None:
             )
 
 
-def _three(values: Any, name: str, above: float = -math.inf) -> tuple[float, ...]:
+def _three(values: Any, name: str, positive: bool = False) -> tuple[float, ...]:
     try:
         found = tuple(float(value) for value in values)
     except (TypeError, ValueError, RuntimeError):
         found = ()
-    if len(found) != 3 or not all(math.isfinite(value) and value > above for value in found):
+    if len(found) != 3 or not all(map(math.isfinite, found)) or (positive and min(found) <= 0.0):
         raise ModelError(
-            f'{name} must be three numbers' + (', all above 0' if above == 0.0 else ''),
+            f'{name} must be three numbers' + (', all above 0' if positive else ''),
             given=_shown(values), allowed='one number each for red, green and blue',
         )
     return found
@@ -114,7 +115,7 @@ def _examples(examples: Any) -> tuple[torch.Tensor, ...]:
         return tuple(examples)
     raise ModelError(
         'examples must be a tuple of tensors', given=_shown(examples),
-        hint='LoadedModel(source="", module=net, examples=(torch.zeros(1, 16),))',
+        hint=EXAMPLES,
     )
 
 

@@ -17,7 +17,7 @@ from dnn_offload.errors import ModelError
 from dnn_offload.graph import random_weights
 from dnn_offload.graph.exported_file import load_file
 from dnn_offload.graph.fingerprint import seeded_inputs
-from dnn_offload.graph.loaded_checks import checked
+from dnn_offload.graph.loaded_checks import checked, EXAMPLES
 from dnn_offload.graph.loaded_model import (
     assign,
     is_file,
@@ -100,7 +100,7 @@ def _check_examples(loaded: LoadedModel, input_size: tuple[int, int] | None) -> 
         raise ModelError(
             'a model without a picture needs example inputs',
             given=loaded.source,
-            hint='LoadedModel(source="", module=net, examples=(torch.zeros(1, 16),))',
+            hint=EXAMPLES,
         )
     if input_size is not None:
         raise ModelError('this model takes no picture, so it has no input size', given=input_size)

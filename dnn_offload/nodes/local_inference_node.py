@@ -8,7 +8,6 @@ profiles it) no picture enters.
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 import socket
 import threading
 import time
@@ -369,11 +368,8 @@ class LocalInferenceNode(OffloadNode):
 
     def _take_transfers(self) -> list[LinkSample]:
         """Those that were not told yet, in order; ``_telling`` is held until they are."""
-        taken: list[LinkSample] = []
-        with suppress(IndexError):
-            while len(taken) < MAX_TRANSFERS:
-                taken.append(self._transfers.popleft())
-        return taken
+        count = min(len(self._transfers), MAX_TRANSFERS)  # others only append meanwhile
+        return [self._transfers.popleft() for _ in range(count)]
 
     # -- diagnostics --------------------------------------------------------------------
 

@@ -147,10 +147,12 @@ class ResultOutput:
     @property
     def drawing_due(self) -> bool:
         """Whether somebody looks at annotated pictures, and it is time for one."""
-        return any(self._wanted()) and time.monotonic() >= self._next_drawing_s
+        return any(self._due())
 
-    def _wanted(self) -> tuple[bool, bool]:
-        """Whether somebody looks at raw ones, and at JPEGs."""
+    def _due(self) -> tuple[bool, bool]:
+        """Whether a raw one is due, and whether a JPEG."""
+        if time.monotonic() < self._next_drawing_s:
+            return False, False
         return (
             self._annotated.get_subscription_count() > 0,
             self._annotated_jpeg.get_subscription_count() > 0,
@@ -158,8 +160,8 @@ class ResultOutput:
 
     def draw(self, record: FrameRecord, found: Answers) -> None:
         """Publish the annotated picture, where one is due."""
-        raw, jpeg = self._wanted()
-        if not self.drawing_due:
+        raw, jpeg = self._due()
+        if not (raw or jpeg):
             return
         rate_hz = self._node.setting('annotate_rate_hz')
         if rate_hz > 0.0:

@@ -35,7 +35,7 @@ from dnn_offload.cost.energy import frame_energy_j
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.objective import late_share, sigmoid
-from dnn_offload.planning.overheads import RETURN
+from dnn_offload.planning.overheads import place_of
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
 from dnn_offload.planning.price_table import profiled_thread_counts, thread_variants
 
@@ -181,7 +181,7 @@ def in_full(
 
 def with_wait(candidate: Candidate, conditions: Conditions) -> Candidate:
     """The candidate with what its pictures wait for the slowest stage."""
-    place = candidate.server + (RETURN if candidate.return_id else '')
+    place = place_of(candidate.server, candidate.return_id)
     wait_ms = expected_wait_ms(
         candidate.period_ms, conditions.frame_period_ms, conditions.waits_less.get(place, 0.0)
     )

@@ -33,6 +33,11 @@ LONGEST_MS = 500.0   # more is a hiccup of the machine, not an overhead
 OLDEST_MS = 2000.0   # older pictures are of a clock that is not ours
 
 
+def place_of(server: str, return_cut: str = '') -> str:
+    """The place of frames that a server answers, ``ON_ROBOT`` without one."""
+    return server + (RETURN if return_cut else '')
+
+
 class Overheads:
     """Overhead of each place: the robot (``ON_ROBOT``), a server, or one with ``RETURN``."""
 

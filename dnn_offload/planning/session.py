@@ -28,7 +28,7 @@ from dnn_offload.planning.edge_load import EdgeLoad, MIN_HEAD_MS
 from dnn_offload.planning.frame_period import FramePeriod
 from dnn_offload.planning.limits import forbidden_ends, why_not
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
-from dnn_offload.planning.overheads import ON_ROBOT, Overheads, RETURN
+from dnn_offload.planning.overheads import ON_ROBOT, Overheads, place_of, RETURN
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import (
     Candidate,
@@ -256,11 +256,13 @@ class PlannerSession:
         # Scouts wait until nothing is in flight: no overhead.
         at_home = not frame.server and not self.current_server
         profiled_ms = self._published.profiled_ms(frame, profile)
+        threads = self._published.threads(frame, profile)
+        load = load_behind(frame.head_ms / profiled_ms, threads) if profiled_ms > 0.0 else 0.0
         if at_home or frame.answered:
             self._overheads.add(
-                frame.server + (RETURN if frame.return_cut else ''),
+                place_of(frame.server, frame.return_cut),
                 frame.latency_ms, frame.stages_ms + self._wait_ms(frame), frame.age_ms,
-                slow_down=self._slow_down(frame, profiled_ms, profile),
+                slow_down=self._slow_down(frame, profiled_ms, load),
                 computed=self._published.robot_share(frame, profiled_ms, profile),
             )
         if frame.stood_in:
@@ -270,11 +272,9 @@ class PlannerSession:
             plan = self._published.last()
             if plan is not None and frame.answered:
                 self._trials.ran(plan, frame, now_s)
-        threads = self._published.threads(frame, profile)
-        ratio = frame.head_ms / profiled_ms if profiled_ms > 0.0 else 0.0
         self._edge_load.add_frame(
             profiled_ms,
-            load_behind(ratio, threads) * profiled_ms,
+            load * profiled_ms,
             frame.head_cpu_ms,
             profile.load_ratios,
             now_s,
@@ -294,11 +294,10 @@ class PlannerSession:
         whole_ms = profile.whole_ms * load
         return self._overheads.by_load(load) / whole_ms if whole_ms > 0.0 else 0.0
 
-    def _slow_down(self, frame: FrameEvidence, profiled_ms: float, profile: Profile) -> float:
-        """Of one thread on the robot while a frame ran, by the frame itself where it says that."""
+    def _slow_down(self, frame: FrameEvidence, profiled_ms: float, load: float) -> float:
+        """Of the robot while a frame ran: what the frame shows (``load``), where it says that."""
         if profiled_ms >= MIN_HEAD_MS and frame.head_ms > 0.0 and not frame.stood_in:
-            threads = self._published.threads(frame, profile)
-            return load_behind(frame.head_ms / profiled_ms, threads)
+            return load
         return self._last.edge_load.factor if self._last is not None else 1.0
 
     def _as_planned(self, frame: FrameEvidence) -> bool:

@@ -22,6 +22,7 @@ from dnn_offload.graph.program import Program, PROGRAM_FILE
 from dnn_offload.graph.weights_file import check_weights
 from dnn_offload.runtime.backends.names import AUTO, candidates, parse, TORCH, version
 from dnn_offload.runtime.read_files import changed_file
+from dnn_offload.whole_file import digest_of
 
 FORMAT = 1  # raise when what is kept in a folder changes
 ROLES = ('edge', 'server')
@@ -188,14 +189,10 @@ def package_version(package: str) -> str:
 
 
 def _content(path: Path) -> bytes:
-    digest = hashlib.sha256()
     try:
-        with path.open('rb') as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return bytes.fromhex(digest_of(path))
     except OSError as error:
         raise ModelError(f'cannot read {path}: {error}') from error
-    return digest.digest()
 
 
 def _file_of_module(module: str) -> list[Path]:

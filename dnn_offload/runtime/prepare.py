@@ -13,6 +13,7 @@ after ``failed``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 import json
 import os
 from pathlib import Path
@@ -209,7 +210,9 @@ def _export(request: ModelRequest, folder: Path, report: Report) -> Program:
     from dnn_offload.vision.preprocess import PreprocessSpec
 
     report('export', 0.1, f'loading {request.source}')
-    with noting() as read:
+    theirs = request.source.startswith('python:')
+    watch: AbstractContextManager[set[str]] = noting() if theirs else nullcontext(set())
+    with watch as read:
         loaded = resolve(
             request.source,
             weights=request.weights,
@@ -221,8 +224,7 @@ def _export(request: ModelRequest, folder: Path, report: Report) -> Program:
     program, weights = export(loaded, lambda message: report('export', 0.3, message))
     report('export', 0.45, 'saving')
     # Before the program: whoever sees that finds all of it.
-    theirs = read if request.source.startswith('python:') else set()
-    write_whole(folder / READ_FILES, json.dumps(digests(theirs), indent=1).encode())
+    write_whole(folder / READ_FILES, json.dumps(digests(read), indent=1).encode())
     save_weights(folder, weights)
     program.save(folder)
     return program

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 import contextlib
-import hashlib
+import functools
 import json
 from pathlib import Path
 import site
@@ -16,8 +16,9 @@ import sys
 import sysconfig
 from typing import Any
 
+from dnn_offload.whole_file import digest_of
+
 READ_FILES = 'read_files.json'  # in the folder of a cached model: path to digest
-_BLOCK_BYTES = 1 << 20
 _COMPILED = ('.pyc', '.so')
 
 _noting: list[set[str]] = []  # one for each ``noting`` that is under way
@@ -103,21 +104,20 @@ def _resolved(path: str) -> str:
 
 
 def _installed(path: str) -> bool:
-    if path.endswith(_COMPILED):
-        return True
+    return path.endswith(_COMPILED) or path.startswith(_installed_places())
+
+
+@functools.cache
+def _installed_places() -> tuple[str, ...]:
     places = {
         *sysconfig.get_paths().values(), *site.getsitepackages(), '/proc', '/sys', '/dev', '/etc',
         str(Path(__file__).parent.parent),
     }
-    return any(path.startswith(f'{Path(place).resolve()}/') for place in places)
+    return tuple(f'{Path(place).resolve()}/' for place in places)
 
 
 def _digest(path: str) -> str:
-    digest = hashlib.sha256()
     try:
-        with Path(path).open('rb') as file:
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
+        return digest_of(Path(path))
     except OSError:
         return ''
-    return digest.hexdigest()

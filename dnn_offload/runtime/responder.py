@@ -200,7 +200,8 @@ class Responder:
             shared.table.drop(frame.seq, DropReason.ERROR)
             self._log(describe_error(error), frame.seq)
             shared.wake()  # an older frame may be the one to rescue now
-        shared.wake_for_work()
+        else:
+            shared.wake_for_work()
 
     def _report_ended(self) -> None:
         for ended in self._shared.table.take_ended():
