@@ -12,6 +12,8 @@ from dnn_offload.planning.scouting import (
     LONGEST_PERIOD_S,
     scout_period_s,
     SHORTEST_PERIOD_S,
+    VISIT_AGAIN_S,
+    Visits,
     WORK_SHARE,
 )
 
@@ -32,3 +34,20 @@ def test_no_scouts_where_they_say_nothing_or_come_too_late() -> None:
     assert scout_period_s(THERE, 40.0, 50.0) == 0.0
     assert scout_period_s(THERE, 40.0, 60.0) > 0.0
     assert scout_period_s(THERE, 4000.0, 0.0) == 0.0
+
+
+def test_a_server_is_visited_once_where_it_is_not_far_from_being_worth_it() -> None:
+    visits = Visits()
+    here = replace(HERE, head_ms=20.0)
+    near, far = replace(THERE, queue_ms=29.0), replace(THERE, queue_ms=31.0)
+    assert visits.due(here, [here, far], ['s'], 0.0) is None
+    assert visits.due(here, [here, near], [], 0.0) is None, 'frames have been there'
+    assert visits.due(near, [near, here], ['s'], 0.0) is None, 'frames are there'
+    two = replace(near, return_id='r', queue_ms=1.0)
+    threads = replace(near, threads=2, queue_ms=2.0)
+    assert visits.due(here, [two, threads, here, near], ['s'], 0.0) == near
+    # Its frames did not come, or too few of them.
+    assert visits.due(here, [here, near], ['s'], 0.9 * VISIT_AGAIN_S) is None
+    other = replace(near, server='t')
+    assert visits.due(here, [here, near, other], ['s', 't'], 0.9 * VISIT_AGAIN_S) == other
+    assert visits.due(here, [here, near, other], ['s', 't'], VISIT_AGAIN_S) == near

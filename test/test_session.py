@@ -607,3 +607,57 @@ def test_an_old_sample_does_not_bring_an_old_limit_back() -> None:
     old = LinkEvidence(kind=0, nbytes=1000, duration_ms=9.0, probe=True, max_uplink_bps=1e6)
     world.session.feed_link('desk', old, world.now_s)
     assert world.session.max_uplink_bps == 0.0
+
+
+def _run_with_frames(world: World, seconds: float, overhead_ms: float) -> list[PlanningOutcome]:
+    """Two pictures per tick, which take what is planned and ``overhead_ms`` at the server."""
+    seen, answered = [], 0
+    for _ in range(round(seconds / TICK_S)):
+        outcome = world.run(TICK_S)
+        seen.append(outcome)
+        for _ in range(2):
+            plan, plan_id = outcome.decision.candidate, outcome.plan_id
+            if outcome.trial is not None and answered < 5:
+                plan, plan_id, answered = outcome.trial, outcome.trial_id, answered + 1
+            stages_ms = plan.latency_ms - plan.overhead_ms
+            world.session.feed_frame(
+                FrameEvidence(
+                    plan_id, plan.cut_id, plan.server, True, not plan.is_local, False,
+                    plan.head_ms, plan.head_ms, stages_ms + overhead_ms * (not plan.is_local),
+                    stages_ms=stages_ms, tail_ms=plan.tail_ms, rest_ms=plan.rest_ms,
+                ),
+                world.now_s,
+            )
+    return seen
+
+
+@pytest.mark.parametrize('overhead_ms', [0.3, 6.0])
+def test_the_assumption_about_a_server_that_was_never_used_does_not_keep_a_robot_from_it(
+    overhead_ms: float,
+) -> None:
+    world = World()
+    # 12 ms here; 10 ms there, and by the assumption of its overhead 13.
+    world.session.feed_edge_profile(make_profile(11.9))
+    world.session.feed_server_profile('desk', make_profile(3.0))
+    seen = _run_with_frames(world, 6.0, overhead_ms)
+    local, there = (
+        next(c for c in seen[0].ranked if c.is_local is here) for here in (True, False)
+    )
+    assert local.latency_ms < there.latency_ms
+    assert local.latency_ms - there.latency_ms + there.overhead_ms > 2.0
+    visits = {outcome.trial_id: outcome for outcome in seen if outcome.trial is not None}
+    assert len(visits) == 1, 'once is enough'
+    (visit,) = visits.values()
+    assert visit.trial is not None and visit.trial.server == 'desk'
+    known = next(c for c in seen[-1].ranked if not c.is_local)
+    assert known.overhead_ms == pytest.approx(overhead_ms, abs=0.2)
+    assert (seen[-1].decision.candidate.server == 'desk') == (overhead_ms < 1.0)
+    # Pieces that were measured stay as measured.
+    assert known.tail_ms == pytest.approx(there.tail_ms)
+
+
+def test_published_strategies_visit_nobody() -> None:
+    world = World(strategy='neurosurgeon')
+    world.session.feed_edge_profile(make_profile(11.9))
+    world.session.feed_server_profile('desk', make_profile(3.0))
+    assert all(outcome.trial is None for outcome in _run_with_frames(world, 2.0, 0.3))

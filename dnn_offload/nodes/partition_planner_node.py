@@ -292,7 +292,7 @@ class PartitionPlannerNode(base.OffloadNode):
         if outcome.trial is not None and outcome.trial_id != self._tried_id:
             self._tried_id = outcome.trial_id
             trial = self._message_of(outcome.trial, outcome.trial_id, outcome)
-            trial.reason = outcome.decision.reason[:REASON_CHARS]
+            trial.reason = outcome.trial_reason[:REASON_CHARS]
             self._trials.publish(trial)
 
     def _plan_message(self, outcome: PlanningOutcome) -> Plan:

@@ -80,6 +80,10 @@ class Overheads:
             else:
                 kept.append(overhead_ms - computed * self.by_load(slow_down))
 
+    def knows(self, place: str) -> bool:
+        """Whether enough frames have told what a place takes."""
+        return self._signed(place) is not None
+
     def by_load(self, slow_down: float) -> float:
         """What load adds to the overhead of frames that run on the robot [ms]; 0 while unknown."""
         return (self._median(ON_ROBOT) or 0.0) * max(slow_down - 1.0, 0.0)

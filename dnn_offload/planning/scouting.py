@@ -1,13 +1,21 @@
-"""How often a frame should run on the robot while the others go to a server. Pure.
+"""Single frames that run where the others do not, to learn what that costs. Pure.
 
 What a plan costs that does not run is read from probes, which err by 10 to 25 %; where two plans
 are close, that decides wrongly. A scout is one real frame, run all on the robot under a plan that
 offloads. It has a result, it is private, it needs no warming, and it tells the price exactly. It
 costs processor time, and where frames overlap, a picture that comes meanwhile may be superseded.
 So scouts are rare, and there are none where all-local is far from being worth it.
+
+The other way round, what a frame takes on the way to a server beside its stages is an assumption
+before frames have gone there, of several milliseconds. It must be on the safe side, so it can keep
+a robot from a server that would be faster by less; and when load comes, there is no time to learn
+it. So a few frames visit each server once, as soon as it is not far from being worth it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+import math
 
 from dnn_offload.planning.plan import Candidate
 
@@ -15,6 +23,8 @@ LATER_SHARE = 0.01        # of the time: by so much may results come later for s
 WORK_SHARE = 0.05         # of the time: for so long may scouts hold the robot's worker
 SHORTEST_PERIOD_S = 0.8   # so that scouts alone are never taken for a stream (edge_load.py)
 LONGEST_PERIOD_S = 10.0   # rarer ones say nothing about now (edge_load.SCOUTS_WITHIN_S): none then
+WORTH_A_VISIT = 1.5       # times the latency of what runs, at most
+VISIT_AGAIN_S = 60.0      # where a visit has not told enough: no stream, or no answers
 DEADLINE_SHARE = 0.7      # of the deadline; the engine looks at each frame again
 
 
@@ -31,3 +41,40 @@ def scout_period_s(chosen: Candidate, local_ms: float, deadline_ms: float) -> fl
     later_s = max(local_ms - chosen.latency_ms, 0.0) * 1e-3
     period_s = max(later_s / LATER_SHARE, local_ms * 1e-3 / WORK_SHARE, SHORTEST_PERIOD_S)
     return period_s if period_s <= LONGEST_PERIOD_S else 0.0
+
+
+class Visits:
+    """When single frames visit a server that none has been to; clocks are passed in."""
+
+    def __init__(self) -> None:
+        self._last_s: dict[str, float] = {}
+
+    def due(
+        self,
+        chosen: Candidate,
+        ranked: Sequence[Candidate],
+        strangers: Collection[str],
+        now_s: float,
+    ) -> Candidate | None:
+        """The plan under which a few frames are to run now; None = none.
+
+        Args:
+            chosen: The plan that runs.
+            ranked: All candidates, best first.
+            strangers: Servers that can be planned with, of which no frame has told the overhead.
+            now_s: Monotonic clock [s].
+        """
+        limit_ms = WORTH_A_VISIT * chosen.latency_ms
+        for plan in ranked:
+            waited_s = now_s - self._last_s.get(plan.server, -math.inf)
+            if (
+                plan.server in strangers
+                and plan.server != chosen.server
+                and plan.latency_ms <= limit_ms
+                and not plan.return_id  # its overhead is another
+                and not plan.threads   # a frame under another thread count changes it for all
+                and waited_s >= VISIT_AGAIN_S
+            ):
+                self._last_s[plan.server] = now_s
+                return plan
+        return None

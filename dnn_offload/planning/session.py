@@ -22,11 +22,11 @@ from dnn_offload.planning.costs import (
     expected_wait_ms,
     load_behind,
     sane_load,
-    thread_counts,
 )
+from dnn_offload.planning.demands import is_legal
 from dnn_offload.planning.edge_load import EdgeLoad, MIN_HEAD_MS
 from dnn_offload.planning.frame_period import FramePeriod
-from dnn_offload.planning.limits import forbidden_ends, why_not
+from dnn_offload.planning.limits import forbidden_ends
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.overheads import ON_ROBOT, Overheads, place_of, RETURN
 from dnn_offload.planning.pareto import pareto_set
@@ -38,8 +38,8 @@ from dnn_offload.planning.plan import (
     ServerState,
 )
 from dnn_offload.planning.published_plans import PublishedPlans
-from dnn_offload.planning.scouting import scout_period_s
-from dnn_offload.planning.server_book import ServerBook, ServerReport
+from dnn_offload.planning.scouting import scout_period_s, Visits
+from dnn_offload.planning.server_book import ServerBook, ServerReport, Survey
 from dnn_offload.planning.session_data import (
     FrameEvidence,
     PlannerSettings,
@@ -48,9 +48,8 @@ from dnn_offload.planning.session_data import (
 )
 from dnn_offload.planning.standstill import Standstill
 from dnn_offload.planning.switch import SwitchPolicy
-from dnn_offload.planning.trials import Trials
+from dnn_offload.planning.trials import is_predicted, Trials
 from dnn_offload.planning.uptake import Uptake
-from dnn_offload.planning.value_rules import frontier_depth
 
 __all__ = ['FrameEvidence', 'PlannerSession', 'PlannerSettings', 'PlanningOutcome', 'WANTED']
 
@@ -94,6 +93,7 @@ class PlannerSession:
         self._last_servers: tuple[ServerState, ...] = ()
         self._uptake = Uptake()
         self._trials = Trials()
+        self._visits = Visits()
         self._standstill = Standstill()
         self._last: PlanningOutcome | None = None
 
@@ -175,26 +175,10 @@ class PlannerSession:
 
     def _is_legal(self, plan: Candidate | None) -> bool:
         """Whether a plan breaks none of the user's demands."""
-        profile, settings = self._edge_profile, self._settings
-        if plan is None or profile is None:
+        if plan is None or self._edge_profile is None:
             return True
-        limits, at = self._constraints(), Conditions(profile, servers=self._last_servers)
-        if settings.threads and plan.threads not in thread_counts(profile, limits):
-            return False
-        if why_not(plan, at, limits):
-            return False
-        if plan.is_local:
-            return True
-        cut = profile.by_id().get(plan.cut_id)
-        depth = -1 if cut is None else cut.depth
-        if plan.frontier:
-            depth = frontier_depth(profile, plan.frontier)
-        used = {plan.codec, plan.return_codec or plan.codec}
-        return (
-            depth >= settings.private_layers
-            and (not settings.codecs or used <= set(settings.codecs))
-            and (not settings.servers or plan.server in settings.servers)
-        )
+        at = Conditions(self._edge_profile, servers=self._last_servers)
+        return is_legal(plan, at, self._constraints())
 
     def feed_edge_profile(self, profile: Profile) -> bool:
         """The robot's profile; another model plans afresh."""
@@ -247,7 +231,10 @@ class PlannerSession:
             self._result_codec = frame.result_codec
         self._frame_period.add(frame.frame_seq, frame.stamp_s)
         if self._trials.frame(frame, now_s):
-            return False  # it says nothing of the plan in force
+            # It says nothing of the plan in force, but what a frame takes there beside its stages.
+            if frame.answered and not frame.stood_in:
+                self._learn_overhead(frame, profile)
+            return False
         gone = self._count_unanswered(frame, now_s)
         gone = self._uptake.frame(frame.plan_id, now_s) or gone
         if not frame.finished:
@@ -255,16 +242,8 @@ class PlannerSession:
         self._overheads.add_age(frame.age_ms)
         # Scouts wait until nothing is in flight: no overhead.
         at_home = not frame.server and not self.current_server
-        profiled_ms = self._published.profiled_ms(frame, profile)
-        threads = self._published.threads(frame, profile)
-        load = load_behind(frame.head_ms / profiled_ms, threads) if profiled_ms > 0.0 else 0.0
         if at_home or frame.answered:
-            self._overheads.add(
-                place_of(frame.server, frame.return_cut),
-                frame.latency_ms, frame.stages_ms + self._wait_ms(frame), frame.age_ms,
-                slow_down=self._slow_down(frame, profiled_ms, load),
-                computed=self._published.robot_share(frame, profiled_ms, profile),
-            )
+            self._learn_overhead(frame, profile)
         if frame.stood_in:
             return gone  # what it took is soon another
         if frame.plan_id and self._as_planned(frame):
@@ -272,15 +251,33 @@ class PlannerSession:
             plan = self._published.last()
             if plan is not None and frame.answered:
                 self._trials.ran(plan, frame, now_s)
+        profiled_ms = self._published.profiled_ms(frame, profile)
         self._edge_load.add_frame(
             profiled_ms,
-            load * profiled_ms,
+            self._load_behind(frame, profiled_ms, profile) * profiled_ms,
             frame.head_cpu_ms,
             profile.load_ratios,
             now_s,
             whole=not frame.server,
         )
         return gone
+
+    def _load_behind(self, frame: FrameEvidence, profiled_ms: float, profile: Profile) -> float:
+        """The robot's load that explains what a frame's piece on it took; 0 = nothing ran."""
+        if profiled_ms <= 0.0:
+            return 0.0
+        threads = self._published.threads(frame, profile)
+        return load_behind(frame.head_ms / profiled_ms, threads)
+
+    def _learn_overhead(self, frame: FrameEvidence, profile: Profile) -> None:
+        profiled_ms = self._published.profiled_ms(frame, profile)
+        load = self._load_behind(frame, profiled_ms, profile)
+        self._overheads.add(
+            place_of(frame.server, frame.return_cut),
+            frame.latency_ms, frame.stages_ms + self._wait_ms(frame), frame.age_ms,
+            slow_down=self._slow_down(frame, profiled_ms, load),
+            computed=self._published.robot_share(frame, profiled_ms, profile),
+        )
 
     def _wait_ms(self, frame: FrameEvidence) -> float:
         """What a frame waited by the model that plans are priced with, so that both agree."""
@@ -396,11 +393,17 @@ class PlannerSession:
             self._published.renew(decision.candidate, edge_load.factor, profile)
         if ours:
             self._trials.follow(decision.candidate, conditions)
-        if decision.trial is not None and self._trials.trial is None:
-            number = self._published.add(
-                decision.trial, edge_load.factor, profile, trial=True
+        trial, trial_reason = decision.trial, decision.reason
+        if ours and trial is None and self._trials.trial is None:
+            trial = self._visits.due(
+                decision.candidate, ranked, self._strangers(survey, now_s), now_s
             )
-            self._trials.begin(decision.trial, number, now_s)
+            trial_reason = 'visit: no frame has been to this server'
+        if trial is not None and self._trials.trial is None:
+            number = self._published.add(trial, edge_load.factor, profile, trial=True)
+            self._trials.begin(
+                trial, number, now_s, predicted=is_predicted(trial, conditions)
+            )
         self._standstill.searched(
             conditions, constraints, edge_load.sure, decision.candidate.latency_ms, now_s
         )
@@ -422,11 +425,18 @@ class PlannerSession:
             problem=self.objective_problem,
             trial=self._trials.trial,
             trial_id=self._trials.trial_id,
+            trial_reason=trial_reason,
         )
         self._last = replace(
             outcome, decision=replace(decision, switched=False, urgent=False)
         )
         return outcome
+
+    def _strangers(self, survey: Survey, now_s: float) -> list[str]:
+        """Trusted servers of which no frames have told what they take beside their stages."""
+        blocked = self._policy.blocked(now_s)
+        names = [server.name for server in survey.usable if server.name not in blocked]
+        return [name for name in names if not self._overheads.knows(name)]
 
     @property
     def _nothing_under_way(self) -> bool:

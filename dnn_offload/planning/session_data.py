@@ -116,6 +116,7 @@ class PlanningOutcome:
         problem: Why the objective that the user set is not the one that was minimised.
         trial: A plan of which single frames shall tell the price; None = none now.
         trial_id: Its number, out of the same count as ``plan_id``; 0 = none.
+        trial_reason: Why, for people; of the tick that begins it.
     """
 
     plan_id: int
@@ -135,6 +136,7 @@ class PlanningOutcome:
     problem: str = ''
     trial: Candidate | None = None
     trial_id: int = 0
+    trial_reason: str = ''
 
     @property
     def link(self) -> LinkState | None:

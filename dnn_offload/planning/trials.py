@@ -73,6 +73,7 @@ class Trials:
         self._trial_id = 0
         self._began_s = -math.inf
         self._answers = 0
+        self._predicted = True
         self._priced: dict[Key, Candidate] = {}  # as predicted at the last tick
         self._followed: Candidate | None = None
 
@@ -122,10 +123,20 @@ class Trials:
         seen = self._seen.get(_pieces(plan))
         return seen is None or now_s - seen.last_s > FORGET_S
 
-    def begin(self, plan: Candidate, plan_id: int, now_s: float) -> None:
-        """Frames are going to run under ``plan``, which has a number of its own."""
+    def begin(
+        self, plan: Candidate, plan_id: int, now_s: float, *, predicted: bool = True
+    ) -> None:
+        """Frames are going to run under ``plan``, which has a number of its own.
+
+        Args:
+            plan: What is tried.
+            plan_id: Its number.
+            now_s: Monotonic clock [s].
+            predicted: Whether its pieces are to be corrected; otherwise they were measured, and
+                only the way to the server and back is new (``scouting.Visits``).
+        """
         self._trial, self._trial_id = plan, plan_id
-        self._began_s, self._answers = now_s, 0
+        self._began_s, self._answers, self._predicted = now_s, 0, predicted
 
     def frame(self, frame: FrameEvidence, now_s: float) -> bool:
         """Take a frame; whether it ran under the trial."""
@@ -133,7 +144,8 @@ class Trials:
         if trial is None or frame.plan_id != self._trial_id:
             return False
         if frame.answered and not frame.stood_in:
-            self._learn(trial, frame, now_s)
+            if self._predicted:
+                self._learn(trial, frame, now_s)
             self._answers += 1
         return True
 
@@ -155,8 +167,10 @@ class Trials:
         """
         if self._trial is None:
             return
-        if self._answers >= NEEDED_FRAMES or now_s - self._began_s >= TRIAL_PATIENCE_S:
-            self._seen.setdefault(_pieces(self._trial), _Seen()).last_s = now_s
+        needed = NEEDED_FRAMES if self._predicted else TRIAL_FRAMES
+        if self._answers >= needed or now_s - self._began_s >= TRIAL_PATIENCE_S:
+            if self._predicted:
+                self._seen.setdefault(_pieces(self._trial), _Seen()).last_s = now_s
             self._trial = None
 
     def corrected(self, plans: Sequence[Candidate]) -> list[Candidate]:
@@ -165,7 +179,8 @@ class Trials:
         What hangs on their times is not known then (NaN): waiting, lateness, energy and value.
         """
         self._priced = {}
-        told = [plan for plan in (self._trial, self._followed) if plan is not None]
+        tried = self._trial if self._predicted else None
+        told = [plan for plan in (tried, self._followed) if plan is not None]
         known = {*self._seen, *(_pieces(plan) for plan in told)}
         if not known:
             return list(plans)
