@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from dnn_offload.codec import fp16 as fp16_module
-from dnn_offload.codec.bundle import decode, encode
+from dnn_offload.codec.bundle import decode, encode, encode_parts
+from dnn_offload.codec.int8_blocks import BLOCK_VALUES
 from dnn_offload.codec.layout import is_picture
+from dnn_offload.codec.zstd import compress
 from dnn_offload.tensors import TensorSpec
 
 ROOM = 1 << 26
@@ -123,6 +125,29 @@ def test_sizes_are_what_the_planner_hopes_for():
     assert size_of(array, 'fp16') == pytest.approx(raw / 2, rel=0.01)
     assert size_of(array, 'int8') == pytest.approx(raw / 4, rel=0.01)
     assert size_of(array, 'int8_zstd') < 0.65 * raw / 4  # half of it is zeros
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float64', 'float16'])
+def test_a_large_tensor_in_blocks_is_the_same_tensor(dtype):
+    rng = np.random.default_rng(5)
+    array = np.maximum(rng.standard_normal(3 * BLOCK_VALUES + 7), -0.5).astype(dtype)
+    array[BLOCK_VALUES:2 * BLOCK_VALUES] = rng.uniform(-0.5, 3.0, BLOCK_VALUES)  # shrinks not
+    assert (round_trip(array, 'int8_zstd') == round_trip(array, 'int8')).all()
+    spec = TensorSpec.of_array('t', array)
+    kinds = iter(encode_parts([array], [spec], 'int8_zstd'))
+    early = [next(kinds) for _ in range(4)]  # head, range, size and body of the first block
+    array[BLOCK_VALUES:] = 0.0  # what comes later is not looked at before
+    late = list(kinds)
+    (back,) = decode(b''.join((*early, *late)), [spec], max_bytes=ROOM)
+    assert len(early[3]) > BLOCK_VALUES // 4 and (back[BLOCK_VALUES:] == 0.0).all()
+    assert (back[:BLOCK_VALUES] != 0.0).any()
+
+
+def test_blocks_cost_few_bytes():
+    rng = np.random.default_rng(6)
+    array = np.maximum(rng.standard_normal((1, 64, 111, 111)).astype(np.float32), 0)
+    levels = cv2.convertScaleAbs(array.reshape(1, -1), alpha=255.0 / float(array.max()))
+    assert size_of(array, 'int8_zstd') < 1.02 * len(compress(levels))
 
 
 def test_noise_that_does_not_shrink_is_not_sent_larger():

@@ -15,14 +15,15 @@ import zstandard
 
 from dnn_offload.codec.bundle import decode, encode, encode_bound
 from dnn_offload.codec.encoding import Kind
+from dnn_offload.codec.int8_blocks import BLOCK_VALUES
 from dnn_offload.codec.jpeg import declared_size
 from dnn_offload.codec.registry import CODECS
 from dnn_offload.errors import CodecError
 from dnn_offload.tensors import TensorSpec
 
 ROOM = 1 << 20
-HEAD_BYTES = 12
-CRC_AT = 8
+HEAD_BYTES = 8
+CRC_BYTES = 4
 DESCRIPTION = struct.Struct('<BBBBQ')
 
 _rng = np.random.default_rng(0)
@@ -40,10 +41,18 @@ def case(codec: str) -> tuple[list[np.ndarray], list[TensorSpec]]:
 
 def resealed(payload: bytes | bytearray) -> bytes:
     """The payload with a right check sum, as an attacker would send it."""
-    data = bytearray(payload)
-    if len(data) >= HEAD_BYTES:
-        data[CRC_AT:HEAD_BYTES] = struct.pack('<I', zlib.crc32(data[HEAD_BYTES:]))
-    return bytes(data)
+    checked = payload[:max(len(payload) - CRC_BYTES, 0)]
+    return bytes(checked) + struct.pack('<I', zlib.crc32(checked))
+
+
+def descriptions_of(payload: bytes, specs: list[TensorSpec]) -> bytearray:
+    """What describes the tensors, behind the bodies."""
+    nbytes = sum(DESCRIPTION.size + 16 * len(spec.shape) for spec in specs)
+    return bytearray(payload[-CRC_BYTES - nbytes:-CRC_BYTES])
+
+
+def sealed(head: bytes, bodies: bytes, described: bytes) -> bytes:
+    return resealed(head + bodies + described + b'\0' * CRC_BYTES)
 
 
 def try_decode(payload: bytes, specs: list[TensorSpec]) -> bool:
@@ -62,7 +71,7 @@ def try_decode(payload: bytes, specs: list[TensorSpec]) -> bool:
 def test_random_bytes(payload, codec):
     _, specs = case(codec)
     assert not try_decode(payload, specs)
-    assert not try_decode(resealed(b'DNNO\x01' + payload), specs)
+    assert not try_decode(resealed(b'DNNO\x02' + payload), specs)
 
 
 @settings(deadline=None, max_examples=300)
@@ -96,7 +105,8 @@ def test_mutated_payloads(data, codec, seal):
 def test_bodies_of_an_attacker(data, codec):
     """Right descriptions, arbitrary bodies of every kind that the codec has."""
     arrays, specs = case(codec)
-    described = bytearray(encode(arrays, specs, codec)[HEAD_BYTES:])
+    payload = encode(arrays, specs, codec)
+    described = descriptions_of(payload, specs)
     bodies = b''
     at = 0
     for spec in specs:
@@ -110,8 +120,7 @@ def test_bodies_of_an_attacker(data, codec):
         described[at + 4:at + 12] = struct.pack('<Q', len(body))
         at += DESCRIPTION.size + 16 * len(spec.shape)
         bodies += body
-    head = encode(arrays, specs, codec)[:HEAD_BYTES]
-    try_decode(resealed(head + bytes(described[:at]) + bodies), specs)
+    try_decode(sealed(payload[:HEAD_BYTES], bodies, bytes(described)), specs)
 
 
 def peak_bytes(payload: bytes, specs: list[TensorSpec], max_bytes: int = 1 << 34) -> int:
@@ -129,11 +138,10 @@ def one_tensor(spec: TensorSpec, codec: str, kind: Kind, body: bytes) -> bytes:
     """A payload whose description is right and whose body is ours."""
     dummy = np.zeros(spec.shape, dtype=spec.dtype)
     payload = encode([dummy], [spec], codec)
-    end = HEAD_BYTES + DESCRIPTION.size + 16 * len(spec.shape)
-    described = bytearray(payload[HEAD_BYTES:end])
+    described = descriptions_of(payload, [spec])
     described[0] = kind
     described[4:12] = struct.pack('<Q', len(body))
-    return resealed(payload[:HEAD_BYTES] + bytes(described) + body)
+    return sealed(payload[:HEAD_BYTES], body, bytes(described))
 
 
 def test_a_gigabyte_expected_is_refused_before_it_is_allocated():
@@ -146,7 +154,7 @@ def test_a_gigabyte_declared_is_refused_before_it_is_allocated(field):
     arrays, specs = case('int8_zstd')
     payload = bytearray(encode(arrays, specs, 'int8_zstd'))
     offset = {'body': 4, 'extent': DESCRIPTION.size, 'stride': DESCRIPTION.size + 32}[field]
-    at = HEAD_BYTES + offset
+    at = len(payload) - CRC_BYTES - len(descriptions_of(payload, specs)) + offset
     payload[at:at + 8] = struct.pack('<Q', 1 << 30)
     assert peak_bytes(resealed(payload), specs) < 50_000
 
@@ -213,6 +221,43 @@ def test_jpegs_that_we_would_not_write_are_refused(trick):
     assert peak_bytes(one_tensor(spec, 'jpeg', Kind.JPEG, made), [spec]) < 200_000
 
 
+LARGE = TensorSpec('t', 'float32', (2 * BLOCK_VALUES + 5,), (1,))
+_RANGE = struct.pack('<dd', 0.0, 1.0)
+_ZEROS = zstandard.compress(b'\0' * BLOCK_VALUES)
+_LAST = struct.pack('<I', 5 | 1 << 31) + b'\1' * 5
+
+
+def _block(frame: bytes, plain: bool = False) -> bytes:
+    return struct.pack('<I', len(frame) | plain << 31) + frame
+
+
+def test_blocks_of_a_large_tensor_are_read() -> None:
+    body = _RANGE + _block(_ZEROS) + _block(b'\2' * BLOCK_VALUES, True) + _LAST
+    payload = one_tensor(LARGE, 'int8_zstd', Kind.INT8_BLOCKS, body)
+    (array,) = decode(payload, [LARGE], max_bytes=4 << 20)
+    assert array[:BLOCK_VALUES].max() == 0.0
+    assert set(array[BLOCK_VALUES:2 * BLOCK_VALUES]) == {2.0} and set(array[-5:]) == {1.0}
+
+
+@pytest.mark.parametrize(
+    'body',
+    [
+        _RANGE + _block(_ZEROS),
+        _RANGE + _block(_ZEROS) * 2 + _LAST + b'\0',
+        _RANGE + _block(_ZEROS) * 2 + struct.pack('<I', 4 | 1 << 31) + b'\1' * 4,
+        _RANGE + _block(_ZEROS) * 2 + struct.pack('<I', 6 | 1 << 31) + b'\1' * 6,
+        _RANGE + _block(_ZEROS) * 2 + struct.pack('<I', 0),
+        _RANGE + _block(_ZEROS) * 2 + struct.pack('<I', 0x7fffffff) + b'\1' * 5,
+        _RANGE + _block(zstandard.compress(b'\0' * (64 << 20))) + _block(_ZEROS) + _LAST,
+        _RANGE + _block(_ZEROS[:-3]) + _block(_ZEROS) + _LAST,
+        _RANGE[:-1],
+    ],
+)
+def test_blocks_that_we_would_not_write_are_refused(body: bytes) -> None:
+    payload = one_tensor(LARGE, 'int8_zstd', Kind.INT8_BLOCKS, body)
+    assert peak_bytes(payload, [LARGE]) < LARGE.nbytes + 500_000
+
+
 @settings(deadline=None, max_examples=200)
 @given(data=st.binary(max_size=300))
 def test_declared_size_of_anything(data):
@@ -258,7 +303,7 @@ def test_one_byte_too_few_allowed_is_refused():
 def test_bools_other_than_zero_and_one_are_refused():
     spec = TensorSpec.of_array('t', MASK)
     payload = bytearray(encode([MASK], [spec], 'raw'))
-    payload[-1] = 2
+    payload[HEAD_BYTES] = 2
     with pytest.raises(CodecError, match='bool'):
         decode(resealed(payload), [spec], max_bytes=ROOM)
 

@@ -2,10 +2,14 @@
 
 Layout, little-endian::
 
-    magic 'DNNO' | version u8 | codec u8 | tensors u16 | crc32 of all that follows u32
+    magic 'DNNO' | version u8 | codec u8 | tensors u16
+    per tensor:  body
     per tensor:  kind u8 | dtype code u8 | dtype bits u8 | axes u8 | body bytes u64
                  shape i64 * axes | strides i64 * axes (in elements)
-    per tensor:  body
+    crc32 of all that comes before u32
+
+What is known only when all is encoded stands at the end, so that the beginning can be on its way
+by then (``encode_parts``).
 
 The receiver knows from the model what must arrive; the payload describes itself so that a
 disagreement is seen, not so that the receiver obeys it. Nothing is allocated on the word of
@@ -14,7 +18,7 @@ the payload: shapes come from ``expected``, and body sizes are checked against t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import struct
 import zlib
 
@@ -28,10 +32,11 @@ from dnn_offload.errors import CodecError
 from dnn_offload.tensors import DLPACK_CODES, TensorSpec
 
 MAGIC = b'DNNO'
-VERSION = 1
+VERSION = 2
 MAX_TENSORS = 64  # bound of TensorChunk.tensors in the IDL
 
-_HEAD = struct.Struct('<4sBBHI')
+_HEAD = struct.Struct('<4sBBH')
+_CRC = struct.Struct('<I')
 _TENSOR = struct.Struct('<BBBBQ')
 _CODEC_OF_NUMBER = {codec.number: codec for codec in CODECS.values()}
 
@@ -55,6 +60,17 @@ def encode(arrays: Sequence[np.ndarray], specs: Sequence[TensorSpec], codec: str
         CodecError: Unknown codec, arrays that are not what ``specs`` say, or tensors that
             the codec does not take.
     """
+    return b''.join(encode_parts(arrays, specs, codec))
+
+
+def encode_parts(
+    arrays: Sequence[np.ndarray], specs: Sequence[TensorSpec], codec: str
+) -> Iterator[Buffer]:
+    """Like ``encode``, part by part; what follows is encoded when it is asked for.
+
+    The arrays must not change until the last part was taken. Errors are raised where they are
+    met.
+    """
     chosen = codec_named(codec)
     if len(arrays) != len(specs) or len(specs) > MAX_TENSORS:
         raise CodecError(
@@ -62,15 +78,13 @@ def encode(arrays: Sequence[np.ndarray], specs: Sequence[TensorSpec], codec: str
             given=f'{len(arrays)} arrays for {len(specs)} specs',
             allowed=f'as many as specs, at most {MAX_TENSORS}',
         )
-    described: list[Buffer] = []
-    bodies: list[Buffer] = []
     for array, spec in zip(arrays, specs, strict=True):
         _check_array(array, spec, chosen)
-        kind, body = _encode_tensor(array, spec, chosen)
-        nbytes = sum(len(part) for part in body)
-        described.append(_describe(spec, kind, nbytes))
-        bodies.extend(body)
-    return _assemble(chosen, len(specs), described, bodies)
+    encoded = (
+        (spec, *_encode_tensor(array, spec, chosen))
+        for array, spec in zip(arrays, specs, strict=True)
+    )
+    return _parts(chosen, len(specs), encoded)
 
 
 def wrap_jpeg(jpeg: bytes, spec: TensorSpec) -> bytes:
@@ -84,18 +98,24 @@ def wrap_jpeg(jpeg: bytes, spec: TensorSpec) -> bytes:
             f'JPEG cannot stand for tensor {spec.name!r}', given=f'{len(jpeg)} bytes',
             allowed=f'a picture and at most {spec.nbytes} bytes',
         )
-    described = _describe(spec, Kind.CAMERA_JPEG, len(jpeg))
-    return _assemble(codec_named('jpeg'), 1, [described], [jpeg])
+    return b''.join(_parts(codec_named('jpeg'), 1, [(spec, Kind.CAMERA_JPEG, [jpeg])]))
 
 
-def _assemble(
-    codec: Codec, count: int, described: Sequence[Buffer], bodies: Sequence[Buffer]
-) -> bytes:
-    crc = 0
-    for part in (*described, *bodies):
-        crc = zlib.crc32(part, crc)
-    head = _HEAD.pack(MAGIC, VERSION, codec.number, count, crc)
-    return b''.join((head, *described, *bodies))
+def _parts(
+    codec: Codec, count: int, encoded: Iterable[tuple[TensorSpec, Kind, Iterable[Buffer]]]
+) -> Iterator[Buffer]:
+    head = _HEAD.pack(MAGIC, VERSION, codec.number, count)
+    crc = zlib.crc32(head)
+    yield head
+    descriptions = b''
+    for spec, kind, body in encoded:
+        nbytes = 0
+        for part in body:
+            nbytes += len(part)
+            crc = zlib.crc32(part, crc)
+            yield part
+        descriptions += _describe(spec, kind, nbytes)
+    yield descriptions + _CRC.pack(zlib.crc32(descriptions, crc))
 
 
 def decode(
@@ -124,21 +144,23 @@ def decode(
     needed = sum(buffer_bytes(spec) for spec in expected)
     if needed > max_bytes:
         raise CodecError('tensors are too large', given=f'{needed} bytes', allowed=f'{max_bytes}')
-    codec, crc = _read_head(view, expected)
-    at = _HEAD.size
+    codec = _read_head(view, expected)
+    ends = len(view) - _CRC.size
+    at = bodies_end = len(view) - _least(expected) + _HEAD.size
     pieces: list[tuple[TensorSpec, Kind, int]] = []
     for spec in expected:
         kind, nbytes, at = _read_tensor(view, at, spec, codec, prepare is not None)
         pieces.append((spec, kind, nbytes))
-    if at + sum(nbytes for _, _, nbytes in pieces) != len(view):
+    said = sum(nbytes for _, _, nbytes in pieces)
+    if _HEAD.size + said != bodies_end:
         raise CodecError(
-            'payload has another length than it says',
-            given=len(view),
-            allowed=str(at + sum(nbytes for _, _, nbytes in pieces)),
+            'payload has another length than it says', given=len(view),
+            allowed=str(len(view) - bodies_end + _HEAD.size + said),
         )
-    if zlib.crc32(view[_HEAD.size:]) != crc:
+    if _CRC.unpack_from(view, ends) != (zlib.crc32(view[:ends]),):
         raise CodecError('payload is damaged: its check sum differs')
     arrays = []
+    at = _HEAD.size
     for spec, kind, nbytes in pieces:
         target = Target(spec)
         if kind is Kind.CAMERA_JPEG and prepare is not None:
@@ -160,9 +182,13 @@ def encode_bound(specs: Sequence[TensorSpec], codec: str) -> int:
 
 
 def _bound(specs: Sequence[TensorSpec]) -> int:
-    return _HEAD.size + sum(
-        _TENSOR.size + 16 * len(spec.shape) + spec.nbytes for spec in specs
-    )
+    return _least(specs) + sum(spec.nbytes for spec in specs)
+
+
+def _least(specs: Sequence[TensorSpec]) -> int:
+    """Size of a payload with empty bodies [byte]."""
+    described = sum(_TENSOR.size + 16 * len(spec.shape) for spec in specs)
+    return _HEAD.size + described + _CRC.size
 
 
 def _check_array(array: np.ndarray, spec: TensorSpec, codec: Codec) -> None:
@@ -181,7 +207,7 @@ def _check_array(array: np.ndarray, spec: TensorSpec, codec: Codec) -> None:
 
 def _encode_tensor(
     array: np.ndarray, spec: TensorSpec, codec: Codec
-) -> tuple[Kind, Sequence[Buffer]]:
+) -> tuple[Kind, Iterable[Buffer]]:
     if spec.numel == 0:
         layout_of(spec)
         return Kind.RAW, []
@@ -206,14 +232,14 @@ def _describe(spec: TensorSpec, kind: Kind, nbytes: int) -> bytes:
     )
 
 
-def _read_head(view: memoryview, expected: Sequence[TensorSpec]) -> tuple[Codec, int]:
-    if not _HEAD.size <= len(view) <= _bound(expected):
+def _read_head(view: memoryview, expected: Sequence[TensorSpec]) -> Codec:
+    if not _least(expected) <= len(view) <= _bound(expected):
         raise CodecError(
             'payload has an impossible length',
             given=f'{len(view)} bytes',
-            allowed=f'{_HEAD.size}..{_bound(expected)}',
+            allowed=f'{_least(expected)}..{_bound(expected)}',
         )
-    magic, version, number, count, crc = _HEAD.unpack_from(view)
+    magic, version, number, count = _HEAD.unpack_from(view)
     if magic != MAGIC or version != VERSION:
         raise CodecError(
             'payload is not a tensor bundle of this version',
@@ -228,7 +254,7 @@ def _read_head(view: memoryview, expected: Sequence[TensorSpec]) -> tuple[Codec,
         )
     if count != len(expected):
         raise CodecError('wrong number of tensors', given=count, allowed=str(len(expected)))
-    return codec, crc
+    return codec
 
 
 def _read_tensor(
@@ -237,8 +263,6 @@ def _read_tensor(
     """Kind, body size and the position after the description at ``at``."""
     wanted = _describe(spec, Kind.RAW, 0)
     end = at + len(wanted)
-    if end > len(view):
-        raise CodecError('payload ends within a description', given=f'{len(view)} bytes')
     number, code, bits, axes, nbytes = _TENSOR.unpack_from(view, at)
     same_type = (code, bits) == DLPACK_CODES[spec.dtype] and axes == len(spec.shape)
     if not same_type or view[at + _TENSOR.size:end] != wanted[_TENSOR.size:]:

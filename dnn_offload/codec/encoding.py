@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Protocol
 
@@ -23,12 +23,13 @@ class Kind(IntEnum):
     INT8_ZSTD = 4
     JPEG = 5
     CAMERA_JPEG = 6  # of any size: the receiver brings it to the tensor's (camera_jpeg.py)
+    INT8_BLOCKS = 7  # INT8_ZSTD of large tensors (int8_blocks.py)
 
 
 class Encoding(Protocol):
     """One way to write the elements of a tensor. Stateless, callable from any thread."""
 
-    def encode(self, values: np.ndarray, spec: TensorSpec) -> Sequence[Buffer] | None:
+    def encode(self, values: np.ndarray, spec: TensorSpec) -> Iterable[Buffer] | None:
         """Write ``values``.
 
         Args:
@@ -37,8 +38,9 @@ class Encoding(Protocol):
             spec: The tensor.
 
         Returns:
-            Buffers that follow one another, together smaller than the raw elements; None
-            where this encoding cannot represent these values or would not be smaller.
+            Buffers that follow one another, together smaller than the raw elements, maybe
+            made only as they are taken, while ``values`` stays as it is; None where this
+            encoding cannot represent these values or would not be smaller.
 
         Raises:
             CodecError: ``spec`` is nothing that this encoding takes.

@@ -23,7 +23,8 @@ from dnn_offload.codec.zstd import compress, decompress
 from dnn_offload.errors import CodecError
 from dnn_offload.tensors import TensorSpec
 
-_HEADER = struct.Struct('<dd')
+_RANGE = struct.Struct('<dd')
+RANGE_BYTES = _RANGE.size
 _LEVELS = 255
 # One pass in float32 (x * alpha + beta) rounds at 2^-24 of its terms; they must stay small
 # against one level, else the slow way in float64 is taken.
@@ -38,25 +39,22 @@ class Int8:
 
     def encode(self, values: np.ndarray, spec: TensorSpec) -> Sequence[Buffer] | None:
         """Quantise; None for NaN, infinities and tensors of a few elements."""
-        if _HEADER.size + values.size >= spec.nbytes:
+        if RANGE_BYTES + values.size >= spec.nbytes:
             return None
-        levels = _quantise(values)
-        if levels is None:
-            return None
-        offset, scale, quantised = levels
-        return [_HEADER.pack(offset, scale), quantised.data]
+        found = range_of(values)
+        return None if found is None else [pack_range(*found), levels_of(values, *found).data]
 
     def decode(self, body: memoryview, spec: TensorSpec, out: np.ndarray) -> None:
         """Look the levels up into place."""
-        table = _table(body, spec)
-        levels = np.frombuffer(body, dtype=np.uint8, offset=_HEADER.size)
+        table = table_of(body, spec)
+        levels = np.frombuffer(body, dtype=np.uint8, offset=RANGE_BYTES)
         if levels.size != out.size:
             raise CodecError(
                 f'tensor {spec.name!r}: wrong number of bytes',
                 given=len(body),
-                allowed=str(_HEADER.size + out.size),
+                allowed=str(RANGE_BYTES + out.size),
             )
-        _look_up(levels, table, out)
+        look_up(levels, table, out)
 
 
 class Int8Zstd:
@@ -64,58 +62,68 @@ class Int8Zstd:
 
     def encode(self, values: np.ndarray, spec: TensorSpec) -> Sequence[Buffer] | None:
         """Quantise and compress; None where INT8 cannot, or compressing gains nothing."""
-        levels = _quantise(values)
-        if levels is None:
+        found = range_of(values)
+        if found is None:
             return None
-        offset, scale, quantised = levels
-        frame = compress(quantised)
-        nbytes = _HEADER.size + len(frame)
-        if nbytes >= min(spec.nbytes, _HEADER.size + values.size):
+        frame = compress(levels_of(values, *found))
+        nbytes = RANGE_BYTES + len(frame)
+        if nbytes >= min(spec.nbytes, RANGE_BYTES + values.size):
             return None
-        return [_HEADER.pack(offset, scale), frame]
+        return [pack_range(*found), frame]
 
     def decode(self, body: memoryview, spec: TensorSpec, out: np.ndarray) -> None:
         """Decompress, then look the levels up into place."""
-        table = _table(body, spec)
-        content = decompress(body[_HEADER.size:], out.size, spec.name)
-        _look_up(np.frombuffer(content, dtype=np.uint8), table, out)
+        table = table_of(body, spec)
+        content = decompress(body[RANGE_BYTES:], out.size, spec.name)
+        look_up(np.frombuffer(content, dtype=np.uint8), table, out)
 
 
-def _quantise(values: np.ndarray) -> tuple[float, float, np.ndarray] | None:
-    """Offset, scale and levels uint8 (N,); None where a value is not finite (or near it)."""
+def range_of(values: np.ndarray) -> tuple[float, float] | None:
+    """Offset and scale; None where a value is not finite (or near it)."""
     # NaN wins in min and max, so two reductions see everything.
     low, high = float(values.min()), float(values.max())
     if not (-_MAX_VALUE <= low <= high <= _MAX_VALUE):
         return None
-    scale = (high - low) / _LEVELS
     if low == high:
-        return low, 0.0, np.zeros(values.size, dtype=np.uint8)
+        return low, 0.0
+    scale = (high - low) / _LEVELS
     if scale < _MIN_SCALE:
         return None
-    offset = -round(-low / scale) * scale if low <= 0.0 <= high else low
+    return -round(-low / scale) * scale if low <= 0.0 <= high else low, scale
+
+
+def pack_range(offset: float, scale: float) -> bytes:
+    """The ``RANGE_BYTES`` that a body begins with."""
+    return _RANGE.pack(offset, scale)
+
+
+def levels_of(values: np.ndarray, offset: float, scale: float) -> np.ndarray:
+    """Levels uint8 (N,) of values (N,), of which ``range_of`` gave offset and scale."""
+    if scale == 0.0:
+        return np.zeros(values.size, dtype=np.uint8)
     alpha, beta = 1.0 / scale, -offset / scale
     if values.dtype == np.float32 and abs(beta) < _ONE_PASS_OFFSET and alpha < _ONE_PASS_ALPHA:
         # One pass of multiply, add, round, saturate. The absolute value in its name is
         # harmless: nothing lies below -0.5.
         levels = cv2.convertScaleAbs(values.reshape(1, -1), alpha=alpha, beta=beta)
-        return offset, scale, levels.reshape(-1)
+        return np.asarray(levels).reshape(-1)
     steps = values.astype(np.float64)
     steps /= scale  # before the offset, in the same unit: neither overflows
     steps += beta
     np.rint(steps, out=steps)
     np.clip(steps, 0, _LEVELS, out=steps)
-    return offset, scale, steps.astype(np.uint8)
+    return steps.astype(np.uint8)
 
 
-def _table(body: memoryview, spec: TensorSpec) -> np.ndarray:
+def table_of(body: memoryview, spec: TensorSpec) -> np.ndarray:
     """The 256 values, dtype of ``spec``; the same bits on every machine.
 
     Raises:
         CodecError: The body is too short, or its numbers are not those of a range.
     """
-    if len(body) < _HEADER.size:
+    if len(body) < RANGE_BYTES:
         raise CodecError(f'tensor {spec.name!r}: body is too short', given=len(body))
-    offset, scale = _HEADER.unpack_from(body)
+    offset, scale = _RANGE.unpack_from(body)
     if not (math.isfinite(offset) and math.isfinite(scale) and scale >= 0.0):
         raise CodecError(
             f'tensor {spec.name!r}: offset or scale is impossible', given=f'{offset}, {scale}'
@@ -128,7 +136,7 @@ def _table(body: memoryview, spec: TensorSpec) -> np.ndarray:
     return np.clip(values, float(limit.min), float(limit.max)).astype(spec.dtype)
 
 
-def _look_up(levels: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+def look_up(levels: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
     """``out = table[levels]``, all 1-D; OpenCV's is 3 times as fast as ``np.take``."""
     if table.dtype == np.float16:
         cv2.LUT(levels.reshape(1, -1), table.view(np.int16), dst=out.view(np.int16).reshape(1, -1))

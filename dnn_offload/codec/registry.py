@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dnn_offload.codec.encoding import Encoding, Kind
 from dnn_offload.codec.fp16 import Fp16
 from dnn_offload.codec.int8 import Int8, Int8Zstd
+from dnn_offload.codec.int8_blocks import Int8Blocks
 from dnn_offload.codec.jpeg import Jpeg
 from dnn_offload.codec.raw import Raw
 from dnn_offload.codec.zstd import Zstd
@@ -23,6 +24,7 @@ ENCODINGS: dict[Kind, Encoding] = {
     Kind.INT8: Int8(),
     Kind.INT8_ZSTD: Int8Zstd(),
     Kind.JPEG: Jpeg(),
+    Kind.INT8_BLOCKS: Int8Blocks(),
 }
 
 
@@ -77,7 +79,7 @@ CODECS: dict[str, Codec] = {
         Codec('int8', 4, '8 bit affine per tensor', False, False, True,
               (Kind.INT8, Kind.RAW), _RAW),
         Codec('int8_zstd', 5, '8 bit affine per tensor, zstd level 1', False, False, True,
-              (Kind.INT8_ZSTD, Kind.INT8, *_ZSTD), _ZSTD),
+              (Kind.INT8_BLOCKS, Kind.INT8_ZSTD, Kind.INT8, *_ZSTD), _ZSTD),
     )
 }
 
