@@ -51,3 +51,5 @@ def test_a_server_is_visited_once_where_it_is_not_far_from_being_worth_it() -> N
     other = replace(near, server='t')
     assert visits.due(here, [here, near, other], ['s', 't'], 0.9 * VISIT_AGAIN_S) == other
     assert visits.due(here, [here, near, other], ['s', 't'], VISIT_AGAIN_S) == near
+    visits.interrupted()
+    assert visits.due(here, [here, near], ['s'], VISIT_AGAIN_S) == near

@@ -1,11 +1,33 @@
-"""Whether the plan that runs breaks what the user demands since: then it is left at once."""
+"""What the user demands: what of it has changed, and whether the plan that runs breaks it.
+
+A change plans afresh, and a plan that breaks it is left at once.
+"""
 
 from __future__ import annotations
 
+from dnn_offload.cost.energy import PowerModel
 from dnn_offload.planning.costs import thread_counts
 from dnn_offload.planning.limits import why_not
+from dnn_offload.planning.objective import Objective
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning.session_data import PlannerSettings
 from dnn_offload.planning.value_rules import frontier_depth
+
+DEMANDS = (
+    'strategy', 'objective', 'load_source', 'private_layers', 'codecs', 'servers',
+    'min_agreement', 'max_edge_memory_mb', 'max_server_memory_mb', 'threads', 'shapes', 'power',
+)
+PARAMETERS = {'threads': 'thread_counts', 'shapes': 'plan_shapes', 'power': 'board'}  # by users
+NOTHING = {'threads': 'as they are set', 'shapes': 'one cut only', 'power': 'not known'}
+
+
+def changed(old: PlannerSettings, new: PlannerSettings) -> list[str]:
+    """The demands that differ, each in words, by the parameter's name."""
+    return [
+        f'{PARAMETERS.get(name, name)} = {_show(getattr(new, name), NOTHING.get(name, "any"))}'
+        for name in DEMANDS
+        if getattr(new, name) != getattr(old, name)
+    ]
 
 
 def is_legal(plan: Candidate, conditions: Conditions, constraints: Constraints) -> bool:
@@ -27,3 +49,14 @@ def is_legal(plan: Candidate, conditions: Conditions, constraints: Constraints) 
         and (not constraints.codecs or used <= set(constraints.codecs))
         and (not constraints.servers or plan.server in constraints.servers)
     )
+
+
+def _show(value: object, nothing: str) -> str:
+    """A demand in words; ``nothing`` if there is none."""
+    if isinstance(value, (Objective, PowerModel)):
+        return value.name
+    if value is None or value == ():
+        return nothing
+    if isinstance(value, tuple):
+        return ', '.join(str(item) for item in value)
+    return str(value)

@@ -49,6 +49,10 @@ class Visits:
     def __init__(self) -> None:
         self._last_s: dict[str, float] = {}
 
+    def interrupted(self) -> None:
+        """Another plan has ended a visit: it may be made again at once."""
+        self._last_s.clear()
+
     def due(
         self,
         chosen: Candidate,

@@ -12,7 +12,7 @@ import math
 import statistics
 import time
 
-from dnn_offload.cost.energy import PowerModel, UNKNOWN_HINT
+from dnn_offload.cost.energy import UNKNOWN_HINT
 from dnn_offload.cost.link import LinkEvidence, sane_limit
 from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import Profile
@@ -23,7 +23,7 @@ from dnn_offload.planning.costs import (
     load_behind,
     sane_load,
 )
-from dnn_offload.planning.demands import is_legal
+from dnn_offload.planning.demands import changed, is_legal
 from dnn_offload.planning.edge_load import EdgeLoad, MIN_HEAD_MS
 from dnn_offload.planning.frame_period import FramePeriod
 from dnn_offload.planning.limits import forbidden_ends
@@ -55,13 +55,6 @@ __all__ = ['FrameEvidence', 'PlannerSession', 'PlannerSettings', 'PlanningOutcom
 
 MEASURED_FRAMES = 30       # frames behind `measured_ms`
 MAX_UNANSWERED = 5         # frames in a row without an answer: the server is left
-# A change of one of these plans afresh.
-DEMANDS = (
-    'strategy', 'objective', 'load_source', 'private_layers', 'codecs', 'servers',
-    'min_agreement', 'max_edge_memory_mb', 'max_server_memory_mb', 'threads', 'shapes', 'power',
-)
-PARAMETERS = {'threads': 'thread_counts', 'shapes': 'plan_shapes', 'power': 'board'}  # by users
-NOTHING = {'threads': 'as they are set', 'shapes': 'one cut only', 'power': 'not known'}
 
 
 class PlannerSession:
@@ -160,17 +153,12 @@ class PlannerSession:
         same_unit = policy.objective.name == self._objective.name
         policy.objective = self._objective
         self._servers.set_link_defaults(settings.link_defaults)
-        changes = [
-            f'{PARAMETERS.get(name, name)} = '
-            f'{_show(getattr(settings, name), NOTHING.get(name, "any"))}'
-            for name in DEMANDS
-            if getattr(settings, name) != getattr(old, name)
-        ]
+        changes = changed(old, settings)
         if changes:
             self._cause = ', '.join(changes)
             self._outlawed = self._outlawed or not self._is_legal(policy.current)
             self._uptake.reset()
-            self._trials.drop()
+            self._drop_trial()
             policy.reset(keep_promises=same_unit)
 
     def _is_legal(self, plan: Candidate | None) -> bool:
@@ -476,12 +464,16 @@ class PlannerSession:
             return 0.0
         return scout_period_s(chosen, local.latency_ms, self._deadline_ms)
 
+    def _drop_trial(self) -> None:
+        self._trials.drop()
+        self._visits.interrupted()
+
     def _publish(
         self, plan: Candidate, edge_load: float, profile: Profile, *, again: bool = False
     ) -> None:
         """Give the plan that goes out a new id."""
         self._published.add(plan, edge_load, profile)
-        self._trials.drop()
+        self._drop_trial()
         self._latencies_ms.clear()
         self._unanswered = 0
         self._uptake.published(self._published.last_id, plan.is_local, again=again)
@@ -492,14 +484,3 @@ class PlannerSession:
             for name, wait_s in self._policy.blocked(now_s).items()
             if name not in known and math.isfinite(wait_s)
         }
-
-
-def _show(value: object, nothing: str) -> str:
-    """A demand in words; ``nothing`` if there is none."""
-    if isinstance(value, (Objective, PowerModel)):
-        return value.name
-    if value is None or value == ():
-        return nothing
-    if isinstance(value, tuple):
-        return ', '.join(str(item) for item in value)
-    return str(value)
