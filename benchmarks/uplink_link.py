@@ -13,12 +13,11 @@ queue taken out). Needs the built package (``. tools/env.sh``).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import contextlib
 import json
 import os
 from pathlib import Path
-import shutil
 import signal
 import subprocess
 import sys
@@ -39,14 +38,13 @@ from dnn_offload.runtime.admission import Admission
 from dnn_offload.runtime.gil import GilMonitor
 from dnn_offload.runtime.tail_server import TailServer
 from dnn_offload.tensors import contiguous_strides, TensorSpec
+from dnn_offload.testbed.network import Network, NetworkEnd, why_no_network
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.tensor_server import ServiceHooks, ServiceSettings, TensorServer
 from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
 
 SERVER = 'bench_server'
-SIZES_KB = (10, 100, 400, 1000)
-BURST_BYTES = 32_000
-ROBOT_SPACE, SERVER_SPACE = 'dnn_bench_robot', 'dnn_bench_server'
+SIZES_KB = (10, 100, 400, 1000, 3000)
 
 
 class EchoModel:
@@ -119,7 +117,7 @@ class Robot:
         )
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
-        self.thread = threading.Thread(target=self.executor.spin)
+        self.thread = threading.Thread(target=self.executor.spin, daemon=True)
         self.thread.start()
         self.seq = 0
 
@@ -145,14 +143,23 @@ class Robot:
 
     def ask(self, cut: Cut) -> float:
         """Send a frame and wait; gives the round trip [ms]."""
-        self.seq += 1
         array = np.full(cut.frontier[0].shape, self.seq % 97, cut.frontier[0].dtype)
         payload = bundle.encode([array], cut.frontier, 'raw')
-        self.came.clear()
         began_s = time.perf_counter()
+        self.send(cut, 'raw', payload)
+        return self.wait(began_s)
+
+    def send(self, cut: Cut, codec: str, payload: bytes, *, complete: bool = True) -> None:
+        """Send the next frame, or its beginning."""
+        self.seq += 1
+        self.came.clear()
         self.uplink.send(UplinkRequest(
-            self.seq, 1, SERVER, cut.cut_id, 'raw', 'raw', cut.frontier, payload
+            self.seq, 1, SERVER, cut.cut_id, codec, 'raw', cut.frontier, payload,
+            complete=complete,
         ))
+
+    def wait(self, began_s: float) -> float:
+        """Wait for the answer; gives the time since ``began_s`` (perf_counter) [ms]."""
         if not self.came.wait(60.0):
             raise SystemExit('no answer within a minute')
         return 1e3 * (time.perf_counter() - began_s)
@@ -199,31 +206,9 @@ def measure(rate_bps: float, limit_bps: float) -> None:
     robot.close()
 
 
-@contextlib.contextmanager
-def namespaces(rate_mbps: float) -> Iterator[tuple[list[str], list[str]]]:
-    """Two hosts joined by a link of that rate; gives the commands that run something there."""
-    def ip(*arguments: str) -> None:
-        subprocess.run(['ip', *arguments], check=True)
-
-    inside = [['ip', 'netns', 'exec', space] for space in (ROBOT_SPACE, SERVER_SPACE)]
-    try:
-        for space in (ROBOT_SPACE, SERVER_SPACE):
-            ip('netns', 'add', space)
-        ip('link', 'add', 'dnnb0', 'netns', ROBOT_SPACE, 'type', 'veth',
-           'peer', 'name', 'dnnb1', 'netns', SERVER_SPACE)
-        for number, space in enumerate((ROBOT_SPACE, SERVER_SPACE)):
-            ip('-n', space, 'address', 'add', f'10.213.7.{number + 1}/24', 'dev', f'dnnb{number}')
-            for device in ('lo', f'dnnb{number}'):
-                ip('-n', space, 'link', 'set', device, 'up')
-            subprocess.run(
-                [*inside[number], 'tc', 'qdisc', 'add', 'dev', f'dnnb{number}', 'root', 'tbf',
-                 'rate', f'{rate_mbps}mbit', 'burst', str(BURST_BYTES), 'latency', '2000ms'],
-                check=True,
-            )
-        yield inside[0], inside[1]
-    finally:
-        for space in (ROBOT_SPACE, SERVER_SPACE):
-            subprocess.run(['ip', 'netns', 'delete', space], stderr=subprocess.DEVNULL)
+def inside(end: NetworkEnd) -> list[str]:
+    """The command that runs something at an end of a network."""
+    return ['ip', 'netns', 'exec', end.namespace]
 
 
 def compare(
@@ -269,12 +254,13 @@ def main() -> None:
         return
     rows = compare('same host', 0.0, 0.0, [], [])
     rates = [float(rate) for rate in arguments.rates.split(',') if rate]
-    if os.geteuid() == 0 and shutil.which('tc') and shutil.which('ip'):
-        for rate in rates:
-            with namespaces(rate) as (robot, server):
-                rows += compare(f'link of {rate:g} Mbit/s', rate * 1e6, 0.0, robot, server)
-    else:
-        print('\nemulated links are skipped: they need root, ip and tc')
+    why_not = why_no_network()
+    if why_not:
+        print(f'\nemulated links are skipped: {why_not}')
+    for rate in () if why_not else rates:
+        with Network(rate * 1e6, rate * 1e6) as network:
+            robot, server = inside(network.robot), inside(network.server)
+            rows += compare(f'link of {rate:g} Mbit/s', rate * 1e6, 0.0, robot, server)
     for rate in rates:
         rows += compare(f'our own limit of {rate:g} Mbit/s', 0.0, rate * 1e6, [], [])
     if arguments.json:

@@ -34,7 +34,7 @@ class UplinkRequest:
         result_codec: Codec wanted for the answer.
         return_id: Identity of the cut whose frontier is wanted back; empty = the outputs.
         specs: The tensors before encoding.
-        payload: Encoded bundle (``codec/bundle.py``).
+        payload: Encoded bundle (``codec/bundle.py``), or its beginning.
         budget_ms: Time left until the frame would be rescued [ms]; 0 = no deadline.
     """
 
@@ -48,6 +48,7 @@ class UplinkRequest:
     payload: bytes | bytearray
     budget_ms: float = 0.0
     return_id: str = ''
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ class Uplink(Protocol):
     def send(self, request: UplinkRequest) -> None:
         """Send a frame as fast as the link allows; what has to wait goes in the background."""
 
+    def send_more(self, server: str, frame_seq: int, part: bytes, *, last: bool) -> None:
+        """Send what was encoded since, of a frame that is not complete.
+
+        Nothing else is sent to that server until the ``last`` part came or the frame is cancelled.
+        A frame that was cancelled or lost meanwhile takes no more.
+        """
+
     def cancel(self, frame_seq: int) -> None:
         """Stop sending a frame that nobody waits for; its unsent slices are not sent."""
 
@@ -99,7 +107,8 @@ class UplinkEvents(Protocol):
         Args:
             frame_seq: The frame.
             uplink_ms: From its first slice until then [ms].
-            own_ms: The same, less what it waited behind the frame before it [ms].
+            own_ms: The same, less what it waited behind the frame before it, and for parts that
+                were still being encoded [ms].
         """
 
     def on_answer(self, answer: Answer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import heapq
 import random
 import threading
@@ -109,6 +109,7 @@ class FakeUplink:
         self.events = events
         self.delay_s = delay_s
         self.behave: Callable[[UplinkRequest], str] = lambda request: 'answer'
+        self.begun: dict[int, UplinkRequest] = {}
         self.sent: list[UplinkRequest] = []
         self.cancelled: list[int] = []
         self.lost_calls: list[tuple[str, str]] = []
@@ -123,6 +124,9 @@ class FakeUplink:
 
     # Uplink
     def send(self, request: UplinkRequest) -> None:
+        if not request.complete:
+            self.begun[request.frame_seq] = request
+            return
         self.sent.append(request)
         what = self.behave(request)
         seq = request.frame_seq
@@ -140,7 +144,13 @@ class FakeUplink:
         elif what == 'supersede':
             self._later(self.delay_s, lambda: self.events.on_superseded(seq))
 
+    def send_more(self, server: str, frame_seq: int, part: bytes, *, last: bool) -> None:
+        request = self.begun.pop(frame_seq, None)
+        if request is not None:
+            self.send(replace(request, payload=request.payload + part, complete=last))
+
     def cancel(self, frame_seq: int) -> None:
+        self.begun.pop(frame_seq, None)
         self.cancelled.append(frame_seq)
 
     def connected(self, server: str) -> bool:

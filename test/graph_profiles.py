@@ -58,7 +58,25 @@ def branching_profiles(
     made = {'outputs': outputs, 'rates': RATES, 'positions': positions, 'input_bytes': 9000}
     edge = profile_of_layers(layers, **made)
     there = [replace(layer, time_ms=draw(_ms)) for layer in layers]
-    return edge, profile_of_layers(there, **made)
+    behind = draw(st.sampled_from([0.0, 0.5, 0.9]))
+    return _in_parts(edge, behind), profile_of_layers(there, **made)
+
+
+def _in_parts(profile: Profile, behind: float) -> Profile:
+    """The same where codec ``tiny`` can be sent before all is encoded."""
+    return replace(profile, cuts=tuple(
+        replace(cut, codecs={
+            name: replace(cost, behind_ms=behind * cost.encode_ms * (name == 'tiny'))
+            for name, cost in cut.codecs.items()
+        })
+        for cut in profile.cuts
+    ))  # fmt: skip
+
+
+def overlap_ms(behind_ms: float, nbytes: float, link: LinkState) -> float:
+    """Encoding that is left when the first bytes go, as long as the others take."""
+    rest = max(nbytes - link.uplink_burst_bytes, 0.0)
+    return min(behind_ms, 8e3 * rest / link.uplink_bps)
 
 
 @st.composite

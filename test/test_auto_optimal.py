@@ -19,7 +19,7 @@ from dnn_offload.planning.costs import late_cost_ms, local_candidate, with_energ
 from dnn_offload.planning.objective import late_share, Objective, OBJECTIVES
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
 from dnn_offload.planning.search import ALL_SHAPES, plan, reprice, STRATEGIES
-from graph_profiles import priced_conditions, wait_ms
+from graph_profiles import overlap_ms, priced_conditions, wait_ms
 
 PRIVATE_LAYERS = st.integers(0, 2)
 FLOORS = st.sampled_from([0.0, 0.0, 0.55, 0.9])
@@ -141,6 +141,7 @@ def _values(at: Conditions, wanted: Constraints) -> Iterator[float]:
                 latency_ms = (
                     robot_ms + up_ms + server.queue_ms + server_ms + down_ms + server.overhead_ms
                     + at.wake_ratio * head_ms + waited_ms
+                    - overlap_ms(cost.behind_ms * load, cost.nbytes, link)
                 )
                 if wanted.deadline_ms > 0.0:
                     rescue_ms = tails[cut.index] * slower + finish_ms

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dnn_offload.codec import fp16 as fp16_module
-from dnn_offload.codec.bundle import decode, encode, encode_parts
+from dnn_offload.codec.bundle import decode, encode, Encoder
 from dnn_offload.codec.int8_blocks import BLOCK_VALUES
 from dnn_offload.codec.layout import is_picture
 from dnn_offload.codec.zstd import compress
@@ -134,13 +134,24 @@ def test_a_large_tensor_in_blocks_is_the_same_tensor(dtype):
     array[BLOCK_VALUES:2 * BLOCK_VALUES] = rng.uniform(-0.5, 3.0, BLOCK_VALUES)  # shrinks not
     assert (round_trip(array, 'int8_zstd') == round_trip(array, 'int8')).all()
     spec = TensorSpec.of_array('t', array)
-    kinds = iter(encode_parts([array], [spec], 'int8_zstd'))
-    early = [next(kinds) for _ in range(4)]  # head, range, size and body of the first block
+    encoder = Encoder([array], [spec], 'int8_zstd')
+    early = encoder.take(1000)
+    assert not encoder.done and BLOCK_VALUES // 4 < len(early) <= BLOCK_VALUES + 100
     array[BLOCK_VALUES:] = 0.0  # what comes later is not looked at before
-    late = list(kinds)
-    (back,) = decode(b''.join((*early, *late)), [spec], max_bytes=ROOM)
-    assert len(early[3]) > BLOCK_VALUES // 4 and (back[BLOCK_VALUES:] == 0.0).all()
-    assert (back[:BLOCK_VALUES] != 0.0).any()
+    late = []
+    while not encoder.done:
+        late.append(encoder.take(1000))
+        assert late[-1]
+    (back,) = decode(b''.join((early, *late)), [spec], max_bytes=ROOM)
+    assert (back[BLOCK_VALUES:] == 0.0).all() and (back[:BLOCK_VALUES] != 0.0).any()
+
+
+def test_what_is_encoded_at_once_is_given_at_once():
+    arrays = [np.ones(3 * BLOCK_VALUES, np.float32), np.ones(3 * BLOCK_VALUES, np.float32)]
+    specs = [TensorSpec.of_array('t', array) for array in arrays]
+    for codec in ('raw', 'fp16', 'int8'):
+        encoder = Encoder(arrays, specs, codec)
+        assert encoder.take(1) == encode(arrays, specs, codec) and encoder.done
 
 
 def test_blocks_cost_few_bytes():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dnn_offload.exchange import UplinkRequest
@@ -15,9 +17,11 @@ from dnn_offload.transport.link import (
     MOST_LATE_S,
     Phase,
     ServerLink,
+    Step,
 )
 from dnn_offload.transport.link_events import Connected, Lost, Refused, Rejected, Sample, Uplinked
 from dnn_offload.transport.pacing import FlowWindow, MAX_CHUNK_BYTES, Throttle
+from dnn_offload.transport.reassembly import Reassembler, SliceHeader
 from made_up_network import Network
 
 
@@ -270,6 +274,75 @@ def test_cancel_sends_no_more_of_a_frame() -> None:
     network.run(0.1)
     assert [s.kind for _, s in network.sent].count(KIND_CANCEL) == 1, 'unknown: nothing is said'
     assert network.link.backlog_bytes == 0
+
+
+def _sent_in_parts(network: Network, parts: int, pause_s: float) -> tuple[Uplinked, list[Step]]:
+    """A frame of so many parts of 80 kB, one every ``pause_s``; how it went, and its slices."""
+    link, part = network.link, bytes(80_000)
+    begun = replace(frame(1, 80_000), complete=False)
+    before = len(network.sent)
+    assert not link.send(begun, network.limit_bps, network.now_s)
+    for number in range(1, parts):
+        network.run(pause_s)
+        assert network.link.backlog_bytes <= 80_000 * number
+        link.send_more(1, part, network.now_s, last=number == parts - 1)
+    network.run(5.0)
+    steps = [step for _, step in network.sent[before:] if step.kind == KIND_TENSORS]
+    (done,) = [e for _, e in network.events if isinstance(e, Uplinked)]
+    return done, steps
+
+
+def test_a_frame_is_sent_while_its_rest_is_being_encoded() -> None:
+    whole, _ = _sent_in_parts(connected(10e6, burst=3000.0), 5, 0.0)
+    network = connected(10e6, burst=3000.0)
+    done, steps = _sent_in_parts(network, 5, 0.01)  # faster than the link: nothing is lost by it
+    assert done.uplink_ms == pytest.approx(whole.uplink_ms, rel=0.05)
+    assert done.own_ms == pytest.approx(done.uplink_ms, rel=0.01)
+    payload = Reassembler(lambda header, specs: 1 << 20, 1 << 20)
+    for step in steps:
+        assert step.transfer is not None
+        header = SliceHeader(1, 1, 'cut', 'raw', 'raw', step.index, step.count, step.total_bytes)
+        arrival = payload.add(header, (), step.transfer.parts[step.index])
+    assert arrival is not None and arrival.payload == bytes(400_000)
+    assert steps[0].count == 0 and steps[-1].count == len(steps)
+    assert len({len(step.transfer.parts[step.index]) for step in steps[:-1] if step.transfer}) == 1
+    assert network.link.backlog_bytes == 0
+
+
+def test_waiting_for_the_encoder_is_no_property_of_the_link() -> None:
+    whole, _ = _sent_in_parts(connected(100e6, burst=3000.0), 5, 0.0)
+    network = connected(100e6, burst=3000.0)
+    done, _ = _sent_in_parts(network, 5, 0.05)
+    assert done.uplink_ms > 200.0
+    assert done.own_ms == pytest.approx(whole.own_ms, rel=0.3)  # a round trip per pause
+    (sample,) = [e for _, e in network.events if isinstance(e, Sample) and not e.probe]
+    assert sample.duration_ms == done.own_ms and sample.nbytes == 400_000
+
+
+def test_a_frame_that_is_being_encoded_is_waited_for_and_can_be_cancelled() -> None:
+    network = connected(10e6)
+    link = network.link
+    link.send(replace(frame(1, 80_000), complete=False), 0.0, network.now_s)
+    network.run(3.0)  # no probe goes between, the server is not lost
+    kinds = [step.kind for at_s, step in network.sent if at_s > network.now_s - 3.0]
+    assert set(kinds) == {KIND_TENSORS} and link.connected
+    link.cancel(1)
+    link.send_more(1, bytes(80_000), network.now_s, last=True)  # too late
+    network.run(0.5)
+    assert link.backlog_bytes == 0 and not link.may_be_answered(1)
+    late = [step.kind for at_s, step in network.sent if at_s > network.now_s - 0.5]
+    assert late[0] == KIND_CANCEL and KIND_TENSORS not in late
+    took = stream(network, 80_000, 1)
+    assert took[0] < 200.0
+    # What comes after a loss belongs to nothing.
+    link.send(replace(frame(2, 80_000), complete=False), 0.0, network.now_s)
+    network.run(0.01)
+    network.server_alive = False
+    network.run(3.0)
+    network.server_alive = True
+    network.run(3.0)
+    link.send_more(2, bytes(80_000), network.now_s, last=True)
+    assert link.connected and link.backlog_bytes == 0
 
 
 def test_the_backlog_shrinks_slice_by_slice() -> None:

@@ -53,6 +53,85 @@ def test_whatever_is_sliced_comes_back(frames: list[tuple[int, int]]) -> None:
         assert stream.held_bytes == 0
 
 
+def in_parts(
+    seq: int, payload: bytes, size: int, known_from: int
+) -> list[tuple[SliceHeader, memoryview]]:
+    """The slices of a frame of which the size is told from one of them on."""
+    return [
+        (replace(h, chunk_count=0, total_bytes=0) if h.chunk_index < known_from else h, part)
+        for h, part in headers(seq, payload, size)
+    ]
+
+
+@given(
+    nbytes=st.integers(1, 200_000), size=st.integers(MIN_SLICE_BYTES, MAX_SLICE_BYTES),
+    known_from=st.integers(0, 60),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_size_of_a_frame_may_be_told_later(nbytes: int, size: int, known_from: int) -> None:
+    stream, payload = make(), bytes(i % 251 for i in range(nbytes))
+    known_from = min(known_from, -(-nbytes // size) - 1)
+    arrivals = [stream.add(h, (), part) for h, part in in_parts(1, payload, size, known_from)]
+    assert [arrival.payload for arrival in arrivals[:-1]] == [None] * (len(arrivals) - 1)
+    assert arrivals[-1].payload == payload
+    assert stream.held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    'changed, reason',
+    [
+        ({'chunk_count': 3, 'total_bytes': 20_001}, 'contradicts'),
+        ({'chunk_count': 0, 'total_bytes': 0}, 'contradicts'),
+        ({'chunk_count': 4}, 'contradicts'),
+    ],
+)
+def test_a_size_that_was_told_stays(changed: dict[str, int], reason: str) -> None:
+    stream = make()
+    slices_of = in_parts(1, bytes(20_000), 8192, 1)
+    for header, part in slices_of[:2]:
+        stream.add(header, (), part)
+    with pytest.raises(RefusedError, match=reason):
+        stream.add(replace(slices_of[2][0], **changed), (), slices_of[2][1])
+    assert stream.held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    'changed, reason',
+    [
+        ({'total_bytes': 8192, 'chunk_count': 1}, 'impossible size'),  # all of it was there
+        ({'total_bytes': LIMIT + 1, 'chunk_count': 129}, 'impossible size'),
+        ({'total_bytes': 20_000, 'chunk_count': 4}, 'number of slices'),
+        ({'total_bytes': 20_000, 'chunk_count': 0}, 'number of slices'),
+        ({'total_bytes': 0, 'chunk_count': 3}, 'impossible size'),
+    ],
+)
+def test_a_size_that_cannot_be_is_refused_when_it_is_told(
+    changed: dict[str, int], reason: str
+) -> None:
+    stream = make()
+    (first, part), (second, more), _ = in_parts(1, bytes(20_000), 8192, 3)
+    stream.add(first, (), part)
+    with pytest.raises(RefusedError, match=reason):
+        stream.add(replace(second, **changed), (), more)
+    assert stream.held_bytes == 0
+
+
+def test_a_frame_of_unknown_size_is_bounded() -> None:
+    for size in (MIN_SLICE_BYTES - 1, MAX_SLICE_BYTES + 1):
+        with pytest.raises(RefusedError, match='unknown size'):
+            make().add(SliceHeader(1, 1, 'cut', 'raw', 'raw', 0, 0, 0), (), bytes(size))
+    stream = make(limit=50_000)
+    with pytest.raises(RefusedError, match='impossible size'):
+        for index in range(100):
+            header = SliceHeader(1, 1, 'cut', 'raw', 'raw', index, 0, 0)
+            stream.add(header, (), bytes(8192))
+            assert stream.held_bytes <= 50_000
+    assert stream.held_bytes == 0 and index == 6
+    with pytest.raises(RefusedError, match='impossible size'):  # slices are of one size
+        stream.add(SliceHeader(2, 1, 'cut', 'raw', 'raw', 0, 0, 0), (), bytes(8192))
+        stream.add(SliceHeader(2, 1, 'cut', 'raw', 'raw', 1, 0, 0), (), bytes(8191))
+
+
 def test_received_bytes_count_up() -> None:
     stream = make()
     seen = [stream.add(h, (), p).received_bytes for h, p in headers(1, bytes(20_000), 8192)]

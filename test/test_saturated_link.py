@@ -38,7 +38,16 @@ class Padded:
 
     @staticmethod
     def encode(*arguments: Any) -> bytes:
-        payload = bytes(bundle.encode(*arguments))
+        return PaddedEncoder(*arguments).take()
+
+    @property
+    def Encoder(self) -> type[bundle.Encoder]:  # noqa: N802  (as in the module)
+        return PaddedEncoder
+
+
+class PaddedEncoder(bundle.Encoder):
+    def take(self, least_bytes: int | None = None) -> bytes:
+        payload = super().take()
         return payload + bytes(FRAME_BYTES - len(payload))
 
 

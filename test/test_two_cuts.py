@@ -33,7 +33,7 @@ from dnn_offload.planning.plan import (
 from dnn_offload.planning.search import reprice
 from dnn_offload.simulate.made_up import made_up_profile
 from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
-from graph_profiles import branching_conditions, wait_ms
+from graph_profiles import branching_conditions, overlap_ms, wait_ms
 from plan_cases import with_threads
 
 
@@ -82,6 +82,7 @@ def _all_plans(
                 overhead_ms=server.overhead_ms
                 + at.wake_ratio * (edge.cuts[i].head_ms + edge.cuts[j].tail_ms) * load,
                 rest_ms=(edge.cuts[j].tail_ms + d * back.decode_ms) * load,
+                overlap_ms=overlap_ms(u * sent.behind_ms * load, u * sent.nbytes, link),
             )  # fmt: skip
             place = f'{server.name} and back'
             plan = replace(plan, wait_ms=wait_ms(plan.period_ms, at, place))

@@ -14,6 +14,7 @@ from dnn_offload.planning.plan import Candidate, Conditions
 STAGES = (
     ('head', 'head_ms'),
     ('encode', 'encode_ms'),
+    ('overlap', 'overlap_ms'),
     ('up', 'uplink_ms'),
     ('queue', 'queue_ms'),
     ('decode', 'decode_ms'),
@@ -24,7 +25,8 @@ STAGES = (
     ('wait', 'wait_ms'),
     ('late', 'late_ms'),
 )
-OPTIONAL = ('queue_ms', 'rest_ms', 'wait_ms', 'late_ms')
+OPTIONAL = ('overlap_ms', 'queue_ms', 'rest_ms', 'wait_ms', 'late_ms')
+TAKEN_OFF = 'overlap_ms'
 Choices = dict[str, tuple[Candidate, Candidate] | None]
 
 
@@ -71,7 +73,10 @@ def table_of_plans(
         chosen = row.key == best.key
         cells = [
             f'{row.uplink_bytes / 1e3:.1f}' if not row.is_local else '-',
-            *(f'{getattr(row, stage):.1f}' for _, stage in stages),
+            *(
+                f'{-getattr(row, stage) if stage == TAKEN_OFF else getattr(row, stage):.1f}'
+                for _, stage in stages
+            ),
             f'{row.latency_ms:.1f}',
             f'{row.period_ms:.1f}',
         ]

@@ -60,31 +60,62 @@ def encode(arrays: Sequence[np.ndarray], specs: Sequence[TensorSpec], codec: str
         CodecError: Unknown codec, arrays that are not what ``specs`` say, or tensors that
             the codec does not take.
     """
-    return b''.join(encode_parts(arrays, specs, codec))
+    return Encoder(arrays, specs, codec).take()
 
 
-def encode_parts(
-    arrays: Sequence[np.ndarray], specs: Sequence[TensorSpec], codec: str
-) -> Iterator[Buffer]:
-    """Like ``encode``, part by part; what follows is encoded when it is asked for.
+class Encoder:
+    """A payload in the making: its beginning can be sent while the rest is being encoded.
 
-    The arrays must not change until the last part was taken. Errors are raised where they are
-    met.
+    The arrays must not change before it is done.
+
+    Args:
+        arrays, specs, codec: As of ``encode``.
+
+    Raises:
+        CodecError: As ``encode``, in part by ``take``.
+
+    Attributes:
+        done: Whether all has been taken.
     """
-    chosen = codec_named(codec)
-    if len(arrays) != len(specs) or len(specs) > MAX_TENSORS:
-        raise CodecError(
-            'wrong number of tensors',
-            given=f'{len(arrays)} arrays for {len(specs)} specs',
-            allowed=f'as many as specs, at most {MAX_TENSORS}',
-        )
-    for array, spec in zip(arrays, specs, strict=True):
-        _check_array(array, spec, chosen)
-    encoded = (
-        (spec, *_encode_tensor(array, spec, chosen))
-        for array, spec in zip(arrays, specs, strict=True)
-    )
-    return _parts(chosen, len(specs), encoded)
+
+    def __init__(
+        self, arrays: Sequence[np.ndarray], specs: Sequence[TensorSpec], codec: str
+    ) -> None:
+        chosen = codec_named(codec)
+        if len(arrays) != len(specs) or len(specs) > MAX_TENSORS:
+            raise CodecError(
+                'wrong number of tensors',
+                given=f'{len(arrays)} arrays for {len(specs)} specs',
+                allowed=f'as many as specs, at most {MAX_TENSORS}',
+            )
+        for array, spec in zip(arrays, specs, strict=True):
+            _check_array(array, spec, chosen)
+        self.done = False
+        self._in_blocks = False  # what comes next is encoded when it is asked for
+        self._parts = _parts(chosen, len(specs), self._bodies(arrays, specs, chosen))
+
+    def take(self, least_bytes: int | None = None) -> bytes:
+        """Give what comes next: all, or at least so much where it can be had before the rest.
+
+        Never empty before it is done.
+        """
+        taken, nbytes = [], 0
+        for part in self._parts:
+            taken.append(part)
+            nbytes += len(part)
+            if least_bytes is not None and nbytes >= least_bytes and self._in_blocks:
+                return b''.join(taken)
+        self.done = True
+        return b''.join(taken)
+
+    def _bodies(
+        self, arrays: Sequence[np.ndarray], specs: Sequence[TensorSpec], codec: Codec
+    ) -> Iterator[tuple[TensorSpec, Kind, Iterable[Buffer]]]:
+        for array, spec in zip(arrays, specs, strict=True):
+            kind, body = _encode_tensor(array, spec, codec)
+            self._in_blocks = isinstance(body, Iterator)
+            yield spec, kind, body
+        self._in_blocks = False
 
 
 def wrap_jpeg(jpeg: bytes, spec: TensorSpec) -> bytes:

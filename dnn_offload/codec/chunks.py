@@ -20,10 +20,42 @@ def slices(
     Raises:
         CodecError: ``chunk_bytes`` is out of range.
     """
-    if not 1 <= chunk_bytes <= CHUNK_BYTES:
-        raise CodecError('impossible slice size', given=chunk_bytes, allowed=f'1..{CHUNK_BYTES}')
-    view = memoryview(payload).cast('B')
-    return [view[at:at + chunk_bytes] for at in range(0, len(view), chunk_bytes)] or [view]
+    return Slicer(chunk_bytes).add(payload, last=True)
+
+
+class Slicer:
+    """Cuts a payload that comes in parts into slices of one size, the last one shorter.
+
+    Raises:
+        CodecError: ``chunk_bytes`` is out of range.
+    """
+
+    def __init__(self, chunk_bytes: int = CHUNK_BYTES) -> None:
+        if not 1 <= chunk_bytes <= CHUNK_BYTES:
+            raise CodecError(
+                'impossible slice size', given=chunk_bytes, allowed=f'1..{CHUNK_BYTES}'
+            )
+        self._chunk_bytes = chunk_bytes
+        self._kept = b''  # less than a slice
+        self._any = False
+
+    def add(self, part: bytes | bytearray | memoryview, *, last: bool) -> list[memoryview]:
+        """Give the slices that are whole now, with the ``last`` part all; copies seams only."""
+        view = memoryview(part).cast('B')
+        made: list[memoryview] = []
+        if self._kept:
+            missing = self._chunk_bytes - len(self._kept)
+            self._kept += view[:missing]
+            view = view[missing:]
+            if len(self._kept) == self._chunk_bytes or last:
+                made.append(memoryview(self._kept))
+                self._kept = b''
+        whole = len(view) if last else len(view) - len(view) % self._chunk_bytes
+        made += [view[at:at + self._chunk_bytes] for at in range(0, whole, self._chunk_bytes)]
+        if whole < len(view):
+            self._kept = bytes(view[whole:])
+        self._any = self._any or bool(made)
+        return made if self._any or not last else [view]
 
 
 def count(total_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> int:

@@ -32,12 +32,14 @@ class CodecCost:
         encode_ms, decode_ms: Times.
         agreement: Share of frames on which the network answers as without the codec, lower
             95 % bound, 0 .. 1; None = not measured, which passes no floor.
+        behind_ms: Of ``encode_ms`` what is left when the first bytes can be sent.
     """
 
     nbytes: int
     encode_ms: float
     decode_ms: float
     agreement: float | None = None
+    behind_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,7 @@ def _read_cut(data: dict[str, Any], position: int) -> CutProfile:
                 encode_ms=_number(cost['encode_ms'], 'encode_ms'),
                 decode_ms=_number(cost['decode_ms'], 'decode_ms'),
                 agreement=_share(cost['agreement']),
+                behind_ms=_number(cost.get('behind_ms', 0.0), 'behind_ms'),
             )
             for name, cost in data['codecs'].items()
         },

@@ -3,13 +3,15 @@
 The cost of one frame is additive::
 
     head*load + encode*load + uplink + queue + decode*s + tail*s + downlink + finish*load + wait
+    - overlap
 
 with ``load`` the robot's and ``s`` the server's slow-down relative to their profiles. Every
 strategy prices through this module and those of the three shapes of a plan (``one_cut.py``,
 ``two_cuts.py``, ``placement.py``), so strategies differ only in what they believe
 (``Conditions.believed``) and in what they consider (``Scope``). All times ms.
 
-``wait`` is no stage of the frame but of the stream (``expected_wait_ms``).
+``wait`` is no stage of the frame but of the stream (``expected_wait_ms``). ``overlap`` is encoding
+behind the first slices, as far as they keep the link busy (``hidden_ms``).
 
 Energy, where the robot's power is known, is that of ``cost/energy.py``: the processor is busy
 for the robot's stages less what they wait for it under load, the radio for the transfers, and
@@ -36,7 +38,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.objective import late_share, sigmoid
 from dnn_offload.planning.overheads import place_of
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState, ServerState
 from dnn_offload.planning.price_table import profiled_thread_counts, thread_variants
 
 MIN_LOAD_FACTOR = 0.01
@@ -81,6 +83,19 @@ def load_behind(ratio: float, threads: int) -> float:
 def threads_of(threads: int, profile: Profile) -> int:
     """Compute threads of a plan; one that names none runs as the profile was measured."""
     return threads or max(profile.threads, 1)
+
+
+def hidden_ms(behind_ms: Number, sent_bytes: Number, link: LinkState) -> Number:
+    """Encoding that costs no time, since the beginning is on its way [ms]; numbers or arrays.
+
+    Args:
+        behind_ms: Encoding that is left when the first bytes can be sent, load included.
+        sent_bytes: Encoded size.
+        link: The link; its fixed time is not counted on.
+    """
+    paid_bytes = np.maximum(sent_bytes - link.uplink_burst_bytes, 0.0)
+    hidden: Number = np.minimum(behind_ms, 8e3 * paid_bytes / link.uplink_bps)
+    return hidden
 
 
 def local_candidate(conditions: Conditions, *, threads: int = 0) -> Candidate:

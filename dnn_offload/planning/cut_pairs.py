@@ -16,7 +16,7 @@ from dnn_offload.planning.limits import LOSSLESS
 from dnn_offload.planning.price_table import codecs_at, PICTURE_CUT, thread_variants
 
 IMPOSSIBLE = 1e30          # finite, so that a weight of 0 makes no NaN of it
-ENCODE, DECODE, BYTES = 0, 1, 2
+ENCODE, DECODE, BYTES, BEHIND = 0, 1, 2, 3
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -25,22 +25,34 @@ Ints = npt.NDArray[np.int64]
 class Way(NamedTuple):
     """One way over the link, weighted; ``codec`` and ``nbytes`` of whole frontiers, (K, M).
 
-    Share u of a frontier costs ``u * codec + per_byte * max(u * nbytes - burst, 0)``.
+    Share u of a frontier costs ``u * codec + per_byte * paid`` with ``paid = max(u * nbytes -
+    burst, 0)``, less ``per_hidden * min(u * behind, ms_per_byte * paid)``.
     """
 
     codec: Floats
     nbytes: Floats
     per_byte: float
     burst: float
+    behind: Floats | None = None
+    ms_per_byte: float = 0.0
+    per_hidden: float = 0.0
 
     def cost(self, cuts: Ints, share: Floats) -> Floats:
         """Of parts of frontiers; (K, len(cuts))."""
-        sent = np.maximum(self.nbytes[:, cuts] * share - self.burst, 0.0)
-        return self.codec[:, cuts] * share + sent * self.per_byte
+        paid = np.maximum(self.nbytes[:, cuts] * share - self.burst, 0.0)
+        cost: Floats = self.codec[:, cuts] * share + paid * self.per_byte
+        if self.behind is not None:
+            cost -= self._hidden(self.behind[:, cuts] * share, paid)
+        return cost
 
     def whole(self) -> Floats:
         """Of whole frontiers; (K, M)."""
-        return self.codec + np.maximum(self.nbytes - self.burst, 0.0) * self.per_byte
+        paid = np.maximum(self.nbytes - self.burst, 0.0)
+        cost: Floats = self.codec + paid * self.per_byte
+        return cost if self.behind is None else cost - self._hidden(self.behind, paid)
+
+    def _hidden(self, behind: Floats, paid: Floats) -> Floats:
+        return self.per_hidden * np.minimum(behind, paid * self.ms_per_byte)
 
 
 class CutPairs:
@@ -51,7 +63,9 @@ class CutPairs:
         codecs: Names of the codecs.
         depth: Of each cut; (M,).
         middle_ms: What the server computes; ``IMPOSSIBLE`` where there is no such pair.
-        up, down: Encoding [ms], decoding [ms], bytes of whole frontiers; (3, K, M).
+        up, down: Encoding [ms], decoding [ms], bytes of whole frontiers, and what of the encoding
+            is left when the first bytes can be sent [ms]; (4, K, M).
+        in_parts: Whether any of that is left at all.
         up_share, down_share: Shares of the bytes of the frontiers that travel; (M, M).
         up_parts, down_parts: Flat places of the pairs where that is less than all.
         agreement: Of a codec at a cut, -1 = not measured; (K, M).
@@ -87,19 +101,24 @@ class CutPairs:
 
         tables = [codecs_at(cut) for cut in self.here]
         self.codecs = tuple(dict.fromkeys(name for table in tables for name in table))
-        shape = (3, len(self.codecs), len(matched))
+        shape = (4, len(self.codecs), len(matched))
         self.up, self.down = np.full(shape, IMPOSSIBLE), np.full(shape, IMPOSSIBLE)
+        self.up[BEHIND] = self.down[BEHIND] = 0.0
         self.agreement = np.full(shape[1:], -1.0)
         for place, table in enumerate(tables):
             known = self.there[place].codecs
             for name, cost in table.items():
                 codec, other = self.codecs.index(name), known.get(name, cost)
-                self.up[:, codec, place] = cost.encode_ms, other.decode_ms, cost.nbytes
-                self.down[:, codec, place] = other.encode_ms, cost.decode_ms, cost.nbytes
+                behind_ms = min(cost.behind_ms, cost.encode_ms)
+                self.up[:, codec, place] = (
+                    cost.encode_ms, other.decode_ms, cost.nbytes, behind_ms
+                )
+                self.down[:3, codec, place] = other.encode_ms, cost.decode_ms, cost.nbytes
                 if name in LOSSLESS:
                     self.agreement[codec, place] = 1.0
                 elif cost.agreement is not None:
                     self.agreement[codec, place] = cost.agreement
+        self.in_parts = bool(self.up[BEHIND].any())
         self._places = {cut.cut_id: place for place, cut in enumerate(self.here)}
 
     def robot_times(self, threads: int) -> tuple[Floats, Floats]:

@@ -16,6 +16,7 @@ from dnn_offload.errors import PlanningError
 from dnn_offload.planning.costs import (
     answer_bytes,
     expected_wait_ms,
+    hidden_ms,
     late_cost_ms,
     local_candidate,
     sane_load,
@@ -117,7 +118,9 @@ class _Prices:
         self._head_ms = head_ms[rows] * slower
         self._overhead_ms = server.overhead_ms + conditions.wake_ratio * self._head_ms
         self._encode_ms = table.encode_ms[rows] * load
-        self._uplink_ms = server.link.uplink_ms(table.nbytes[rows].astype(np.float64))
+        sent_bytes = table.nbytes[rows].astype(np.float64)
+        self._uplink_ms = server.link.uplink_ms(sent_bytes)
+        self._overlap_ms = hidden_ms(table.behind_ms[rows] * load, sent_bytes, server.link)
         self._queue_ms = max(server.queue_ms, 0.0)
         self._decode_ms = table.decode_ms[rows] * tail_load
         self._tail_ms = table.tail_ms[rows] * tail_load
@@ -126,7 +129,7 @@ class _Prices:
         self._finish_ms = conditions.edge_profile.finish_ms * load
         stages_ms = (
             self._head_ms + self._encode_ms + self._uplink_ms + self._queue_ms + self._decode_ms
-            + self._tail_ms + self._downlink_ms + self._finish_ms
+            + self._tail_ms + self._downlink_ms + self._finish_ms - self._overlap_ms
         )
         self._period_ms = np.maximum(
             np.maximum(self._head_ms + self._encode_ms + self._finish_ms, self._uplink_ms),
@@ -197,7 +200,7 @@ class _Prices:
                 table.position[rows], table.nbytes[rows], self._head_ms[chosen],
                 self._encode_ms[chosen], self._uplink_ms[chosen], self._decode_ms[chosen],
                 self._tail_ms[chosen], self._late_ms[chosen], self._rescue_ms[chosen],
-                self._overhead_ms[chosen], self._wait_ms[chosen],
+                self._overhead_ms[chosen], self._wait_ms[chosen], self._overlap_ms[chosen],
             )
         ]
         # What is not known is the very default, so that equal plans are equal.
@@ -210,10 +213,10 @@ class _Prices:
                 nbytes, head_ms, encode_ms, uplink_ms, self._queue_ms, decode_ms, tail_ms,
                 self._downlink_ms, self._finish_ms, late_ms, overhead_ms,
                 downlink_bytes=self._downlink_bytes, threads=self._threads, rescue_ms=rescue_ms,
-                energy_j=energy_j, value=value, wait_ms=wait_ms,
+                energy_j=energy_j, value=value, wait_ms=wait_ms, overlap_ms=hidden,
             )
             for row, position, nbytes, head_ms, encode_ms, uplink_ms, decode_ms, tail_ms, late_ms,
-            rescue_ms, overhead_ms, wait_ms, energy_j, value in zip(
+            rescue_ms, overhead_ms, wait_ms, hidden, energy_j, value in zip(
                 rows.tolist(), *columns, strict=True
             )
         ]

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from dnn_offload.cost.energy import frame_energy_j
 from dnn_offload.planning.costs import (
     expected_wait_ms,
+    hidden_ms,
     in_full,
     late_cost_ms,
     local_candidate,
@@ -22,7 +23,15 @@ from dnn_offload.planning.costs import (
     slow_down,
     threads_of,
 )
-from dnn_offload.planning.cut_pairs import BYTES, CutPairs, DECODE, ENCODE, IMPOSSIBLE, Way
+from dnn_offload.planning.cut_pairs import (
+    BEHIND,
+    BYTES,
+    CutPairs,
+    DECODE,
+    ENCODE,
+    IMPOSSIBLE,
+    Way,
+)
 from dnn_offload.planning.objective import late_share, LATENCY, MOST_LATE, THROUGHPUT
 from dnn_offload.planning.overheads import RETURN
 from dnn_offload.planning.pair_cache import PairCache
@@ -126,8 +135,9 @@ class PairPrices:
         """One plan in full, without its value."""
         pairs, link = self.pairs, self.server.link
         cut, back = pairs.here[i], pairs.here[j]
-        encode_ms, decode_ms, sent_bytes = (pairs.up[:, up, i] * pairs.up_share[i, j]).tolist()
-        pack_ms, unpack_ms, back_bytes = (pairs.down[:, down, j] * pairs.down_share[i, j]).tolist()
+        sent, back_again = pairs.up[:, up, i], pairs.down[:3, down, j]
+        encode_ms, decode_ms, sent_bytes, behind_ms = (sent * pairs.up_share[i, j]).tolist()
+        pack_ms, unpack_ms, back_bytes = (back_again * pairs.down_share[i, j]).tolist()
         stages = {
             'head_ms': float(self._head_ms[i]),
             'encode_ms': encode_ms * self.load,
@@ -140,6 +150,7 @@ class PairPrices:
             'overhead_ms': self._overhead_ms
             + self._wake_ratio * float(self._head_ms[i] + self._rest_ms[j]),
             'rest_ms': float(self._rest_ms[j]) + unpack_ms * self.load,
+            'overlap_ms': float(hidden_ms(behind_ms * self.load, sent_bytes, link)),
         }
         rescue_ms = 0.0
         if self._deadline_ms > 0.0:
@@ -172,7 +183,12 @@ class PairPrices:
             cost[~self.codecs] = IMPOSSIBLE
             cost[:, ~allowed] = IMPOSSIBLE
         per_byte = weights.uplink * 8e3 / link.uplink_bps
-        up = Way(up_codec, pairs.up[BYTES], per_byte, link.uplink_burst_bytes)
+        up = Way(
+            up_codec, pairs.up[BYTES], per_byte, link.uplink_burst_bytes,
+            # While the robot encodes and sends at a time, so much less of its time is idle.
+            pairs.up[BEHIND] * self.load if pairs.in_parts else None,
+            8e3 / link.uplink_bps, weights.server,
+        )
         per_byte = weights.downlink * 8e3 / link.downlink_bps
         return up, Way(down_codec, pairs.down[BYTES], per_byte, 0.0)
 
@@ -303,8 +319,8 @@ class PairPrices:
         """Slowest stage; the robot's time, and those of both transfers; (K, K, pairs)."""
         pairs, link = self.pairs, self.server.link
         u, d = pairs.up_share[i, j], pairs.down_share[i, j]
-        pack_ms, unpack_ms, sent = pairs.up[:, :, i] * u
-        repack_ms, decode_ms, back = pairs.down[:, :, j] * d
+        pack_ms, unpack_ms, sent = pairs.up[:3, :, i] * u
+        repack_ms, decode_ms, back = pairs.down[:3, :, j] * d
         robot_ms = (
             (self._head_ms[i] + self._rest_ms[j] + self._finish_ms)
             + pack_ms[:, None] * self.load

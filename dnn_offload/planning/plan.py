@@ -151,7 +151,9 @@ class Candidate:
     is what answers that come too late are expected to cost on top, where there is a deadline, and
     ``rescue_ms`` what the robot then takes to finish a frame itself (no part of the latency);
     ``overhead_ms`` what frames take beside the stages (``overheads.py``); ``wait_ms`` what a
-    picture waits while the slowest stage is busy with older ones (``costs.expected_wait_ms``).
+    picture waits while the slowest stage is busy with older ones (``costs.expected_wait_ms``);
+    ``overlap_ms`` the part of the encoding that goes on while the first slices are on their way,
+    which is no addition to the latency (``costs.hidden_ms``).
 
     With two cuts the server stops at a second one and the robot runs the rest: ``return_id``,
     ``return_index`` and ``return_codec`` name that cut and the codec of what comes back,
@@ -192,6 +194,7 @@ class Candidate:
     energy_j: float = math.nan
     value: float = math.nan
     wait_ms: float = 0.0
+    overlap_ms: float = 0.0
 
     @property
     def cost(self) -> float:
@@ -212,11 +215,11 @@ class Candidate:
 
     @property
     def latency_ms(self) -> float:
-        """Expected latency: waiting, all stages, and what late answers cost [ms]."""
+        """Expected latency: waiting, stages less overlap, and what late answers cost [ms]."""
         return (
             self.head_ms + self.encode_ms + self.uplink_ms + self.queue_ms
             + self.decode_ms + self.tail_ms + self.downlink_ms + self.finish_ms
-            + self.rest_ms + self.late_ms + self.overhead_ms + self.wait_ms
+            + self.rest_ms + self.late_ms + self.overhead_ms + self.wait_ms - self.overlap_ms
         )
 
     @property

@@ -34,6 +34,7 @@ class PriceTable:
         cut_ids, labels, codecs: Identity and name of the cut, name of the codec.
         nbytes: Encoded size of what crosses.
         head_ms, encode_ms, edge_tail_ms: On the robot.
+        behind_ms: Of ``encode_ms`` what is left when the first bytes can be sent.
         decode_ms, tail_ms: On the server.
         agreement: Of the codec at that cut; 1 = lossless, NaN = not measured.
         head_bytes, tail_bytes: Memory of the pieces; infinite = not known.
@@ -50,6 +51,7 @@ class PriceTable:
     nbytes: Integers
     head_ms: Floats
     encode_ms: Floats
+    behind_ms: Floats
     decode_ms: Floats
     tail_ms: Floats
     edge_tail_ms: Floats
@@ -149,6 +151,7 @@ def _make(edge: Profile, server: Profile) -> PriceTable:
         # Nothing runs before the picture, whatever the profile's noise says.
         head_ms=floats([0.0 if cut.index == PICTURE_CUT else cut.head_ms for cut in here]),
         encode_ms=floats([cost.encode_ms for cost in costs]),
+        behind_ms=floats([min(cost.behind_ms, cost.encode_ms) for cost in costs]),
         decode_ms=floats(
             [
                 tail.codecs.get(codec, cost).decode_ms

@@ -201,7 +201,9 @@ def frame_energy(frame: FrameRow, power: PowerModel) -> float:
     busy_ms = frame.head_ms + frame.encode_ms + frame.rest_ms + frame.finish_ms
     if not frame.server:
         busy_ms += frame.tail_ms
-    wait_ms = max(frame.latency_ms - busy_ms - frame.uplink_ms - frame.downlink_ms, 0.0)
+    # While a picture waits for the worker, that works for the one before it, which pays.
+    own_ms = frame.latency_ms - frame.wait_ms
+    wait_ms = max(own_ms - busy_ms - frame.uplink_ms - frame.downlink_ms, 0.0)
     return frame_energy_j(power, busy_ms, frame.uplink_ms, frame.downlink_ms, wait_ms)
 
 

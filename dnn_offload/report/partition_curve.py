@@ -44,6 +44,8 @@ def best_per_cut(ranked: Sequence[Candidate]) -> list[Candidate]:
 def draw_partition_curve(axis: Axes, ranked: Sequence[Candidate], *, title: str) -> None:
     """Draw the stages of the best plan of each cut as stacked bars, the best plan marked.
 
+    Encoding that goes on while the first slices are on their way is left out.
+
     Args:
         axis: Where to draw.
         ranked: Plans, best first, at least one.
@@ -56,6 +58,8 @@ def draw_partition_curve(axis: Axes, ranked: Sequence[Candidate], *, title: str)
     bottom = np.zeros(len(rows))
     for name, label, colour in STAGES:
         values = np.array([getattr(row, name) for row in rows])
+        if name == 'encode_ms':
+            values = values - [row.overlap_ms for row in rows]
         if not np.any(values > 0.0):
             continue
         axis.bar(where, values, 0.86, bottom=bottom, color=colour, label=label, linewidth=0)

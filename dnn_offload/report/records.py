@@ -61,6 +61,7 @@ class FrameRow:
     deadline_met: bool
     is_trial: bool = False
     stood_in: bool = False
+    overlap_ms: float = 0.0
 
     @property
     def is_scout(self) -> bool:

@@ -270,6 +270,12 @@ class FrameTable:
         with self._lock:
             return tuple(f for f in self._open.values() if f.stage is Stage.SENT)
 
+    def awaits_answer(self, seq: int) -> bool:
+        """Whether a frame was sent and its answer may still come."""
+        with self._lock:
+            frame = self._open.get(seq)
+            return frame is not None and frame.stage is Stage.SENT and frame.rescue_why == ''
+
     def to_rescue(self) -> Frame | None:
         """The newest unanswered frame, if no newer one has (or is getting) its outputs."""
         with self._lock:

@@ -61,6 +61,7 @@ class StageTimes:
     head_cpu_ms: float = 0.0
     head_wait_ms: float = 0.0
     encode_ms: float = 0.0
+    overlap_ms: float = 0.0
     uplink_ms: float = 0.0
     queue_ms: float = 0.0
     decode_ms: float = 0.0

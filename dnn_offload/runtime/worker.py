@@ -13,6 +13,7 @@ import time
 import numpy as np
 
 from dnn_offload.codec import bundle
+from dnn_offload.codec.chunks import CHUNK_BYTES
 from dnn_offload.codec.layout import Target
 from dnn_offload.codec.registry import names_for_cut
 from dnn_offload.errors import ImageError, OffloadError
@@ -322,31 +323,66 @@ class Worker:
             sent = [made[spec.name] for spec in specs]
         assert self._clock is not None
 
-        def encode() -> bytes:
+        encoder: bundle.Encoder | None = None
+
+        def begin() -> bytes:
+            nonlocal encoder
             halved = shared.model.to_half(sent) if plan.codec == 'fp16' else sent
-            return bundle.encode(halved, specs, plan.codec)
+            encoder = bundle.Encoder(halved, specs, plan.codec)
+            return encoder.take(CHUNK_BYTES)
 
         if not shared.slot.allows(plan):
             return PRIVATE_LABEL
-        payload, spent = self._clock.measure(encode)
-        shared.times.add(sending_key(plan), spent.wall_ms, time.monotonic())
+        payload, spent = self._clock.measure(begin)
+        assert encoder is not None
         frame.times.encode_ms = spent.wall_ms
-        return self._hand_over(frame, plan, specs, payload, arrays)
+        if encoder.done:
+            shared.times.add(sending_key(plan), spent.wall_ms, time.monotonic())
+            return self._hand_over(frame, plan, specs, payload, arrays)
+        why_not = self._hand_over(frame, plan, specs, payload, arrays, complete=False)
+        if not why_not:
+            self._send_rest(frame, plan, encoder)
+        return why_not
+
+    def _send_rest(self, frame: Frame, plan: FramePlan, encoder: bundle.Encoder) -> None:
+        """Encode the rest of a payload and hand it over, while its beginning is on its way."""
+        shared, times = self._shared, frame.times
+        assert self._clock is not None and shared.uplink is not None
+        try:
+            while not encoder.done and shared.table.awaits_answer(frame.seq):
+                part, spent = self._clock.measure(lambda: encoder.take(CHUNK_BYTES))
+                times.encode_ms += spent.wall_ms
+                times.overlap_ms += spent.wall_ms
+                frame.uplink_bytes += len(part)
+                with shared.lock:
+                    shared.note_sending(len(part), time.monotonic())
+                shared.uplink.send_more(plan.server, frame.seq, part, last=encoder.done)
+        except Exception as error:
+            shared.table.answer_will_not_come(frame.seq, time.monotonic(), 'encoding failed')
+            self._responder.post_error(error, frame.seq)
+        if encoder.done:
+            shared.times.add(sending_key(plan), times.encode_ms, time.monotonic())
+        else:
+            shared.uplink.cancel(frame.seq)
 
     def _hand_over(
         self, frame: Frame, plan: FramePlan, specs: Sequence[TensorSpec], payload: bytes,
-        kept: list[np.ndarray] | None,
+        kept: list[np.ndarray] | None, *, complete: bool = True,
     ) -> str:
         """Give a payload to the uplink; else the label of why the frame is finished here."""
         shared, now_s = self._shared, time.monotonic()
         frame.uplink_bytes = len(payload)
         frame.kept = kept
-        rescue_at_s, fits = rescue_time(shared, frame, plan, now_s)
+        free_s = now_s  # of the worker, which would have to rescue
+        if not complete:
+            encode_ms = shared.times.expected_ms(sending_key(plan), now_s)
+            free_s += 1e-3 * max(encode_ms - frame.times.encode_ms, 0.0)
+        rescue_at_s, fits = rescue_time(shared, frame, plan, free_s)
         request = UplinkRequest(
             frame.seq, plan.epoch, plan.server, plan.cut_id, plan.codec,
             plan.return_codec or shared.settings.result_codec, tuple(specs), payload,
             max(0.0, (rescue_at_s - now_s) * 1e3) if frame.deadline_s < float('inf') else 0.0,
-            plan.return_id,
+            plan.return_id, complete,
         )
         with shared.lock:  # no stricter request comes in between asking and sending
             if not shared.slot.allows(plan):

@@ -39,7 +39,7 @@ LATCHED = QoSProfile(
 )
 _TIMES = (
     'age_ms', 'wait_ms', 'preprocess_ms', 'head_ms', 'head_cpu_ms', 'head_wait_ms', 'encode_ms',
-    'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms', 'rest_ms',
+    'overlap_ms', 'uplink_ms', 'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms', 'rest_ms',
     'finish_ms', 'latency_ms',
 )
 

@@ -13,11 +13,10 @@ the first sample for the link estimate. Attempts back off from 0.25 s to 2 s.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 import enum
 
-from dnn_offload.codec.chunks import slices
+from dnn_offload.codec.chunks import Slicer, slices
 from dnn_offload.exchange import UplinkRequest
 from dnn_offload.transport.link_events import (
     Connected,
@@ -90,9 +89,9 @@ class Transfer:
 
     kind: int
     seq: int
-    parts: Sequence[memoryview]
-    total_bytes: int
-    given_s: float               # since when all of it is there to be sent
+    parts: list[memoryview]
+    total_bytes: int             # as far as it has been given
+    given_s: float               # since when all of that is there to be sent
     request: UplinkRequest | None = None
     deadline_s: float = 0.0      # when it will be rescued, if its budget is not 0
     next_index: int = 0
@@ -101,11 +100,28 @@ class Transfer:
     acked_bytes: int = 0
     first_ack_ms: float = 0.0    # round trip of its first slice
     burst_over: tuple[int, float] | None = None  # bytes and time when the burst had come through
+    slicer: Slicer | None = None  # of what is still to come; None = complete
+    starved_s: float = -1.0      # since when the link has nothing of it to carry
+    idle_s: float = 0.0          # for so long it had nothing
 
     @property
     def sent_all(self) -> bool:
-        """Whether no slice is left to send."""
-        return self.next_index == len(self.parts)
+        """Whether no slice is left to send, nor to come."""
+        return self.slicer is None and self.next_index == len(self.parts)
+
+    def extend(self, part: bytes | bytearray, now_s: float, *, last: bool) -> None:
+        """More of it has been encoded."""
+        if self.slicer is None:
+            return
+        parts = self.slicer.add(part, last=last)
+        self.total_bytes += len(part)
+        self.given_s = now_s
+        if last:
+            self.slicer = None
+        if parts and self.starved_s >= 0.0:
+            self.idle_s += now_s - self.starved_s
+            self.starved_s = -1.0
+        self.parts += parts
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,7 @@ class Step:
         until_s: Nothing to do before this time.
         transfer, index: The slice to publish, for KIND_TENSORS and KIND_PROBE; the slice of an
             answer (index), for KIND_RECEIVED.
+        count, total_bytes: Slices and bytes of the whole transfer; 0 = not known yet.
         frame_seq: The frame to cancel, for KIND_CANCEL; whose answer arrives, for KIND_RECEIVED.
     """
 
@@ -125,6 +142,8 @@ class Step:
     transfer: Transfer | None = None
     index: int = 0
     frame_seq: int = 0
+    count: int = 0
+    total_bytes: int = 0
 
 
 @dataclass
@@ -214,12 +233,15 @@ class ServerLink:
         transfer.acked_bytes = sum(len(part) for part in transfer.parts[:index + 1])
         if kind == KIND_PROBE:
             self._watch_probe(transfer, index, rtt_ms, now_s)
+        if index == len(transfer.parts) - 1 and transfer.slicer is not None:
+            transfer.starved_s = now_s
         if not transfer.sent_all or index != len(transfer.parts) - 1:
             return []
         del self._awaiting[(kind, seq)]
         # What it took once the link was its own: before that it waited behind the last slices
-        # of its predecessor, which is no property of the link.
-        own_ms = max(1e3 * (now_s - max(transfer.began_s, self._free_s)), 1e-3)
+        # of its predecessor, which is no property of the link; nor is waiting for the encoder.
+        own_s = now_s - max(transfer.began_s, self._free_s) - transfer.idle_s
+        own_ms = max(1e3 * own_s, 1e-3)
         self._free_s = now_s
         if kind == KIND_PROBE:
             return self._end_probe(transfer, own_ms, now_s)
@@ -288,14 +310,20 @@ class ServerLink:
             why = f'server {self.name!r} is not connected: {self.reason}'
             return [Refused(request.frame_seq, why)]
         self._drop_probe()
-        size = chunk_bytes_under(limit_bps, self.window.chunk_bytes)
-        self._sending.append(
-            Transfer(
-                KIND_TENSORS, request.frame_seq, slices(request.payload, size),
-                len(request.payload), now_s, request, now_s + 1e-3 * request.budget_ms,
-            )
+        slicer = Slicer(chunk_bytes_under(limit_bps, self.window.chunk_bytes))
+        transfer = Transfer(
+            KIND_TENSORS, request.frame_seq, [], 0, now_s, request,
+            now_s + 1e-3 * request.budget_ms, slicer=slicer,
         )
+        transfer.extend(request.payload, now_s, last=request.complete)
+        self._sending.append(transfer)
         return []
+
+    def send_more(self, seq: int, part: bytes, now_s: float, *, last: bool) -> None:
+        """Take what was encoded since of a frame that ``send`` was given the beginning of."""
+        for transfer in self._sending:
+            if transfer.kind == KIND_TENSORS and transfer.seq == seq:
+                transfer.extend(part, now_s, last=last)
 
     def cancel(self, seq: int) -> None:
         """Nobody waits for this frame any more; what is not sent will not be."""
@@ -377,6 +405,8 @@ class ServerLink:
                 return Step(until_s=min(probe_s, check_s))
             self._begin_probe(now_s)
         transfer = self._sending[0]
+        if transfer.next_index == len(transfer.parts):  # the rest is still being encoded
+            return Step(until_s=check_s)
         part = transfer.parts[transfer.next_index]
         if transfer.ready_s < 0.0:
             transfer.ready_s = now_s
@@ -408,7 +438,12 @@ class ServerLink:
                 self._sent[transfer.seq] = None
                 if len(self._sent) > _REMEMBERED_FRAMES:
                     del self._sent[next(iter(self._sent))]
-        return Step(transfer.kind, transfer=transfer, index=index)
+        known = transfer.slicer is None
+        return Step(
+            transfer.kind, transfer=transfer, index=index,
+            count=len(transfer.parts) if known else 0,
+            total_bytes=transfer.total_bytes if known else 0,
+        )
 
     def _probe_due_s(self, now_s: float) -> float:
         """When a probe may go; infinity while one is out or anything is unanswered."""

@@ -16,6 +16,7 @@ from dnn_offload.tensors import TensorSpec
 
 MAX_SLICE_BYTES = 61440   # bound of TensorChunk.data and TensorResult.data in the IDL
 MIN_SLICE_BYTES = 4096    # all slices but the last are at least so large
+UNKNOWN = (0, 0)          # bytes and slices of a frame that is still being encoded
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class SliceHeader:
     """What a slice says about itself; see ``msg/TensorChunk.msg``.
 
     Cut, codecs and second cut count in a frame's first slice only; later ones leave them empty.
+    ``chunk_count`` and ``total_bytes`` are both 0 as long as the rest is still being encoded.
     """
 
     frame_seq: int
@@ -75,6 +77,8 @@ class Reassembler:
         self._buffer = bytearray()
         self._next_index = 0
         self._slice_bytes = 0
+        self._bound_bytes = 0
+        self._whole = UNKNOWN  # bytes and slices of the frame
         self._closed_seq = 0  # frames up to here are finished, refused or abandoned
 
     @property
@@ -114,14 +118,15 @@ class Reassembler:
             if header.chunk_index == 0:
                 self._begin(header, specs, len(data))
             first = self._check_order(header)
-            self._check_size(first, header, len(data))
+            self._check_whole(header)
+            self._check_size(header, len(data))
         except RefusedError:
             self.abandon(header.frame_seq)
             raise
         self._buffer += data
         self._next_index += 1
         arrival = Arrival(len(self._buffer), first, self._specs)
-        if self._next_index == first.chunk_count:
+        if self._next_index == self._whole[1]:
             arrival = Arrival(len(self._buffer), first, self._specs, self._buffer)
             self.abandon(header.frame_seq)  # the next frame gets a new buffer: no copy
         return arrival
@@ -142,23 +147,24 @@ class Reassembler:
                 raise RefusedError('first slice came twice', given=header.frame_seq)
             self.abandon(self._first.frame_seq)
         bound = min(self._admit(header, specs), self.max_frame_bytes)
-        if not 0 < header.total_bytes <= bound:
-            raise RefusedError(
-                'frame has an impossible size',
-                given=f'{header.total_bytes} bytes',
-                allowed=f'1..{bound}',
-            )
-        fewest = -(-header.total_bytes // MAX_SLICE_BYTES)
-        most = -(-header.total_bytes // MIN_SLICE_BYTES)
-        if not fewest <= header.chunk_count <= most:
-            raise RefusedError(
-                'frame has an impossible number of slices',
-                given=f'{header.chunk_count} for {header.total_bytes} bytes',
-                allowed=f'{fewest}..{most}',
-            )
+        whole = header.total_bytes, header.chunk_count
+        if whole == UNKNOWN:
+            if not MIN_SLICE_BYTES <= slice_bytes <= MAX_SLICE_BYTES:
+                raise RefusedError(
+                    'slice has an impossible size',
+                    given=f'{slice_bytes} bytes in the first slice of a frame of unknown size',
+                    allowed=f'{MIN_SLICE_BYTES}..{MAX_SLICE_BYTES}',
+                )
+        else:
+            _check_bytes(header.total_bytes, 1, bound)
+            fewest = -(-header.total_bytes // MAX_SLICE_BYTES)
+            most = -(-header.total_bytes // MIN_SLICE_BYTES)
+            _check_count(header, fewest, most)
         self._first = header
         self._specs = specs
         self._slice_bytes = slice_bytes
+        self._bound_bytes = bound
+        self._whole = whole
         self._next_index = 0
 
     def _check_order(self, header: SliceHeader) -> SliceHeader:
@@ -171,20 +177,49 @@ class Reassembler:
             raise RefusedError(
                 'slice is out of order', given=header.chunk_index, allowed=str(self._next_index)
             )
-        if (header.total_bytes, header.chunk_count) != (first.total_bytes, first.chunk_count):
-            raise RefusedError(
-                'slice contradicts the first one of its frame',
-                given=f'{header.total_bytes} bytes, {header.chunk_count} slices',
-                allowed=f'{first.total_bytes} bytes, {first.chunk_count} slices',
-            )
         return first
 
-    def _check_size(self, first: SliceHeader, header: SliceHeader, nbytes: int) -> None:
-        last = header.chunk_index == first.chunk_count - 1
-        wanted = first.total_bytes - len(self._buffer) if last else self._slice_bytes
-        if nbytes != wanted or not 0 < nbytes <= MAX_SLICE_BYTES:
+    def _check_whole(self, header: SliceHeader) -> None:
+        """What a slice says of the whole frame may become known once, and stays."""
+        whole = header.total_bytes, header.chunk_count
+        if whole == self._whole:
+            return
+        if self._whole != UNKNOWN:
+            raise RefusedError(
+                'slice contradicts one before it of its frame',
+                given=f'{whole[0]} bytes, {whole[1]} slices',
+                allowed=f'{self._whole[0]} bytes, {self._whole[1]} slices',
+            )
+        _check_bytes(header.total_bytes, len(self._buffer) + 1, self._bound_bytes)
+        count = -(-header.total_bytes // self._slice_bytes)
+        _check_count(header, count, count)
+        self._whole = whole
+
+    def _check_size(self, header: SliceHeader, nbytes: int) -> None:
+        total_bytes, count = self._whole
+        left_bytes = (total_bytes or self._bound_bytes) - len(self._buffer)
+        last = header.chunk_index == count - 1
+        wanted = left_bytes if last else self._slice_bytes
+        if nbytes != wanted or not 0 < nbytes <= min(MAX_SLICE_BYTES, left_bytes):
             raise RefusedError(
                 'slice has an impossible size',
-                given=f'{nbytes} bytes in slice {header.chunk_index} of {first.chunk_count}',
-                allowed=f'{wanted} bytes, at most {MAX_SLICE_BYTES}',
+                given=f'{nbytes} bytes in slice {header.chunk_index} of {count or "unknown"}',
+                allowed=f'{wanted} bytes, at most {min(MAX_SLICE_BYTES, left_bytes)}',
             )
+
+
+def _check_bytes(total_bytes: int, least: int, most: int) -> None:
+    if not least <= total_bytes <= most:
+        raise RefusedError(
+            'frame has an impossible size', given=f'{total_bytes} bytes',
+            allowed=f'{least}..{most}',
+        )
+
+
+def _check_count(header: SliceHeader, fewest: int, most: int) -> None:
+    if not fewest <= header.chunk_count <= most:
+        raise RefusedError(
+            'frame has an impossible number of slices',
+            given=f'{header.chunk_count} for {header.total_bytes} bytes',
+            allowed=f'{fewest}..{most}',
+        )

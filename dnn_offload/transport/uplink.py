@@ -164,6 +164,20 @@ class DdsUplink:
                 self._note(request.server, events)
         self._pump.run()
 
+    def send_more(self, server: str, frame_seq: int, part: bytes, *, last: bool) -> None:
+        """Queue more of a frame; see ``exchange.Uplink``.
+
+        What is not the last is published by the pump's own thread, beside the encoder.
+        """
+        with self._condition:
+            known = self._servers.get(server)
+            if known is not None:
+                known.link.send_more(frame_seq, part, time.monotonic(), last=last)
+            if not last:
+                self._pump.look_again()
+        if last:
+            self._pump.run()
+
     def cancel(self, frame_seq: int) -> None:
         """Stop sending a frame that nobody waits for."""
         with self._condition:
@@ -255,7 +269,7 @@ class DdsUplink:
 
     def _publish(self, name: str, publisher: Publisher, step: Step) -> None:
         if step.transfer is not None:
-            message = self._slice_message(name, step.transfer, step.index)
+            message = self._slice_message(name, step.transfer, step)
         else:
             message = self._message(name, step.kind)
             message.frame_seq = step.frame_seq
@@ -280,19 +294,19 @@ class DdsUplink:
             message.model_identity = self._model_identity
         return message
 
-    def _slice_message(self, name: str, transfer: Transfer, index: int) -> TensorChunk:
+    def _slice_message(self, name: str, transfer: Transfer, step: Step) -> TensorChunk:
         message = self._message(name, transfer.kind)
         message.frame_seq = transfer.seq
-        message.chunk_index = index
-        message.chunk_count = len(transfer.parts)
-        message.total_bytes = transfer.total_bytes
-        message.data = byte_array(transfer.parts[index])
+        message.chunk_index = step.index
+        message.chunk_count = step.count
+        message.total_bytes = step.total_bytes
+        message.data = byte_array(transfer.parts[step.index])
         request = transfer.request
         if request is not None:
             message.plan_epoch = request.plan_epoch
             if request.budget_ms > 0.0:
                 message.budget_ms = max(1e3 * (transfer.deadline_s - time.monotonic()), 0.1)
-            if index == 0:
+            if step.index == 0:
                 message.model_identity = self._model_identity
                 message.cut = request.cut_id
                 message.return_cut = request.return_id

@@ -119,14 +119,19 @@ class MadeUpRobot:
              **changes: Any) -> None:
         """Send a frame whose sum is ``value``; the answer is twice that."""
         chosen = self.model.cuts[cut]
-        arrays = [np.zeros(spec.shape, spec.dtype) for spec in chosen.frontier]
-        arrays[-1].flat[0] = value
         fields = {
             'frame_seq': seq, 'plan_epoch': 1, 'server': server, 'cut_id': chosen.cut_id,
             'codec': 'raw', 'result_codec': 'raw', 'specs': chosen.frontier,
-            'payload': bundle.encode(arrays, chosen.frontier, 'raw'), **changes,
+            'payload': self.payload(value, cut=cut), **changes,
         }
         self.uplink.send(UplinkRequest(**fields))
+
+    def payload(self, value: float, *, cut: int = 1) -> bytes:
+        """The frontier of a frame whose sum is ``value``."""
+        frontier = self.model.cuts[cut].frontier
+        arrays = [np.zeros(spec.shape, spec.dtype) for spec in frontier]
+        arrays[-1].flat[0] = value
+        return bundle.encode(arrays, frontier, 'raw')
 
     def answer(self, seq: int) -> float:
         """The number in an answer that has come."""

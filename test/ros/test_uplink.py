@@ -81,6 +81,33 @@ def test_answers_come_back_whole_and_with_times(world: World) -> None:
     assert told.connections == [('server_a', True, 'connected')]
 
 
+def test_a_frame_is_sent_while_its_rest_is_being_encoded(world: World) -> None:
+    server = world.server()
+    robot = world.robot()
+    heard = world.graph.collect(
+        TensorChunk, names.tensors(RENDEZVOUS, 'server_a'), qos.profile_of(Quality(50))
+    )
+    payload = robot.payload(7.0, cut=2)
+    for seq in (1, 2, 3):
+        robot.send(seq, 7.0, cut=2, payload=payload[:70_000], complete=False)
+        assert wait_for(lambda seq=seq: server.tensors.held_bytes > 0)
+        assert robot.uplink.backlog_bytes() > 0
+        if seq == 2:  # one that is given up in the middle
+            robot.uplink.cancel(seq)
+            assert wait_for(lambda: server.tensors.held_bytes == 0)
+        robot.uplink.send_more('server_a', seq, payload[70_000:150_000], last=False)
+        robot.uplink.send_more('server_a', seq, payload[150_000:], last=True)
+        if seq != 2:
+            assert wait_for(lambda seq=seq: seq in robot.told.answers), robot.told.refused
+            assert robot.answer(seq) == 14.0
+    assert wait_for(lambda: robot.uplink.backlog_bytes() == 0)
+    assert set(robot.told.answers) == {1, 3} and not robot.told.refused
+    frames = [m for m in heard if m.kind == TensorChunk.KIND_TENSORS and m.frame_seq == 1]
+    counts = [message.chunk_count for message in frames]
+    assert counts[0] == 0 and counts[-1] == len(counts) >= 3
+    assert frames[-1].total_bytes == len(payload)
+
+
 def test_two_robots_get_their_own_answers_only(world: World) -> None:
     server = world.server()
     one, two = world.robot('one'), world.robot('two')

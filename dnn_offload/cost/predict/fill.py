@@ -223,6 +223,7 @@ def predict_profile(
                         cost,
                         encode_ms=cost.encode_ms * slower,
                         decode_ms=cost.decode_ms * slower,
+                        behind_ms=cost.behind_ms * slower,
                     )
                     for name, cost in cut.codecs.items()
                 },
