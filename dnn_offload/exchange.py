@@ -36,6 +36,7 @@ class UplinkRequest:
         specs: The tensors before encoding.
         payload: Encoded bundle (``codec/bundle.py``), or its beginning.
         budget_ms: Time left until the frame would be rescued [ms]; 0 = no deadline.
+        complete: Whether ``payload`` is all of it; else the rest comes by ``Uplink.send_more``.
     """
 
     frame_seq: int

@@ -9,7 +9,7 @@ Layout, little-endian::
     crc32 of all that comes before u32
 
 What is known only when all is encoded stands at the end, so that the beginning can be on its way
-by then (``encode_parts``).
+by then (``Encoder``).
 
 The receiver knows from the model what must arrive; the payload describes itself so that a
 disagreement is seen, not so that the receiver obeys it. Nothing is allocated on the word of

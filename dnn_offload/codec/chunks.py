@@ -40,7 +40,10 @@ class Slicer:
         self._any = False
 
     def add(self, part: bytes | bytearray | memoryview, *, last: bool) -> list[memoryview]:
-        """Give the slices that are whole now, with the ``last`` part all; copies seams only."""
+        """Give the slices that are whole now, with the ``last`` part all; copies seams only.
+
+        The last part is not empty, but where it is the only one.
+        """
         view = memoryview(part).cast('B')
         made: list[memoryview] = []
         if self._kept:
