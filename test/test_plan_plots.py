@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from dnn_offload.planning.plan import Constraints
+from dnn_offload.planning.plan import Candidate, Constraints
 from dnn_offload.planning.search import plan
 from dnn_offload.report import regime_map
 from dnn_offload.report.partition_curve import best_per_cut, draw_partition_curve, STAGES
@@ -57,9 +57,20 @@ def test_a_winner_with_two_cuts_stands_behind_the_cuts(axis: Axes) -> None:
 def test_every_stage_of_a_plan_is_drawn() -> None:
     stages = {
         name for name in vars(plan('auto', case())[0])
-        if name.endswith('_ms') and name != 'rescue_ms'  # instead of an answer: no part of it
+        # The one comes instead of an answer, the other is taken off: no parts of it.
+        if name.endswith('_ms') and name not in ('rescue_ms', 'overlap_ms')
     }
     assert {name for name, _, _ in STAGES} == stages
+
+
+def test_stages_that_overlap_are_drawn_once(axis: Axes) -> None:
+    cut = Candidate(
+        1, 'c1', 'conv', 'int8_zstd', 's', encode_ms=9.0, uplink_ms=20.0, tail_ms=3.0,
+        overlap_ms=7.0,
+    )
+    draw_partition_curve(axis, [cut], title='t')
+    top = max(bar.get_y() + bar.get_height() for bar in axis.patches)
+    assert top == pytest.approx(cut.latency_ms) == pytest.approx(25.0)
 
 
 def test_many_cuts_have_numbers_instead_of_names(axis: Axes) -> None:
