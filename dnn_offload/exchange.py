@@ -82,8 +82,8 @@ class Uplink(Protocol):
     def send_more(self, server: str, frame_seq: int, part: bytes, *, last: bool) -> None:
         """Send what was encoded since, of a frame that is not complete.
 
-        Nothing else is sent to that server until the ``last`` part came or the frame is cancelled.
-        A frame that was cancelled or lost meanwhile takes no more.
+        Nothing else is sent to that server until the ``last`` part came, which is not empty, or
+        the frame is cancelled. A frame that was cancelled or lost meanwhile takes no more.
         """
 
     def cancel(self, frame_seq: int) -> None:

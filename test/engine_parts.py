@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 import heapq
+import math
 import random
 import threading
 import time
@@ -109,7 +110,7 @@ class FakeUplink:
         self.events = events
         self.delay_s = delay_s
         self.behave: Callable[[UplinkRequest], str] = lambda request: 'answer'
-        self.begun: dict[int, UplinkRequest] = {}
+        self.begun: dict[int, tuple[UplinkRequest, float]] = {}
         self.sent: list[UplinkRequest] = []
         self.cancelled: list[int] = []
         self.lost_calls: list[tuple[str, str]] = []
@@ -123,16 +124,17 @@ class FakeUplink:
         self._thread.start()
 
     # Uplink
-    def send(self, request: UplinkRequest) -> None:
+    def send(self, request: UplinkRequest, begun_s: float = math.inf) -> None:
+        begun_s = min(begun_s, time.monotonic())
         if not request.complete:
-            self.begun[request.frame_seq] = request
+            self.begun[request.frame_seq] = request, begun_s
             return
         self.sent.append(request)
         what = self.behave(request)
         seq = request.frame_seq
         if what == 'silence':
             return
-        up_ms = 500.0 * self.delay_s
+        up_ms = 500.0 * self.delay_s + 1e3 * (time.monotonic() - begun_s)
         self._later(self.delay_s / 2, lambda: self.events.on_uplinked(seq, up_ms, up_ms))
         if what == 'answer':
             self._later(self.delay_s, lambda: self.events.on_answer(self.answer(request)))
@@ -145,9 +147,9 @@ class FakeUplink:
             self._later(self.delay_s, lambda: self.events.on_superseded(seq))
 
     def send_more(self, server: str, frame_seq: int, part: bytes, *, last: bool) -> None:
-        request = self.begun.pop(frame_seq, None)
+        request, begun_s = self.begun.pop(frame_seq, (None, 0.0))
         if request is not None:
-            self.send(replace(request, payload=request.payload + part, complete=last))
+            self.send(replace(request, payload=request.payload + part, complete=last), begun_s)
 
     def cancel(self, frame_seq: int) -> None:
         self.begun.pop(frame_seq, None)

@@ -139,6 +139,25 @@ def test_a_stricter_request_stops_what_is_not_sent_yet(
     assert rig.uplink.sent == [] and 1 in rig.uplink.cancelled
 
 
+@pytest.mark.parametrize('part_s', [0.025, 0.04])
+def test_an_encoder_that_is_late_does_not_keep_a_rescue_waiting(
+    rig: VirtualRig, monkeypatch: pytest.MonkeyPatch, part_s: float
+) -> None:
+    rig.engine.configure(deadline_ms=100.0)
+    rig.pictures(20, 0.06)
+    rig.run(1.5)
+    before = len(rig.node.reports)
+    monkeypatch.setattr(
+        Streamed, 'before_part', lambda part: rig.time.sleep(part_s - PART_S)
+    )
+    rig.uplink.behave = lambda request: 'silence'
+    rig.pictures(1, 0.1)
+    rig.run(0.4)
+    (record,) = rig.node.reports[before:]
+    assert record.outcome is Outcome.RESCUED and record.deadline_met, record.times
+    assert rig.uplink.lost_calls == [], 'it had not even got all of it'
+
+
 def test_a_rescue_that_does_not_fit_behind_the_encoding_is_known_before(rig: VirtualRig) -> None:
     rig.pictures(5, 0.1)
     rig.run(0.6)

@@ -309,6 +309,24 @@ def test_a_frame_is_sent_while_its_rest_is_being_encoded() -> None:
     assert network.link.backlog_bytes == 0
 
 
+@pytest.mark.parametrize('limit_mbps', [5, 20, 60])
+def test_a_limited_sender_does_not_wait_for_the_end_of_the_encoding(limit_mbps: float) -> None:
+    took = {}
+    for pause_s in (0.0, 0.005):
+        network = connected(1e9)
+        network.limit_bps = limit_mbps * 1e6
+        took[pause_s], _ = _sent_in_parts(network, 5, pause_s)
+    assert took[0.005].uplink_ms == pytest.approx(took[0.0].uplink_ms, rel=0.05, abs=3.0)
+    assert took[0.005].own_ms == pytest.approx(took[0.0].own_ms, rel=0.05, abs=3.0)
+
+
+def test_an_empty_last_part_is_refused() -> None:
+    network = connected(10e6)
+    network.link.send(replace(frame(1, 80_000), complete=False), 0.0, network.now_s)
+    with pytest.raises(ValueError, match='empty'):
+        network.link.send_more(1, b'', network.now_s, last=True)
+
+
 def test_waiting_for_the_encoder_is_no_property_of_the_link() -> None:
     whole, _ = _sent_in_parts(connected(100e6, burst=3000.0), 5, 0.0)
     network = connected(100e6, burst=3000.0)

@@ -21,13 +21,14 @@ from dnn_offload.runtime.outcomes import Outcome
 from dnn_offload.transport.link import LinkTiming, ServerLink
 from dnn_offload.transport.link_events import Uplinked
 from made_up_network import Network
-from virtual_engine import VirtualRig, VirtualUplink
+from virtual_engine import VirtualRig, VirtualTime, VirtualUplink
 
 TICK_S = 0.0005
 WAY_S = 0.002
 SERVER_S = 0.005
 PICTURES_HZ = 30.0
 FRAME_BYTES = 50_000
+PARTS, PART_S = 2, 0.04  # of an encoder that gives parts of more than a slice
 
 
 class Padded:
@@ -43,6 +44,28 @@ class Padded:
     @property
     def Encoder(self) -> type[bundle.Encoder]:  # noqa: N802  (as in the module)
         return PaddedEncoder
+
+
+class SlowEncoder(bundle.Encoder):
+    """Takes ``PART_S`` for each of ``PARTS``; ``whole``: gives nothing before it has all."""
+
+    clock: VirtualTime
+    whole = False
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        payload = super().take()
+        self.left = [bytes(FRAME_BYTES // PARTS) for _ in range(PARTS - 1)]
+        self.left.insert(0, payload + bytes(FRAME_BYTES // PARTS - len(payload)))
+        self.done = False
+
+    def take(self, least_bytes: int | None = None) -> bytes:
+        taken = b''
+        while self.left and (self.whole or least_bytes is None or not taken):
+            self.clock.sleep(PART_S)
+            taken += self.left.pop(0)
+        self.done = not self.left
+        return taken
 
 
 class PaddedEncoder(bundle.Encoder):
@@ -99,6 +122,9 @@ class LinkUplink(VirtualUplink):
     def send(self, request: UplinkRequest) -> None:
         self.requests[request.frame_seq] = request
         assert self.net.link.send(request, 0.0, self.net.now_s) == []
+
+    def send_more(self, server: str, frame_seq: int, part: bytes, *, last: bool) -> None:
+        self.net.link.send_more(frame_seq, part, self.net.now_s, last=last)
 
     def cancel(self, frame_seq: int) -> None:
         self.net.link.cancel(frame_seq)
@@ -164,3 +190,36 @@ def test_frames_over_a_saturated_link_are_in_time(stream: Any) -> None:
     latencies_ms(rig, 3.0)
     settled = latencies_ms(rig, 5.0)
     assert sum(ms <= 190.0 for ms in settled) >= 0.95 * len(settled) > 40
+
+
+def _streamed(
+    stream: Any, monkeypatch: pytest.MonkeyPatch, *, whole: bool
+) -> tuple[float, float, float]:
+    """Of frames over a saturated link, medians: latency, its part beside the stages, overlap."""
+    rig = stream(4e6, 10_000.0)
+    SlowEncoder.clock, SlowEncoder.whole = rig.time, whole
+    monkeypatch.setattr(Padded, 'Encoder', SlowEncoder)
+    latencies_ms(rig, 4.0)
+    first = len(rig.node.reports)
+    latencies_ms(rig, 6.0)
+    times = [r.times for r in rig.node.reports[first:] if r.outcome is Outcome.REMOTE]
+    assert len(times) >= 0.9 * 6.0 / 0.1
+    beside = statistics.median(
+        t.latency_ms - t.age_ms - t.wait_ms - t.head_ms - t.encode_ms - t.uplink_ms - t.tail_ms
+        - t.downlink_ms - t.finish_ms + t.overlap_ms
+        for t in times
+    )
+    middle_ms = statistics.median(t.latency_ms for t in times)
+    return middle_ms, beside, statistics.median(t.overlap_ms for t in times)
+
+
+def test_streamed_frames_are_begun_when_the_sender_is_free(
+    stream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_ms, whole_beside_ms, none_ms = _streamed(stream, monkeypatch, whole=True)
+    ms, beside_ms, overlap_ms = _streamed(stream, monkeypatch, whole=False)
+    behind_ms = 1e3 * (PARTS - 1) * PART_S
+    assert none_ms == 0.0 and overlap_ms == pytest.approx(behind_ms, abs=6.0)
+    assert whole_ms - ms == pytest.approx(behind_ms, abs=15.0)
+    # What is reported adds up, so no overhead of the server is learnt from it.
+    assert beside_ms == pytest.approx(whole_beside_ms, abs=6.0)

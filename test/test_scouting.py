@@ -51,5 +51,12 @@ def test_a_server_is_visited_once_where_it_is_not_far_from_being_worth_it() -> N
     other = replace(near, server='t')
     assert visits.due(here, [here, near, other], ['s', 't'], 0.9 * VISIT_AGAIN_S) == other
     assert visits.due(here, [here, near, other], ['s', 't'], VISIT_AGAIN_S) == near
-    visits.interrupted()
-    assert visits.due(here, [here, near], ['s'], VISIT_AGAIN_S) == near
+    # Who does not answer is visited ever more rarely.
+    assert visits.due(here, [here, near], ['s'], 2.9 * VISIT_AGAIN_S) is None
+    assert visits.due(here, [here, near], ['s'], 3.0 * VISIT_AGAIN_S) == near
+    visits.interrupted('t')
+    assert visits.due(here, [here, near], ['s'], 3.1 * VISIT_AGAIN_S) is None
+    visits.interrupted('s')
+    assert visits.due(here, [here, near], ['s'], 3.1 * VISIT_AGAIN_S) == near
+    assert visits.due(here, [here, near], ['s'], 4.0 * VISIT_AGAIN_S) is None
+    assert visits.due(here, [here, near], ['s'], 4.2 * VISIT_AGAIN_S) == near

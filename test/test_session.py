@@ -656,6 +656,18 @@ def test_the_assumption_about_a_server_that_was_never_used_does_not_keep_a_robot
     assert known.tail_ms == pytest.approx(there.tail_ms)
 
 
+def test_a_change_of_plan_does_not_send_visits_to_who_did_not_answer() -> None:
+    world = World()
+    world.session.feed_edge_profile(make_profile(11.9))
+    world.session.feed_server_profile('desk', make_profile(3.0))
+    visits = []
+    for second in range(40):
+        visits += [(second, o.trial_id) for o in (world.run(TICK_S) for _ in range(5)) if o.trial]
+        if second % 8 == 4:  # the demands change, and a plan goes out
+            world.session.set_settings(PlannerSettings(private_layers=second % 3))
+    assert len({trial for _, trial in visits}) == 1, visits
+
+
 def test_published_strategies_visit_nobody() -> None:
     world = World(strategy='neurosurgeon')
     world.session.feed_edge_profile(make_profile(11.9))

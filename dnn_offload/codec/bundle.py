@@ -26,6 +26,7 @@ import numpy as np
 
 from dnn_offload.codec.camera_jpeg import decode_jpeg
 from dnn_offload.codec.encoding import Buffer, Kind
+from dnn_offload.codec.int8_blocks import LEAST_VALUES
 from dnn_offload.codec.layout import buffer_bytes, flatten, is_picture, layout_of, Target
 from dnn_offload.codec.registry import Codec, codec_named, CODECS, ENCODINGS
 from dnn_offload.errors import CodecError
@@ -116,6 +117,15 @@ class Encoder:
             self._in_blocks = isinstance(body, Iterator)
             yield spec, kind, body
         self._in_blocks = False
+
+
+def comes_in_parts(specs: Sequence[TensorSpec], codec: str) -> bool:
+    """Whether an ``Encoder`` of such tensors gives more than one part; all values finite."""
+    chosen = codec_named(codec)
+    return any(
+        Kind.INT8_BLOCKS in chosen.kinds(spec.dtype) and spec.numel >= LEAST_VALUES
+        for spec in specs
+    )
 
 
 def wrap_jpeg(jpeg: bytes, spec: TensorSpec) -> bytes:

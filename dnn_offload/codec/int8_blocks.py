@@ -22,6 +22,7 @@ from dnn_offload.errors import CodecError
 from dnn_offload.tensors import TensorSpec
 
 BLOCK_VALUES = 1 << 17
+LEAST_VALUES = 2 * BLOCK_VALUES  # of a tensor that is encoded so
 
 _SIZE = struct.Struct('<I')
 _PLAIN = 1 << 31  # flag of a block's size: not compressed
@@ -32,7 +33,7 @@ class Int8Blocks:
 
     def encode(self, values: np.ndarray, spec: TensorSpec) -> Iterator[Buffer] | None:
         """Quantise and compress lazily; None for few values, and where INT8 cannot."""
-        if values.size < 2 * BLOCK_VALUES:
+        if values.size < LEAST_VALUES:
             return None
         found = range_of(values)
         return None if found is None else _blocks(values, *found)

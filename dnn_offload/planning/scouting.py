@@ -25,6 +25,7 @@ SHORTEST_PERIOD_S = 0.8   # so that scouts alone are never taken for a stream (e
 LONGEST_PERIOD_S = 10.0   # rarer ones say nothing about now (edge_load.SCOUTS_WITHIN_S): none then
 WORTH_A_VISIT = 1.5       # times the latency of what runs, at most
 VISIT_AGAIN_S = 60.0      # where a visit has not told enough: no stream, or no answers
+LONGEST_PAUSE_S = 960.0   # between such visits, each pause twice the one before
 DEADLINE_SHARE = 0.7      # of the deadline; the engine looks at each frame again
 
 
@@ -47,11 +48,11 @@ class Visits:
     """When single frames visit a server that none has been to; clocks are passed in."""
 
     def __init__(self) -> None:
-        self._last_s: dict[str, float] = {}
+        self._made: dict[str, tuple[float, float]] = {}  # the last one, and the pause behind it
 
-    def interrupted(self) -> None:
+    def interrupted(self, server: str) -> None:
         """Another plan has ended a visit: it may be made again at once."""
-        self._last_s.clear()
+        self._made.pop(server, None)
 
     def due(
         self,
@@ -70,15 +71,15 @@ class Visits:
         """
         limit_ms = WORTH_A_VISIT * chosen.latency_ms
         for plan in ranked:
-            waited_s = now_s - self._last_s.get(plan.server, -math.inf)
+            last_s, pause_s = self._made.get(plan.server, (-math.inf, 0.5 * VISIT_AGAIN_S))
             if (
                 plan.server in strangers
                 and plan.server != chosen.server
                 and plan.latency_ms <= limit_ms
                 and not plan.return_id  # its overhead is another
                 and not plan.threads   # a frame under another thread count changes it for all
-                and waited_s >= VISIT_AGAIN_S
+                and now_s - last_s >= pause_s
             ):
-                self._last_s[plan.server] = now_s
+                self._made[plan.server] = now_s, min(2.0 * pause_s, LONGEST_PAUSE_S)
                 return plan
         return None

@@ -465,8 +465,10 @@ class PlannerSession:
         return scout_period_s(chosen, local.latency_ms, self._deadline_ms)
 
     def _drop_trial(self) -> None:
+        trial = self._trials.trial
+        if trial is not None:
+            self._visits.interrupted(trial.server)
         self._trials.drop()
-        self._visits.interrupted()
 
     def _publish(
         self, plan: Candidate, edge_load: float, profile: Profile, *, again: bool = False

@@ -282,8 +282,12 @@ class InferenceEngine:
         self._note_heard(frame_seq)
         frame = self._shared.table.get(frame_seq)
         if frame is not None:
+            now_s = time.monotonic()
             frame.times.uplink_ms = uplink_ms
-            self._shared.note_sent(frame.uplink_bytes, own_ms, time.monotonic())
+            # Its own slices may have begun to go later than they were handed over.
+            in_time_ms = 1e3 * (frame.encoded_s - now_s) + uplink_ms
+            frame.times.overlap_ms = min(max(in_time_ms, 0.0), frame.behind_ms)
+            self._shared.note_sent(frame.uplink_bytes, own_ms, now_s)
         self._shared.wake_for_work()
 
     def on_answer(self, answer: Answer) -> None:

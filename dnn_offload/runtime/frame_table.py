@@ -271,7 +271,7 @@ class FrameTable:
             return tuple(f for f in self._open.values() if f.stage is Stage.SENT)
 
     def awaits_answer(self, seq: int) -> bool:
-        """Whether a frame was sent and its answer may still come."""
+        """Whether a frame was sent and nothing has said that its answer will not come."""
         with self._lock:
             frame = self._open.get(seq)
             return frame is not None and frame.stage is Stage.SENT and frame.rescue_why == ''

@@ -134,6 +134,7 @@ class Frame:
         kept: The cut tensors, kept until the frame ends.
         returned: What the server has sent back for the rest of the network.
         spare: Outputs of a rescue that an answer overtook, and what its tail took [ms].
+        behind_ms, encoded_s: Encoding after its beginning was handed over, and when that ended.
         stood_in: Whether torch ran a piece of it in place of one that is still being compiled.
     """
 
@@ -156,6 +157,8 @@ class Frame:
     returned: list[np.ndarray] | None = None
     spare: tuple[list[np.ndarray], float] | None = None
     uplink_bytes: int = 0
+    behind_ms: float = 0.0
+    encoded_s: float = float('-inf')
     stood_in: bool = False
     times: StageTimes = field(default_factory=StageTimes)
 

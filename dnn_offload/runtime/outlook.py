@@ -35,6 +35,12 @@ def sending_key(plan: FramePlan) -> Key:
     return (f'encode {plan.codec}', *plan.route.middle)
 
 
+def beginning_key(plan: FramePlan) -> Key:
+    """Key of the time until the first bytes of a plan's frames can be sent."""
+    name, *what = sending_key(plan)
+    return (f'begin to {name}', *what)
+
+
 def pace_key(plan: FramePlan) -> Key:
     """What decides on the time that a server needs for a frame."""
     return plan.server, plan.plan_id, plan.epoch  # numbers begin at 1 again with another planner
@@ -134,7 +140,7 @@ def _with_waiting(shared: Shared, found: Situation) -> Situation:
         started=shared.table.started(),
         window=1 if alone else shared.stages.window(shared.settings.window),
         start_ms=start_ms(shared, plan, now_s, 0.95),
-        ready_ms=0.0 if plan.is_local else start_ms(shared, plan, now_s, 0.5),
+        ready_ms=0.0 if plan.is_local else _ready_ms(shared, plan, now_s),
         backlog_ms=0.0 if plan.is_local else _backlog_ms(shared, plan, now_s),
     )
 
@@ -162,6 +168,16 @@ def start_ms(shared: Shared, plan: FramePlan, now_s: float, q: float) -> float:
     if not plan.is_local:
         total += times.expected_ms(sending_key(plan), now_s, q)
     return total
+
+
+def _ready_ms(shared: Shared, plan: FramePlan, now_s: float) -> float:
+    """Expected time until the first bytes of a frame that starts now can be sent [ms]."""
+    times, whole_ms = shared.times, start_ms(shared, plan, now_s, 0.5)
+    if not times.knows(beginning_key(plan)):
+        return whole_ms
+    behind_ms = times.expected_ms(sending_key(plan), now_s)
+    behind_ms -= times.expected_ms(beginning_key(plan), now_s)
+    return whole_ms - max(behind_ms, 0.0)
 
 
 def rescue_time(

@@ -137,8 +137,24 @@ class CodecMeter:
             self._fixed_size(cut, name) or round(base.nbytes * scale),
             base.encode_ms * scale,
             base.decode_ms * scale,
-            behind_ms=base.behind_ms * scale,
+            behind_ms=self._share_behind(cut, name) * base.encode_ms * scale,
         )
+
+    def _share_behind(self, cut: int, name: str) -> float:
+        """Part of the encoding at a cut that was not measured that is left behind its first bytes.
+
+        That begins at a size: of the nearest cut that is large as well, 0 where none is.
+        """
+        if not self._in_parts(cut, name):
+            return 0.0
+        known = [at for at, codec in self._measured if codec == name and self._in_parts(at, name)]
+        if not known:
+            return 0.0
+        like = self._cost(nearest(known, cut), name)
+        return like.behind_ms / max(like.encode_ms, 1e-9)
+
+    def _in_parts(self, cut: int, name: str) -> bool:
+        return bundle.comes_in_parts(self._model.cuts[cut].frontier, name)
 
     def _model_bytes(self, cut: int) -> int:
         return sum(spec.nbytes for spec in self._model.cuts[cut].frontier)

@@ -22,6 +22,7 @@ from dnn_offload.runtime.backends.base import segment_of, stood_in
 from dnn_offload.runtime.frames import Frame, FramePlan, JpegSource, PictureSource, Span
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.outlook import (
+    beginning_key,
     pace_key,
     rescue_time,
     run_key,
@@ -339,31 +340,42 @@ class Worker:
         if encoder.done:
             shared.times.add(sending_key(plan), spent.wall_ms, time.monotonic())
             return self._hand_over(frame, plan, specs, payload, arrays)
+        shared.times.add(beginning_key(plan), spent.wall_ms, time.monotonic())
         why_not = self._hand_over(frame, plan, specs, payload, arrays, complete=False)
-        if not why_not:
-            self._send_rest(frame, plan, encoder)
+        if not why_not and not self._send_rest(frame, plan, encoder):
+            assert shared.uplink is not None
+            shared.uplink.cancel(frame.seq)
         return why_not
 
-    def _send_rest(self, frame: Frame, plan: FramePlan, encoder: bundle.Encoder) -> None:
-        """Encode the rest of a payload and hand it over, while its beginning is on its way."""
-        shared, times = self._shared, frame.times
+    def _send_rest(self, frame: Frame, plan: FramePlan, encoder: bundle.Encoder) -> bool:
+        """Encode the rest of a payload while its beginning is on its way; False if not to the end.
+
+        The rescue, which is this thread's as well, does not wait for an encoder that is late.
+        """
+        shared, table, times = self._shared, self._shared.table, frame.times
         assert self._clock is not None and shared.uplink is not None
+        part_s = 0.0  # the next is expected to take as long as the one before
         try:
-            while not encoder.done and shared.table.awaits_answer(frame.seq):
+            while table.awaits_answer(frame.seq):
+                if frame.rescue_fits and time.monotonic() + part_s >= frame.rescue_at_s:
+                    table.answer_will_not_come(frame.seq, time.monotonic(), 'encoding is late')
+                    return False
                 part, spent = self._clock.measure(lambda: encoder.take(CHUNK_BYTES))
+                part_s = 1e-3 * spent.wall_ms
                 times.encode_ms += spent.wall_ms
-                times.overlap_ms += spent.wall_ms
+                frame.encoded_s = time.monotonic()
+                frame.behind_ms += spent.wall_ms
                 frame.uplink_bytes += len(part)
                 with shared.lock:
-                    shared.note_sending(len(part), time.monotonic())
+                    shared.note_sending(len(part), frame.encoded_s)
                 shared.uplink.send_more(plan.server, frame.seq, part, last=encoder.done)
+                if encoder.done:
+                    shared.times.add(sending_key(plan), times.encode_ms, frame.encoded_s)
+                    return True
         except Exception as error:
-            shared.table.answer_will_not_come(frame.seq, time.monotonic(), 'encoding failed')
+            table.answer_will_not_come(frame.seq, time.monotonic(), 'encoding failed')
             self._responder.post_error(error, frame.seq)
-        if encoder.done:
-            shared.times.add(sending_key(plan), times.encode_ms, time.monotonic())
-        else:
-            shared.uplink.cancel(frame.seq)
+        return False
 
     def _hand_over(
         self, frame: Frame, plan: FramePlan, specs: Sequence[TensorSpec], payload: bytes,

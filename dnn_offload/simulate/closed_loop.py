@@ -224,6 +224,7 @@ class _Loop:
         queue_ms = self.noisy(true.queue_ms, self.sensors.queue_noise)
         answer_ms = (
             before_ms + transfers_ms + queue_ms + there_ms + true.rest_ms + true.finish_ms
+            - true.overlap_ms
         )
         rest_ms = rescue_ms(true, self.edge, world.edge_load * self.sensors.cpu_growth)
         found = fate(answer_ms, before_ms, rest_ms, self.deadline_ms)

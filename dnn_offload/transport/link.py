@@ -91,7 +91,7 @@ class Transfer:
     seq: int
     parts: list[memoryview]
     total_bytes: int             # as far as it has been given
-    given_s: float               # since when all of that is there to be sent
+    given_s: float               # since when what is to be sent next is there
     request: UplinkRequest | None = None
     deadline_s: float = 0.0      # when it will be rescued, if its budget is not 0
     next_index: int = 0
@@ -115,7 +115,8 @@ class Transfer:
             return
         parts = self.slicer.add(part, last=last)
         self.total_bytes += len(part)
-        self.given_s = now_s
+        if self.next_index == len(self.parts):  # else slices of before are still waiting
+            self.given_s = now_s
         if last:
             self.slicer = None
         if parts and self.starved_s >= 0.0:
@@ -320,7 +321,13 @@ class ServerLink:
         return []
 
     def send_more(self, seq: int, part: bytes, now_s: float, *, last: bool) -> None:
-        """Take what was encoded since of a frame that ``send`` was given the beginning of."""
+        """Take what was encoded since of a frame that ``send`` was given the beginning of.
+
+        Raises:
+            ValueError: The last part is empty: no slice would be left to tell the size.
+        """
+        if last and not part:
+            raise ValueError('the last part of a frame is empty')
         for transfer in self._sending:
             if transfer.kind == KIND_TENSORS and transfer.seq == seq:
                 transfer.extend(part, now_s, last=last)

@@ -197,15 +197,16 @@ class Reassembler:
 
     def _check_size(self, header: SliceHeader, nbytes: int) -> None:
         total_bytes, count = self._whole
-        left_bytes = (total_bytes or self._bound_bytes) - len(self._buffer)
         last = header.chunk_index == count - 1
-        wanted = left_bytes if last else self._slice_bytes
-        if nbytes != wanted or not 0 < nbytes <= min(MAX_SLICE_BYTES, left_bytes):
+        wanted = total_bytes - len(self._buffer) if last else self._slice_bytes
+        if nbytes != wanted or not 0 < nbytes <= MAX_SLICE_BYTES:
             raise RefusedError(
                 'slice has an impossible size',
                 given=f'{nbytes} bytes in slice {header.chunk_index} of {count or "unknown"}',
-                allowed=f'{wanted} bytes, at most {min(MAX_SLICE_BYTES, left_bytes)}',
+                allowed=f'{wanted} bytes, at most {MAX_SLICE_BYTES}',
             )
+        if self._whole == UNKNOWN:  # at least a byte is to come
+            _check_bytes(len(self._buffer) + nbytes + 1, 1, self._bound_bytes)
 
 
 def _check_bytes(total_bytes: int, least: int, most: int) -> None:
