@@ -12,6 +12,7 @@ import pytest
 from backend_parts import fake_compiler, INSTALLED, save, wait_until, with_compiler
 from dnn_offload.errors import CutError
 from dnn_offload.graph.fingerprint import seeded_inputs
+from dnn_offload.graph.weights_file import WEIGHTS_FILE
 from dnn_offload.runtime.backends import compiled as compiled_module
 from dnn_offload.runtime.backends.base import stood_in
 from dnn_offload.runtime.backends.compiled import CompiledModel
@@ -101,6 +102,22 @@ def test_a_switch_does_not_wait_for_a_compiler(folder: Path) -> None:
     model.run(segment, inputs)
     assert segment.stood_in and not segment.ready
     wait_until(lambda: segment.ready)
+
+
+def test_what_is_compiled_after_the_weights_were_replaced_stays_with_torch(folder: Path) -> None:
+    said: list[str] = []
+    model = with_compiler(folder, fake_compiler(), said)
+    inputs = seeded_inputs(model.program.inputs)
+    first, second = model.segment(0, 1), model.segment(0, 2)
+    model.run(first, inputs)
+    wait_until(lambda: first.ready)
+    weights = folder / WEIGHTS_FILE
+    kept = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(kept)  # another process has exported the network anew
+    model.run(second, inputs)
+    wait_until(lambda: second.failure)
+    assert first.ready and 'replaced' in said[0] and 'torch' in said[0]
 
 
 def test_what_cannot_be_compiled_stays_with_torch_and_is_said_once(folder: Path) -> None:

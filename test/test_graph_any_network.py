@@ -31,6 +31,36 @@ TORCHVISION = {
 pytestmark = pytest.mark.usefixtures('one_thread')
 
 
+class LeNet(nn.Module):
+    """As thousands of tutorials have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 6, 5)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.linear = nn.Linear(16 * 5 * 5, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.max_pool2d(torch.relu(self.conv1(x)), 2)
+        x = nn.functional.max_pool2d(torch.relu(self.conv2(x)), 2)
+        assert x.is_contiguous()
+        return self.linear(x.view(x.size(0), -1))
+
+
+class Shuffled(nn.Module):
+    """Channels are shuffled by views, as in ShuffleNet's paper."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        b, c, h, w = x.shape
+        x = x.view(b, 2, 4, h, w).transpose(1, 2).reshape(b, c, h, w)
+        return x.view(b, c, -1).mean(2)
+
+
 def eager(loaded: LoadedModel, program: Program) -> list[torch.Tensor]:
     module = loaded.module
     if loaded.takes_picture:
@@ -90,6 +120,40 @@ def test_networks_of_our_own(name, tmp_path):
     check_three_pieces(program, weights, whole)
     check_like_eager(loaded, program, whole)
     assert not any('dropout' in instruction.target for instruction in program.instructions)
+
+
+@pytest.mark.parametrize('network', [LeNet, Shuffled])
+def test_what_is_written_for_tensors_in_row_major_order(network):
+    torch.manual_seed(0)
+    loaded = LoadedModel('test', network().eval(), 32, 32)
+    program, weights = export(loaded)
+    whole = check_every_cut(program, weights)
+    check_three_pieces(program, weights, whole)
+    check_like_eager(loaded, program, whole)
+    convolutions = [item for item in program.instructions if 'conv' in item.target]
+    made = [program.specs[item.outputs[0]] for item in convolutions]
+    assert {spec.strides[1] for spec in made} == {1}, 'it runs channels_last'
+    assert not any('clone' in instruction.target for instruction in program.instructions[:4])
+
+
+@pytest.mark.parametrize(
+    'norm',
+    [
+        nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm,
+        nn.utils.parametrizations.orthogonal, nn.utils.weight_norm, nn.utils.spectral_norm,
+    ],
+)
+@pytest.mark.filterwarnings('ignore')  # the last two are old
+def test_weights_that_are_computed_at_every_call(norm):
+    torch.manual_seed(0)
+    network = nn.Sequential(norm(nn.Conv2d(3, 4, 3)), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    before = network(torch.ones(1, 3, 8, 8)).detach()
+    loaded = LoadedModel('test', network, 8, 8)
+    program, weights = export(loaded)
+    torch.testing.assert_close(network(torch.ones(1, 3, 8, 8)).detach(), before)
+    whole = check_every_cut(program, weights)
+    check_like_eager(loaded, program, whole)
+    assert sorted(spec.shape for spec in program.weights if len(spec.shape) == 4)[0][1] in (3, 4)
 
 
 class AddsInPlace(nn.Module):

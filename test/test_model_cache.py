@@ -8,19 +8,35 @@ import json
 from pathlib import Path
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 from torch import nn
 
+from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.graph.program import Program, PROGRAM_FILE
 from dnn_offload.graph.weights import save_weights, Weights
 from dnn_offload.graph.weights_file import WEIGHTS_FILE
-from dnn_offload.runtime.model_cache import cached_profile, cached_program
+from dnn_offload.runtime.model_cache import (
+    cached_profile,
+    cached_program,
+    CHECK_SUMS,
+    seal,
+)
 from graph_models import exported
 from plan_cases import profiles
 
 Made = tuple[Program, Weights]
+
+
+def program_of(
+    profile: Profile, *, identity: str = '', cuts: tuple[CutProfile, ...] = ()
+) -> Program:
+    """What of a program tells whether a profile is of it."""
+    of = SimpleNamespace(identity=identity or profile.model_identity, cuts=cuts or profile.cuts)
+    return cast(Program, of)
 
 
 @pytest.fixture(scope='module')
@@ -46,6 +62,25 @@ def test_a_whole_program_is_taken_without_torch(made: Made, folder: Path) -> Non
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize('name', [PROGRAM_FILE, WEIGHTS_FILE])
+def test_a_bit_that_has_changed_is_seen(made: Made, folder: Path, name: str) -> None:
+    seal(folder, made[0])
+    told: list[str] = []
+    assert cached_program(folder, told.append) == made[0] and told == []
+    data = bytearray((folder / name).read_bytes())
+    data[-3] ^= 1
+    (folder / name).write_bytes(data)
+    assert cached_program(folder, told.append) is None
+    assert name in told[0] and 'check sum' in told[0]
+
+
+@pytest.mark.parametrize('text', ['', '[1]', '3', 'null'])
+def test_check_sums_that_cannot_be_read_are_damage(made: Made, folder: Path, text: str) -> None:
+    (folder / CHECK_SUMS).write_text(text)
+    told: list[str] = []
+    assert cached_program(folder, told.append) is None and CHECK_SUMS in told[0]
 
 
 def cut_short(data: bytes) -> bytes:
@@ -129,7 +164,7 @@ def test_a_profile_with_an_impossible_number_is_told(
     path = tmp_path / 'profile.json'
     path.write_text(json.dumps(data))
     told: list[str] = []
-    assert cached_profile(path, data['model_identity'], told.append) is None
+    assert cached_profile(path, program_of(profiles()[0]), told.append) is None
     assert len(told) == 1 and str(path) in told[0]
 
 
@@ -138,14 +173,18 @@ def test_a_file_that_is_no_profile_is_told(tmp_path: Path, text: str) -> None:
     path = tmp_path / 'profile.json'
     path.write_bytes(text.encode('latin-1'))
     told: list[str] = []
-    assert cached_profile(path, 'any', told.append) is None and len(told) == 1
+    of = program_of(profiles()[0])
+    assert cached_profile(path, of, told.append) is None and len(told) == 1
 
 
 def test_a_profile_that_is_missing_or_of_another_model_is_nothing_to_tell(tmp_path: Path) -> None:
     profile = replace(profiles()[0], model_identity='one')
     path, told = tmp_path / 'profile.json', list[str]()
-    assert cached_profile(path, 'one', told.append) is None
+    of = program_of(profile)
+    assert cached_profile(path, of, told.append) is None
     path.write_text(profile.to_json())
-    assert cached_profile(path, 'one', told.append) == profile
-    assert cached_profile(path, 'another', told.append) is None
+    assert cached_profile(path, of, told.append) == profile
+    # Other weights, and the same weights computed otherwise: a helper of the factory has changed.
+    assert cached_profile(path, program_of(profile, identity='another'), told.append) is None
+    assert cached_profile(path, program_of(profile, cuts=profile.cuts[1:]), told.append) is None
     assert told == []

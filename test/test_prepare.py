@@ -21,7 +21,12 @@ from dnn_offload.errors import ConfigurationError
 from dnn_offload.graph.program import Program, PROGRAM_FILE
 from dnn_offload.graph.weights_file import WEIGHTS_FILE
 from dnn_offload.runtime import profile_quick
-from dnn_offload.runtime.model_cache import cache_key, cached_profile, ModelRequest
+from dnn_offload.runtime.model_cache import (
+    cache_key,
+    cached_profile,
+    CHECK_SUMS,
+    ModelRequest,
+)
 from dnn_offload.runtime.preparation import Preparation, Progress
 from dnn_offload.runtime.prepare import main, prepare
 from dnn_offload.runtime.profile_wishes import FIRST, ONLY, ProfileWishes, read_thread_counts
@@ -108,9 +113,31 @@ def test_damaged_cache_is_made_again(cache: Path) -> None:
     stages = []
     prepare(REQUEST, cache, 0.3, True, lambda stage, *args, **more: stages.append(stage))
     assert 'export' in stages
-    identity = Program.load(folder).identity
-    assert cached_profile(folder / REQUEST.profile_name, identity) is not None
-    assert cached_profile(folder / REQUEST.profile_name, 'another') is None
+    program = Program.load(folder)
+    assert cached_profile(folder / REQUEST.profile_name, program) is not None
+    other = replace(program, identity='another')
+    assert cached_profile(folder / REQUEST.profile_name, other) is None
+
+
+def test_a_program_that_does_not_run_is_made_again_once(tmp_path: Path) -> None:
+    cache = tmp_path / 'cache'
+    prepare(REQUEST, cache, 0.3, False, lambda *args, **more: None)
+    folder = cache / cache_key(REQUEST)
+    whole = (folder / PROGRAM_FILE).read_text()
+    # Of the right form, but torch cannot run it; without the seal, which would tell.
+    broken = whole.replace('aten.conv2d.default', 'aten.relu.default', 1)
+    assert broken != whole
+    (folder / PROGRAM_FILE).write_text(broken)
+    (folder / CHECK_SUMS).unlink()
+    said: list[tuple[str, str]] = []
+    prepare(
+        REQUEST, cache, 0.3, True,
+        lambda stage, fraction, message, **more: said.append((stage, more.get('warning', ''))),
+    )
+    assert [stage for stage, _ in said].count('export') >= 2  # steps of one export
+    assert any('does not run' in warning for _, warning in said)
+    assert (folder / PROGRAM_FILE).read_text() == whole
+    assert (folder / REQUEST.profile_name).is_file()
 
 
 def stages_and_warnings(cache: Path, **more: Any) -> tuple[list[str], list[str]]:

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from dnn_offload.runtime.read_files import changed_file, digests, noting, READ_FILES
+from dnn_offload.runtime.read_files import changed_file, noting, PACKAGE, READ_FILES
 
 FACTORY = """\
 import json, torch
@@ -48,13 +48,13 @@ def networks(tmp_path: Path) -> Path:
     return folder
 
 
-def prepare(networks: Path, cache: Path) -> str:
+def prepare(networks: Path, cache: Path, module: str = 'cups') -> str:
     """Prepare the network in a process of its own, as nodes do; what it says."""
     script = (
         'import sys; from pathlib import Path; from dnn_offload.runtime.prepare import *\n'
         'from dnn_offload.runtime.model_cache import ModelRequest\n'
         'def report(stage, fraction, message, **more): print(message, more)\n'
-        "request = ModelRequest('python:cups:make', 'DEFAULT', allow_code=True)\n"
+        f"request = ModelRequest('python:{module}:make', 'DEFAULT', allow_code=True)\n"
         'prepare(request, Path(sys.argv[1]), 1.0, False, report)\n'
     )
     return subprocess.run(
@@ -85,13 +85,14 @@ def test_a_network_is_made_anew_when_what_its_factory_read_has_changed(
 def test_what_belongs_to_python_is_not_noted(tmp_path: Path) -> None:
     mine = tmp_path / 'mine.txt'
     mine.write_text('1')
+    here = str(Path(__file__).resolve())
     with noting() as read:
         mine.read_text()
-        Path('/etc/hostname').exists()
         import colorsys  # noqa: F401
-    assert read == {str(mine)}
-    mine.read_text()
-    assert read == {str(mine)}
+        found = read()
+    assert {str(mine), here} <= found.keys()  # the files of all modules that are not installed
+    assert not [name for name in found if 'colorsys' in name or 'site-packages' in name]
+    assert found[f'{PACKAGE}pytest'] == pytest.__version__
 
 
 @pytest.mark.parametrize('text', ['', '[1]', 'nonsense', '3'])
@@ -104,7 +105,48 @@ def test_notes_that_cannot_be_read_are_a_change(tmp_path: Path, text: str) -> No
 def test_a_file_that_has_gone_is_a_change(tmp_path: Path) -> None:
     mine = tmp_path / 'mine.txt'
     mine.write_text('1')
-    (tmp_path / READ_FILES).write_text(json.dumps(digests({str(mine)})))
+    with noting() as read:
+        mine.read_text()
+        noted = read()
+    (tmp_path / READ_FILES).write_text(json.dumps(noted))
     assert changed_file(tmp_path) == ''
     mine.unlink()
     assert changed_file(tmp_path) == str(mine)
+
+
+def test_another_version_of_a_package_is_a_change(tmp_path: Path) -> None:
+    (tmp_path / READ_FILES).write_text(json.dumps({f'{PACKAGE}pytest': pytest.__version__}))
+    assert changed_file(tmp_path) == ''
+    (tmp_path / READ_FILES).write_text(json.dumps({f'{PACKAGE}pytest': '1.0'}))
+    assert changed_file(tmp_path) == f'{PACKAGE}pytest'
+    (tmp_path / READ_FILES).write_text(json.dumps({f'{PACKAGE}no_such_package': '1.0'}))
+    assert changed_file(tmp_path) == f'{PACKAGE}no_such_package'
+
+
+@pytest.mark.parametrize('how', ['by its package', 'within forward'])
+def test_what_is_imported_beside_the_factory_is_noted(tmp_path: Path, how: str) -> None:
+    networks = tmp_path / 'networks'
+    package = networks / 'mine'
+    package.mkdir(parents=True)
+    (package / 'helper.py').write_text('import torch\nbend = torch.relu\n')
+    early = 'from mine import helper\n' if how == 'by its package' else ''
+    (package / '__init__.py').write_text(early)
+    (package / 'cups.py').write_text(
+        'import torch\nfrom torch import nn\n'
+        'from dnn_offload.graph.sources import LoadedModel\n'
+        'class Net(nn.Module):\n'
+        '    def __init__(self):\n'
+        '        super().__init__()\n'
+        '        self.conv = nn.Conv2d(3, 2, 3)\n'
+        '    def forward(self, x):\n'
+        '        from mine.helper import bend\n'
+        '        return bend(self.conv(x)).mean((2, 3))\n'
+        'def make():\n'
+        '    torch.manual_seed(0)\n'
+        "    return LoadedModel('', Net(), 32, 32)\n"
+    )
+    cache = tmp_path / 'cache'
+    assert 'exporting the graph' in prepare(networks, cache, 'mine.cups')
+    assert 'exporting the graph' not in prepare(networks, cache, 'mine.cups')
+    (package / 'helper.py').write_text('import torch\nbend = torch.tanh\n')
+    assert 'helper.py has changed' in prepare(networks, cache, 'mine.cups')

@@ -17,10 +17,11 @@ import torch
 
 from dnn_offload.errors import CutError, ModelError, OffloadError
 from dnn_offload.graph import fingerprint, passes
+from dnn_offload.graph.baked import bake
 from dnn_offload.graph.cuts import find_cuts
 from dnn_offload.graph.export_errors import refused_export
 from dnn_offload.graph.lowering import Draft, lower
-from dnn_offload.graph.operators import check_allowed
+from dnn_offload.graph.operators import base_name, check_allowed
 from dnn_offload.graph.program import Program
 from dnn_offload.graph.quiet import quiet
 from dnn_offload.graph.recurrent import split_levels
@@ -41,6 +42,10 @@ class Normalised(torch.nn.Module):
     ``(pixel / 255 - mean) / std`` as one multiplication and one addition per channel. The
     picture is (1, H, W, 3), so the permuted tensor is channels_last without a copy; a clip is
     (1, T, H, W, 3). Further inputs go to the model as they are.
+
+    Networks are written for tensors in row-major order: ``x.view(x.size(0), -1)`` behind a
+    convolution fails on others. So the model is exported as if the picture had been copied into
+    it; ``without_copy`` takes that copy out again, and the program runs channels_last.
     """
 
     def __init__(
@@ -61,7 +66,7 @@ class Normalised(torch.nn.Module):
     def forward(self, picture: torch.Tensor, *others: torch.Tensor) -> object:
         """Normalise (1, H, W, 3) uint8 to (1, 3, H, W) float32 and run the model."""
         last = picture.dim() - 1
-        image = picture.permute(0, last, *range(1, last)).to(torch.float32)
+        image = picture.permute(0, last, *range(1, last)).to(torch.float32).contiguous()
         return self.module(image * self.picture_scale + self.picture_shift, *others)
 
 
@@ -157,9 +162,7 @@ def export(loaded: LoadedModel, report: Report = lambda message: None) -> tuple[
 
 def _draft(loaded: LoadedModel) -> Draft:
     module = loaded.module.eval()
-    for parameter in module.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    bake(module)
     whole, wrapper = module, ''
     if loaded.takes_picture:
         axes = 3 if loaded.frames else 2
@@ -168,8 +171,19 @@ def _draft(loaded: LoadedModel) -> Draft:
         # `inference_mode` tensors break export, so no_grad here and inference_mode at run time.
         with torch.no_grad(), quiet():
             exported = torch.export.export(whole, loaded.inputs()).run_decompositions({})
-        return lower(exported, wrapper)
+        draft = lower(exported, wrapper)
     except OffloadError:
         raise
     except (Exception, SystemExit) as error:  # whatever the model's code raises
         raise refused_export(error, loaded.source, module) from error
+    if loaded.takes_picture:
+        without_copy(draft)
+    return draft
+
+
+def without_copy(draft: Draft) -> None:
+    """Take the copy out that ``Normalised`` makes of the picture, among its first operators."""
+    for number, instruction in enumerate(draft.instructions[:4]):
+        if base_name(instruction.target) == 'clone':
+            draft.instructions[number] = replace(instruction, kwargs={})
+            return

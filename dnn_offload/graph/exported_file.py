@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 import pickletools
 import zipfile
+import zlib
 
 import torch
 
@@ -24,6 +25,7 @@ _SAVE = (
 _COPY = 'copy it again, or save it again by torch.export.save'
 _EXPORT = f'make the network in Python and save it by {_SAVE}, or return it from a python: factory'
 _OPERATIONS = 1000  # of a pickle that are looked at
+_LOOKED_AT_BYTES = 1 << 16
 
 
 def load_file(name: str, weights: str, input_size: tuple[int, int] | None) -> LoadedModel:
@@ -37,7 +39,8 @@ def load_file(name: str, weights: str, input_size: tuple[int, int] | None) -> Lo
     Raises:
         ModelError: Says what the file is and how to make the right one.
     """
-    path = Path(name)
+    path = Path(name).expanduser()
+    name = str(path)
     if not path.is_file():
         raise ModelError('there is no such model file', given=name, allowed='a .pt2 file')
     _check_is_exported(path)
@@ -76,9 +79,11 @@ def _check_is_exported(path: Path) -> None:
             start = file.read(4)
         archived = _what_is_archived(path) if start == b'PK\x03\x04' else None
     except zipfile.BadZipFile as error:
-        raise _refused(path, 'it is truncated: its archive has no end', _COPY) from error
+        raise _refused(path, f'it is truncated or damaged: {error}', _COPY) from error
     except OSError as error:
         raise ModelError(f'{path} cannot be read: {error}') from error
+    except (RuntimeError, NotImplementedError, ValueError, EOFError, zlib.error) as error:
+        raise _refused(path, f'its archive cannot be read: {error}', _COPY) from error
     if not start:
         raise _refused(path, 'it is empty', _COPY)
     if archived is not None:
@@ -112,11 +117,14 @@ def _what_is_archived(path: Path) -> tuple[str, str] | tuple[()]:
                 f'TorchScript cannot be cut: {_EXPORT}',
             )
         if 'archive_format' in ends or 'version' in names:  # the latter until torch 2.7
+            damaged = archive.testzip()
+            if damaged is not None:
+                return f'it is damaged: the check sum of {damaged} differs', _COPY
             return ()
         if 'data.pkl' not in ends:
             return 'it is an archive of something else', _EXPORT
         with archive.open(next(name for name in names if name.endswith('/data.pkl'))) as file:
-            made = _first_class(file.read())
+            made = _first_class(file.read(_LOOKED_AT_BYTES))
     if made in ('', 'collections OrderedDict'):
         return (
             'it holds weights only (a state dict), no network',

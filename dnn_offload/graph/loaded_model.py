@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -16,7 +17,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 CONVERT = (
     'convert once: python -c "import torch, safetensors.torch as s; '
-    "s.save_file(torch.load('x.pth', weights_only=True), 'x.safetensors')\""
+    "s.save_file({n: t.clone() for n, t in torch.load('x.pth', weights_only=True).items()}, "
+    "'x.safetensors')\""
 )
 
 
@@ -83,7 +85,7 @@ def read_state(path: str) -> dict[str, torch.Tensor]:
             hint=CONVERT,
         )
     try:
-        return load_file(path, device='cpu')
+        return load_file(Path(path).expanduser(), device='cpu')
     except (OSError, SafetensorError) as error:
         raise ModelError(f'weights {path} cannot be read: {error}') from error
 
@@ -91,7 +93,14 @@ def read_state(path: str) -> dict[str, torch.Tensor]:
 def assign(module: torch.nn.Module, state: dict[str, torch.Tensor], origin: str) -> None:
     """Give the module its weights, all of them, or say by name which one does not fit."""
     expected = module.state_dict()
+    shared: dict[int, str] = {}  # storage to a name of it that the file has
     for name, tensor in expected.items():
+        if name in state and tensor.numel():
+            shared.setdefault(tensor.data_ptr(), name)
+    for name, tensor in expected.items():
+        twin = shared.get(tensor.data_ptr())
+        if name not in state and twin is not None and expected[twin].shape == tensor.shape:
+            state[name] = state[twin]  # tied weights may be stored once
         if name.endswith('num_batches_tracked'):
             state.setdefault(name, torch.zeros((), dtype=torch.int64))
         elif name not in state:

@@ -150,6 +150,8 @@ class PreparationWatch:
             self._preparation = None
 
     def _failed(self, now_s: float, progress: Progress) -> Progress:
+        if self._preparation is not None and self._preparation.crashed:
+            self._anew = True  # what it took from the cache may be damaged
         self._preparation = None
         self._failure = why = progress.message
         self._retry_s = now_s + self._pause_s

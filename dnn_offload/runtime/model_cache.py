@@ -15,16 +15,18 @@ import importlib.metadata
 import importlib.util
 import json
 from pathlib import Path
+import zlib
 
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError, ModelError, ProfileError
 from dnn_offload.graph.program import Program, PROGRAM_FILE
-from dnn_offload.graph.weights_file import check_weights
+from dnn_offload.graph.weights_file import check_weights, WEIGHTS_FILE
 from dnn_offload.runtime.backends.names import AUTO, candidates, parse, TORCH, version
 from dnn_offload.runtime.read_files import changed_file
-from dnn_offload.whole_file import digest_of
+from dnn_offload.whole_file import digest_of, write_whole
 
 FORMAT = 1  # raise when what is kept in a folder changes
+CHECK_SUMS = 'check_sums.json'  # in a folder: name of a file to its CRC-32
 ROLES = ('edge', 'server')
 PACKAGE_FOLDER = Path(__file__).resolve().parent.parent
 DATA_FOLDER = PACKAGE_FOLDER / 'data'
@@ -143,6 +145,7 @@ def cached_program(folder: Path, tell: Tell = lambda text: None) -> Program | No
     if not (folder / PROGRAM_FILE).is_file():
         return None
     try:
+        _check_seal(folder)
         program = Program.load(folder)
         check_weights(folder, program)
     except ModelError as error:
@@ -154,13 +157,45 @@ def cached_program(folder: Path, tell: Tell = lambda text: None) -> Program | No
     return program
 
 
+def seal(folder: Path, program: Program) -> None:
+    """Note check sums of a program that is to be saved and of its weights, which are there.
+
+    Against accidents: a bit that has changed on a card makes a network that answers otherwise.
+    """
+    sums = {
+        PROGRAM_FILE: zlib.crc32(program.to_json().encode()),
+        WEIGHTS_FILE: _check_sum(folder / WEIGHTS_FILE),
+    }
+    write_whole(folder / CHECK_SUMS, json.dumps(sums).encode())
+
+
+def _check_seal(folder: Path) -> None:
+    try:
+        sums = json.loads((folder / CHECK_SUMS).read_text(encoding='utf-8'))
+        wrong = [name for name, then in sums.items() if _check_sum(folder / name) != then]
+    except FileNotFoundError:
+        return  # of nobody's making but a test's, or an older version's
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f'{folder / CHECK_SUMS} cannot be read: {error}') from error
+    if wrong:
+        raise ModelError(f'{folder / wrong[0]} has another check sum than when it was made')
+
+
+def _check_sum(path: Path) -> int:
+    total = 0
+    with path.open('rb') as file:
+        while block := file.read(1 << 20):
+            total = zlib.crc32(block, total)
+    return total
+
+
 def cached_profile(
-    path: Path, identity: str, tell: Tell = lambda text: None
+    path: Path, program: Program, tell: Tell = lambda text: None
 ) -> Profile | None:
     """The profile in a file.
 
     Returns:
-        None if there is none, or not of this model, or damaged; ``tell`` gets what is damaged.
+        None if there is none, or not of this network, or damaged; ``tell`` gets what is damaged.
     """
     try:
         profile = Profile.from_json(path.read_text(encoding='utf-8'))
@@ -169,7 +204,14 @@ def cached_profile(
     except (OSError, UnicodeDecodeError, ProfileError) as error:
         tell(f'{path} is damaged: {error}')
         return None
-    return profile if profile.model_identity == identity else None
+    return profile if is_of(profile, program) else None
+
+
+def is_of(profile: Profile, program: Program) -> bool:
+    """Whether a profile is of this very network: the same weights may be computed otherwise."""
+    return profile.model_identity == program.identity and [
+        cut.cut_id for cut in profile.cuts
+    ] == [cut.cut_id for cut in program.cuts]
 
 
 @contextlib.contextmanager

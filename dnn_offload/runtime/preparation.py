@@ -99,6 +99,7 @@ class Preparation:
         self._buffer = b''
         self._foreign_bytes = 0
         self._progress = Progress()
+        self.crashed = False
 
     def start(self) -> None:
         """Start the child; returns at once."""
@@ -127,6 +128,7 @@ class Preparation:
         ended = process.poll() is not None  # before reading: what it wrote last is there
         self._read(process)
         if ended and not self._progress.finished:
+            self.crashed = process.returncode < 0
             self._fail(f'the preparation process ended with status {process.returncode}')
         if self._progress.finished:
             self._reap()

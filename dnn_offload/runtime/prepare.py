@@ -12,8 +12,8 @@ after ``failed``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 import json
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ import threading
 from typing import Protocol, TextIO, TYPE_CHECKING
 
 from dnn_offload.cost.profile import Profile
-from dnn_offload.errors import OffloadError
+from dnn_offload.errors import ConfigurationError, OffloadError
 from dnn_offload.graph.program import Program
 from dnn_offload.runtime.backends.names import TORCH
 from dnn_offload.runtime.model_cache import (
@@ -31,14 +31,16 @@ from dnn_offload.runtime.model_cache import (
     cached_program,
     locked,
     ModelRequest,
+    seal,
 )
 from dnn_offload.runtime.prepare_arguments import make_parser
 from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes, read_thread_counts
-from dnn_offload.runtime.read_files import digests, noting, READ_FILES
+from dnn_offload.runtime.read_files import noting, READ_FILES
 from dnn_offload.whole_file import remove_leftovers, write_whole
 
 # A provisional profile is to be there long before the measured one.
 PROVISIONAL_SHARE = 0.2  # of the budget
+LOCK = 'export.lock'
 
 if TYPE_CHECKING:  # torch is imported when there is something to do
     from dnn_offload.runtime.backends.torch_backend import TorchModel
@@ -92,30 +94,44 @@ def prepare(
         OffloadError: Model or configuration is not acceptable.
     """
     report('cache', 0.0, f'looking for {request.source}')
-    folder = cache / cache_key(request)
-    folder.mkdir(parents=True, exist_ok=True)
-    # Robot and server on one machine: the second waits for the first one's export.
-    with locked(folder / 'export.lock'):
-        for place in (cache, folder):
-            remove_leftovers(place)
-        program = None if anew else cached_program(folder, lambda text: report(
-            'cache', 0.0, text, warning=f'{text}; the network is exported anew'
-        ))
-        if program is None:
-            program = _export(request, folder, report)
-    report('profile', 0.5, 'model is ready to be loaded', folder=str(folder))
-    path = folder / request.profile_name
-    if profile:
-        path = _profile(request, folder, program, budget_s, report, again or anew, wishes)
+    theirs = request.source.startswith('python:')
+    with noting() if theirs else nullcontext(dict) as read:  # before their package is imported
+        folder = cache / cache_key(request)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Robot and server on one machine: the second waits for the first one's export.
+        with locked(folder / LOCK):
+            for place in (cache, folder):
+                remove_leftovers(place)
+            program = None if anew else cached_program(folder, lambda text: report(
+                'cache', 0.0, text, warning=f'{text}; the network is exported anew'
+            ))
+            was_cached = program is not None
+            program = program or _export(request, folder, read, report)
+        report('profile', 0.5, 'model is ready to be loaded', folder=str(folder))
+        path = folder / request.profile_name
+        if profile:
+            measured = request, folder, budget_s, report, again or anew, wishes
+            try:
+                path = _profile(program, *measured)
+            except (OSError, ConfigurationError):
+                raise
+            except Exception as error:  # whatever a damaged program raises where it is run
+                if not was_cached:
+                    raise
+                why = f'the network of the cache does not run ({error}); it is exported anew'
+                report('cache', 0.0, why, warning=why)
+                with locked(folder / LOCK):
+                    program = _export(request, folder, read, report)
+                path = _profile(program, *measured)
     report(
         'done', 1.0, 'ready', folder=str(folder), **({'profile': str(path)} if profile else {})
     )
 
 
 def _profile(
+    program: Program,
     request: ModelRequest,
     folder: Path,
-    program: Program,
     budget_s: float,
     report: Report,
     again: bool,
@@ -127,7 +143,7 @@ def _profile(
         Where the profile is.
     """
     path = folder / request.profile_name
-    made = None if again else cached_profile(path, program.identity, lambda text: report(
+    made = None if again else cached_profile(path, program, lambda text: report(
         'profile', 0.5, text, warning=f'{text}; it is measured anew'
     ))
     agree = wishes.agreement and (
@@ -162,7 +178,7 @@ def _profile(
             fraction=wishes.fraction, other_threads=wishes.thread_counts,
         )
         made = with_backends(made, choice.others)
-        made = with_agreement_of(made, _profiles(folder, program.identity))
+        made = with_agreement_of(made, _profiles(folder, program))
         write_whole(path, made.to_json().encode())
         join_layers(folder.parent, made, lambda text: report('profile', end, text))
     if frames is not None:
@@ -190,19 +206,22 @@ def _provisional(
         report=lambda fraction, message: report('profile', 0.5, message),
     )
     path = folder / request.provisional_name
-    made = with_agreement_of(made, _profiles(folder, model.identity))
+    made = with_agreement_of(made, _profiles(folder, model.program))
     write_whole(path, made.to_json().encode())
     report('profile', 0.5, 'provisional profile is ready', provisional=str(path))
     return path
 
 
-def _profiles(folder: Path, identity: str) -> list[Profile]:
+def _profiles(folder: Path, program: Program) -> list[Profile]:
     """All sound profiles of a folder, of any role and thread count."""
-    found = (cached_profile(path, identity) for path in sorted(folder.glob('profile_*.json')))
+    found = (cached_profile(path, program) for path in sorted(folder.glob('profile_*.json')))
     return [profile for profile in found if profile is not None]
 
 
-def _export(request: ModelRequest, folder: Path, report: Report) -> Program:
+def _export(
+    request: ModelRequest, folder: Path, read: Callable[[], dict[str, str]], report: Report
+) -> Program:
+    """Make the program and put it into the folder; ``read`` tells what it was made of."""
     report('export', 0.05, 'loading torch')
     from dnn_offload.graph.export import export
     from dnn_offload.graph.sources import resolve
@@ -210,22 +229,22 @@ def _export(request: ModelRequest, folder: Path, report: Report) -> Program:
     from dnn_offload.vision.preprocess import PreprocessSpec
 
     report('export', 0.1, f'loading {request.source}')
-    theirs = request.source.startswith('python:')
-    watch: AbstractContextManager[set[str]] = noting() if theirs else nullcontext(set())
-    with watch as read:
-        loaded = resolve(
-            request.source,
-            weights=request.weights,
-            allow_code=request.allow_code,
-            input_size=request.size,
-        )
+    loaded = resolve(
+        request.source,
+        weights=request.weights,
+        allow_code=request.allow_code,
+        input_size=request.size,
+    )
     if loaded.takes_picture:
         PreprocessSpec.from_json(loaded.preprocess)
     program, weights = export(loaded, lambda message: report('export', 0.3, message))
     report('export', 0.45, 'saving')
+    ours = f'{folder.parent.resolve()}/'
+    theirs = {name: then for name, then in read().items() if not name.startswith(ours)}
     # Before the program: whoever sees that finds all of it.
-    write_whole(folder / READ_FILES, json.dumps(digests(read), indent=1).encode())
+    write_whole(folder / READ_FILES, json.dumps(theirs, indent=1).encode())
     save_weights(folder, weights)
+    seal(folder, program)
     program.save(folder)
     return program
 

@@ -20,6 +20,7 @@ from dnn_offload.graph.task import describe
 from dnn_offload.runtime.backends.load import load
 from dnn_offload.runtime.backends.names import AUTO, candidates
 from dnn_offload.runtime.backends.torch_backend import TorchModel
+from dnn_offload.runtime.model_cache import is_of
 from dnn_offload.vision.answers import DECODED_TASKS
 
 
@@ -71,7 +72,7 @@ def load_prepared_model(
             hint='it can be cut, profiled and planned by dnn-offload on the command line; what '
             'the nodes show is in docs/your-own-network.md',
         )
-    profile, profile_json = _read_profile(profile_path)
+    profile, profile_json = _read_profile(profile_path, program)
     names, missing = candidates(profile.backend if backend == AUTO else backend)
     if missing:
         log(missing)
@@ -106,19 +107,21 @@ def with_profile(prepared: PreparedModel, profile_path: Path) -> PreparedModel:
         ModelError: The profile cannot be read, or is of another model.
         ProfileError: The profile is damaged.
     """
-    profile, profile_json = _read_profile(profile_path)
-    if profile.model_identity != prepared.model.identity:
-        raise ModelError(
-            'the new profile is of another model', given=profile.model_identity[:12],
-            allowed=prepared.model.identity[:12],
-        )
+    profile, profile_json = _read_profile(profile_path, prepared.model.program)
     return replace(prepared, profile=profile, profile_json=profile_json)
 
 
-def _read_profile(path: Path) -> tuple[Profile, str]:
-    """A profile, and the same for others, compact."""
+def _read_profile(path: Path, program: Program) -> tuple[Profile, str]:
+    """A profile of this network, and the same for others, compact."""
     try:
         profile = Profile.from_json(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError('profile cannot be read', given=str(path)) from error
+    if not is_of(profile, program):
+        raise ModelError(
+            'the profile is of another network',
+            given=f'{profile.model_identity[:12]}, {len(profile.cuts)} cuts',
+            allowed=f'{program.identity[:12]}, {len(program.cuts)} cuts',
+            hint=f'delete {path} and start again',
+        )
     return profile, profile.to_json(indent=None)

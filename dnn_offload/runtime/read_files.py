@@ -6,9 +6,10 @@ names of classes. A network made of the old ones must not run on silently.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import functools
+import importlib.metadata
 import json
 from pathlib import Path
 import site
@@ -19,6 +20,7 @@ from typing import Any
 from dnn_offload.whole_file import digest_of
 
 READ_FILES = 'read_files.json'  # in the folder of a cached model: path to digest
+PACKAGE = 'package:'  # so begins what is noted of an installed package: its name to its version
 _COMPILED = ('.pyc', '.so')
 
 _noting: list[set[str]] = []  # one for each ``noting`` that is under way
@@ -26,15 +28,15 @@ _hooked = False
 
 
 @contextlib.contextmanager
-def noting() -> Iterator[set[str]]:
-    """Gather the files that are read meanwhile, by whoever in this process; filled at the end.
+def noting() -> Iterator[Callable[[], dict[str, str]]]:
+    """Watch what is read meanwhile, by whoever in this process; what is given tells it.
 
-    Left out is what belongs to Python and to installed packages: their versions are looked at.
+    That is a digest of each file, also of modules that were imported before, and the version of
+    each installed package of which a module is loaded. Files that are opened beside Python (by
+    C++ code) are not seen.
     """
     global _hooked
     opened: set[str] = set()
-    found: set[str] = set()
-    before = set(sys.modules)
     _noting.append(opened)
     if not _hooked:
         _hooked = True  # a hook cannot be taken away again
@@ -42,17 +44,18 @@ def noting() -> Iterator[set[str]]:
     with contextlib.ExitStack() as stack:
         stack.callback(_noting.remove, opened)
         _watch_safetensors(stack, opened)
-        yield found
-    for name in set(sys.modules) - before:
-        path = getattr(sys.modules[name], '__file__', None)
-        if isinstance(path, str):
-            opened.add(path)
-    found |= {path for path in map(_resolved, opened) if path and not _installed(path)}
+        yield lambda: _noted(opened)
 
 
-def digests(paths: set[str]) -> dict[str, str]:
-    """Path to the digest of its content; those that have gone are left out."""
-    return {path: found for path in sorted(paths) if (found := _digest(path))}
+def _noted(opened: set[str]) -> dict[str, str]:
+    modules = {getattr(module, '__file__', None) for module in list(sys.modules.values())}
+    every = {path for path in modules if isinstance(path, str)} | set(opened)
+    paths = {path for path in map(_resolved, every) if path and not _installed(path)}
+    read = {path: found for path in sorted(paths) if (found := _digest(path))}
+    owners = importlib.metadata.packages_distributions()
+    top = {name.partition('.')[0] for name in list(sys.modules)}
+    packages = {owner for name in top for owner in owners.get(name, ())}
+    return read | {PACKAGE + name: _version(name) for name in sorted(packages)}
 
 
 def changed_file(folder: Path) -> str:
@@ -65,7 +68,21 @@ def changed_file(folder: Path) -> str:
         return READ_FILES
     if not isinstance(noted, Mapping):
         return READ_FILES
-    return next((str(path) for path, then in noted.items() if _digest(str(path)) != then), '')
+    return next((str(name) for name, then in noted.items() if _now(str(name)) != then), '')
+
+
+def _now(name: str) -> str:
+    """Digest of a file, version of a package."""
+    if name.startswith(PACKAGE):
+        return _version(name.removeprefix(PACKAGE))
+    return _digest(name)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ''
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
@@ -78,9 +95,12 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _watch_safetensors(stack: contextlib.ExitStack, opened: set[str]) -> None:
-    """Its files are opened beside Python's ``open``."""
+    """Its files are opened beside Python's ``open``.
+
+    Its torch half imports torch, so it is not imported here; imported later, it takes what it
+    finds in the other.
+    """
     import safetensors
-    import safetensors.torch
 
     original = safetensors.safe_open
 
@@ -88,11 +108,13 @@ def _watch_safetensors(stack: contextlib.ExitStack, opened: set[str]) -> None:
         opened.add(str(filename))
         return original(filename, *arguments, **named)
 
-    modules: tuple[Any, ...] = (safetensors, safetensors.torch)
-    for module in modules:
-        if getattr(module, 'safe_open', None) is original:
-            module.safe_open = noted
-            stack.callback(setattr, module, 'safe_open', original)
+    def put(now: Any, before: Any) -> None:
+        for module in (safetensors, sys.modules.get('safetensors.torch')):
+            if getattr(module, 'safe_open', None) is before:
+                module.safe_open = now  # type: ignore[union-attr]
+
+    put(noted, original)
+    stack.callback(put, original, noted)
 
 
 def _resolved(path: str) -> str:
@@ -109,9 +131,11 @@ def _installed(path: str) -> bool:
 
 @functools.cache
 def _installed_places() -> tuple[str, ...]:
+    # Not all of Python's: the ``data`` of a virtual environment may be the user's own folder.
+    kinds = ('stdlib', 'platstdlib', 'purelib', 'platlib')
     places = {
-        *sysconfig.get_paths().values(), *site.getsitepackages(), '/proc', '/sys', '/dev', '/etc',
-        str(Path(__file__).parent.parent),
+        *(sysconfig.get_path(kind) for kind in kinds), *site.getsitepackages(),
+        '/proc', '/sys', '/dev', str(Path(__file__).parent.parent),
     }
     return tuple(f'{Path(place).resolve()}/' for place in places)
 

@@ -82,7 +82,9 @@ class OnnxProgram:
 
     def __init__(self, program: Program, folder: Path | str) -> None:
         self.program = program
-        places = _places(Path(folder) / WEIGHTS_FILE)
+        self._weights_path = Path(folder) / WEIGHTS_FILE
+        self._weights_then = _state_of(self._weights_path)
+        places = _places(self._weights_path)
         specs = program.specs
         shapes = {weight.name: (weight.shape, weight.dtype) for weight in program.weights}
         self._encoded = [
@@ -100,8 +102,14 @@ class OnnxProgram:
         """The model of a piece.
 
         Raises:
-            ModelError: A tensor at its border has gaps or repeats.
+            ModelError: A tensor at its border has gaps or repeats, or the weights were replaced:
+                what is compiled from now on would have others than what runs.
         """
+        if _state_of(self._weights_path) != self._weights_then:
+            raise ModelError(
+                f'{self._weights_path} has been replaced since it was loaded',
+                hint='deactivate and activate the node to load the new network',
+            )
         inputs = tuple(_border(spec, 'in') for spec in piece.inputs)
         outputs = tuple(_border(spec, 'out') for spec in piece.outputs)
         instructions = self.program.instructions
@@ -155,6 +163,15 @@ def _encode_weight(weight: WeightSpec, places: dict[str, tuple[int, int]]) -> by
     return protobuf.external(
         stored, weight.dtype, kept, WEIGHTS_FILE, offset, length
     ) + protobuf.node('Transpose', [stored], [name], {'perm': (0, 3, 1, 2)})
+
+
+def _state_of(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is replaced or written; zeros where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _places(path: Path) -> dict[str, tuple[int, int]]:
