@@ -12,7 +12,13 @@ import pytest
 from dnn_offload.bench.scenario.changes import plan_in_force, reaction_s
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.exchange import SCOUT_LABEL
-from dnn_offload.report.bench_page import summary, write_json, write_page, write_windows_csv
+from dnn_offload.report.bench_page import (
+    rows_without_result,
+    summary,
+    write_json,
+    write_page,
+    write_windows_csv,
+)
 from dnn_offload.report.bench_plots import plot_played, plot_series, Series
 from dnn_offload.report.bench_records import (
     BenchRecord,
@@ -230,6 +236,15 @@ def test_the_plan_in_force_is_that_of_the_last_result() -> None:
     assert plan_in_force(_stream('lrdst')) == '3 int8 edge'
     assert plan_in_force(_stream('tlt')) == '9  '
     assert plan_in_force([]) == ''
+
+
+def test_a_row_that_gave_nothing_is_told() -> None:
+    dead = window(0, 'local', 0, math.nan, results=0, rate_hz=0.0)
+    record = BenchRecord(['calm'], [window(0, 'auto', 0, 20.0), dead])
+    assert rows_without_result(record) == ['local']
+    lines = {line[1]: line for line in summary(record)}
+    assert lines['local'][5] == 'no result' and lines['auto'][5] != 'no result'
+    assert rows_without_result(BenchRecord(['calm'], [window(0, 'auto', 0, 20.0)])) == []
 
 
 def test_everything_is_written(tmp_path: Path) -> None:

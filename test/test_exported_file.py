@@ -67,7 +67,7 @@ def other_archive(path: Path) -> None:
          r'\.container\.Sequential;.*torch\.export\.save\('),
         (lambda path: torch.save({'x': network(), 'y': Explodes()}, path), 'a state dict'),
         (lambda path: torch.save(Explodes(), path), r'pickled module \(__builtin__\.eval'),
-        (lambda path: torch.save(network().state_dict(), path), r'state dict.*save_file.*torch.load'),
+        (lambda path: torch.save(network().state_dict(), path), 'state dict.*save_file'),
         (lambda path: torch.save({'model': network().state_dict()}, path), 'state dict'),
         (lambda path: torch.save(network(), path, _use_new_zipfile_serialization=False),
          'it is a pickle'),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 import io
+import math
 
 import pytest
 from rich.console import Console
@@ -143,6 +144,7 @@ def test_the_line_of_bars_starts_at_zero() -> None:
     assert sparkline([], 50.0) == ''
     assert sparkline([0.0, 25.0, 50.0], 50.0) == BARS[0] + BARS[4] + BARS[7]
     assert sparkline([100.0, 50.0], 50.0) == BARS[7] + BARS[4]
+    assert sparkline([math.nan, 50.0, math.inf], 50.0) == BARS[0] + BARS[7] + BARS[0]
 
 
 def test_where_there_is_no_terminal_lines_come_at_their_pace() -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-import signal
-import sys
 import tempfile
-from typing import NoReturn
 
 from rich.console import Console
 
@@ -17,6 +14,8 @@ from dnn_offload.bench.run import Bench, BenchOptions
 from dnn_offload.bench.scenario import file as scenario_file
 from dnn_offload.bench.scenario.scenario import Scenario
 from dnn_offload.errors import ConfigurationError
+from dnn_offload.report.bench_page import rows_without_result
+from dnn_offload.testbed.ending import ending_politely
 from dnn_offload.testbed.environment import changed_environment, prepare_environment
 from dnn_offload.writable import make_folder
 
@@ -49,9 +48,10 @@ def play(args: argparse.Namespace) -> int:
     make_folder('--out', options.out)
     make_folder('--cache', options.cache_dir.expanduser())
     prepare_environment(DOMAIN)
-    signal.signal(signal.SIGTERM, _interrupt)
-    with tempfile.TemporaryDirectory(prefix='dnn_offload_') as logs, changed_environment(
-        {'ROS_LOG_DIR': logs}
+    with (
+        ending_politely(),
+        tempfile.TemporaryDirectory(prefix='dnn_offload_') as logs,
+        changed_environment({'ROS_LOG_DIR': logs}),
     ):
         bench = Bench(scenario, options, console)
         if loopback:
@@ -75,8 +75,11 @@ def play(args: argparse.Namespace) -> int:
             f'{verdict}: {figure.what}: {figure.seen}; aim: {figure.allowed}', highlight=False,
             soft_wrap=True,
         )
-    console.print(f'report: {options.out / "report.html"}', highlight=False, soft_wrap=True)
-    return 0 if all(figure.passed for figure in figures) else 1
+    silent = rows_without_result(bench.outcome.record)
+    for row in silent:
+        console.print(f'row {row} has no result at all', markup=False)
+    console.print(f'report: {options.out / "report.html"}', markup=False, soft_wrap=True)
+    return 0 if not silent and all(figure.passed for figure in figures) else 1
 
 
 def chosen(args: argparse.Namespace) -> Scenario:
@@ -104,8 +107,3 @@ def chosen(args: argparse.Namespace) -> Scenario:
             raise ConfigurationError(f'--{name}', given=value, allowed=f'{least} or more')
         scenario = replace(scenario, **{name: value})
     return scenario
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    """A polite end: everything is taken down as after Ctrl-C."""
-    sys.exit(128 + number)

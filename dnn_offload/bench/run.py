@@ -218,12 +218,20 @@ class Bench:
 
     def _steady(self, number: int, point: Point, place: Place) -> None:
         """Interleaved rounds of all rows under conditions that stay."""
-        scenario, session = self._scenario, place.session
+        session = place.session
         self._doing(point.title)
         place.emulation.apply(point.conditions, session)
         self._use(Row('auto', 'auto'), session)
         self._settle(session, f'{point.title}: at first', Patience(least_s=AFTER_LINK_S))
         first = len(session.recorder.rows)
+        try:
+            self._rounds(number, point, place)
+        finally:  # an early end keeps them, too
+            self._run.frames += [(number, frame) for frame in session.recorder.rows[first:]]
+
+    def _rounds(self, number: int, point: Point, place: Place) -> None:
+        """All rows in turn, round by round."""
+        scenario, session = self._scenario, place.session
         search: OracleSearch | None = None
         for turn in range(scenario.repeat):
             for row in self._rows:
@@ -246,7 +254,6 @@ class Bench:
                     )
                 self._tell(window)
                 self._doing('', self._row_s(row))
-        self._run.frames += [(number, frame) for frame in session.recorder.rows[first:]]
         if search is not None:
             self._run.record.searches[-1] = search.judged(self._run.record)
 
@@ -290,6 +297,6 @@ class Bench:
         self._console.print(
             f'{self._run.record.points[window.point]}: {window.row}: {window.latency_ms:.1f} ms, '
             f'{window.rate_hz:.1f} results/s, {what}{window.plan or "no result"}',
-            highlight=False, soft_wrap=True,
+            markup=False, soft_wrap=True,
         )
 

@@ -21,6 +21,7 @@ from dnn_offload.doctor.report import as_json, print_list, print_result, summary
 from dnn_offload.doctor.runner import examine, exit_status, Result
 from dnn_offload.doctor.settings import DEFAULT_MODEL, Settings
 from dnn_offload.errors import ConfigurationError
+from dnn_offload.testbed.ending import ending_politely
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -85,11 +86,12 @@ def run(args: argparse.Namespace) -> int:
         args.namespace, args.rendezvous, args.listen, args.patience,
     )
     exam = Examination(settings, machine)
-    try:
-        results = _examine(exam, checks, left_out, console, args.json)
-        version = exam.version()
-    finally:
-        machine.close()
+    with ending_politely():  # its children have sessions of their own
+        try:
+            results = _examine(exam, checks, left_out, console, args.json)
+            version = exam.version()
+        finally:
+            machine.close()
     if args.json:
         print(json.dumps(as_json(results, version, args.strict), indent=1))
     else:

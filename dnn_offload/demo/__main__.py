@@ -10,10 +10,14 @@ import tempfile
 
 from ament_index_python.packages import PackageNotFoundError
 import rclpy
+from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
 from dnn_offload.demo.script import DemoOptions, run
+from dnn_offload.errors import ConfigurationError
+from dnn_offload.testbed.ending import ending_politely
 from dnn_offload.testbed.environment import prepare_environment
+from dnn_offload.writable import make_folder
 
 
 def main() -> int:
@@ -37,6 +41,16 @@ def main() -> int:
         '--domain', type=int, default=97, help='ROS domain where ROS_DOMAIN_ID is not set',
     )
     arguments = parser.parse_args()
+    for name, least, most in (
+        ('rate_hz', 1.0, 100.0), ('deadline_ms', 1.0, 60_000.0), ('time_scale', 0.05, 100.0)
+    ):
+        given = getattr(arguments, name)
+        if not least <= given <= most:
+            parser.error(f'--{name.replace("_", "-")}: {given:g} is not in {least:g}..{most:g}')
+    try:
+        make_folder('--out', arguments.out)
+    except ConfigurationError as error:
+        parser.error(str(error))
     try:
         prepare_environment(arguments.domain)
     except PackageNotFoundError:
@@ -45,13 +59,13 @@ def main() -> int:
             '"make demo", or source install/setup.bash', file=sys.stderr,
         )
         return 2
-    with tempfile.TemporaryDirectory(prefix='dnn_offload_') as logs:
+    with ending_politely(), tempfile.TemporaryDirectory(prefix='dnn_offload_') as logs:
         os.environ.setdefault('ROS_LOG_DIR', logs)
         options = DemoOptions(
             arguments.out, arguments.model, arguments.rate_hz, arguments.deadline_ms,
             time_scale=arguments.time_scale, log_level=arguments.log_level,
         )
-        rclpy.init()
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         try:
             return run(options, Console())
         except KeyboardInterrupt:

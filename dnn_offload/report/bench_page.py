@@ -28,6 +28,8 @@ def summary(record: BenchRecord) -> list[tuple[str | float, ...]]:
         for row in record.rows():
             cell = record.cell(point, row)
             if cell is None:
+                if any((w.point, w.row) == (point, row) for w in record.windows):
+                    found.append((title, row, math.nan, math.nan, 0.0, 'no result', *[''] * 4))
                 continue
             window = cell.window
             found.append((
@@ -37,6 +39,14 @@ def summary(record: BenchRecord) -> list[tuple[str | float, ...]]:
                 cell.rounds, 'simulated' if window.simulated else 'measured',
             ))
     return found
+
+
+def rows_without_result(record: BenchRecord) -> list[str]:
+    """Rows that were run and gave nothing, at no point."""
+    return [
+        row for row in record.rows()
+        if all(record.cell(point, row) is None for point in range(len(record.points)))
+    ]
 
 
 def write_windows_csv(path: Path, record: BenchRecord) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+import math
 from types import TracebackType
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ _View = TypeVar('_View', bound='Redrawn')
 
 def sparkline(values: Sequence[float], lowest_top: float) -> str:
     """Values as a line of bars from 0 to the largest (at least ``lowest_top``)."""
+    values = [value if math.isfinite(value) else 0.0 for value in values]
     top = max([lowest_top, *values])
     steps = len(BARS) - 1
     return ''.join(BARS[min(steps, max(0, round(steps * value / top)))] for value in values)

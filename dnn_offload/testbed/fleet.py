@@ -89,9 +89,9 @@ class Fleet:
         return process
 
     def check(self) -> None:
-        """Raise OffloadError if a node has ended by itself (a kill -9 is ours)."""
+        """Raise OffloadError if a node has ended that we have not killed; the kernel may have."""
         for name, node in self.nodes.items():
-            if node.process is not None and not node.running and node.process.returncode != -9:
+            if node.process is not None and not node.running and not node.killed:
                 raise OffloadError(
                     f'{name} has ended by itself', given=f'exit {node.process.returncode}',
                     hint=f'the end of its log:\n{node.last_lines(20)}',

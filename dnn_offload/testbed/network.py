@@ -183,7 +183,9 @@ def _dotted(address: int) -> str:
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(  # in a session of its own: Ctrl-C is for us
+        command, capture_output=True, text=True, check=False, start_new_session=True
+    )
     if done.returncode != 0:
         raise OffloadError(
             'cannot set up the network', given=' '.join(command),

@@ -64,11 +64,13 @@ class NodeProcess:
     within: Sequence[str] = ()
     enter: Path | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    killed: bool = field(default=False, init=False)  # by us
 
     def start(self) -> None:
         """Start it; an already running one is left alone."""
         if self.running:
             return
+        self.killed = False
         cores, nice, enter = self.cores, self.nice, self.enter
         # `ip` replaces itself by the node, so that the process started is the node.
         within = ['ip', 'netns', 'exec', self.network] if self.network else []
@@ -106,6 +108,7 @@ class NodeProcess:
 
     def kill(self) -> None:
         """Kill -9 the process and its children, as a crash or a pulled plug would."""
+        self.killed = True
         self._signal(signal.SIGKILL)
         if self.process is not None:
             self.process.wait()

@@ -11,6 +11,7 @@ import time
 import cv2
 import numpy as np
 import rclpy
+from rclpy.signals import SignalHandlerOptions
 
 from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.errors import OffloadError
@@ -106,7 +107,7 @@ class Session:
         self._grain_px = grain_px
         self._stack = ExitStack()
         self.recorder: Recorder
-        self._server_lives = 0
+        self._ready_before = 0  # lives of the server that were ready before the newest
         self.inference_started_s = 0.0  # wall clock
         self.rate_hz = 0.0              # of the pictures, once they come
 
@@ -117,7 +118,7 @@ class Session:
                 stack.enter_context(
                     changed_environment({'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET'})
                 )
-            rclpy.init()
+            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
             stack.callback(rclpy.try_shutdown)
             self.recorder = Recorder(ROBOT, RENDEZVOUS, lambda _: None, annotated=False)
             stack.callback(self.recorder.close)
@@ -193,7 +194,7 @@ class Session:
 
     def start_server(self) -> None:
         """Start the server, also after it was killed."""
-        self._server_lives += 1
+        self._ready_before = len(self.recorder.ready_s)
         key = f'{SERVER}/remote_inference_node'
         if key in self.fleet.nodes:
             self.fleet.nodes[key].start()
@@ -206,7 +207,7 @@ class Session:
     def wait_for_server(self, timeout_s: float = READY_TIMEOUT_S) -> bool:
         """Wait until the server is ready in its newest life; False if it was not in time."""
         recorder = self.recorder
-        return wait_until(lambda: len(recorder.ready_s) >= self._server_lives, timeout_s)
+        return wait_until(lambda: len(recorder.ready_s) > self._ready_before, timeout_s)
 
     def kill_server(self) -> None:
         """Kill -9."""

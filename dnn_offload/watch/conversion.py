@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+import math
 from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -44,11 +45,15 @@ def _fact(made: type[_Fact], message: Any, /, **other: object) -> _Fact:
 
 
 def frame_fact(message: FrameReport) -> FrameFact:
-    """From ``frame_report``."""
-    return _fact(
+    """From ``frame_report``; ValueError for times that are none."""
+    made = _fact(
         FrameFact, message, outcome=OUTCOMES[message.outcome],
         drop_reason=DROP_REASONS[message.drop_reason],
     )
+    for name, value in vars(made).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f'{name} is {value}')
+    return made
 
 
 def plan_fact(message: Plan) -> PlanFact:

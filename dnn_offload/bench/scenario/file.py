@@ -71,7 +71,7 @@ def parse(text: str, name: str, *, full: bool = False) -> Scenario:
     """
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigurationError(f'scenario {name} is not YAML', hint=str(error)) from error
     reader = Reader(data, f'scenario {name}')
     grid = dict(reader.mapping('grid', {}))

@@ -76,6 +76,7 @@ class Reader:
         """A number within bounds; the default may be outside."""
         value = self.raw(key, default)
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        good = good and math.isfinite(value)
         if not good or not (low <= value <= high or (value == default and key not in self._data)):
             bounds = f'a number from {low:g}' + (f' to {high:g}' if high < math.inf else '')
             raise self._wrong(key, value, bounds)
