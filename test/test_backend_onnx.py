@@ -167,6 +167,7 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     ),
     'adaptive_avg_pool2d': lambda x: F.adaptive_avg_pool2d(x, (8, 6)),
     'nearest, whole multiple': lambda x: F.interpolate(x, size=(64, 144)),
+    'nearest, a factor': lambda x: F.interpolate(x, scale_factor=2),
     'nearest, other sizes': lambda x: F.interpolate(x, size=(45, 31)),
     'bilinear, larger': lambda x: F.interpolate(x, size=(61, 100), mode='bilinear'),
     'bilinear, smaller': lambda x: F.interpolate(x, size=(20, 31), mode='bilinear'),

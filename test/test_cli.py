@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import replace
 import importlib
 import io
+import os
 from pathlib import Path
 import subprocess
 import sys
@@ -289,3 +290,15 @@ def test_the_bench_says_what_it_needs_where_pip_has_installed_no_ros(
     monkeypatch.setattr(cli.importlib, 'import_module', without)
     assert cli.main(['bench', 'dey_load']) == 1
     assert 'real ROS nodes' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('arguments', [['doctor', '--list'], ['power']])
+def test_a_reader_that_has_enough_is_no_failure(arguments: list[str]) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)  # as `| head -1` does when it has its line
+    with os.fdopen(writes, 'w') as pipe:
+        ended = subprocess.run(
+            [sys.executable, '-m', 'dnn_offload.cli.main', *arguments], cwd=ROOT, stdout=pipe,
+            stderr=subprocess.PIPE, text=True, check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (0, '')

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import sys, time
-from dnn_offload.testbed.ending import ending_politely
+from dnn_offload.ending import ending_politely
 with ending_politely():
     try:
         print('made', flush=True)

@@ -49,6 +49,17 @@ def branch(x):
     return x if x.sum() > 0 else -x
 
 
+def test_a_tensor_that_is_returned_twice_is_refused():
+    class Twice(nn.Module):
+        def forward(self, x):
+            y = torch.relu(x)
+            return y, x + 1.0, y
+
+    loaded = LoadedModel('test', Twice(), examples=(torch.ones(1, 4),), task='tensor')
+    with pytest.raises(ModelError, match='returns the same tensor twice.*return each tensor once'):
+        export(loaded)
+
+
 def test_control_flow_on_numbers_names_layer_and_line():
     message = refused(branch)
     assert 'control flow, or a size, depends on the numbers in a tensor in block.odd' in message

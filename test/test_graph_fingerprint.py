@@ -6,7 +6,15 @@ import hashlib
 
 import numpy as np
 
-from dnn_offload.graph.fingerprint import agree, distance, MAX_NUMBERS, sample, seeded_picture
+from dnn_offload.graph.fingerprint import (
+    agree,
+    distance,
+    MAX_NUMBERS,
+    sample,
+    seeded_inputs,
+    seeded_picture,
+)
+from dnn_offload.tensors import TensorSpec
 
 
 def test_the_picture_is_the_same_on_every_machine():
@@ -41,3 +49,11 @@ def test_rounding_agrees_and_other_weights_do_not():
     assert not agree([*ours[:99], float('nan')], ours)
     assert distance([0.0, 0.0], [0.0, 0.0]) == 0.0
     assert agree([], [])
+
+
+def test_numbers_without_axes_are_arrays_too():
+    specs = [TensorSpec('scale', dtype, (), ()) for dtype in ('float32', 'int64', 'bool')]
+    made = seeded_inputs(specs)
+    assert [(type(one), one.dtype.name, one.shape) for one in made] == [
+        (np.ndarray, spec.dtype, ()) for spec in specs
+    ]

@@ -13,7 +13,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / 'dnn_offload'
 
 # Modules of the top level: the shared vocabulary, for all rooms.
-SHARED = {'errors', 'tensors', 'exchange', 'own_program', 'whole_file', 'writable'}
+SHARED = {
+    'errors', 'tensors', 'exchange', 'own_program', 'whole_file', 'writable', 'ending',
+}  # fmt: skip
 
 # room -> rooms that it may import, beside itself and SHARED.
 ALLOWED = {

@@ -19,6 +19,7 @@ class Attempts:
     def __init__(self) -> None:
         self.count = 0
         self.stopped = 0
+        self.crashed = False
         self.threads: list[int] = []
         self.anew: list[bool] = []
         self.progress = Progress('export', 0.5, 'tracing')
@@ -176,3 +177,14 @@ def test_stop_ends_the_attempt_and_there_is_no_other() -> None:
     watch.stop()
     assert attempts.stopped == 1
     assert watch.poll(1e6).stage == 'stopped' and attempts.count == 1
+
+
+def test_an_attempt_that_crashes_takes_nothing_from_the_cache_the_next_time() -> None:
+    attempts = Attempts()
+    watch = watch_of(attempts)
+    attempts.progress = Progress('failed', 0.0, 'the preparation process ended with status -11')
+    attempts.crashed = True
+    assert watch.poll(0.0).stage == 'failed'
+    attempts.progress = Progress('export', 0.5, 'tracing')
+    assert watch.poll(100.0).stage == 'export'
+    assert attempts.anew == [False, True]

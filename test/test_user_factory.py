@@ -31,6 +31,14 @@ def refuses():
 def exits():
     sys.exit(3)
 
+class NoModes(torch.nn.Conv2d):
+    def train(self, mode=True):
+        raise NotImplementedError('no modes here')
+
+def without_modes():
+    from dnn_offload.graph.sources import LoadedModel
+    return LoadedModel('', NoModes(3, 2, 3), 32, 32)
+
 def needs(path, size=3):
     return torch.nn.Conv2d(3, 2, size)
 
@@ -66,6 +74,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ('failing_nets:exits', r':exits failed: it ended the program by sys\.exit\(3\); given: '
          r'sys\.exit\(3\) \(failing_nets\.py:15\)$'),
         ('failing_nets:needs', r"called without arguments: missing a required argument: 'path'"),
+        ('failing_nets:without_modes', r'eval\(\) of the model fails: NotImplementedError: no '
+         r'modes here; given: raise NotImplementedError\(.*failing_nets\.py:'),
         ('failing_nets:number', r':number is not callable; given: 5'),
         ('failing_nets:none', r"has no factory 'none'.*failing_nets\.py$"),
         ('failing_nets', 'names a module and a factory; given: python:failing_nets; allowed: '),

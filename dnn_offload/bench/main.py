@@ -13,9 +13,9 @@ from dnn_offload.bench.outcome import write_outcome
 from dnn_offload.bench.run import Bench, BenchOptions
 from dnn_offload.bench.scenario import file as scenario_file
 from dnn_offload.bench.scenario.scenario import Scenario
+from dnn_offload.ending import ending_politely
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.report.bench_page import rows_without_result
-from dnn_offload.testbed.ending import ending_politely
 from dnn_offload.testbed.environment import changed_environment, prepare_environment
 from dnn_offload.writable import make_folder
 

@@ -20,8 +20,8 @@ from dnn_offload.doctor.registry import Check, CHECKS, choose
 from dnn_offload.doctor.report import as_json, print_list, print_result, summary
 from dnn_offload.doctor.runner import examine, exit_status, Result
 from dnn_offload.doctor.settings import DEFAULT_MODEL, Settings
+from dnn_offload.ending import ending_politely
 from dnn_offload.errors import ConfigurationError
-from dnn_offload.testbed.ending import ending_politely
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

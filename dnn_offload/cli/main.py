@@ -117,6 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (head, less) has enough. Python would complain at exit once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # rich says it so
+            return 0
+        raise
     except KeyboardInterrupt:
         return 130
 

@@ -14,8 +14,8 @@ from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
 from dnn_offload.demo.script import DemoOptions, run
+from dnn_offload.ending import ending_politely
 from dnn_offload.errors import ConfigurationError
-from dnn_offload.testbed.ending import ending_politely
 from dnn_offload.testbed.environment import prepare_environment
 from dnn_offload.writable import make_folder
 

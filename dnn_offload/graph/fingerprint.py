@@ -43,10 +43,12 @@ def seeded_inputs(inputs: Sequence[TensorSpec]) -> list[np.ndarray]:
         if is_picture(spec):
             made.append(seeded_picture(spec.shape[1], spec.shape[2]))
         elif spec.dtype.startswith('float'):
-            made.append((2.0 * generator.random(spec.shape, np.float32) - 1.0).astype(spec.dtype))
+            floats = 2.0 * generator.random(spec.shape, np.float32) - 1.0
+            made.append(np.asarray(floats, spec.dtype))  # without axes, too
         else:
             bound = 256 if spec.dtype == 'uint8' else 2
-            made.append(generator.integers(0, bound, spec.shape, np.uint8).astype(spec.dtype))
+            numbers = generator.integers(0, bound, spec.shape, np.uint8)
+            made.append(np.asarray(numbers, spec.dtype))
     return made
 
 

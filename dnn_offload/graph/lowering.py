@@ -231,4 +231,10 @@ def _outputs(node: Node, names: Mapping[str, Argument], where: list[str]) -> lis
         outputs.append(tree['v'])
     if not outputs:
         raise ModelError('the model returns no tensor')
-    return list(dict.fromkeys(outputs))
+    again = next((name for name in outputs if outputs.count(name) > 1), None)
+    if again is not None:
+        raise ModelError(
+            'the model returns the same tensor twice', given=again,
+            hint='return each tensor once, and take it for both where the outputs are read',
+        )
+    return outputs

@@ -27,6 +27,7 @@ from dnn_offload.graph.loaded_model import (
 from dnn_offload.graph.outputs import ClassMask
 from dnn_offload.graph.torchvision_source import load_torchvision
 from dnn_offload.graph.trace import spec_of
+from dnn_offload.graph.user_code import failure, line_of_user
 from dnn_offload.graph.user_factory import load_python
 
 MIN_SIZE, MAX_SIZE = 16, 4096
@@ -78,7 +79,13 @@ def resolve(
         _check_examples(loaded, input_size)
     for parameter in loaded.module.parameters():
         parameter.requires_grad_(False)
-    loaded.module.eval()
+    try:
+        loaded.module.eval()
+    except Exception as error:  # whatever the model's code raises
+        raise ModelError(
+            f'eval() of the model fails: {failure(error)}', given=line_of_user(error) or source,
+            hint='cutting needs the network in evaluation mode',
+        ) from error
     if loaded.stamp == random_weights.STAMP:
         specs = [spec_of(f'input {i}', tensor) for i, tensor in enumerate(loaded.inputs())]
         samples = [torch.from_numpy(array) for array in seeded_inputs(specs)]

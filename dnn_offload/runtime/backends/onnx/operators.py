@@ -538,7 +538,9 @@ def _pad(call: Call) -> None:
 @rule('upsample_nearest2d')
 def _upsample_nearest2d(call: Call) -> None:
     given, wanted = call.shape(0)[2:], call.output.shape[2:]
-    if call.argument(2) is not None:
+    factors = call.argument(2)
+    ratios = [b / a for a, b in zip(given, wanted, strict=True)]
+    if factors is not None and (not isinstance(factors, list) or factors != ratios):
         raise call.refusal('factors of its own')
     if all(b % a == 0 for a, b in zip(given, wanted, strict=True)):
         scales = [1, 1, *(b // a for a, b in zip(given, wanted, strict=True))]
