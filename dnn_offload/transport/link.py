@@ -31,7 +31,6 @@ from dnn_offload.transport.pacing import (
     BURST_BYTES,
     chunk_bytes_under,
     FlowWindow,
-    MIN_CHUNK_BYTES,
     Throttle,
 )
 
@@ -44,6 +43,7 @@ KIND_BYE = 4
 KIND_RECEIVED = 5
 
 PROBE_BYTES = 98304
+PACKET_BYTES = 1200       # fits into one with its header
 _PROBE_PAYLOAD = bytes(range(256)) * (PROBE_BYTES // 256)
 _REMEMBERED_FRAMES = 64   # a late answer to an older one is refused
 MOST_LATE_S = 0.02        # that a sender under a limit of its own makes good
@@ -469,8 +469,8 @@ class ServerLink:
 
     def _begin_probe(self, now_s: float) -> None:
         self._probe_seq += 1
-        # A small one for the round trip, the burst, and what is measured.
-        pieces = (0, MIN_CHUNK_BYTES), (MIN_CHUNK_BYTES, BURST_BYTES), (BURST_BYTES, PROBE_BYTES)
+        # One packet for the round trip, the burst, and what is measured.
+        pieces = (0, PACKET_BYTES), (PACKET_BYTES, BURST_BYTES), (BURST_BYTES, PROBE_BYTES)
         parts = [
             part
             for start, end in pieces

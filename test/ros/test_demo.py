@@ -25,7 +25,7 @@ COLUMNS = [
     'depth', 'codec', 'server', 'plan_epoch', 'plan_id', 'uplink_bytes', 'age_ms', 'wait_ms',
     'preprocess_ms', 'head_ms', 'head_cpu_ms', 'head_wait_ms', 'encode_ms', 'uplink_ms',
     'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms', 'rest_ms', 'finish_ms', 'latency_ms',
-    'deadline_met', 'is_trial', 'stood_in',
+    'deadline_met', 'is_trial', 'stood_in', 'overlap_ms',
 ]
 PHASES = [
     'quiet', 'load_up', 'private', 'slow_uplink', 'server_killed', 'server_back', 'load_down',
