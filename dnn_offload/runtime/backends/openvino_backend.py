@@ -35,11 +35,6 @@ def compiler(folder: Path, device: str) -> Compile:
     _check_device(core, device)
 
     def compile_piece(piece: OnnxPiece, threads: int) -> Runner:
-        borders = (*piece.inputs, *piece.outputs)
-        if any(border.spec.dtype == 'int64' for border in borders):
-            raise ModelError(
-                'openvino takes int64 for int32', given='a piece that takes or gives such a tensor'
-            )
         settings: dict[str, object] = {
             'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY',
         }
