@@ -41,7 +41,8 @@ from dnn_offload.tensors import contiguous_strides, TensorSpec
 from dnn_offload.testbed.network import Network, NetworkEnd, why_no_network
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.tensor_server import ServiceHooks, ServiceSettings, TensorServer
-from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
+from dnn_offload.transport.uplink import DdsUplink
+from dnn_offload.transport.uplink_settings import UplinkSettings
 
 SERVER = 'bench_server'
 SIZES_KB = (10, 100, 400, 1000, 3000)

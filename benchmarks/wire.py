@@ -52,7 +52,8 @@ from dnn_offload.testbed.lossy_link import LossyNetwork
 from dnn_offload.testbed.network import BURST_BYTES, Network, NetworkEnd, TICK_S, why_no_network
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.tensor_server import ServiceHooks, ServiceSettings, TensorServer
-from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
+from dnn_offload.transport.uplink import DdsUplink
+from dnn_offload.transport.uplink_settings import UplinkSettings
 
 WAYS = (
     'ours up', 'ours down', 'lossy up', 'lossy down', 'reliable', 'best effort', 'LARGE_DATA',

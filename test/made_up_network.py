@@ -6,8 +6,13 @@ from collections import deque
 from dataclasses import dataclass, field
 import heapq
 
-from dnn_offload.transport.link import KIND_CANCEL, KIND_HELLO, ServerLink, Step
+from dnn_offload.transport.link import ServerLink
 from dnn_offload.transport.link_events import Event
+from dnn_offload.transport.transfer import (
+    KIND_CANCEL,
+    KIND_HELLO,
+    Step,
+)
 
 
 @dataclass

@@ -7,21 +7,19 @@ from dataclasses import replace
 import pytest
 
 from dnn_offload.exchange import UplinkRequest
-from dnn_offload.transport.link import (
+from dnn_offload.transport.link import MOST_LATE_S, Phase, ServerLink
+from dnn_offload.transport.link_events import Connected, Lost, Refused, Rejected, Sample, Uplinked
+from dnn_offload.transport.pacing import FlowWindow, MAX_CHUNK_BYTES, Throttle
+from dnn_offload.transport.reassembly import Reassembler, SliceHeader
+from dnn_offload.transport.transfer import (
     KIND_CANCEL,
     KIND_HELLO,
     KIND_PROBE,
     KIND_RECEIVED,
     KIND_TENSORS,
-    LinkTiming,
-    MOST_LATE_S,
-    Phase,
-    ServerLink,
     Step,
 )
-from dnn_offload.transport.link_events import Connected, Lost, Refused, Rejected, Sample, Uplinked
-from dnn_offload.transport.pacing import FlowWindow, MAX_CHUNK_BYTES, Throttle
-from dnn_offload.transport.reassembly import Reassembler, SliceHeader
+from dnn_offload.transport.uplink_settings import LinkTiming
 from made_up_network import Network
 
 

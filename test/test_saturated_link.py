@@ -18,8 +18,9 @@ from dnn_offload.codec import bundle
 from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime import worker
 from dnn_offload.runtime.outcomes import Outcome
-from dnn_offload.transport.link import LinkTiming, ServerLink
+from dnn_offload.transport.link import ServerLink
 from dnn_offload.transport.link_events import Uplinked
+from dnn_offload.transport.uplink_settings import LinkTiming
 from made_up_network import Network
 from virtual_engine import VirtualRig, VirtualTime, VirtualUplink
 

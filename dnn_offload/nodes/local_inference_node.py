@@ -45,9 +45,9 @@ from dnn_offload.runtime.prepared_model import PreparedModel
 from dnn_offload.runtime.settings import EngineSettings
 from dnn_offload.transport import names
 from dnn_offload.transport.conversion import stamp_of
-from dnn_offload.transport.link import LinkTiming
 from dnn_offload.transport.qos import profile_of
-from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
+from dnn_offload.transport.uplink import DdsUplink
+from dnn_offload.transport.uplink_settings import LinkTiming, UplinkSettings
 from dnn_offload.vision.answers import Answers
 from dnn_offload.vision.preprocess import Mapping, PreprocessSpec
 

@@ -33,45 +33,22 @@ from dnn_offload.transport.pacing import (
     FlowWindow,
     Throttle,
 )
-
-# Values of TensorChunk.KIND_*, repeated so that this module needs no ROS.
-KIND_TENSORS = 0
-KIND_PROBE = 1
-KIND_HELLO = 2
-KIND_CANCEL = 3
-KIND_BYE = 4
-KIND_RECEIVED = 5
+from dnn_offload.transport.transfer import (
+    KIND_CANCEL,
+    KIND_HELLO,
+    KIND_PROBE,
+    KIND_RECEIVED,
+    KIND_TENSORS,
+    Step,
+    Transfer,
+)
+from dnn_offload.transport.uplink_settings import LinkTiming
 
 PROBE_BYTES = 98304
 PACKET_BYTES = 1200       # fits into one with its header
 _PROBE_PAYLOAD = bytes(range(256)) * (PROBE_BYTES // 256)
 _REMEMBERED_FRAMES = 64   # a late answer to an older one is refused
 MOST_LATE_S = 0.02        # that a sender under a limit of its own makes good
-
-
-@dataclass(frozen=True)
-class LinkTiming:
-    """When to try, and when to give up.
-
-    Attributes:
-        server_timeout_s: Lost after so long without status or acknowledgement.
-        probe_period_s: A probe goes when nothing was sent for so long.
-        big_probe_period_s: A probe goes between frames when nothing larger than the burst was
-            sent for so long; small frames alone would flatter the link.
-        longest_probe_s: No probe goes between frames that would take longer: the next frame
-            would wait behind it (at 1 Mbit/s for 0.8 s). One that does take longer, on a link
-            that seemed faster, has told that, and is the last.
-        retry_s, max_retry_s: Back-off between attempts to connect.
-        refused_retry_s: Pause after a refusal.
-    """
-
-    server_timeout_s: float = 1.0
-    probe_period_s: float = 1.5
-    big_probe_period_s: float = 5.0
-    longest_probe_s: float = 0.1
-    retry_s: float = 0.25
-    max_retry_s: float = 2.0
-    refused_retry_s: float = 5.0
 
 
 class Phase(enum.Enum):
@@ -81,70 +58,6 @@ class Phase(enum.Enum):
     GREETING = 'greeting'
     PROBING = 'probing'
     CONNECTED = 'connected'
-
-
-@dataclass
-class Transfer:
-    """A frame or a probe on its way, slice by slice."""
-
-    kind: int
-    seq: int
-    parts: list[memoryview]
-    total_bytes: int             # as far as it has been given
-    given_s: float               # since when what is to be sent next is there
-    request: UplinkRequest | None = None
-    deadline_s: float = 0.0      # when it will be rescued, if its budget is not 0
-    next_index: int = 0
-    began_s: float = -1.0        # when its first slice was ready to go
-    ready_s: float = -1.0        # when its next slice was ready to go
-    acked_bytes: int = 0
-    first_ack_ms: float = 0.0    # round trip of its first slice
-    burst_over: tuple[int, float] | None = None  # bytes and time when the burst had come through
-    slicer: Slicer | None = None  # of what is still to come; None = complete
-    starved_s: float = -1.0      # since when the link has nothing of it to carry
-    idle_s: float = 0.0          # for so long it had nothing
-
-    @property
-    def sent_all(self) -> bool:
-        """Whether no slice is left to send, nor to come."""
-        return self.slicer is None and self.next_index == len(self.parts)
-
-    def extend(self, part: bytes | bytearray, now_s: float, *, last: bool) -> None:
-        """More of it has been encoded."""
-        if self.slicer is None:
-            return
-        parts = self.slicer.add(part, last=last)
-        self.total_bytes += len(part)
-        if self.next_index == len(self.parts):  # else slices of before are still waiting
-            self.given_s = now_s
-        if last:
-            self.slicer = None
-        if parts and self.starved_s >= 0.0:
-            self.idle_s += now_s - self.starved_s
-            self.starved_s = -1.0
-        self.parts += parts
-
-
-@dataclass(frozen=True)
-class Step:
-    """What to publish now, or until when there is nothing to publish.
-
-    Attributes:
-        kind: One of ``KIND_*``; -1 = nothing.
-        until_s: Nothing to do before this time.
-        transfer, index: The slice to publish, for KIND_TENSORS and KIND_PROBE; the slice of an
-            answer (index), for KIND_RECEIVED.
-        count, total_bytes: Slices and bytes of the whole transfer; 0 = not known yet.
-        frame_seq: The frame to cancel, for KIND_CANCEL; whose answer arrives, for KIND_RECEIVED.
-    """
-
-    kind: int = -1
-    until_s: float = float('inf')
-    transfer: Transfer | None = None
-    index: int = 0
-    frame_seq: int = 0
-    count: int = 0
-    total_bytes: int = 0
 
 
 @dataclass

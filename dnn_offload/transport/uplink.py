@@ -19,7 +19,7 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 
 from dnn_offload.errors import RefusedError
-from dnn_offload.exchange import Answer, MAX_ANSWER_BYTES, UplinkEvents, UplinkRequest
+from dnn_offload.exchange import Answer, UplinkEvents, UplinkRequest
 from dnn_offload.msg import LinkSample, ServerStatus, TensorChunk, TensorResult
 from dnn_offload.transport import names, topics
 from dnn_offload.transport.conversion import (
@@ -30,16 +30,7 @@ from dnn_offload.transport.conversion import (
     read_message,
 )
 from dnn_offload.transport.guard import guarded
-from dnn_offload.transport.link import (
-    KIND_BYE,
-    KIND_HELLO,
-    KIND_TENSORS,
-    LinkTiming,
-    Phase,
-    ServerLink,
-    Step,
-    Transfer,
-)
+from dnn_offload.transport.link import Phase, ServerLink
 from dnn_offload.transport.link_events import (
     Connected,
     Event,
@@ -50,30 +41,21 @@ from dnn_offload.transport.link_events import (
     Uplinked,
 )
 from dnn_offload.transport.listener import Listener
-from dnn_offload.transport.pacing import FlowWindow, MAX_WINDOW_BYTES, Throttle
+from dnn_offload.transport.pacing import FlowWindow, Throttle
 from dnn_offload.transport.pump import Pump
 from dnn_offload.transport.qos import profile_of
 from dnn_offload.transport.reassembly import Reassembler, SliceHeader
 from dnn_offload.transport.room import first_to_go, MAX_SERVERS
+from dnn_offload.transport.transfer import (
+    KIND_BYE,
+    KIND_HELLO,
+    KIND_TENSORS,
+    Step,
+    Transfer,
+)
+from dnn_offload.transport.uplink_settings import UplinkSettings
 
 OnSample = Callable[[str, int, bool, int, float], None]
-
-
-@dataclass(frozen=True)
-class UplinkSettings:
-    """What may be set while running.
-
-    Attributes:
-        max_uplink_bps: Limit of what we send [bit/s]; 0 = none.
-        max_window_bytes: Most unacknowledged bytes per server.
-        max_answer_bytes: Larger answers are refused.
-        timing: When to try and when to give up.
-    """
-
-    max_uplink_bps: float = 0.0
-    max_window_bytes: int = MAX_WINDOW_BYTES
-    max_answer_bytes: int = MAX_ANSWER_BYTES
-    timing: LinkTiming = LinkTiming()
 
 
 @dataclass

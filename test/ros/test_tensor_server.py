@@ -15,10 +15,9 @@ from rclpy.node import Node
 from dnn_offload.msg import TensorChunk
 from dnn_offload.transport import names, qos, topics
 from dnn_offload.transport.claim import PERIOD_S, QUESTIONS
-from dnn_offload.transport.link import LinkTiming
 from dnn_offload.transport.pacing import MIN_CHUNK_BYTES
 from dnn_offload.transport.tensor_server import ServiceSettings
-from dnn_offload.transport.uplink import UplinkSettings
+from dnn_offload.transport.uplink_settings import LinkTiming, UplinkSettings
 
 SETTINGS = ServiceSettings(max_clients=12)
 

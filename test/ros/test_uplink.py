@@ -20,7 +20,7 @@ from dnn_offload.transport import names, qos
 from dnn_offload.transport.room import GONE_S, MAX_SERVERS
 from dnn_offload.transport.tensor_server import ServiceSettings
 from dnn_offload.transport.topics import Quality
-from dnn_offload.transport.uplink import UplinkSettings
+from dnn_offload.transport.uplink_settings import UplinkSettings
 
 
 class World:

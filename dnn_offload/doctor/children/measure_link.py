@@ -26,8 +26,8 @@ from dnn_offload.graph.fingerprint import seeded_inputs
 from dnn_offload.graph.program import Program
 from dnn_offload.testbed.environment import use_own_transports
 from dnn_offload.transport import names
-from dnn_offload.transport.link import LinkTiming
-from dnn_offload.transport.uplink import DdsUplink, UplinkSettings
+from dnn_offload.transport.uplink import DdsUplink
+from dnn_offload.transport.uplink_settings import LinkTiming, UplinkSettings
 
 PROBE_PERIOD_S = 0.2
 LARGE_BYTES = 150_000  # of an answer: well above what a radio lets through at once
