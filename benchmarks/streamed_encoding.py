@@ -24,7 +24,7 @@ import time
 from typing import Any
 
 import numpy as np
-from uplink_link import inside, Robot, SERVER
+from uplink_link import Robot, SERVER
 
 from dnn_offload.codec import int8_blocks, zstd
 from dnn_offload.codec.bundle import Encoder
@@ -84,12 +84,12 @@ def compare(rate_mbps: float, slower: int) -> dict[str, Any]:
     with (
         Network(rate_mbps * 1e6, rate_mbps * 1e6) as network,
         subprocess.Popen(
-            [*inside(network.server), sys.executable, str(serving_script), '--serve'], env=domain
+            [*network.server.entrance, sys.executable, str(serving_script), '--serve'], env=domain
         ) as serving,
     ):
         try:
             result = subprocess.run(
-                [*inside(network.robot), sys.executable, str(THIS), '--measure', str(slower)],
+                [*network.robot.entrance, sys.executable, str(THIS), '--measure', str(slower)],
                 env=domain, stdout=subprocess.PIPE, text=True, check=True,
             )
         finally:

@@ -38,7 +38,7 @@ from dnn_offload.runtime.admission import Admission
 from dnn_offload.runtime.gil import GilMonitor
 from dnn_offload.runtime.tail_server import TailServer
 from dnn_offload.tensors import contiguous_strides, TensorSpec
-from dnn_offload.testbed.network import Network, NetworkEnd, why_no_network
+from dnn_offload.testbed.network import Network, why_no_network
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.tensor_server import ServiceHooks, ServiceSettings, TensorServer
 from dnn_offload.transport.uplink import DdsUplink
@@ -207,11 +207,6 @@ def measure(rate_bps: float, limit_bps: float) -> None:
     robot.close()
 
 
-def inside(end: NetworkEnd) -> list[str]:
-    """The command that runs something at an end of a network."""
-    return ['ip', 'netns', 'exec', end.namespace]
-
-
 def compare(
     title: str, rate_bps: float, limit_bps: float, robot: list[str], server: list[str]
 ) -> list[dict[str, Any]]:
@@ -260,7 +255,7 @@ def main() -> None:
         print(f'\nemulated links are skipped: {why_not}')
     for rate in () if why_not else rates:
         with Network(rate * 1e6, rate * 1e6) as network:
-            robot, server = inside(network.robot), inside(network.server)
+            robot, server = network.robot.entrance, network.server.entrance
             rows += compare(f'link of {rate:g} Mbit/s', rate * 1e6, 0.0, robot, server)
     for rate in rates:
         rows += compare(f'our own limit of {rate:g} Mbit/s', 0.0, rate * 1e6, [], [])

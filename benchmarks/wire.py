@@ -279,7 +279,7 @@ class Ends:
         this = [sys.executable, str(Path(__file__).resolve())]
         self._processes = []
         for end, role in ((network.server, '--receive'), (network.robot, '--send')):
-            inside = ['ip', 'netns', 'exec', end.namespace]
+            inside = end.entrance
             self._processes.append(subprocess.Popen(
                 [*inside, *this, role, way, '--bytes', str(nbytes),
                  '--to', network.server.address],

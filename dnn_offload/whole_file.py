@@ -14,6 +14,7 @@ from pathlib import Path
 import re
 import time
 from typing import BinaryIO
+import zlib
 
 _PART = re.compile(r'\.(\d+)\.part$')  # NAME.PID.part
 _BLOCK_BYTES = 1 << 20
@@ -57,10 +58,27 @@ def digest_of(path: Path) -> str:
         OSError: It cannot be read.
     """
     digest = hashlib.sha256()
+    for block in _blocks(path):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def check_sum_of(path: Path) -> int:
+    """CRC-32 of a file's content, in a quarter of a digest's time: against accidents.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    total = 0
+    for block in _blocks(path):
+        total = zlib.crc32(block, total)
+    return total
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
     with path.open('rb') as file:
         while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+            yield block
 
 
 def remove_leftovers(folder: Path) -> None:

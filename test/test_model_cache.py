@@ -66,7 +66,7 @@ def test_a_whole_program_is_taken_without_torch(made: Made, folder: Path) -> Non
 
 @pytest.mark.parametrize('name', [PROGRAM_FILE, WEIGHTS_FILE])
 def test_a_bit_that_has_changed_is_seen(made: Made, folder: Path, name: str) -> None:
-    seal(folder, made[0])
+    seal(folder)
     told: list[str] = []
     assert cached_program(folder, told.append) == made[0] and told == []
     data = bytearray((folder / name).read_bytes())

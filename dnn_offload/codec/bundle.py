@@ -105,8 +105,9 @@ class Encoder:
             taken.append(part)
             nbytes += len(part)
             if least_bytes is not None and nbytes >= least_bytes and self._in_blocks:
-                return b''.join(taken)
-        self.done = True
+                break
+        else:
+            self.done = True
         return b''.join(taken)
 
     def _bodies(

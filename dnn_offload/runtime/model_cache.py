@@ -11,19 +11,17 @@ from dataclasses import dataclass
 import fcntl
 import hashlib
 import importlib.machinery
-import importlib.metadata
 import importlib.util
 import json
 from pathlib import Path
-import zlib
 
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError, ModelError, ProfileError
 from dnn_offload.graph.program import Program, PROGRAM_FILE
 from dnn_offload.graph.weights_file import check_weights, WEIGHTS_FILE
 from dnn_offload.runtime.backends.names import AUTO, candidates, parse, TORCH, version
-from dnn_offload.runtime.read_files import changed_file
-from dnn_offload.whole_file import digest_of, write_whole
+from dnn_offload.runtime.read_files import changed_file, package_version
+from dnn_offload.whole_file import check_sum_of, digest_of, write_whole
 
 FORMAT = 1  # raise when what is kept in a folder changes
 CHECK_SUMS = 'check_sums.json'  # in a folder: name of a file to its CRC-32
@@ -157,36 +155,25 @@ def cached_program(folder: Path, tell: Tell = lambda text: None) -> Program | No
     return program
 
 
-def seal(folder: Path, program: Program) -> None:
-    """Note check sums of a program that is to be saved and of its weights, which are there.
+def seal(folder: Path) -> None:
+    """Note check sums of the program and the weights that were saved in a folder.
 
     Against accidents: a bit that has changed on a card makes a network that answers otherwise.
     """
-    sums = {
-        PROGRAM_FILE: zlib.crc32(program.to_json().encode()),
-        WEIGHTS_FILE: _check_sum(folder / WEIGHTS_FILE),
-    }
+    sums = {name: check_sum_of(folder / name) for name in (PROGRAM_FILE, WEIGHTS_FILE)}
     write_whole(folder / CHECK_SUMS, json.dumps(sums).encode())
 
 
 def _check_seal(folder: Path) -> None:
     try:
         sums = json.loads((folder / CHECK_SUMS).read_text(encoding='utf-8'))
-        wrong = [name for name, then in sums.items() if _check_sum(folder / name) != then]
+        wrong = [name for name, then in sums.items() if check_sum_of(folder / name) != then]
     except FileNotFoundError:
         return  # of nobody's making but a test's, or an older version's
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f'{folder / CHECK_SUMS} cannot be read: {error}') from error
     if wrong:
         raise ModelError(f'{folder / wrong[0]} has another check sum than when it was made')
-
-
-def _check_sum(path: Path) -> int:
-    total = 0
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            total = zlib.crc32(block, total)
-    return total
 
 
 def cached_profile(
@@ -220,14 +207,6 @@ def locked(path: Path) -> Iterator[None]:
     with path.open('a', encoding='utf-8') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def package_version(package: str) -> str:
-    """Version of an installed distribution; '' where it is none."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ''
 
 
 def _content(path: Path) -> bytes:

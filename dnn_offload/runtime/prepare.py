@@ -244,8 +244,8 @@ def _export(
     # Before the program: whoever sees that finds all of it.
     write_whole(folder / READ_FILES, json.dumps(theirs, indent=1).encode())
     save_weights(folder, weights)
-    seal(folder, program)
     program.save(folder)
+    seal(folder)
     return program
 
 

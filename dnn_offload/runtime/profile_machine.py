@@ -10,7 +10,7 @@ from typing import Any
 from dnn_offload.cost import load_sources
 from dnn_offload.cost.load import per_core
 from dnn_offload.cost.load_factors import ProbeFactor, RunnableFactor
-from dnn_offload.runtime.model_cache import package_version
+from dnn_offload.runtime.read_files import package_version
 
 WHOLE_RUN_S = 3600.0  # averages over everything that was read
 

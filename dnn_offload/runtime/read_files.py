@@ -55,7 +55,7 @@ def _noted(opened: set[str]) -> dict[str, str]:
     owners = importlib.metadata.packages_distributions()
     top = {name.partition('.')[0] for name in list(sys.modules)}
     packages = {owner for name in top for owner in owners.get(name, ())}
-    return read | {PACKAGE + name: _version(name) for name in sorted(packages)}
+    return read | {PACKAGE + name: package_version(name) for name in sorted(packages)}
 
 
 def changed_file(folder: Path) -> str:
@@ -74,11 +74,12 @@ def changed_file(folder: Path) -> str:
 def _now(name: str) -> str:
     """Digest of a file, version of a package."""
     if name.startswith(PACKAGE):
-        return _version(name.removeprefix(PACKAGE))
+        return package_version(name.removeprefix(PACKAGE))
     return _digest(name)
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Version of an installed distribution; '' where it is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

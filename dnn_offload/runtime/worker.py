@@ -324,18 +324,14 @@ class Worker:
             sent = [made[spec.name] for spec in specs]
         assert self._clock is not None
 
-        encoder: bundle.Encoder | None = None
-
-        def begin() -> bytes:
-            nonlocal encoder
+        def begin() -> tuple[bundle.Encoder, bytes]:
             halved = shared.model.to_half(sent) if plan.codec == 'fp16' else sent
             encoder = bundle.Encoder(halved, specs, plan.codec)
-            return encoder.take(CHUNK_BYTES)
+            return encoder, encoder.take(CHUNK_BYTES)
 
         if not shared.slot.allows(plan):
             return PRIVATE_LABEL
-        payload, spent = self._clock.measure(begin)
-        assert encoder is not None
+        (encoder, payload), spent = self._clock.measure(begin)
         frame.times.encode_ms = spent.wall_ms
         if encoder.done:
             shared.times.add(sending_key(plan), spent.wall_ms, time.monotonic())

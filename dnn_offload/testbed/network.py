@@ -49,6 +49,16 @@ class NetworkEnd:
         """Its interface on the link."""
         return self.namespace
 
+    @property
+    def entrance(self) -> list[str]:
+        """What stands before a command that is to run there."""
+        return entrance(self.namespace)
+
+
+def entrance(namespace: str) -> list[str]:
+    """The command that replaces itself by another one, in a namespace."""
+    return ['ip', 'netns', 'exec', namespace]
+
 
 def why_no_network() -> str:
     """Why a network cannot be made here; '' when it can."""

@@ -16,6 +16,7 @@ import subprocess
 import time
 
 from dnn_offload.errors import OffloadError
+from dnn_offload.testbed.network import entrance
 
 STOP_TIMEOUT_S = 5.0
 _PR_SET_PDEATHSIG = 1
@@ -73,7 +74,7 @@ class NodeProcess:
         self.killed = False
         cores, nice, enter = self.cores, self.nice, self.enter
         # `ip` replaces itself by the node, so that the process started is the node.
-        within = ['ip', 'netns', 'exec', self.network] if self.network else []
+        within = entrance(self.network) if self.network else []
         within += self.within
         libc = ctypes.CDLL(None, use_errno=True)
 
