@@ -66,6 +66,26 @@ def test_a_provisional_profile_is_named(
     assert 'The profile of server is provisional: 3 runs.' in capsys.readouterr().out
 
 
+def test_what_runs_the_plan_is_told(
+    tmp_path: Path, profiles: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ('edge', 'server'):
+        path = tmp_path / f'{name}.json'
+        made = Profile.from_json(path.read_text())
+        path.write_text(replace(made, backend='a+b', cuts=tuple(
+            replace(cut, head_backend='a', tail_backend='b') for cut in made.cuts
+        )).to_json())
+    inner = ['--private-layers', '1', '--load', '9', '--shape', 'none']
+    for more, here, there in (
+        (inner, 'a', 'b'), (['--strategy', 'remote'], '', 'b'), (['--strategy', 'local'], 'a', ''),
+    ):
+        assert plan_command.run(parse([*profiles, *more, '--json'])) == 0
+        backends = json.loads(capsys.readouterr().out)['backends']
+        assert backends == {'edge': here, 'server': there}, more
+    assert plan_command.run(parse([*profiles, *inner])) == 0
+    assert 'There the robot computes by a, server by b.' in capsys.readouterr().out
+
+
 def test_json_is_ranked(profiles: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert plan_command.run(parse([*profiles, '--json', '--private-layers', '1'])) == 0
     data = json.loads(capsys.readouterr().out)

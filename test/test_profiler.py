@@ -196,7 +196,7 @@ def test_units_keep_the_budget(
     monkeypatch.setattr(profiler.time, 'perf_counter', lambda: meter.now_s)
     said: list[tuple[float, str]] = []
     profiler._units(
-        meter, list(range(1, 16)), 10.0, budget_s,  # type: ignore[arg-type]
+        [meter], list(range(1, 16)), 10.0, budget_s,  # type: ignore[list-item]
         lambda fraction, message: said.append((fraction, message)),
     )
     counts = {cut: meter.units.count(cut) for cut in set(meter.units)}

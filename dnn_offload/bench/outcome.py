@@ -36,7 +36,10 @@ def write_outcome(
         run.record, loaded_parts(played, played.points[0]), deadline=scenario.deadline_ms > 0.0
     )
     write_windows_csv(out / 'rows.csv', run.record)
-    write_frames_csv(out / 'frames.csv', (frame for _, frame in run.frames))
+    write_frames_csv(
+        out / 'frames.csv', [frame for _, frame in run.frames],
+        [{'point': scenario.points[number].title} for number, _ in run.frames],
+    )
     facts = _facts(scenario, options)
     write_json(out / 'bench.json', run.record, found, facts)
     plots = [_plot_timeline(out, played, run)] if scenario.timeline else _plot_grid(

@@ -69,6 +69,11 @@ class BenchRun:
     played: list[Played] = field(default_factory=list)
 
 
+def phase_of(row: Row, turn: int) -> str:
+    """Which row and round frames belong to, as in ``frames.csv``."""
+    return f'{row.name}, round {turn + 1}'
+
+
 class Bench:
     """One run of a scenario.
 
@@ -236,6 +241,7 @@ class Bench:
         for turn in range(scenario.repeat):
             for row in self._rows:
                 self._doing(f'{point.title}: {row.name}')
+                session.recorder.phase = phase_of(row, turn)
                 if row.name == 'oracle':
                     if search is None:
                         search = OracleSearch(number, place, scenario, self._power)
@@ -271,6 +277,7 @@ class Bench:
                     raise OffloadError(
                         'the server did not come back', hint=f'see {session.fleet.folder}'
                     )
+                session.recorder.phase = phase_of(row, turn)
                 self._use(row, session)
                 self._settle(session, row.name, Patience(least_s=AFTER_LINK_S))
                 self._doing('', AFTER_LINK_S)

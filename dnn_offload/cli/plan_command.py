@@ -24,7 +24,7 @@ from dnn_offload.cli.plan_arguments import (
 )
 from dnn_offload.cli.plan_tables import Choices, table_of_plans, table_of_strategies
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning.explanation import explain, Explanation
+from dnn_offload.planning.explanation import backends_of, explain, Explanation
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState
 from dnn_offload.planning.search import plan, reprice, STRATEGIES
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             'model_identity': conditions.edge_profile.model_identity,
             'strategy': args.strategy,
             'conditions': _conditions_plain(conditions, link_of(args)),
-            **_as_json(constraints, ranked, choices, explanation),
+            **_as_json(conditions, constraints, ranked, choices, explanation),
         }
         print(json.dumps(data, indent=1))
     else:
@@ -102,6 +102,10 @@ def _print(
     )
     for sentence in explanation.sentences(constraints):
         console.print(sentence, markup=False, highlight=False)
+    here, there = backends_of(ranked[0], conditions)
+    runs = [f'the robot computes by {here}'] * bool(here)
+    runs += [f'{ranked[0].server} by {there}'] * bool(there)
+    console.print(f'There {", ".join(runs)}.', markup=False, highlight=False)
     console.print(table_of_strategies(choices))
     profiles = {'the robot': conditions.edge_profile}
     profiles |= {server.name: server.profile for server in conditions.servers}
@@ -172,16 +176,19 @@ def _conditions_plain(conditions: Conditions, link: LinkState) -> dict[str, Any]
 
 
 def _as_json(
+    conditions: Conditions,
     constraints: Constraints,
     ranked: list[Candidate],
     choices: Choices,
     explanation: Explanation,
 ) -> dict[str, Any]:
     front = {candidate.key for candidate in pareto_set(ranked)}
+    here, there = backends_of(ranked[0], conditions)
     return {
         'objective': constraints.objective.name,
         'unit': constraints.objective.unit,
         'chosen': _plain(ranked[0], front),
+        'backends': {'edge': here, 'server': there},
         'candidates': [_plain(candidate, front) for candidate in ranked],
         'explanation': explanation.sentences(constraints),
         'rivals': [

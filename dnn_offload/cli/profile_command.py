@@ -21,7 +21,7 @@ from dnn_offload.cli.profile_tables import agreement_line, summary, table
 from dnn_offload.cost.load_sources import cores_of
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError, ModelError
-from dnn_offload.runtime.backends.names import AUTO
+from dnn_offload.runtime.backends.names import ALL, AUTO
 from dnn_offload.runtime.model_cache import cached_program, ModelRequest, ROLES
 from dnn_offload.runtime.preparation import Preparation
 from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes, read_thread_counts
@@ -51,7 +51,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         '--backend', default='auto', metavar='B',
         help='torch, onnxruntime, openvino, openvino:DEVICE, or the fastest of the installed '
-        'ones, as the nodes choose it [%(default)s]',
+        'ones, as the nodes choose it; several such as onnxruntime+openvino, or all: each piece '
+        'by the one that is fastest there [%(default)s]',
     )
     parser.add_argument('--role', choices=ROLES, default='edge', help='[%(default)s]')
     parser.add_argument(
@@ -140,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(agreement_line(profile, cached_program(path.parent), wishes))
     if path.stat().st_mtime < started_s:
         console.print('This profile was in the cache; --again measures it anew.')
-        if request.backend not in (AUTO, profile.backend):
+        if request.backend not in (AUTO, ALL, profile.backend):
             warn(
                 f'{request.backend} could not be used when it was measured: it is of '
                 f'{profile.backend}'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -92,10 +94,13 @@ def summary(profile: Profile) -> list[str]:
     if profile.provisional:
         lines.insert(0, f'[yellow]provisional: {profile.provisional}; without --quick all of it '
                      'is measured[/]')
+    lines += _pieces_by_backend(profile)
     own = [variant for variant in profile.variants if variant.backend == profile.backend]
     others = [variant for variant in profile.variants if variant.backend != profile.backend]
     if others:
-        lines.append(f'whole network by backend: {profile.backend} (used): '
+        used = profile.cuts[-1].head_backend or profile.backend
+        others = [variant for variant in others if variant.backend != used]
+        lines.append(f'whole network by backend: {used} (used): '
                      f'{profile.whole_ms:.2f} ms' + ''.join(
             f', {variant.backend}: {variant.head_ms[-1]:.2f} ms' for variant in others
         ))
@@ -105,6 +110,25 @@ def summary(profile: Profile) -> list[str]:
         lines.append('whole network by threads: ' + ', '.join(
             f'{count}: {time_ms:.2f} ms' for count, time_ms in sorted(times.items())
         ))
+    return lines
+
+
+def _pieces_by_backend(profile: Profile) -> list[str]:
+    """Which backend runs which heads and tails, where that is chosen piece by piece."""
+    lines = []
+    for what, by in (
+        ('heads', {cut.index: cut.head_backend for cut in profile.cuts[1:]}),
+        ('tails', {cut.index: cut.tail_backend for cut in profile.cuts[:-1]}),
+    ):
+        runs = [
+            (name, [index for index, _ in run])
+            for name, run in itertools.groupby(by.items(), key=lambda item: item[1]) if name
+        ]
+        told = (
+            f'{name} {run[0]}' + (f' to {run[-1]}' if len(run) > 1 else '') for name, run in runs
+        )
+        if runs:
+            lines.append(f'{what} by backend, by their cut: {", ".join(told)}')
     return lines
 
 

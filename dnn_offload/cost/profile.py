@@ -98,6 +98,8 @@ class CutProfile:
         head_bytes, tail_bytes: Memory of the unit: its weights and its activations at their
             peak, and where it is compiled torch's weights, which stay; 0 = not known.
         frontier: Names of the values that cross, in order.
+        head_backend, tail_backend: What is to run the unit, where each is run by the fastest of
+            several backends; '' = the profile's.
     """
 
     cut_id: str
@@ -114,6 +116,8 @@ class CutProfile:
     head_bytes: int = 0
     tail_bytes: int = 0
     frontier: tuple[str, ...] = ()
+    head_backend: str = ''
+    tail_backend: str = ''
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,8 @@ class Profile:
         model: Model source, e.g. ``torchvision:alexnet``.
         model_identity: Digest of weights and input specification.
         device: Host name, CPU, cores and versions, for people.
-        backend: Segment backend, e.g. ``torch``.
+        backend: Segment backend, e.g. ``torch``; several joined by ``+`` where each unit is run
+            by the fastest of them.
         threads: Threads that the backend used.
         load_ratios: Load source name to its reading while profiling (1 = idle).
         finish_ms: Decoding the network's outputs into detections or classes.
@@ -163,6 +168,17 @@ class Profile:
     def whole_ms(self) -> float:
         """The whole network on this machine [ms]."""
         return self.cuts[-1].head_ms
+
+    def tails_by_backend(self) -> dict[str, tuple[float, ...]]:
+        """Tails of all cuts by each backend that runs some [ms]; differences are its pieces."""
+        names = self.backend.split('+')
+        found = {
+            variant.backend: variant.tail_ms for variant in self.variants
+            if variant.backend in names and variant.threads == self.threads
+        }
+        if self.cuts[-1].head_backend and found:
+            return found
+        return {self.backend: tuple(cut.tail_ms for cut in self.cuts)}
 
     def by_id(self) -> dict[str, CutProfile]:
         """Cuts by identity."""
@@ -269,6 +285,8 @@ def _read_cut(data: dict[str, Any], position: int) -> CutProfile:
         head_bytes=int(_number(data['head_bytes'], 'head_bytes')),
         tail_bytes=int(_number(data['tail_bytes'], 'tail_bytes')),
         frontier=tuple(str(name) for name in data['frontier']),
+        head_backend=str(data.get('head_backend', ''))[:MAX_WORDS],
+        tail_backend=str(data.get('tail_backend', ''))[:MAX_WORDS],
     )
 
 

@@ -191,7 +191,8 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
         'backend',
         'auto',
         'What runs the network: torch, torch:cuda, onnxruntime, openvino or openvino:DEVICE '
-        '(e.g. GPU); auto = the fastest of those that are there, measured with the profile. '
+        '(e.g. GPU); auto = the fastest of those that are there, measured with the profile; '
+        'several joined by +, or all = each head and tail by the one that is fastest at it. '
         'What is not there, or cannot run the network, is replaced by torch.',
         at_configure=True,
         check=backends.check,

@@ -89,13 +89,15 @@ class CutPairs:
             head_ms, rest_ms = np.array(variant.head_ms), np.array(variant.tail_ms)
             self._robot_times[threads] = head_ms[rows] * on_robot, rest_ms[rows]
         self.depth = np.array([cut.depth for cut in self.here], dtype=np.int64)
-        tail_ms = np.array([cut.tail_ms for cut in self.there])
+        index = [cut.index for cut in self.there]
+        middles: list[Floats] = []
+        for tails in server.tails_by_backend().values():
+            tail_ms = np.array(tails)[index]
+            middles.append(np.maximum(tail_ms[:, None] - tail_ms[None, :], 0.0))
 
         self.up_share, self.down_share = _shares(edge, self.here)
         used = np.triu((self.up_share > 0.0) & (self.down_share > 0.0), 1)
-        self.middle_ms = np.where(
-            used, np.maximum(tail_ms[:, None] - tail_ms[None, :], 0.0), IMPOSSIBLE
-        )
+        self.middle_ms = np.where(used, np.minimum.reduce(middles), IMPOSSIBLE)
         self.up_parts = np.flatnonzero(used & (self.up_share < 1.0))
         self.down_parts = np.flatnonzero(used & (self.down_share < 1.0))
 

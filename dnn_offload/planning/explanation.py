@@ -113,6 +113,21 @@ def explain(
     return Explanation(winner, tuple(rivals), tuple(forbidden))
 
 
+def backends_of(plan: Candidate, conditions: Conditions) -> tuple[str, str]:
+    """What runs a plan's head here, and its piece on the server; '' where there is none."""
+    edge = conditions.edge_profile
+    usual = edge.cuts[-1].head_backend or edge.backend
+    if plan.is_local:
+        return usual, ''
+    if not plan.frontier:
+        usual = edge.cuts[plan.cut_index].head_backend or edge.backend
+    theirs = next(s.profile for s in conditions.servers if s.name == plan.server)
+    tail = theirs.cuts[-1].head_backend  # a piece in the middle is run as the whole network is
+    if not (plan.frontier or plan.return_id):
+        tail = theirs.by_id()[plan.cut_id].tail_backend
+    return ('' if plan.cut_index == 0 else usual), tail or theirs.backend
+
+
 def border_text(border: BreakEven) -> str:
     """A border for people, e.g. ``an uplink above 3.2 Mbit/s (now 1 Mbit/s)``."""
     side = 'above' if border.above else 'below'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 import csv
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -107,13 +107,22 @@ class Span:
     end_s: float
 
 
-def write_frames_csv(path: Path, rows: Iterable[FrameRow]) -> None:
-    """Write one row per frame, with a header."""
+def write_frames_csv(
+    path: Path, rows: Sequence[FrameRow], belong: Sequence[Mapping[str, object]] = ()
+) -> None:
+    """Write one row per frame, with a header.
+
+    Args:
+        path: The file.
+        rows: The frames.
+        belong: Of each frame what it belongs to, in columns before its own; empty = nothing.
+    """
+    first = list(belong[0]) if belong else []
     with path.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(FrameRow)])
+        writer = csv.DictWriter(file, [*first, *(field.name for field in fields(FrameRow))])
         writer.writeheader()
-        for row in rows:
-            values = asdict(row)
+        for row, own in zip(rows, belong or [{}] * len(rows), strict=True):
+            values = {**own, **asdict(row)}
             writer.writerow(
                 {k: f'{v:.3f}' if isinstance(v, float) else v for k, v in values.items()}
             )

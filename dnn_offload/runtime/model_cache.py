@@ -19,7 +19,17 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import ConfigurationError, ModelError, ProfileError
 from dnn_offload.graph.program import Program, PROGRAM_FILE
 from dnn_offload.graph.weights_file import check_weights, WEIGHTS_FILE
-from dnn_offload.runtime.backends.names import AUTO, candidates, parse, TORCH, version
+from dnn_offload.runtime.backends.names import (
+    ALL,
+    AUTO,
+    by_piece,
+    candidates,
+    JOINT,
+    parse,
+    TORCH,
+    usable,
+    version,
+)
 from dnn_offload.runtime.read_files import changed_file, package_version
 from dnn_offload.whole_file import check_sum_of, digest_of, write_whole
 
@@ -82,11 +92,14 @@ class ModelRequest:
         With their versions, since another one takes other times; torch's is in ``cache_key``.
         """
         names, _ = candidates(self.backend)
-        chosen = names if self.backend == AUTO else names[-1:]
+        if self.backend not in (AUTO, ALL):
+            names = tuple(usable(self.backend)[0].split(JOINT))
         word = '-'.join(
             name if parse(name).kind == TORCH else f'{name}_{version(parse(name).kind)[1]}'
-            for name in chosen
+            for name in names
         )
+        if by_piece(self.backend):
+            word = f'by_piece-{word}'
         word = ''.join(c if c.isalnum() or c == '-' else '_' for c in word)
         return f'profile_{self.role}_{word}_{self.threads}t.json'
 

@@ -17,8 +17,9 @@ from dnn_offload.graph.fingerprint import (
 )
 from dnn_offload.graph.program import Program
 from dnn_offload.graph.task import describe
+from dnn_offload.runtime.backends.by_piece import PieceModel
 from dnn_offload.runtime.backends.load import load
-from dnn_offload.runtime.backends.names import AUTO, candidates
+from dnn_offload.runtime.backends.names import ALL, AUTO, usable
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.model_cache import is_of
 from dnn_offload.vision.answers import DECODED_TASKS
@@ -53,7 +54,7 @@ def load_prepared_model(
         folder: What ``prepare.py`` saved.
         profile_path: Its profile.
         threads: Compute threads.
-        backend: What shall run it; ``auto`` = what the profile is of.
+        backend: What shall run it; ``auto`` and ``all`` = what the profile is of.
         log: Gets what must be run by torch instead, and why; from any thread, later as well.
 
     Raises:
@@ -73,10 +74,12 @@ def load_prepared_model(
             'the nodes show is in docs/your-own-network.md',
         )
     profile, profile_json = _read_profile(profile_path, program)
-    names, missing = candidates(profile.backend if backend == AUTO else backend)
+    wanted, missing = usable(profile.backend if backend in (AUTO, ALL) else backend)
     if missing:
         log(missing)
-    model = load(folder, names[-1], threads=threads, log=log)
+    model = load(folder, wanted, threads=threads, log=log)
+    if isinstance(model, PieceModel):
+        model.choose(profile)
     if model.backend != profile.backend:
         log(f'the profile holds for {profile.backend}, the network runs by {model.backend}')
     fingerprint = fingerprint_of(model)

@@ -10,8 +10,9 @@ import statistics
 import time
 
 from dnn_offload.cost.profile import Profile, Variant
+from dnn_offload.runtime.backends.by_piece import PieceModel
 from dnn_offload.runtime.backends.load import load, Log
-from dnn_offload.runtime.backends.names import AUTO, candidates, TORCH
+from dnn_offload.runtime.backends.names import ALL, AUTO, by_piece, candidates, parts, TORCH
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.profile_layers import TIME_DIGITS
 from dnn_offload.runtime.profile_meter import made_up_inputs, without_wait
@@ -43,7 +44,7 @@ def choose(
 
     Args:
         folder: Where the model is.
-        wanted: A backend, or ``auto``.
+        wanted: A backend, ``auto``, or what stands for several (``names.by_piece``).
         threads: Compute threads, set for the calling thread.
         budget_s: Time for comparing, compiling aside; two rounds are run in any case.
         log: Gets what cannot be used, and why.
@@ -67,11 +68,21 @@ def choose(
     for name, time_ms in times_ms.items():
         if time_ms < (1.0 - MARGIN) * times_ms[chosen]:
             chosen = name
-    if wanted != AUTO:
+    if by_piece(wanted):
+        ours = {n: m for n, m in models.items() if wanted == ALL or n in parts(wanted)}
+        if len(ours) > 1:
+            usual = min(ours, key=lambda name: times_ms[name])
+            rest = {n: time_ms for n, time_ms in times_ms.items() if n not in ours}
+            return Choice(PieceModel(ours, usual), _over(rest, times_ms[usual]))
+        chosen = next(iter(ours), TORCH)
+    elif wanted != AUTO:
         chosen = names[-1]
-    return Choice(models[chosen], {
-        name: time_ms / times_ms[chosen] for name, time_ms in times_ms.items() if name != chosen
-    })
+    rest = {name: time_ms for name, time_ms in times_ms.items() if name != chosen}
+    return Choice(models[chosen], _over(rest, times_ms[chosen]))
+
+
+def _over(times_ms: Mapping[str, float], chosen_ms: float) -> dict[str, float]:
+    return {name: time_ms / chosen_ms for name, time_ms in times_ms.items()}
 
 
 def _compare(models: Mapping[str, TorchModel], threads: int, end_s: float) -> dict[str, float]:

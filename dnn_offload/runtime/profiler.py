@@ -8,14 +8,15 @@ natural statistics; a sixth at the end, and all that is left, for other numbers 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import statistics
 import time
 
 import numpy as np
 
-from dnn_offload.cost.profile import CutProfile, Profile
+from dnn_offload.cost.profile import CutProfile, Profile, Variant
 from dnn_offload.runtime.backends import names
+from dnn_offload.runtime.backends.by_piece import PieceModel
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.pictures import COUNT
 from dnn_offload.runtime.profile_codecs import CodecMeter, decoding_ms, output_sizes
@@ -31,6 +32,7 @@ from dnn_offload.runtime.profile_model import (
     promising_cuts,
     times,
 )
+from dnn_offload.runtime.profile_pieces import fastest, PieceTimes
 from dnn_offload.runtime.profile_variants import ThreadVariants, usual_thread_counts
 
 FRACTION = 0.3  # of the cuts that are measured as units
@@ -82,7 +84,8 @@ def measure_profile(
     started_s = time.perf_counter()
     model.set_threads(threads)
     inputs = [made_up_inputs(model.cuts[0].frontier, seed) for seed in range(COUNT)]
-    meter = Meter(model, inputs[0])
+    meters = _meters(model, inputs[0])
+    meter = next(iter(meters.values()))
     last = meter.last
 
     report(0.0, 'warming up')
@@ -92,7 +95,7 @@ def measure_profile(
     order = promising_cuts(
         in_situ, [cut.nbytes for cut in model.cuts], [cut.depth for cut in model.cuts]
     )
-    _units(meter, order[:how_many(last, fraction)][:model.most_units], run_ms,
+    _units(list(meters.values()), order[:how_many(last, fraction)][:model.most_units], run_ms,
            min(time.perf_counter() + UNITS_SHARE * budget_s, started_s + UNITS_END * budget_s),
            report)
 
@@ -110,14 +113,21 @@ def measure_profile(
     wait = meter.wait_ratio
     in_situ = meter.in_situ()
     in_situ_tail = [in_situ[last] - head for head in in_situ]
-    heads, tails = _medians(meter.heads), _medians(meter.tails)
-    head_ms = [round(time_ms * wait, TIME_DIGITS) for time_ms in times(in_situ, heads)]
-    tail_ms = [round(time_ms * wait, TIME_DIGITS) for time_ms in times(in_situ_tail, tails)]
+    measured = {
+        name: PieceTimes(
+            _rounded(times(in_situ, _medians(each.heads)), wait),
+            _rounded(times(in_situ_tail, _medians(each.tails)), wait),
+        )
+        for name, each in meters.items()
+    }
+    found = fastest(measured, next(iter(meters)))
+    head_ms, tail_ms = found.head_ms, found.tail_ms
     head_width, tail_width = half_widths((in_situ, meter.heads), (in_situ_tail, meter.tails))
     whole_ms = head_ms[last]
     # Stamps cost time as well: together the operators take what the whole network does.
     stamps_ms = np.asarray(meter.stamps_ms) * whole_ms / max(in_situ[last], 1e-6)
-    memories = memory(model.program, compiled=model.backend.partition(':')[0] in names.COMPILED)
+    kinds = {name.partition(':')[0] for name in meters}
+    memories = memory(model.program, compiled=not kinds.isdisjoint(names.COMPILED))
     report(1.0, 'profile is ready')
     return Profile(
         model=model.program.source,
@@ -138,14 +148,20 @@ def measure_profile(
                 frontier_bytes=cut.nbytes,
                 head_ms=head_ms[cut.index],
                 tail_ms=tail_ms[cut.index],
-                head_spread_ms=_spread(meter.heads, cut.index, head_ms, head_width, wait),
-                tail_spread_ms=_spread(meter.tails, cut.index, tail_ms, tail_width, wait),
+                head_spread_ms=_spread(
+                    meters[found.head_by[cut.index]].heads, cut.index, head_ms, head_width, wait
+                ),
+                tail_spread_ms=_spread(
+                    meters[found.tail_by[cut.index]].tails, cut.index, tail_ms, tail_width, wait
+                ),
                 measured=(cut.index in meter.heads or cut.index == 0)
                 and (cut.index in meter.tails or cut.index == last),
                 codecs=codecs.costs(cut.index, wait) if cut.index < last else {},
                 head_bytes=memories[cut.index][0],
                 tail_bytes=memories[cut.index][1],
                 frontier=tuple(spec.name for spec in cut.frontier),
+                head_backend=found.head_by[cut.index] if len(meters) > 1 else '',
+                tail_backend=found.tail_by[cut.index] if len(meters) > 1 else '',
             )
             for cut in model.cuts
         ),
@@ -153,8 +169,33 @@ def measure_profile(
         input_name=model.program.input.name,
         input_bytes=model.program.input.nbytes,
         outputs=tuple(spec.name for spec in model.outputs),
-        variants=variants.variants(head_ms, tail_ms, model.backend),
+        variants=(
+            *variants.variants(head_ms, tail_ms, model.backend),
+            *_by_backend(measured, threads),
+        ),
     )
+
+
+def _meters(model: TorchModel, inputs: list[np.ndarray]) -> dict[str, Meter]:
+    """A meter of each backend, that of the whole network first; they tell one machine's wait."""
+    if not isinstance(model, PieceModel):
+        return {model.backend: Meter(model, inputs)}
+    order = sorted(model.models, key=lambda name: name != model.usual)
+    return {name: Meter(model.models[name], inputs) for name in order}
+
+
+def _rounded(times_ms: Sequence[float], factor: float) -> list[float]:
+    return [round(time_ms * factor, TIME_DIGITS) for time_ms in times_ms]
+
+
+def _by_backend(measured: Mapping[str, PieceTimes], threads: int) -> list[Variant]:
+    """Every piece by every backend, where there are several."""
+    if len(measured) == 1:
+        return []
+    return [
+        Variant(name, threads, tuple(each.head_ms), tuple(each.tail_ms))
+        for name, each in measured.items()
+    ]
 
 
 def _first_stamps(meter: Meter, end_s: float) -> float:
@@ -168,12 +209,13 @@ def _first_stamps(meter: Meter, end_s: float) -> float:
 
 
 def _units(
-    meter: Meter, wanted: Sequence[int], run_ms: float, end_s: float, report: Report
+    meters: Sequence[Meter], wanted: Sequence[int], run_ms: float, end_s: float, report: Report
 ) -> None:
     """Rounds over the whole network and as many of ``wanted`` as the time allows."""
+    meter = meters[0]
     begin_s = time.perf_counter()
     late_s = end_s + LATE * max(0.0, end_s - begin_s)
-    runs = (end_s - begin_s) * 1e3 / max(run_ms, 0.01)
+    runs = (end_s - begin_s) * 1e3 / max(run_ms, 0.01) / len(meters)
     affordable = int(runs / SHORT_RUNS - OTHER_RUNS)
     if affordable < FEW_CUTS:
         affordable = min(FEW_CUTS, int(runs / LEAST_ROUNDS - OTHER_RUNS))
@@ -182,7 +224,8 @@ def _units(
         if number % 2 == 0 and len(meter.stamps_ms) < STAMP_RUNS:
             meter.stamps_ms.append(meter.stamp())
         for cut in chosen:
-            meter.unit(cut)
+            for each in meters:
+                each.unit(cut)
             meter.load.sample()
         meter.load.probe()
         now_s = time.perf_counter()

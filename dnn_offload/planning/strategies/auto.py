@@ -18,9 +18,10 @@ beside them:
   Inference Acceleration on the Edge", INFOCOM 2019, with loads, codecs and values that are sent
   once however many layers read them (equation and what is not exact in ``placement.py``).
 
-Threads are those that the user allows, by default as they are set; the backend of each side is the
-one that its profile was measured with. It contains the best of every other strategy's candidates,
-hence on the same costs it never predicts worse.
+Threads are those that the user allows, by default as they are set. Backends are chosen where
+pieces are measured, one for each side or one for each piece (parameter ``backend``): nothing else
+of a plan's cost hangs on them. It contains the best of every other strategy's candidates, hence on
+the same costs it never predicts worse.
 """
 
 from __future__ import annotations

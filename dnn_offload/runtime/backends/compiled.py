@@ -187,6 +187,14 @@ class CompiledModel(TorchModel):
         with self._lock:
             self._held = frozenset(id(segment) for segment in segments)
 
+    def let_go(self) -> None:
+        """Drop all compiled pieces; those that run again are compiled again."""
+        with self._lock:
+            for (_, threads), segment in self._compiled.items():
+                segment.ready.pop(threads, None)
+            self._compiled.clear()
+        _return_free_memory()
+
     def stamps(  # type: ignore[override]
         self, segment: CompiledSegment, arrays: Sequence[np.ndarray]
     ) -> list[float]:

@@ -9,8 +9,9 @@ import numpy as np
 
 from dnn_offload.errors import ConfigurationError, ModelError
 from dnn_offload.graph.fingerprint import sampled_cut, seeded_inputs
+from dnn_offload.runtime.backends.by_piece import PieceModel
 from dnn_offload.runtime.backends.compiled import CompiledModel, CompiledSegment
-from dnn_offload.runtime.backends.names import missing, parse, tolerance, TORCH
+from dnn_offload.runtime.backends.names import missing, parse, parts, tolerance, TORCH
 from dnn_offload.runtime.backends.onnx.lowering import OnnxProgram
 from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
 
@@ -23,13 +24,14 @@ def load(
 ) -> TorchModel:
     """Load a model whose pieces run on ``backend``; by torch if they cannot, and say why.
 
+    Of several joined those that can; what runs each piece is to be told (``PieceModel.choose``).
     The whole network is compiled and run before anything else, and compared with torch on the
     seeded inputs: a runtime that computes something else is not used. One that chooses (boxes, the
     class of a pixel) is compared before and after that, since a choice may turn by rounding.
 
     Args:
         folder: What ``runtime/prepare.py`` saved.
-        backend: Its name, not ``auto``.
+        backend: Its name, or several joined: not ``auto`` or ``all``.
         threads: Compute threads, set for the calling thread.
         log: Gets the reason if torch must do.
         wait: Compile heads and tails before their first run (for measuring).
@@ -38,9 +40,21 @@ def load(
         ModelError: The model cannot be loaded at all.
         ConfigurationError: There is no such backend.
     """
-    name = parse(backend)
     model = TorchBackend().load(folder)
     model.set_threads(threads)
+    made = (_behind(model, folder, each, threads, log, wait) for each in parts(backend))
+    # What cannot run the network comes back as torch, which is one of them or does no harm.
+    models = {each.backend: each for each in made}
+    if len(models) > 1 and TORCH not in parts(backend):
+        models.pop(TORCH, None)
+    return next(iter(models.values())) if len(models) == 1 else PieceModel(models)
+
+
+def _behind(
+    model: TorchModel, folder: Path, backend: str, threads: int, log: Log, wait: bool
+) -> TorchModel:
+    """The model behind one backend, or as it is."""
+    name = parse(backend)
     if str(name) == TORCH:
         return model
     try:

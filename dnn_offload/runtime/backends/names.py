@@ -2,7 +2,8 @@
 
 ``torch``, ``onnxruntime`` or ``openvino``. torch and openvino may be given a device:
 ``torch:cuda``, ``openvino:GPU`` (a compute stick, an NPU, an integrated GPU). ``auto`` stands for
-the fastest of those that are installed, measured when the profile is.
+the fastest of those that are installed, measured when the profile is. Several joined by ``+``, or
+``all`` that are installed, run each piece of a network by whichever was measured fastest there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import re
 from dnn_offload.errors import ConfigurationError
 
 AUTO = 'auto'
+ALL = 'all'
 TORCH = 'torch'
+JOINT = '+'
 # Largest deviation from torch that a backend may have, relative to the largest number of a
 # tensor; tested at every cut (test/test_backend_onnx.py). 0 = bit for bit.
 TOLERANCES = {TORCH: 0.0, 'onnxruntime': 1e-4, 'openvino': 1e-4}
@@ -31,8 +34,8 @@ _DEVICES = {
     'openvino': re.compile(r'[A-Za-z0-9_.:,()-]{1,64}\Z'),
 }
 ALLOWED = (
-    'auto, torch, torch:cuda, torch:cuda:NUMBER, torch:xpu, onnxruntime, openvino, or '
-    'openvino:DEVICE such as openvino:GPU'
+    'auto, all, torch, torch:cuda, torch:cuda:NUMBER, torch:xpu, onnxruntime, openvino, '
+    'openvino:DEVICE such as openvino:GPU, or several of them such as onnxruntime+openvino'
 )
 # Where a driver for CUDA is, one of these is: a card, a Jetson's own GPU, WSL.
 CUDA_SIGNS = ('/dev/nvidia0', '/dev/nvgpu', '/dev/nvhost-gpu', '/dev/nvhost-ctrl-gpu', '/dev/dxg')
@@ -50,7 +53,7 @@ class BackendName:
 
 
 def parse(text: str) -> BackendName:
-    """Read ``KIND`` or ``KIND:DEVICE``; ``auto`` is none.
+    """Read ``KIND`` or ``KIND:DEVICE``; ``auto``, ``all`` and several joined are none.
 
     Raises:
         ConfigurationError: It is something else.
@@ -62,12 +65,29 @@ def parse(text: str) -> BackendName:
     return BackendName(kind, device)
 
 
+def parts(text: str) -> tuple[str, ...]:
+    """The backends that a text names: one, or several joined; ``auto`` and ``all`` are none.
+
+    Raises:
+        ConfigurationError: One of them there is not, or is named twice.
+    """
+    found = tuple(str(parse(part)) for part in text.split(JOINT))
+    if len(set(found)) < len(found):
+        raise ConfigurationError('a backend is named twice', given=text, allowed=ALLOWED)
+    return found
+
+
+def by_piece(text: str) -> bool:
+    """Whether each piece shall run by the fastest, instead of all by one backend."""
+    return text == ALL or JOINT in text
+
+
 def check(text: str) -> str:
     """What is allowed, if a parameter's text is not; '' if it is."""
-    if text == AUTO:
+    if text in (AUTO, ALL):
         return ''
     try:
-        parse(text)
+        parts(text)
     except ConfigurationError:
         return ALLOWED
     return ''
@@ -106,21 +126,32 @@ def candidates(text: str) -> tuple[tuple[str, ...], str]:
     """Backends to choose from, torch first, and a word on what is missing.
 
     Args:
-        text: ``auto``, or the backend that is wanted.
+        text: ``auto``, ``all``, or what is wanted.
 
     Returns:
-        Names, and '' or why the wanted one is not among them.
+        Names, and '' or why a wanted one is not among them.
 
     Raises:
         ConfigurationError: There is no such backend.
     """
-    if text == AUTO:
+    if text in (AUTO, ALL):
         cuda = ('torch:cuda',) if any(Path(sign).exists() for sign in CUDA_SIGNS) else ()
         return (TORCH, *(kind for kind in COMPILED if not missing(kind)), *cuda), ''
-    wanted = parse(text)
-    if str(wanted) == TORCH:
-        return (TORCH,), ''
-    reason = missing(wanted.kind)
-    if reason:
-        return (TORCH,), f'torch is used instead of {wanted}: {reason}'
-    return (TORCH, str(wanted)), ''
+    wanted = [part for part in parts(text) if part != TORCH]
+    reasons = {part: missing(parse(part).kind) for part in wanted}
+    there = (part for part in wanted if not reasons[part])
+    why = '; '.join(
+        f'torch is used instead of {part}: {reason}' for part, reason in reasons.items() if reason
+    )
+    return (TORCH, *there), why
+
+
+def usable(text: str) -> tuple[str, str]:
+    """What can be loaded of what is wanted (not ``auto`` or ``all``), and what is missing of it.
+
+    Raises:
+        ConfigurationError: There is no such backend.
+    """
+    names, missing_ones = candidates(text)
+    there = [part for part in parts(text) if part in names]
+    return JOINT.join(there) or TORCH, missing_ones

@@ -140,6 +140,9 @@ class TorchModel:
     def hold(self, segments: Sequence[Segment]) -> None:
         """All is always ready."""
 
+    def let_go(self) -> None:
+        """Nothing is held beside the weights."""
+
     def stamps(self, segment: Segment, arrays: Sequence[np.ndarray]) -> list[float]:
         """Run a slice and give the time of each of its operators in place [ms]."""
         return [ns * 1e-6 for ns in segment.stamps(self._given(arrays))[1]]
