@@ -1,6 +1,6 @@
 """What onnxruntime and openvino bring over torch, and what cutting costs them.
 
-Run: ``python benchmarks/backends.py [--networks NAME ...] [--cuts 8] [--rounds 25]``.
+Run: ``python benchmarks/backends.py [--networks NAME ...] [--cuts 8] [--rounds 25] [--pieces]``.
 
 *whole*: time of the whole network over torch's, median of rounds in which all run by turns, time
 in the CPU's run queue taken out. *cut*: head plus tail over the whole network of the same backend,
@@ -11,6 +11,9 @@ time for which it held the interpreter lock (aim: 5 ms). *memory*: resident memo
 with the whole network, a head and a tail, over that of a process with torch alone [MB]. *disk*:
 what the model's folder holds, over the weights (aim: 2). Exits non-zero when the mean of *cut*,
 the lock or the disk misses its aim.
+
+With ``--pieces`` instead: each head and each tail of some cuts by each backend, by turns, and by
+how much the fastest one of the piece beats the fastest one of the whole network.
 """
 
 from __future__ import annotations
@@ -163,12 +166,46 @@ def measure(name: str, backends: list[str], count: int, rounds: int, folder: Pat
     return kept
 
 
+def piece_gains(name: str, backends: list[str], count: int, rounds: int, folder: Path) -> None:
+    """One network: print what each piece by its fastest backend brings over one for all."""
+    folder = saved(name, folder / name.replace(':', '_'))
+    models = {backend: load(folder, backend, wait=True, log=print) for backend in backends}
+    meters = {
+        backend: Meter(model, made_up_inputs(model.cuts[0].frontier, 0))
+        for backend, model in models.items()
+    }
+    last = meters[TORCH].last
+    cuts = sorted({int(cut) for cut in np.linspace(1, last - 1, min(count, last - 1))})
+    for number in range(rounds + 1):
+        for cut in [last, *cuts]:
+            for meter in meters.values():
+                meter.unit(cut)
+        if number == 0:  # compiles
+            for meter in meters.values():
+                meter.heads.clear()
+                meter.tails.clear()
+    whole = {backend: np.median(meter.heads[last]) for backend, meter in meters.items()}
+    chosen = min(whole, key=lambda backend: whole[backend])
+    for side in ('heads', 'tails'):
+        gains = {}
+        for cut in cuts:
+            times = {b: np.median(getattr(meter, side)[cut]) for b, meter in meters.items()}
+            best = min(times, key=lambda backend: times[backend])
+            if best != chosen:
+                gains[cut] = (best, 1.0 - times[best] / times[chosen])
+        told = ', '.join(f'{cut} {best} {100 * gain:.1f} %' for cut, (best, gain) in gains.items())
+        mean = 100 * sum(gain for _, gain in gains.values()) / len(cuts)
+        print(f'| {name} | {chosen} | {side} | {len(gains)} of {len(cuts)} | {mean:.1f} % | '
+              f'{told or "none"} |', flush=True)
+
+
 def main() -> int:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--networks', nargs='+', default=NETWORKS)
     parser.add_argument('--cuts', type=int, default=8)
     parser.add_argument('--rounds', type=int, default=25)
+    parser.add_argument('--pieces', action='store_true', help='the fastest of each piece')
     parser.add_argument('--resident', type=Path, help=argparse.SUPPRESS)
     parser.add_argument('--backend', help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -181,6 +218,13 @@ def main() -> int:
             print(f'{kind} is left out: {missing(kind)}')
         else:
             backends.append(kind)
+    if arguments.pieces:
+        print('| network | whole by | pieces | another is faster | by, mean of all | at cuts |\n'
+              '|---|---|---|---|---|---|')
+        with tempfile.TemporaryDirectory() as folder:
+            for name in arguments.networks:
+                piece_gains(name, backends, arguments.cuts, arguments.rounds, Path(folder))
+        return 0
     print('| network | backend | whole | cut, mean | worst | deviation | compile | lock | memory '
           '| disk |\n|---|---|---|---|---|---|---|---|---|---|')
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from dnn_offload.errors import ConfigurationError
 from dnn_offload.graph.fingerprint import agree
 from dnn_offload.runtime import profile_backends
 from dnn_offload.runtime.backends import names
+from dnn_offload.runtime.backends.by_piece import PieceModel
 from dnn_offload.runtime.backends.load import load
 from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
 from dnn_offload.runtime.model_cache import cache_key, ModelRequest
@@ -108,6 +109,34 @@ def test_the_fastest_is_chosen_and_the_others_are_told(
     assert made.backend == chosen
     assert {variant.backend for variant in made.variants} == set(choice.others)
     assert Profile.from_json(made.to_json()) == made
+
+
+def test_one_that_cutting_costs_much_is_not_chosen_for_the_whole_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(folder: Path, name: str, **more: Any) -> TorchModel:
+        whole_s, piece_s = {
+            'torch': (0.03, 0.03), 'onnxruntime': (0.010, 0.006), 'openvino': (0.009, 0.012),
+        }[name]
+        model = TorchBackend().load(folder)
+        model.backend, run = name, model.run
+
+        def slowed(segment: Any, arrays: Any) -> Any:
+            every = len(segment.positions) == len(model.program.instructions)
+            time.sleep(whole_s if every else piece_s)
+            return run(segment, arrays)
+
+        model.run = slowed  # type: ignore[method-assign]
+        return model
+
+    some = ('torch', 'onnxruntime', 'openvino')
+    monkeypatch.setattr(profile_backends, 'candidates', lambda text: (some, ''))
+    monkeypatch.setattr(profile_backends, 'load', made)
+    choice = profile_backends.choose(folder, 'auto', 1, 1.0)
+    assert choice.model.backend == 'onnxruntime'
+    assert choice.others['openvino'] < 1.0 < choice.others['torch']  # ratios of whole runs
+    by_piece = profile_backends.choose(folder, 'all', 1, 1.0).model
+    assert isinstance(by_piece, PieceModel) and by_piece.usual == 'openvino'
 
 
 @pytest.mark.parametrize('backend', INSTALLED)
