@@ -2,7 +2,9 @@
 # a second run takes well under a second for that. `make help` lists the targets.
 
 SHELL := /bin/bash
-PYTHON ?= python3
+# The first that is there; what it then says of its version is bootstrap's.
+PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11 python3.10,\
+	$(shell command -v $(name) 2>/dev/null)))
 IN_ENVIRONMENT := source tools/env.sh &&
 
 .DEFAULT_GOAL := help
@@ -12,6 +14,8 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup:  ## make .venv (or use the sourced ROS 2 Jazzy) and build the package into install/
+	@test -n "$(PYTHON)" || { echo "no Python here: install python3, 3.10 to 3.12 \
+	(Ubuntu, Debian: sudo apt install python3 python3-venv)" >&2; exit 1; }
 	@$(PYTHON) tools/bootstrap.py
 
 build: setup  ## the same: only what changed is built

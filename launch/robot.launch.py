@@ -30,6 +30,12 @@ def arguments() -> list[DeclareLaunchArgument]:
             description='of our camera node: V4L2 device, file, folder or URL; empty = as in '
             'params_file',
         ),
+        DeclareLaunchArgument(
+            'image',
+            default_value='',
+            description='topic with the pictures of another driver, e.g. /camera/image_raw; our '
+            'camera node is left out then; empty = image_raw in the namespace',
+        ),
         launch_parts.rviz_argument(),
     ]
 
@@ -42,6 +48,10 @@ def nodes(context: LaunchContext) -> list[Node]:
     source = LaunchConfiguration('source').perform(context)
     # With its type: launch_ros would make a number of "0".
     pictures = [{'source': ParameterValue(source, value_type=str)}] if source else []
+    image = LaunchConfiguration('image').perform(context)
+    # The base topic only: compressed pictures are looked for beside it.
+    remapped = [('image_raw', image)] if image else []
+    ours = not image and LaunchConfiguration('camera').perform(context) == 'true'
     keep_alive = {
         'output': 'screen',
         'respawn': True,
@@ -54,19 +64,18 @@ def nodes(context: LaunchContext) -> list[Node]:
             executable='camera_node',
             name='camera_node',
             parameters=[*common, *pictures],
-            condition=IfCondition(LaunchConfiguration('camera')),
             **keep_alive,
         )
-    ]
+    ] if ours else []
     for name in NODES:
-        own = chosen if name == 'local_inference_node' else []
-        parameters = [*common, *own]
+        infers = name == 'local_inference_node'
         made.append(
             Node(
                 package='dnn_offload',
                 executable=name,
                 name=name,
-                parameters=parameters,
+                parameters=[*common, *(chosen if infers else [])],
+                remappings=remapped if infers else [],
                 **keep_alive,
             )
         )

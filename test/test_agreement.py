@@ -144,6 +144,12 @@ def test_agreement_belongs_to_the_network_not_to_the_machine() -> None:
     assert merged.agreement_frames == 150
     assert merged.cuts[1].codecs['int8'] == CodecCost(10, 0.0, 0.0, 0.97)
     assert merged.cuts[2].codecs['int8'].agreement is None
+    drawn = replace(
+        other, agreement_frames=500, agreement_made_up=True,
+        cuts=tuple(replace(c, codecs={}) for c in profile.cuts),
+    )
+    assert with_agreement_of(profile, [drawn, other]) == merged  # the user's own frames first
+    assert with_agreement_of(profile, [drawn]).agreement_made_up
     stranger = replace(other, model_identity='another')
     assert with_agreement_of(profile, [stranger]) == profile
 
@@ -161,6 +167,9 @@ def test_a_real_network_through_its_codecs(model: TorchModel, tmp_path: Path) ->
         model, profile, Frames(None, 6), 60.0, lambda fraction, message: said.append(message)
     )
     assert made.agreement_frames == 6 and len(said) == 6 and 'left' in said[-1]
+    assert made.agreement_made_up
+    lossy = [cost for cut in made.to_plan_with().cuts for cost in cut.codecs.values()]
+    assert {cost.agreement for cost in lossy} == {None}
     assert Profile.from_json(made.to_json()) == made
     best = lower_bound([1.0] * 6)
     assert best is not None

@@ -23,6 +23,7 @@ from dnn_offload.planning.plan import Conditions, Constraints, LinkState, Server
 from dnn_offload.planning.search import plan
 from dnn_offload.runtime import profile_pieces
 from dnn_offload.runtime.backends import names
+from dnn_offload.runtime.backends.base import segment_of
 from dnn_offload.runtime.backends.by_piece import PieceModel
 from dnn_offload.runtime.backends.load import load
 from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
@@ -33,6 +34,7 @@ from dnn_offload.runtime.prepared_model import load_prepared_model
 from dnn_offload.runtime.profile_backends import choose
 from dnn_offload.runtime.profile_pieces import fastest, PieceTimes
 from dnn_offload.runtime.profiler import measure_profile
+from dnn_offload.runtime.server_part import ServerParts
 from dnn_offload.simulate.made_up_graph import made_up_squeezenet
 import tiny_factory
 
@@ -176,9 +178,18 @@ def test_planning_over_the_fastest_pieces_is_exact_over_backends(
     combinations = list(product(edges.values(), servers.values()))
     alone = min(best(here, there, ()) for here, there in combinations)
     assert best(edge, server, ()) == pytest.approx(alone)
-    # Of two cuts the robot's two pieces may run by different backends: better than brute force.
-    two = min(best(here, there, (two_cuts.SHAPE,)) for here, there in combinations)
-    assert best(edge, server, (two_cuts.SHAPE,)) <= two + 1e-6
+    # With two cuts each of the robot's two pieces may run by another backend.
+    mixed = [
+        replace(head, cuts=tuple(
+            replace(cut, tail_ms=other.tail_ms)
+            for cut, other in zip(head.cuts, rest.cuts, strict=True)
+        ))
+        for head, rest in product(edges.values(), repeat=2)
+    ]
+    two = min(
+        best(here, there, (two_cuts.SHAPE,)) for here, there in product(mixed, servers.values())
+    )
+    assert best(edge, server, (two_cuts.SHAPE,)) == pytest.approx(two)
 
 
 # ---- running it ---------------------------------------------------------------------------
@@ -245,7 +256,8 @@ def test_what_is_not_there_any_more_is_run_by_the_usual_one(folder: Path) -> Non
     last = len(model.cuts) - 1
     assert model.segment(0, 1).model is here and model.segment(0, last).model is here
     assert model.segment(1, last).model is model.models['torch']
-    assert model.segment(1, 2).model is here  # nothing was measured of a piece in the middle
+    # Nothing was measured of pieces in the middle but what torch takes.
+    assert model.segment(1, 2).model is model.models['torch']
     tails = tuple(float(last - cut) for cut in range(last + 1))
     model.choose(replace(profile, backend='onnxruntime+torch', cuts=tuple(
         replace(cut, head_backend='onnxruntime', tail_backend='torch') for cut in profile.cuts
@@ -253,8 +265,17 @@ def test_what_is_not_there_any_more_is_run_by_the_usual_one(folder: Path) -> Non
         Variant('torch', 1, tails, (tails[0], *tails[2:], 0.0)),
         Variant('onnxruntime', 1, tails, (*tails[:2], tails[2] + 0.5, *tails[3:])),
     )))
+    torch = model.models['torch']
     assert model.segment(1, 2).model is here  # 0.5 ms less than the other
-    assert model.segment(2, 3).model is model.models['torch']
+    assert model.segment(2, 3).model is torch
+    # A plan with two cuts names its pieces by their values: the same choice, there and here.
+    parts = ServerParts(model)
+    middle = parts.find(model.cuts[1].cut_id, model.cuts[2].cut_id, ())
+    assert isinstance(middle.span[0], tuple) and segment_of(model, middle.span).model is here
+    later = parts.find(model.cuts[2].cut_id, model.cuts[3].cut_id, ())
+    assert segment_of(model, later.span).model is torch
+    route = model.route(model.cuts[1].cut_id, model.cuts[2].cut_id, ())
+    assert segment_of(model, (route.rest.inputs, route.rest.outputs)).model is torch
     assert model.by_torch.backend == 'torch'
 
 

@@ -47,7 +47,7 @@ def frame(
     return FrameRow(
         time_s=time_s, phase='', strategy='auto', frame_seq=round(time_s * 1000),
         outcome='dropped' if dropped else ('remote' if server else 'local'),
-        drop_reason='superseded' if dropped else '', cut_index=0 if dropped else cut,
+        drop_reason='superseded' if dropped else '', cut='', cut_index=0 if dropped else cut,
         cut_label=label, depth=1, codec='' if dropped else codec,
         server='' if dropped else server, plan_epoch=1, plan_id=1, uplink_bytes=1000,
         **times, uplink_ms=uplink_ms,  # type: ignore[arg-type]

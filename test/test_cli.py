@@ -225,11 +225,11 @@ def test_profile_shows_the_agreement_where_there_is_one() -> None:
     made = made_up_profile(cuts=cuts, agreement_frames=150)
     text = shown(profile_tables.table(made))
     assert '97.3%' in text and '?' in text and '150 frames' in text
-    line = profile_tables.agreement_line(made, None, ProfileWishes(frames=Path('frames')))
+    line = profile_tables.agreement_line(made, None)
     assert 'known for 4 of 6 pairs' in line and 'made up' not in line
     few = profile_tables.agreement_line(
-        replace(made, agreement_frames=20), SimpleNamespace(stamp='random weights'),  # type: ignore[arg-type]
-        ProfileWishes(),
+        replace(made, agreement_frames=20, agreement_made_up=True),
+        SimpleNamespace(stamp='random weights'),  # type: ignore[arg-type]
     )
     assert 'made up' in few and 'Fewer than 150' in few and 'random' in few
 

@@ -43,7 +43,6 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ('ended', 'found', 'cure'),
     [
-        (Ended(-4), 'illegal instruction', 'torch==2.13.0'),
         (Ended(-9), 'memory', 'swap'),
         (Ended(1, errors="ModuleNotFoundError: No module named 'torch'"), 'not installed', 'pip'),
         (Ended(-9, seconds=60.0, timed_out=True), 'within 60 s', '--patience'),
@@ -59,6 +58,29 @@ def test_every_way_in_which_torch_dies(
     made = python_checks.check_torch(exam)
     assert made.state is State.FAILURE
     assert found in made.found and cure in made.cure
+
+
+@pytest.mark.parametrize(
+    ('version', 'cure'), [('2.13.0', 'another version'), ('2.10.0', 'torch==2.13.0'), ('', 'pip')]
+)
+def test_an_illegal_instruction_of_the_pinned_version_is_not_cured_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, cure: str
+) -> None:
+    monkeypatch.setattr(python_checks, 'torch_version', lambda: version)
+    made = python_checks.check_torch(
+        examination(MadeUpMachine(tmp_path, {'try_torch': Ended(-4)}))
+    )
+    assert made.state is State.FAILURE and 'illegal instruction' in made.found
+    assert cure in made.cure and version in made.found
+    if version == python_checks.PINNED_TORCH:
+        assert 'pip install' not in made.cure
+
+
+def test_the_version_that_is_named_is_the_one_that_is_pinned() -> None:
+    root = Path(__file__).resolve().parents[1]
+    pinned = (root / 'tools/requirements/torch.txt').read_text(encoding='utf-8')
+    assert f'torch=={python_checks.PINNED_TORCH}' in pinned
+    assert python_checks.torch_version() == python_checks.PINNED_TORCH
 
 
 def test_a_torch_that_computes(tmp_path: Path) -> None:

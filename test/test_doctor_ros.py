@@ -231,6 +231,16 @@ def test_broken_pictures_in_a_folder_are_counted(tmp_path: Path) -> None:
 def test_cameras_that_are_not_looked_at(tmp_path: Path) -> None:
     found = camera_check.check_camera(examination(MadeUpMachine(tmp_path / 'server')))
     assert found.state is State.SKIPPED and '--camera' in found.cure
+    board = MadeUpMachine(tmp_path / 'pi', {'try_camera': said(CAMERA)})
+    for number, name in ((10, 'bcm2835-codec-decode'), (19, 'rpi-hevc-dec'), (0, 'unicam')):
+        board.write(f'/dev/video{number}', '')
+        board.write(f'/sys/class/video4linux/video{number}/name', f'{name}\n')
+    bare = camera_check.check_camera(examination(board))
+    assert bare.state is State.SKIPPED and 'camera_ros' in bare.cure and 'video10' in bare.found
+    board.write('/dev/video20', '')
+    board.write('/sys/class/video4linux/video20/name', 'HD Webcam C525\n')
+    plugged = camera_check.check_camera(examination(board))
+    assert plugged.state is State.OK and plugged.facts['source'] == '20'
     pip = camera(tmp_path, Ended(127, missing=True))
     assert pip.state is State.SKIPPED and 'ros2 run' in pip.cure
     machine = MadeUpMachine(tmp_path / 'robot')

@@ -133,8 +133,9 @@ def test_paths_and_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding='utf-8')
     for link in re.findall(r'\]\(([^)#:\s]+)(?:#[^)]*)?\)', text):
         assert (page.parent / link).exists(), link
+    folders = 'deploy|examples|test|benchmarks|tools'
     for line in commands(page):
-        for path in re.findall(r'(?<![\w/.])(?:deploy|examples)/[\w./-]+', line):
+        for path in re.findall(rf'(?<![\w/.])(?:{folders})/[\w./-]+', line):
             assert (ROOT / path.rstrip('.')).exists(), f'{path} in: {line}'
 
 

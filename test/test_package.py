@@ -20,7 +20,8 @@ REQUIREMENTS = ROOT / 'tools/requirements'
 # rosdep keys outside the ROS distribution that exist (rosdep's python.yaml).
 ROSDEP_KEYS = {
     'python3-matplotlib', 'python3-numpy', 'python3-opencv', 'python3-psutil',
-    'python3-pytest', 'python3-pytest-timeout', 'python3-rich', 'python3-scipy', 'python3-yaml',
+    'python3-hypothesis', 'python3-pytest', 'python3-pytest-timeout', 'python3-rich',
+    'python3-scipy', 'python3-yaml',
 }  # fmt: skip
 # What is imported at run time -> its rosdep key; None where pip brings it (package.xml says why).
 RUN_TIME = {
@@ -188,6 +189,25 @@ def test_the_command_is_installed_by_pip_and_by_colcon() -> None:
     assert 'dnn-offload = dnn_offload.cli.main:main' in (ROOT / 'setup.py').read_text('utf-8')
     cmake = (ROOT / 'CMakeLists.txt').read_text(encoding='utf-8')
     assert 'install_executable(dnn-offload dnn_offload.cli.main)' in cmake
+
+
+# What a field's name ends in -> the unit that its comment names.
+UNITS = {
+    '_ms': '[ms]', '_s': '[s]', '_bytes': '[byte]', '_bps': '[bit/s]', '_hz': '[Hz]', '_j': '[J]',
+    '_percent': '[%]', '_c': '[degree Celsius]',
+}  # fmt: skip
+
+
+def test_messages_name_the_unit_of_every_field_that_has_one() -> None:
+    found = 0
+    for path in (ROOT / 'msg').glob('*.msg'):
+        for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+            declaration, _, comment = line.partition('#')
+            name = next(iter(declaration.split()[1:]), '')
+            unit = next((unit for end, unit in UNITS.items() if name.endswith(end)), '')
+            assert unit in comment, f'{path.name}:{number}: {name} is in {unit}'
+            found += unit != ''
+    assert found > 50
 
 
 def test_messages_document_every_field() -> None:

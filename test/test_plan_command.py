@@ -17,10 +17,17 @@ from dnn_offload.cli import plan_command, power_command
 from dnn_offload.cli.plan_arguments import conditions_of, constraints_of
 from dnn_offload.cost.energy import load_board, resolve_board
 from dnn_offload.cost.link import LinkDefaults
-from dnn_offload.cost.profile import LayerProfile, Profile
+from dnn_offload.cost.profile import LayerProfile, Profile, Variant
 from dnn_offload.errors import ConfigurationError, OffloadError
+from dnn_offload.planning.explanation import backends_of
 from dnn_offload.planning.objective import Objective
-from dnn_offload.planning.plan import Constraints
+from dnn_offload.planning.plan import (
+    Candidate,
+    Conditions,
+    Constraints,
+    LinkState,
+    ServerState,
+)
 from dnn_offload.planning.server_book import READY, ServerReport
 from dnn_offload.planning.session import PlannerSession, PlannerSettings
 from dnn_offload.report import regime_map
@@ -77,13 +84,57 @@ def test_what_runs_the_plan_is_told(
         )).to_json())
     inner = ['--private-layers', '1', '--load', '9', '--shape', 'none']
     for more, here, there in (
-        (inner, 'a', 'b'), (['--strategy', 'remote'], '', 'b'), (['--strategy', 'local'], 'a', ''),
+        (inner, ['a'], 'b'), (['--strategy', 'remote'], [], 'b'),
+        (['--strategy', 'local'], ['a'], ''),
     ):
         assert plan_command.run(parse([*profiles, *more, '--json'])) == 0
         backends = json.loads(capsys.readouterr().out)['backends']
         assert backends == {'edge': here, 'server': there}, more
     assert plan_command.run(parse([*profiles, *inner])) == 0
     assert 'There the robot computes by a, server by b.' in capsys.readouterr().out
+    # Robot, server, robot; the middle by whose tails differ least.
+    edge, server = (
+        Profile.from_json((tmp_path / f'{name}.json').read_text()) for name in ('edge', 'server')
+    )
+    tails = tuple(cut.tail_ms for cut in server.cuts)
+    server = replace(server, variants=(
+        Variant('a', server.threads, tails, tails),
+        Variant('b', server.threads, tails, tuple(0.5 * time_ms for time_ms in tails)),
+    ))
+    link = LinkState(1.0, 1e6, 1.0, 1e6, 1.0)
+    conditions = Conditions(edge, servers=(ServerState('s', server, link),))
+    first, second = edge.cuts[1], edge.cuts[3]
+    two = Candidate(
+        first.index, first.cut_id, '', 'raw', 's', return_index=3, return_id=second.cut_id
+    )
+    assert backends_of(two, conditions) == (['a', 'b'], 'b')
+
+
+def test_agreement_of_made_up_frames_passes_no_floor(
+    profiles: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    edge = Path(profiles[2])
+    made = Profile.from_json(edge.read_text())
+    made = replace(made, agreement_frames=150, cuts=tuple(
+        replace(cut, codecs={
+            name: replace(cost, agreement=0.99) for name, cost in cut.codecs.items()
+        })
+        for cut in made.cuts
+    ))
+    lossy = {'jpeg', 'int8', 'int8_zstd', 'fp16'}
+    for made_up in (False, True):
+        edge.write_text(replace(made, agreement_made_up=made_up).to_json())
+        asked = [*profiles, '--min-agreement', '0.95', '--load', '5']
+        assert plan_command.run(parse([*asked, '--json', '--all'])) == 0
+        data = json.loads(capsys.readouterr().out)
+        codecs = {candidate['codec'] for candidate in data['candidates']}
+        assert bool(codecs & lossy) == (not made_up)
+        assert plan_command.run(parse(asked)) == 0
+        assert ('made-up frames' in capsys.readouterr().out) == made_up
+    session = PlannerSession(PlannerSettings(min_agreement=0.95))
+    session.feed_edge_profile(replace(made, agreement_made_up=True))
+    fed = session.edge_profile
+    assert fed is not None and fed.cuts[1].codecs['raw'].agreement is None
 
 
 def test_json_is_ranked(profiles: list[str], capsys: pytest.CaptureFixture[str]) -> None:

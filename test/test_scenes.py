@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 
 import cv2
@@ -54,6 +55,29 @@ def test_labels_are_within_the_picture_and_large_enough(split):
         assert scene.visible.min() >= 0.5 and scene.visible.max() <= 1.0
         kinds |= set(scene.class_ids.tolist())
     assert kinds == set(range(len(CLASS_NAMES)))
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_things_are_small_and_large_hidden_in_part_and_among_clutter(split):
+    scenes = [render(seed, split, SIZE) for seed in range(40)]
+    visible = np.concatenate([scene.visible for scene in scenes])
+    boxes = np.concatenate([scene.boxes for scene in scenes])
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    assert visible.min() < 0.65 and np.mean(visible < 0.95) > 0.05
+    assert sides.min() <= 16 and np.mean(sides < 32) > 0.1 and sides.max() > 80
+
+
+def test_the_lens_blurs_dims_and_smears():
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.float32)
+    plain = Lens(noise=0.0, vignette=0.0)
+
+    def sharpness(**changes):
+        seen = replace(plain, **changes).apply(image)
+        return np.abs(np.diff(seen.astype(float), axis=1)).mean()
+
+    sharp = sharpness()
+    assert sharpness(blur_px=1.0) < 0.6 * sharp and sharpness(motion_px=5) < 0.6 * sharp
+    assert sharpness(exposure=0.5) < 0.7 * sharp
 
 
 def test_an_unknown_split_is_refused():

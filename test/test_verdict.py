@@ -23,7 +23,7 @@ def _row(seq: int, time_s: float, **changes: object) -> FrameRow:
     values: dict[str, object] = {field.name: 0.0 for field in fields(FrameRow)}
     values |= {
         'time_s': time_s, 'phase': 'p', 'strategy': AUTO, 'frame_seq': seq, 'outcome': 'local',
-        'drop_reason': '', 'cut_index': 9, 'cut_label': '', 'depth': -1, 'codec': '',
+        'drop_reason': '', 'cut': '', 'cut_index': 9, 'cut_label': '', 'depth': -1, 'codec': '',
         'server': '', 'plan_epoch': 1, 'plan_id': 1, 'uplink_bytes': 0, 'latency_ms': 30.0,
         'deadline_met': True,
     }
@@ -110,6 +110,17 @@ def test_a_picture_that_leaves_under_privacy_is_broken() -> None:
     # Taken in this phase, sent after it: the constraint was lifted by then.
     late = replace(rows[-1], depth=0, latency_ms=500.0)
     assert _judge(phase, [*rows[:15], *rows[16:-1], late], [AUTO, 'local']) == ()
+
+
+def test_frames_that_go_up_faster_than_allowed_are_a_broken_constraint() -> None:
+    phase = Phase('p', 'p', 'p', max_uplink_bps=2e6, baselines=('local',))
+    sent = {'uplink_bytes': 25_000, 'outcome': 'remote', 'server': 's', 'depth': 0}
+    kept = _stream({AUTO: 30.0, 'local': 30.0}, **sent, uplink_ms=100.0)
+    assert _judge(phase, kept, [AUTO, 'local']) == ()
+    broken = _stream({AUTO: 30.0, 'local': 30.0}, **sent, uplink_ms=50.0)
+    assert _judge(phase, broken, [AUTO, 'local']) == (
+        'frames went up at 4.0 Mbit/s, allowed were 2.0',
+    )
 
 
 KILLED_S = 1.0

@@ -168,7 +168,7 @@ def conditions_of(args: argparse.Namespace) -> Conditions:
         ConfigurationError: A file cannot be read, or the profiles are of different models.
         ProfileError: A profile is damaged.
     """
-    edge = read_profile('--edge', args.edge)
+    edge = read_profile('--edge', args.edge).to_plan_with()
     if args.model is not None and args.model != edge.model:
         raise ConfigurationError(
             'the profile is of another model',

@@ -94,7 +94,7 @@ def _print(
             conditions,
             title=f'{escape(conditions.edge_profile.model)}: cost of every cut in ms, as '
             f'{args.strategy} believes, best {objective}',
-            caption=f'{_in_words(args)}; ~ = interpolated, > = the choice'
+            caption=f'{_in_words(args)}; ~ = predicted, ⑂ = over branches, > = the choice'
             + (', * = on the front of latency and energy' if conditions.power else ''),
             every=args.all,
             objective=objective,
@@ -103,13 +103,19 @@ def _print(
     for sentence in explanation.sentences(constraints):
         console.print(sentence, markup=False, highlight=False)
     here, there = backends_of(ranked[0], conditions)
-    runs = [f'the robot computes by {here}'] * bool(here)
+    runs = [f'the robot computes by {" and ".join(dict.fromkeys(here))}'] * bool(here)
     runs += [f'{ranked[0].server} by {there}'] * bool(there)
     console.print(f'There {", ".join(runs)}.', markup=False, highlight=False)
     console.print(table_of_strategies(choices))
     profiles = {'the robot': conditions.edge_profile}
     profiles |= {server.name: server.profile for server in conditions.servers}
     for whose, profile in profiles.items():
+        if constraints.min_agreement and profile.agreement_made_up and whose == 'the robot':
+            console.print(
+                "The robot's agreement was measured on made-up frames, which tells nothing of its "
+                'own: only lossless codecs pass --min-agreement. Measure it: dnn-offload profile '
+                f'{profile.model} --frames FOLDER_OR_VIDEO', markup=False,
+            )
         if profile.provisional:
             console.print(
                 f'The profile of {whose} is provisional: {profile.provisional}.', markup=False

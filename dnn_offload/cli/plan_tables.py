@@ -9,6 +9,7 @@ from rich.table import Table
 
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import Candidate, Conditions
+from dnn_offload.planning.trials import is_predicted
 
 # Column, field; those of the second kind are shown where any plan has them.
 STAGES = (
@@ -68,7 +69,6 @@ def table_of_plans(
     numbers += ['threads'] * with_threads + ['mJ'] * with_energy + ['value'] * with_value
     for name in numbers:
         table.add_column(name, justify='right')
-    measured = {cut.index: cut.measured for cut in conditions.edge_profile.cuts}
     for row in rows:
         chosen = row.key == best.key
         cells = [
@@ -85,7 +85,7 @@ def table_of_plans(
         cells += [f'{row.cost:.3f}'] * with_value
         table.add_row(
             f'{">" if chosen else ""}{"*" if row.key in front else ""}',
-            f'{"" if measured.get(row.cut_index, False) else "~"}{_cuts(row)}',
+            f'{"~" if is_predicted(row, conditions) else ""}{_cuts(row)}',
             escape(row.label),
             row.codec or '-',
             escape(row.server) or '-',
@@ -96,14 +96,20 @@ def table_of_plans(
 
 
 def _cuts(plan: Candidate) -> str:
-    """Where the plan goes to the server and, with a second cut, where it comes back."""
+    """Where the plan goes to the server and, with a second cut, where it comes back.
+
+    A placement over branches is no cut of the list: the nearest one, and a mark.
+    """
+    if plan.frontier:
+        return f'{plan.cut_index} ⑂'
     return f'{plan.cut_index} ↩ {plan.return_index}' if plan.return_id else str(plan.cut_index)
 
 
 def _best_per_cut(ranked: Sequence[Candidate]) -> list[Candidate]:
-    seen: dict[tuple[int, str], Candidate] = {}
+    seen: dict[tuple[int, str, bool], Candidate] = {}
     for candidate in ranked:
-        seen.setdefault((candidate.cut_index, candidate.return_id), candidate)
+        place = candidate.cut_index, candidate.return_id, bool(candidate.frontier)
+        seen.setdefault(place, candidate)
     return sorted(seen.values(), key=lambda row: (row.cut_index, row.return_index))
 
 

@@ -138,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
     for line in summary(profile):
         console.print(line)
     if asked:
-        console.print(agreement_line(profile, cached_program(path.parent), wishes))
+        console.print(agreement_line(profile, cached_program(path.parent)))
     if path.stat().st_mtime < started_s:
         console.print('This profile was in the cache; --again measures it anew.')
         if request.backend not in (AUTO, ALL, profile.backend):

@@ -12,7 +12,6 @@ from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.graph.program import Program
 from dnn_offload.runtime.frame_files import ENOUGH
 from dnn_offload.runtime.profile_model import FLOOR, LEVEL
-from dnn_offload.runtime.profile_wishes import ProfileWishes
 
 ROWS = 25  # of a long table
 
@@ -132,7 +131,7 @@ def _pieces_by_backend(profile: Profile) -> list[str]:
     return lines
 
 
-def agreement_line(profile: Profile, program: Program | None, wishes: ProfileWishes) -> str:
+def agreement_line(profile: Profile, program: Program | None) -> str:
     """What the agreement was measured on, and what it is worth."""
     known = sum(
         cost.agreement is not None for cut in profile.cuts for cost in cut.codecs.values()
@@ -142,8 +141,11 @@ def agreement_line(profile: Profile, program: Program | None, wishes: ProfileWis
         f'agreement on {profile.agreement_frames} frames, lower 95 % bound: known for {known} of '
         f'{every} pairs of cut and codec, the others pass no accuracy floor'
     ]
-    if wishes.frames is None:
-        lines.append('[yellow]The frames were made up: give your own with --frames.[/]')
+    if profile.agreement_made_up:
+        lines.append(
+            '[yellow]The frames were made up, so none of it passes an accuracy floor: give your '
+            'own with --frames.[/]'
+        )
     if 0 < profile.agreement_frames < ENOUGH:
         lines.append(f'[yellow]Fewer than {ENOUGH} frames: the bound is low for that alone.[/]')
     if program is not None and 'random' in program.stamp:

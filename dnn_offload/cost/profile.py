@@ -8,7 +8,7 @@ relative to that (a profile taken under a CPU quota already contains the quota).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 import json
 import math
 from typing import Any
@@ -141,6 +141,8 @@ class Profile:
         outputs: Names of the values that the network returns.
         variants: The same under other backends and thread counts.
         agreement_frames: Frames behind ``CodecCost.agreement``.
+        agreement_made_up: Whether these frames were drawn, since nobody gave any: it is for
+            people then, and passes no floor.
         provisional: On what a profile rests that is to be replaced by a measured one, in words
             for people; empty = measured.
     """
@@ -161,6 +163,7 @@ class Profile:
     outputs: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
     agreement_frames: int = 0
+    agreement_made_up: bool = False
     provisional: str = ''
     schema_version: int = SCHEMA_VERSION
 
@@ -179,6 +182,22 @@ class Profile:
         if self.cuts[-1].head_backend and found:
             return found
         return {self.backend: tuple(cut.tail_ms for cut in self.cuts)}
+
+    def middle_backend(self, start: int, end: int) -> str:
+        """What runs the piece between two inner cuts: by differences of tails, as it is priced."""
+        tails = self.tails_by_backend()
+        return min(tails, key=lambda name: tails[name][start] - tails[name][end])
+
+    def to_plan_with(self) -> Profile:
+        """The profile without agreements of made-up frames: of the user's own nothing is known."""
+        if not self.agreement_made_up:
+            return self
+        return replace(self, cuts=tuple(
+            replace(cut, codecs={
+                name: replace(cost, agreement=None) for name, cost in cut.codecs.items()
+            })
+            for cut in self.cuts
+        ))
 
     def by_id(self) -> dict[str, CutProfile]:
         """Cuts by identity."""
@@ -244,6 +263,7 @@ class Profile:
                 outputs=tuple(str(name) for name in data['outputs']),
                 variants=tuple(_read_variant(item, len(cuts)) for item in data['variants']),
                 agreement_frames=int(_number(data['agreement_frames'], 'agreement_frames')),
+                agreement_made_up=bool(data.get('agreement_made_up', False)),
                 provisional=str(data.get('provisional', ''))[:MAX_WORDS],
             )
         except MALFORMED as error:

@@ -14,6 +14,7 @@ from dnn_offload.report.records import FrameRow
 MAX_RATIO = 1.2  # the default strategy may be this much slower than the best baseline
 MIN_FRAMES = 5  # fewer frames than this in a window say nothing
 MAX_RETURN_S = 5.0  # a server that is ready again is used within this
+UPLINK_TOLERANCE = 1.2  # what went up over what may: medians of frames with a burst before them
 MAX_GAP_S = 2.0  # the longest silence that still counts as a stream that goes on
 BEFORE_KILL = 5  # last results before a kill: most of them must be the server's
 
@@ -292,6 +293,17 @@ def _constraint_failures(
         ]
         if leaked:
             failures.append(f'{len(leaked)} pictures left the robot, first frame {leaked[0]}')
+    if phase.max_uplink_bps > 0.0:
+        rates_bps = [
+            8e3 * row.uplink_bytes / row.uplink_ms for row in settled
+            if row.outcome == 'remote' and row.uplink_ms > 0.0
+        ]
+        rate_bps = float(np.median(rates_bps)) if rates_bps else 0.0
+        if rate_bps > UPLINK_TOLERANCE * phase.max_uplink_bps:
+            failures.append(
+                f'frames went up at {rate_bps / 1e6:.1f} Mbit/s, allowed were '
+                f'{phase.max_uplink_bps / 1e6:.1f}'
+            )
     times = np.sort([row.result_time_s for row in rows if row.has_result])
     edges = np.concatenate(([span[0]], times, [span[1]]))
     gap_s = float(np.max(np.diff(edges)))

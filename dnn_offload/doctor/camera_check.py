@@ -11,6 +11,8 @@ from dnn_offload.doctor.finding import failure, Finding, fine, skipped, warning
 READ_S = 2.0
 LIMIT_S = 25.0
 SLOW = 0.7  # of the rate that the camera claims
+# Names of a Raspberry Pi's video devices that no picture can be read from as from a USB camera.
+CHIP_PARTS = ('bcm2835-', 'rpivid', 'rpi-hevc', 'rpi-', 'pispbe', 'unicam', 'rp1-cfe')
 _NO_PICTURES = (
     'name a video, or a folder with pictures in it, that is there and that a viewer opens: '
     '--camera PATH'
@@ -27,7 +29,15 @@ def check_camera(exam: Examination) -> Finding:
             'on a robot: plug it in; a CSI camera needs camera_ros; for a file, a folder or a '
             'stream: --camera SOURCE',
         )
-    source = source or devices[0].removeprefix('video')
+    cameras = [name for name in devices if not _is_part_of_the_chip(exam, name)]
+    if not source and not cameras:
+        return skipped(
+            f'there is no USB camera at this machine: {", ".join(devices)} are parts of its chip '
+            '(decoder, image processor, receiver of a CSI camera)',
+            'a CSI camera needs camera_ros, and image:=/camera/image_raw of robot.launch.py; for '
+            'anything else: --camera SOURCE',
+        )
+    source = source or cameras[0].removeprefix('video')
     user = _user_of(exam, source)
     if user:
         return skipped(
@@ -47,6 +57,12 @@ def check_camera(exam: Examination) -> Finding:
     if answer is None:
         return failure(f'{source}: {ended.why}', _cure(source)).knowing(source=source)
     return _judged(answer).knowing(source=source, **answer)
+
+
+def _is_part_of_the_chip(exam: Examination, device: str) -> bool:
+    """Whether a video device of a Raspberry Pi takes or gives no pictures by itself."""
+    name = exam.machine.read(f'/sys/class/video4linux/{device}/name') or ''
+    return name.startswith(CHIP_PARTS)
 
 
 def _is_device(source: str) -> bool:

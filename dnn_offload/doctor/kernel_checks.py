@@ -23,7 +23,7 @@ _MB = 1e6
 
 def _set_lasting(settings: str) -> str:
     """The command that sets something now, and where it stays."""
-    return f'sudo sysctl -w {settings} (to keep it: the same in /etc/sysctl.d/60-ros.conf)'
+    return f'sudo sysctl -w {settings} (to keep it: the same in /etc/sysctl.d/60-dnn-offload.conf)'
 
 
 def check_buffers(exam: Examination) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 import importlib.util
 import platform
 import sys
@@ -12,6 +13,7 @@ from dnn_offload.doctor.machine import Ended
 
 LOWEST, HIGHEST = (3, 10), (3, 12)
 TORCH_LIMIT_S = 60.0
+PINNED_TORCH = '2.13.0'  # tools/requirements/torch.txt
 PICTURES_LIMIT_S = 20.0
 SETUP = 'run "make setup" in the checkout and "source tools/env.sh"'
 NUMPY_1 = 'compiled using NumPy 1'  # how NumPy 2 complains about a module for NumPy 1
@@ -74,12 +76,26 @@ def check_torch(exam: Examination) -> Finding:
     return _without_torch(ended).knowing(**facts)
 
 
+def torch_version() -> str:
+    """The version that is installed, without what stands behind a plus; '' = none."""
+    try:
+        return metadata.version('torch').partition('+')[0]
+    except metadata.PackageNotFoundError:
+        return ''
+
+
 def _without_torch(ended: Ended) -> Finding:
     if ended.signal == 'SIGILL':
+        found = torch_version()
         return failure(
-            'torch dies of an illegal instruction: it is built for another processor',
-            'install the version that was tried here: pip install torch==2.13.0 (2.6.0 and '
-            '2.10.0 die so on a Raspberry Pi 4)',
+            f'torch {found or "of an unknown version"} dies of an illegal instruction: it is '
+            'built for another processor',
+            f'{PINNED_TORCH} is what is pinned here, and it dies: use another version on robot '
+            'and server alike (change tools/requirements/torch.txt, then make setup), or a newer '
+            'processor (a Raspberry Pi 5 instead of a 4)'
+            if found == PINNED_TORCH else
+            f'install the pinned version: pip install torch=={PINNED_TORCH} (2.4.0, 2.6.0 and '
+            '2.10.0 are known to die so on a Raspberry Pi 4)',
         )
     if ended.signal == 'SIGKILL':
         return failure(
@@ -87,7 +103,7 @@ def _without_torch(ended: Ended) -> Finding:
             'end other programs or add swap: importing torch takes 300 MB',
         )
     if "No module named 'torch'" in ended.errors:
-        return failure('torch is not installed', f'pip install torch==2.13.0, or {SETUP}')
+        return failure('torch is not installed', f'pip install torch=={PINNED_TORCH}, or {SETUP}')
     if ended.timed_out:
         return failure(
             f'torch did not compute within {ended.seconds:.0f} s',
@@ -95,7 +111,7 @@ def _without_torch(ended: Ended) -> Finding:
         )
     return failure(
         f'torch does not run: {ended.why}',
-        f'install it anew: pip install torch==2.13.0, or {SETUP}',
+        f'install it anew: pip install torch=={PINNED_TORCH}, or {SETUP}',
     )
 
 

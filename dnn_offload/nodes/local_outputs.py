@@ -188,11 +188,17 @@ class ResultOutput:
         return (len(times) - 1) / max(times[-1] - times[0], 1e-6)
 
     def _status(self, record: FrameRecord) -> list[str]:
-        plan = record.plan
-        where = f'{record.outcome.name.lower()}'
-        if plan is not None and plan.server:
-            where += f' @ {plan.server}, cut {plan.cut_index} ({plan.label}), {plan.codec}'
-        return [where, f'{self.rate_hz():.1f} fps, {record.times.latency_ms:.0f} ms']
+        return status_lines(record, self.rate_hz())
+
+
+def status_lines(record: FrameRecord, rate_hz: float) -> list[str]:
+    """What is written on an annotated picture: where it was computed, cut, fps, latency."""
+    plan, where = record.plan, record.outcome.name.lower()
+    if plan is not None and plan.server:
+        # A rescued frame was finished here: its server has not answered.
+        where += ' from' if record.outcome is Outcome.RESCUED else ' @'
+        where += f' {plan.server}, cut {plan.cut_index} ({plan.label}), {plan.codec}'
+    return [where, f'{rate_hz:.1f} fps, {record.times.latency_ms:.0f} ms']
 
 
 def _mask_message(found: Segmentation, header: Any) -> Image:

@@ -113,19 +113,20 @@ def explain(
     return Explanation(winner, tuple(rivals), tuple(forbidden))
 
 
-def backends_of(plan: Candidate, conditions: Conditions) -> tuple[str, str]:
-    """What runs a plan's head here, and its piece on the server; '' where there is none."""
+def backends_of(plan: Candidate, conditions: Conditions) -> tuple[list[str], str]:
+    """What runs a plan's pieces on the robot, in order, and the one on the server; '' for none."""
     edge = conditions.edge_profile
-    usual = edge.cuts[-1].head_backend or edge.backend
     if plan.is_local:
-        return usual, ''
-    if not plan.frontier:
-        usual = edge.cuts[plan.cut_index].head_backend or edge.backend
-    theirs = next(s.profile for s in conditions.servers if s.name == plan.server)
-    tail = theirs.cuts[-1].head_backend  # a piece in the middle is run as the whole network is
-    if not (plan.frontier or plan.return_id):
-        tail = theirs.by_id()[plan.cut_id].tail_backend
-    return ('' if plan.cut_index == 0 else usual), tail or theirs.backend
+        return [edge.cuts[-1].head_backend or edge.backend], ''
+    server = next(s.profile for s in conditions.servers if s.name == plan.server)
+    # A placement runs as the nearest cut does.
+    here, there = edge.cuts[plan.cut_index], server.by_id().get(plan.cut_id)
+    first = there.index if there is not None else plan.cut_index
+    robot = [here.head_backend or edge.backend] if here.index > 0 else []
+    if not plan.return_id:
+        return robot, server.cuts[first].tail_backend or server.backend
+    robot.append(edge.cuts[plan.return_index].tail_backend or edge.backend)
+    return robot, server.middle_backend(first, server.by_id()[plan.return_id].index)
 
 
 def border_text(border: BreakEven) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile, Variant
 from dnn_offload.planning.limits import keeps_whole, LOSSLESS, MB
+from dnn_offload.planning.pair_cache import PairCache
 from dnn_offload.planning.plan import Constraints, Scope
 
 Floats = NDArray[np.float64]
@@ -22,7 +23,7 @@ Mask = NDArray[np.bool_]
 
 PICTURE_CUT = 0
 RAW = 'raw'
-_CACHE_SIZE = 16
+_CACHE_SIZE = 16  # pairs of profiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,23 +91,6 @@ class PriceTable:
             if rows is not None:
                 mask |= rows
         return mask
-
-
-# Profiles hold dicts and cannot be hashed: tables are cached by object identity, with the
-# profiles kept alive beside them so that an identity is never reused.
-_cache: dict[tuple[int, int], tuple[Profile, Profile, PriceTable]] = {}
-
-
-def price_table(edge: Profile, server: Profile) -> PriceTable:
-    """All (cut, codec) that both sides know, cached per pair of profiles."""
-    key = (id(edge), id(server))
-    cached = _cache.get(key)
-    if cached is None:
-        while len(_cache) >= _CACHE_SIZE:
-            del _cache[next(iter(_cache))]
-        cached = (edge, server, _make(edge, server))
-        _cache[key] = cached
-    return cached[2]
 
 
 def thread_variants(profile: Profile) -> dict[int, Variant]:
@@ -196,3 +180,11 @@ def codecs_at(cut: CutProfile) -> dict[str, CodecCost]:
     if RAW in cut.codecs:
         return cut.codecs
     return {RAW: CodecCost(cut.frontier_bytes, 0.0, 0.0), **cut.codecs}
+
+
+TABLES = PairCache(_make, size=_CACHE_SIZE)
+
+
+def price_table(edge: Profile, server: Profile) -> PriceTable:
+    """All (cut, codec) that both sides know, cached per pair of profiles."""
+    return TABLES.get(edge, server)

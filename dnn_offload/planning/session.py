@@ -170,6 +170,7 @@ class PlannerSession:
 
     def feed_edge_profile(self, profile: Profile) -> bool:
         """The robot's profile; another model plans afresh."""
+        profile = profile.to_plan_with()
         old, self._edge_profile = self._edge_profile, profile
         self._repriced = False
         self._edge_load.reset_frames()

@@ -24,6 +24,7 @@ class FrameRow:
         time_s: Acquisition, seconds since the start of the run.
         phase: Name of the phase in which it was acquired.
         strategy: Strategy whose plan it ran under.
+        cut: Identity of the cut, as in the plan; empty = all on the robot.
         depth: Weighted layers that ran on the robot before anything left it; -1 = nothing left.
         is_trial: Whether it ran under a plan that was tried, beside the one in force.
         stood_in: Whether torch ran a piece in place of one that was still being compiled.
@@ -35,6 +36,7 @@ class FrameRow:
     frame_seq: int
     outcome: str
     drop_reason: str
+    cut: str
     cut_index: int
     cut_label: str
     depth: int

@@ -36,6 +36,7 @@ class Frames:
         if count < 1:
             raise ConfigurationError('no frames are asked for', given=count, allowed='1 or more')
         self._path = path
+        self.made_up = path is None
         self._files: list[Path] = []
         if path is None:
             self.name, available = 'made-up pictures with natural statistics', count

@@ -87,6 +87,7 @@ def measure_agreement(
         profile,
         cuts=tuple(_with_scores(cut, kept) for cut in profile.cuts),
         agreement_frames=done,
+        agreement_made_up=frames.made_up,
     )
 
 
@@ -116,7 +117,7 @@ def with_agreement_of(profile: Profile, others: Iterable[Profile]) -> Profile:
     """The profile with agreements of another one of the same network, where there are any.
 
     They belong to the network and the codecs, not to the machine or its threads; of several
-    profiles the one with the most frames counts.
+    profiles the one with the most frames counts, of made-up ones only where there are no others.
     """
     known = [
         other for other in others
@@ -124,7 +125,7 @@ def with_agreement_of(profile: Profile, others: Iterable[Profile]) -> Profile:
     ]
     if not known:
         return profile
-    source = max(known, key=lambda other: other.agreement_frames)
+    source = max(known, key=lambda other: (not other.agreement_made_up, other.agreement_frames))
     theirs = source.by_id()
     cuts = []
     for cut in profile.cuts:
@@ -134,7 +135,10 @@ def with_agreement_of(profile: Profile, others: Iterable[Profile]) -> Profile:
                 agreed = theirs[cut.cut_id].codecs[name].agreement
                 codecs[name] = replace(cost, agreement=agreed)
         cuts.append(replace(cut, codecs=codecs))
-    return replace(profile, cuts=tuple(cuts), agreement_frames=source.agreement_frames)
+    return replace(
+        profile, cuts=tuple(cuts), agreement_frames=source.agreement_frames,
+        agreement_made_up=source.agreement_made_up,
+    )
 
 
 def _frame(

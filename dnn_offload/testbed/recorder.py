@@ -236,6 +236,7 @@ class Recorder:
                 frame_seq=msg.frame_seq,
                 outcome=OUTCOMES[msg.outcome],
                 drop_reason=DROP_REASONS[msg.drop_reason],
+                cut=msg.cut,
                 cut_index=msg.cut_index,
                 cut_label=msg.label,
                 depth=self._depth_of(msg.cut) if left else -1,

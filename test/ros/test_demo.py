@@ -21,9 +21,9 @@ import psutil
 TIME_SCALE = '0.6'
 LIMIT_S = 280
 COLUMNS = [
-    'time_s', 'phase', 'strategy', 'frame_seq', 'outcome', 'drop_reason', 'cut_index', 'cut_label',
-    'depth', 'codec', 'server', 'plan_epoch', 'plan_id', 'uplink_bytes', 'age_ms', 'wait_ms',
-    'preprocess_ms', 'head_ms', 'head_cpu_ms', 'head_wait_ms', 'encode_ms', 'uplink_ms',
+    'time_s', 'phase', 'strategy', 'frame_seq', 'outcome', 'drop_reason', 'cut', 'cut_index',
+    'cut_label', 'depth', 'codec', 'server', 'plan_epoch', 'plan_id', 'uplink_bytes', 'age_ms',
+    'wait_ms', 'preprocess_ms', 'head_ms', 'head_cpu_ms', 'head_wait_ms', 'encode_ms', 'uplink_ms',
     'queue_ms', 'decode_ms', 'tail_ms', 'downlink_ms', 'rest_ms', 'finish_ms', 'latency_ms',
     'deadline_met', 'is_trial', 'stood_in', 'overlap_ms',
 ]

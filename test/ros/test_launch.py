@@ -63,7 +63,7 @@ def declared(name: str) -> dict[str, DeclareLaunchArgument]:
 @pytest.mark.parametrize(
     ('name', 'expected'),
     [
-        ('robot', COMMON | {'camera', 'source', 'rviz'}),
+        ('robot', COMMON | {'camera', 'source', 'image', 'rviz'}),
         ('server', COMMON),
         ('demo', {'model', 'out', 'rate_hz', 'log_level', 'rviz'}),
     ],
@@ -114,12 +114,17 @@ def test_robot_and_server_come_up_and_a_killed_node_comes_back(
     tmp_path: Path, graph: Graph
 ) -> None:
     server = start('server', tmp_path, 'namespace:=server_l', 'log_level:=warn')
-    robot = start('robot', tmp_path, 'namespace:=robot_l', 'camera:=false', 'model:=demo:detector')
+    robot = start(
+        'robot', tmp_path, 'namespace:=robot_l', 'image:=/front/image_raw', 'model:=demo:detector',
+    )
     try:
         names = ['/server_l/remote_inference_node', *(f'/robot_l/{name}' for name in ROBOT_NODES)]
         for name in names:
             assert wait_for(lambda name=name: active(graph, name), ACTIVE_WITHIN_S), name
 
+        # Another driver's pictures: taken from its topic, and ours is left out.
+        (taken,) = graph.observer.get_subscriptions_info_by_topic('/front/image_raw')
+        assert (taken.node_namespace, taken.node_name) == ('/robot_l', 'local_inference_node')
         log = tmp_path / 'robot.log'
         first = processes(log, 'local_inference_node')
         assert len(first) == 1

@@ -22,7 +22,10 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.graph.fingerprint import TOLERANCE
 from dnn_offload.graph.program import PROGRAM_FILE
 from dnn_offload.msg import FrameReport, Plan
+from dnn_offload.nodes.local_outputs import status_lines
+from dnn_offload.runtime.frames import Counters, FramePlan, FrameRecord, StageTimes
 from dnn_offload.runtime.model_cache import cached_program
+from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.transport.conversion import byte_array
 from dnn_offload.transport.qos import latched
 from vision_msgs.msg import Detection2DArray
@@ -75,6 +78,22 @@ def accounted_for(last: FrameReport) -> bool:
     return last.in_flight == 0 and last.entered == ended
 
 
+@pytest.mark.parametrize(('outcome', 'server', 'first'), [
+    (Outcome.LOCAL, '', 'local'),
+    (Outcome.REMOTE, 'laptop', 'remote @ laptop, cut 3 (relu), int8'),
+    (Outcome.RESCUED, 'laptop', 'rescued from laptop, cut 3 (relu), int8'),
+])
+def test_a_drawn_picture_says_where_it_was_computed(
+    outcome: Outcome, server: str, first: str
+) -> None:
+    plan = FramePlan(7, 1, 3, 'id', 'relu', 'int8' if server else '', server, (0, 3), (3, 5))
+    record = FrameRecord(
+        1, 0.0, None, outcome, DropReason.NONE, plan, 0, StageTimes(latency_ms=41.6), True, 1, 1,
+        Counters(1, 0, 0, 0, 0, 0, 0),
+    )
+    assert status_lines(record, 9.96) == [first, '10.0 fps, 42 ms']
+
+
 def test_every_transition_twice(graph: Graph, tmp_path: Path) -> None:
     reports = graph.collect(FrameReport, '/robot/frame_report', latched(100))
     found = graph.collect(Detection2DArray, '/robot/detections')
@@ -89,12 +108,20 @@ def test_every_transition_twice(graph: Graph, tmp_path: Path) -> None:
                 assert wait_for(
                     lambda r=heard, f=results: len(reports) > r + 3 and len(found) > f + 3, 60.0
                 )
+                yields(process.process.pid)
                 assert graph.change_state(NODE, Transition.TRANSITION_DEACTIVATE)
                 # Every frame that entered this engine has its end, reported before it stopped.
                 assert wait_for(lambda: accounted_for(reports[-1])), reports[-1]
             assert graph.change_state(NODE, Transition.TRANSITION_CLEANUP)
         assert graph.change_state(NODE, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
         assert process.end() == 0, process.log.read_text()
+
+
+def yields(pid: int) -> None:
+    """Navigation comes first by default: every thread that computes, and when memory runs out."""
+    tasks = [(path / 'stat').read_text() for path in Path(f'/proc/{pid}/task').iterdir()]
+    assert {int(text.rpartition(')')[2].split()[16]) for text in tasks} == {5}
+    assert int(Path(f'/proc/{pid}/oom_score_adj').read_text()) == 500
 
 
 def test_streams_and_plans_on_a_provisional_profile_until_it_is_measured(

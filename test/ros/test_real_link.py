@@ -243,4 +243,5 @@ def _big(session: Session, cut_index: int) -> list[FrameRow]:
 
 def _check_held(held_ms: float) -> None:
     assert held_ms > 0.0, 'the lock was not watched'
-    assert held_ms < 500.0, 'a publish() held the lock'  # unpaced: 998 ms
+    # 5 ms on a quiet machine, 11 beside others; unpaced: 998.
+    assert held_ms < 50.0, 'a publish() held the lock'

@@ -145,6 +145,16 @@ def test_a_detector_of_torchvision_from_camera_to_boxes(tmp_path: Path) -> None:
             assert box.center.position.y + box.size_y / 2 <= HEIGHT + 1e-6
             assert 0.0 < best.hypothesis.score <= 1.0
             assert detection.header == found[-1].header
+        # Each threshold takes effect on the stream that runs.
+        assert graph.set_parameter(NODE, 'score_threshold', 1.0).successful
+        assert wait_for(lambda: not found[-1].detections, 20.0), found[-1]
+        assert graph.set_parameter(NODE, 'score_threshold', 0.0).successful
+        assert wait_for(lambda: len(found[-1].detections) == 7, 20.0)
+        assert graph.set_parameter(NODE, 'max_detections', 1000).successful
+        assert wait_for(lambda: len(found[-1].detections) > 7, 20.0)
+        many = len(found[-1].detections)
+        assert graph.set_parameter(NODE, 'iou_threshold', 0.0).successful
+        assert wait_for(lambda: len(found[-1].detections) < many, 20.0), many
         assert graph.set_parameter(NODE, 'max_detections', 2).successful
         assert wait_for(lambda: len(found[-1].detections) == 2, 20.0)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dnn_offload.cost.profile import Profile
+from dnn_offload.graph.placements import between, piece
 from dnn_offload.runtime.backends.base import stood_in
 from dnn_offload.runtime.backends.names import JOINT
 from dnn_offload.runtime.backends.torch_backend import TorchModel
@@ -77,8 +78,7 @@ class PieceModel(TorchModel):
         self.backend = JOINT.join(models)
         limits = [model.most_units for model in models.values() if model.most_units is not None]
         self.most_units = min(limits, default=None)
-        self._chosen: dict[tuple[int, int], str] = {}
-        self._tails_ms: dict[str, tuple[float, ...]] = {}
+        self._profile: Profile | None = None
 
     @property
     def by_torch(self) -> TorchModel:
@@ -86,42 +86,60 @@ class PieceModel(TorchModel):
         return TorchModel(self.program, self.weights)
 
     def choose(self, profile: Profile) -> None:
-        """Run heads and tails from now on by what a profile of them found fastest."""
-        last = len(self.cuts) - 1
-        named = {(0, cut.index): cut.head_backend for cut in profile.cuts[1:]}
-        named |= {(cut.index, last): cut.tail_backend for cut in profile.cuts[1:last]}
-        # One that could not be loaded today, or an older profile: the usual one runs it.
-        self._chosen = {span: name for span, name in named.items() if name in self.models}
-        self.usual = self._chosen.get((0, last), self.usual)
-        tails = profile.tails_by_backend()
-        self._tails_ms = {name: tails[name] for name in self.models if name in tails}
+        """Run each piece from now on by what a profile of them found fastest."""
+        self._profile = profile
+        self.usual = self._named(profile.cuts[-1].head_backend)
         self._segments.clear()
         for name, model in self.models.items():
             if name != self.usual:
                 model.let_go()  # the whole network, compiled to see that it runs
 
+    def _named(self, name: str) -> str:
+        """One that could not be loaded today, or an older profile: the usual one runs it."""
+        return name if name in self.models else self.usual
+
+    def _fastest(self, start: int, end: int, *, is_head: bool) -> TorchModel:
+        """What runs the piece between two cuts, as plans are priced (``cut_pairs.py``)."""
+        profile, name = self._profile, self.usual
+        if profile is not None and is_head:
+            name = profile.cuts[end].head_backend
+        elif profile is not None and end == len(self.cuts) - 1:
+            name = profile.cuts[start].tail_backend
+        elif profile is not None:
+            name = profile.middle_backend(start, end)
+        return self.models[self._named(name)]
+
+    def _cut_at(self, position: int) -> int:
+        """The cut nearest to a position in the order of operators."""
+        return min(range(len(self.cuts)), key=lambda at: abs(self.cuts[at].position - position))
+
     # ---- the interface of a model ---------------------------------------------------------
 
     def segment(self, start: int, end: int) -> PieceOf:  # type: ignore[override]
         """The slice between two cuts; raises CutError if there is none."""
-        model = self.models[self._chosen.get((start, end)) or self._in_the_middle(start, end)]
-        return self._cached((start, end), lambda: PieceOf(model, model.segment(start, end)))
+        def make() -> PieceOf:
+            between(self.program, start, end)
+            model = self._fastest(start, end, is_head=start == 0)
+            return PieceOf(model, model.segment(start, end))
 
-    def _in_the_middle(self, start: int, end: int) -> str:
-        """As plans with two cuts are priced: what lies between is a difference of tails."""
-        if self.usual not in self._tails_ms or not 0 < start < end < len(self.cuts):
-            return self.usual
-        tails_ms = self._tails_ms
-        return min(tails_ms, key=lambda name: tails_ms[name][start] - tails_ms[name][end])
+        return self._cached((start, end), make)
 
     def piece(  # type: ignore[override]
         self, inputs: tuple[str, ...], outputs: tuple[str, ...]
     ) -> PieceOf:
-        """What computes some values from others, by their names; raises CutError."""
-        model = self.models[self.usual]
-        return self._cached(
-            (inputs, outputs), lambda: PieceOf(model, model.piece(inputs, outputs))
-        )
+        """What computes some values from others, by their names; raises CutError.
+
+        The middle and the rest of a plan with two cuts, and the parts of a placement: run as the
+        piece between the nearest cuts of the list.
+        """
+        def make() -> PieceOf:
+            positions = piece(self.program, inputs, outputs).positions
+            first, end = self._cut_at(min(positions)), self._cut_at(max(positions) + 1)
+            last = len(self.cuts) - 1
+            model = self._fastest(min(first, last - 1), max(end, 1), is_head=False)
+            return PieceOf(model, model.piece(inputs, outputs))
+
+        return self._cached((inputs, outputs), make)
 
     def run(  # type: ignore[override]
         self, segment: PieceOf, arrays: Sequence[np.ndarray]
