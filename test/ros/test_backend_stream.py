@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,14 @@ ENOUGH = 10  # results that show that a plan serves
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(
-    'robot, server', [('onnxruntime', 'torch'), ('openvino', 'onnxruntime')]
+    'robot, server', [
+        ('onnxruntime', 'torch'), ('openvino', 'onnxruntime'),
+        ('onnxruntime+openvino', 'torch+onnxruntime'),  # each piece by the fastest
+    ],
 )
 def test_a_stream_with_a_backend_on_each_side(robot: str, server: str, tmp_path: Path) -> None:
     """Three cuts and all-local in turn; every frame is accounted for, both sides say what runs."""
-    for backend in (robot, server):
+    for backend in f'{robot}+{server}'.split('+'):
         if missing(backend):
             pytest.skip(missing(backend))
     with Session(
@@ -33,23 +37,30 @@ def test_a_stream_with_a_backend_on_each_side(robot: str, server: str, tmp_path:
         profile = recorder.profile
         assert profile is not None and profile.backend == robot
         last = len(profile.cuts) - 1
+
+        def enough(plan_id: int) -> bool:
+            session.fleet.check()
+            rows = [row for row in recorder.rows if row.plan_id == plan_id]
+            return sum(row.outcome == 'remote' for row in rows) >= ENOUGH
+
         for index in (last // 4, last // 2, 3 * last // 4):
             plan_id = recorder.publish_plan(
                 profile.model_identity, profile.cuts[index].cut_id, 'raw', 'edge_server'
             )
-
-            def enough(plan_id: int = plan_id) -> bool:
-                session.fleet.check()
-                rows = [row for row in recorder.rows if row.plan_id == plan_id]
-                return sum(row.outcome == 'remote' for row in rows) >= ENOUGH
-
-            assert wait_until(enough, 20.0), recorder.rows[-3:]
+            assert wait_until(partial(enough, plan_id), 20.0), recorder.rows[-3:]
             answered = [
                 row for row in recorder.rows
                 if row.plan_id == plan_id and row.outcome == 'remote'
             ]
-            if server != 'torch':  # the tail is not compiled before its first frame has come
+            if server == 'onnxruntime':  # its tail is not compiled before its first frame has come
                 assert answered[0].stood_in
+        # Robot, server, robot: each of the three pieces by whichever is its own.
+        first, second = profile.cuts[last // 4], profile.cuts[3 * last // 4]
+        plan_id = recorder.publish_plan(
+            profile.model_identity, first.cut_id, 'raw', 'edge_server',
+            return_cut=second.cut_id, return_codec='raw',
+        )
+        assert wait_until(partial(enough, plan_id), 20.0), recorder.rows[-3:]
         session.finish()
         rows, counters = recorder.rows, list(recorder.counters.values())
         assert accounting_failures(rows, counters) == []
