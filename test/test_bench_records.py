@@ -68,10 +68,10 @@ def test_a_window_is_the_median_of_its_results() -> None:
     rows += [frame(1.2, 30.0, cut=9, server='', codec='', met=False)]
     made = measure(rows, point=2, row='auto', number=1, seconds=2.0)
     assert (made.point, made.row, made.round) == (2, 'auto', 1)
-    assert made.latency_ms == 25.0  # of 20 .. 29 and 30; scouts are no result of the row
-    assert made.p95_ms == 30.0
-    assert made.rate_hz == pytest.approx(5.5)
-    assert (made.results, made.dropped, made.late) == (11, 1, 1)
+    assert made.latency_ms == 25.5  # of 20 .. 29, 30, and the scout: a result like any other
+    assert made.p95_ms == 500.0
+    assert made.rate_hz == pytest.approx(6.0)
+    assert (made.results, made.dropped, made.late) == (12, 1, 1)
     assert (made.plan, made.cut_index, made.cut_label) == ('cut 3 int8', 3, 'conv')
     assert math.isnan(made.energy_j)
 

@@ -18,7 +18,7 @@ from dnn_offload.bench.rows.other_rows import measure_other, why_not
 from dnn_offload.bench.rows.simulated import simulate_point
 from dnn_offload.bench.scenario.file import ROW_SETTINGS
 from dnn_offload.bench.scenario.scenario import Conditions, Point, Row, Scenario
-from dnn_offload.bench.steady import Patience, take_window, wait_steady
+from dnn_offload.bench.steady import Patience, phase_of, take_window, wait_steady
 from dnn_offload.bench.timeline import play, Played
 from dnn_offload.cost.energy import PowerModel, resolve_board
 from dnn_offload.cost.profile import Profile
@@ -67,11 +67,6 @@ class BenchRun:
     frames: list[tuple[int, FrameRow]] = field(default_factory=list)
     loads: list[LoadSample] = field(default_factory=list)
     played: list[Played] = field(default_factory=list)
-
-
-def phase_of(row: Row, turn: int) -> str:
-    """Which row and round frames belong to, as in ``frames.csv``."""
-    return f'{row.name}, round {turn + 1}'
 
 
 class Bench:
@@ -241,7 +236,7 @@ class Bench:
         for turn in range(scenario.repeat):
             for row in self._rows:
                 self._doing(f'{point.title}: {row.name}')
-                session.recorder.phase = phase_of(row, turn)
+                session.recorder.phase = phase_of(row.name, turn)
                 if row.name == 'oracle':
                     if search is None:
                         search = OracleSearch(number, place, scenario, self._power)
@@ -277,7 +272,7 @@ class Bench:
                     raise OffloadError(
                         'the server did not come back', hint=f'see {session.fleet.folder}'
                     )
-                session.recorder.phase = phase_of(row, turn)
+                session.recorder.phase = phase_of(row.name, turn)
                 self._use(row, session)
                 self._settle(session, row.name, Patience(least_s=AFTER_LINK_S))
                 self._doing('', AFTER_LINK_S)

@@ -50,13 +50,18 @@ def wait_steady(session: Session, patience: Patience) -> bool:
             return False
 
 
+def phase_of(row: str, number: int) -> str:
+    """Which row and round frames belong to, as in ``frames.csv``."""
+    return f'{row}, round {number + 1}'
+
+
 def take_window(
     session: Session, *, point: int, row: str, number: int, frames: int, patience: Patience,
     power: PowerModel | None = None,
 ) -> Window:
     """Collect results until there are enough, and sum them up."""
     recorder = session.recorder
-    recorder.phase = row
+    recorder.phase = phase_of(row, number)
     first, start_s = len(recorder.rows), recorder.now_s()
 
     def own() -> list[FrameRow]:

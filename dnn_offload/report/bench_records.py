@@ -160,6 +160,9 @@ def measure(
 ) -> Window:
     """Sum up the frames of a window.
 
+    Scouts, single frames that a plan which offloads runs on the robot, are results like any other
+    to whoever waits for them: their latency counts. What the plan was, the others tell.
+
     Args:
         rows: Frames acquired in it.
         point: Number of the point that it belongs to.
@@ -168,12 +171,13 @@ def measure(
         seconds: Its length.
         power: The robot's board; None = energy unknown.
     """
-    results = [frame for frame in rows if frame.has_result and not frame.is_scout]
+    results = [frame for frame in rows if frame.has_result]
     if not results:
         return Window(point, row, number, math.nan, math.nan, 0.0, 0, dropped=len(rows))
     latencies = sorted(frame.latency_ms for frame in results)
-    most = Counter((f.cut_index, f.codec, f.server) for f in results).most_common(1)[0][0]
-    shown = [f for f in results if (f.cut_index, f.codec, f.server) == most][-1]
+    planned = [frame for frame in results if not frame.is_scout] or results
+    most = Counter((f.cut_index, f.codec, f.server) for f in planned).most_common(1)[0][0]
+    shown = [f for f in planned if (f.cut_index, f.codec, f.server) == most][-1]
     energies = [frame_energy(frame, power) for frame in results] if power is not None else []
     return Window(
         point, row, number,
@@ -187,7 +191,7 @@ def measure(
         cut_index=shown.cut_index,
         cut_label=shown.cut_label if shown.server else LOCAL,
         codec=shown.codec,
-        uplink_bytes=statistics.median(float(frame.uplink_bytes) for frame in results),
+        uplink_bytes=statistics.median(float(frame.uplink_bytes) for frame in planned),
         energy_j=statistics.median(energies) if energies else math.nan,
     )
 
