@@ -9,7 +9,6 @@ import time
 from dnn_offload.bench.emulation import Emulation
 from dnn_offload.bench.scenario.changes import difference, loaded_parts, reaction_s
 from dnn_offload.bench.scenario.scenario import Point, Scenario
-from dnn_offload.bench.steady import phase_of
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.report.bench_records import measure, Step, Window
 from dnn_offload.report.records import FrameRow
@@ -51,7 +50,6 @@ def play(
         power: The robot's board.
     """
     recorder = session.recorder
-    recorder.phase = phase_of(row, number)
     first, start_s = len(recorder.rows), recorder.now_s()
     changes = list(scenario.timeline)
     made: list[tuple[float, str]] = []

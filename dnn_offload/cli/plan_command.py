@@ -109,13 +109,14 @@ def _print(
     console.print(table_of_strategies(choices))
     profiles = {'the robot': conditions.edge_profile}
     profiles |= {server.name: server.profile for server in conditions.servers}
+    edge = conditions.edge_profile
+    if constraints.min_agreement and edge.agreement_made_up:
+        console.print(
+            "The robot's agreement was measured on made-up frames, which tells nothing of its "
+            'own: only lossless codecs pass --min-agreement. Measure it: dnn-offload profile '
+            f'{edge.model} --frames FOLDER_OR_VIDEO', markup=False,
+        )
     for whose, profile in profiles.items():
-        if constraints.min_agreement and profile.agreement_made_up and whose == 'the robot':
-            console.print(
-                "The robot's agreement was measured on made-up frames, which tells nothing of its "
-                'own: only lossless codecs pass --min-agreement. Measure it: dnn-offload profile '
-                f'{profile.model} --frames FOLDER_OR_VIDEO', markup=False,
-            )
         if profile.provisional:
             console.print(
                 f'The profile of {whose} is provisional: {profile.provisional}.', markup=False

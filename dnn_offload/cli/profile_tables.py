@@ -97,7 +97,7 @@ def summary(profile: Profile) -> list[str]:
     own = [variant for variant in profile.variants if variant.backend == profile.backend]
     others = [variant for variant in profile.variants if variant.backend != profile.backend]
     if others:
-        used = profile.cuts[-1].head_backend or profile.backend
+        used = profile.head_by(-1)
         others = [variant for variant in others if variant.backend != used]
         lines.append(f'whole network by backend: {used} (used): '
                      f'{profile.whole_ms:.2f} ms' + ''.join(

@@ -16,6 +16,7 @@ from typing import Any
 from dnn_offload.errors import MALFORMED, ProfileError
 
 SCHEMA_VERSION = 2
+JOINT = '+'  # between the backends of a profile that has several
 MAX_CUTS = 4096
 MAX_LAYERS = 20_000
 MAX_VARIANTS = 64
@@ -172,12 +173,24 @@ class Profile:
         """The whole network on this machine [ms]."""
         return self.cuts[-1].head_ms
 
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """What runs its units: one backend, or each unit the fastest of several."""
+        return tuple(self.backend.split(JOINT))
+
+    def head_by(self, index: int) -> str:
+        """The backend of a head."""
+        return self.cuts[index].head_backend or self.backend
+
+    def tail_by(self, index: int) -> str:
+        """The backend of a tail."""
+        return self.cuts[index].tail_backend or self.backend
+
     def tails_by_backend(self) -> dict[str, tuple[float, ...]]:
         """Tails of all cuts by each backend that runs some [ms]; differences are its pieces."""
-        names = self.backend.split('+')
         found = {
             variant.backend: variant.tail_ms for variant in self.variants
-            if variant.backend in names and variant.threads == self.threads
+            if variant.backend in self.backends and variant.threads == self.threads
         }
         if self.cuts[-1].head_backend and found:
             return found

@@ -117,15 +117,15 @@ def backends_of(plan: Candidate, conditions: Conditions) -> tuple[list[str], str
     """What runs a plan's pieces on the robot, in order, and the one on the server; '' for none."""
     edge = conditions.edge_profile
     if plan.is_local:
-        return [edge.cuts[-1].head_backend or edge.backend], ''
+        return [edge.head_by(-1)], ''
     server = next(s.profile for s in conditions.servers if s.name == plan.server)
     # A placement runs as the nearest cut does.
-    here, there = edge.cuts[plan.cut_index], server.by_id().get(plan.cut_id)
+    there = server.by_id().get(plan.cut_id)
     first = there.index if there is not None else plan.cut_index
-    robot = [here.head_backend or edge.backend] if here.index > 0 else []
+    robot = [edge.head_by(plan.cut_index)] if plan.cut_index > 0 else []
     if not plan.return_id:
-        return robot, server.cuts[first].tail_backend or server.backend
-    robot.append(edge.cuts[plan.return_index].tail_backend or edge.backend)
+        return robot, server.tail_by(first)
+    robot.append(edge.tail_by(plan.return_index))
     return robot, server.middle_backend(first, server.by_id()[plan.return_id].index)
 
 

@@ -24,8 +24,8 @@ from dnn_offload.runtime.backends.names import (
     AUTO,
     by_piece,
     candidates,
-    JOINT,
     parse,
+    parts,
     TORCH,
     usable,
     version,
@@ -93,7 +93,7 @@ class ModelRequest:
         """
         names, _ = candidates(self.backend)
         if self.backend not in (AUTO, ALL):
-            names = tuple(usable(self.backend)[0].split(JOINT))
+            names = parts(usable(self.backend)[0])
         word = '-'.join(
             name if parse(name).kind == TORCH else f'{name}_{version(parse(name).kind)[1]}'
             for name in names

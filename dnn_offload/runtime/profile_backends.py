@@ -72,7 +72,6 @@ def choose(
         return Choice(models[TORCH], {})
     whole_ms, cut_ms = _compare(models, threads, time.perf_counter() + budget_s)
     ours = {n: m for n, m in models.items() if wanted in (AUTO, ALL) or n in parts(wanted)}
-    ours = ours or {TORCH: models[TORCH]}
     several = by_piece(wanted) and len(ours) > 1
     # Where each piece has its own, what is chosen here runs the whole network.
     price_ms = {name: whole_ms[name] + (0.0 if several else cut_ms[name]) for name in ours}

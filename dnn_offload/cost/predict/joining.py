@@ -116,7 +116,7 @@ def joined(networks: Sequence[MeasuredNetwork], profile: Profile) -> tuple[Measu
 
 def _in_place(profile: Profile) -> tuple[str, float]:
     """The backend whose times in place a profile tells, and its whole time over the profile's."""
-    if profile.backend.startswith(TORCH) and '+' not in profile.backend:
+    if profile.backend.startswith(TORCH) and len(profile.backends) == 1:
         return profile.backend, 1.0
     for variant in profile.variants:
         if (variant.backend, variant.threads) == (TORCH, profile.threads):

@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from dnn_offload.cost.profile import Profile
+from dnn_offload.cost.profile import JOINT, Profile
 from dnn_offload.graph.placements import between, piece
 from dnn_offload.runtime.backends.base import stood_in
-from dnn_offload.runtime.backends.names import JOINT
 from dnn_offload.runtime.backends.torch_backend import TorchModel
-from dnn_offload.tensors import TensorSpec
 
 
 @dataclass(frozen=True)
@@ -44,18 +42,6 @@ class PieceOf:
         """Instruction of each step, as index into ``program.instructions``."""
         positions: Sequence[int] = self.segment.positions
         return positions
-
-    @property
-    def input_specs(self) -> tuple[TensorSpec, ...]:
-        """What it takes."""
-        specs: tuple[TensorSpec, ...] = self.segment.input_specs
-        return specs
-
-    @property
-    def output_specs(self) -> tuple[TensorSpec, ...]:
-        """What it gives."""
-        specs: tuple[TensorSpec, ...] = self.segment.output_specs
-        return specs
 
 
 class PieceModel(TorchModel):

@@ -13,12 +13,12 @@ from importlib import metadata
 from pathlib import Path
 import re
 
+from dnn_offload.cost.profile import JOINT
 from dnn_offload.errors import ConfigurationError
 
 AUTO = 'auto'
 ALL = 'all'
 TORCH = 'torch'
-JOINT = '+'
 # Largest deviation from torch that a backend may have, relative to the largest number of a
 # tensor; tested at every cut (test/test_backend_onnx.py). 0 = bit for bit.
 TOLERANCES = {TORCH: 0.0, 'onnxruntime': 1e-4, 'openvino': 1e-4}
