@@ -19,6 +19,7 @@ def alarms(
     stream_s: float = NOW_S, outcomes: tuple[tuple[str, int], ...] = (('remote', 60),),
     health: HealthFact = HEALTHY, health_s: float = NOW_S, server: ServerFact | None = SERVER,
     server_s: float = NOW_S, nodes: int = 1, heard: bool = True, now_s: float = NOW_S,
+    lost_pictures: int = 0,
 ) -> list[str]:
     """What is said of one robot and one server; all is well but for what is given."""
     system = System(0.0)
@@ -33,6 +34,8 @@ def alarms(
             stream.end(1, outcome, drop_reason=reason, deadline_met=met)
             if not heard:
                 stream.end(1, outcome, heard=False)
+    if lost_pictures:
+        stream.end(1, lost_pictures=lost_pictures)
     if plan is not None:
         robot.hear_plan(plan, heard_s)
     if load is not None:
@@ -70,6 +73,7 @@ def test_nothing_is_said_of_a_system_that_is_well() -> None:
         ({'health': HealthFact('camera_node', 2, 'broken')}, '/a: camera_node: broken [1]'),
         ({'health_s': NOW_S - 5.0}, '/a: camera_node silent for 5 s [1]'),
         ({'nodes': 2}, '/a: 2 nodes publish its frame_report'),
+        ({'lost_pictures': 20}, '/a: 29 % of the camera\'s pictures never come to the node'),
         ({'heard': False}, '/a: only 50 % of its reports are heard here'),
         ({'server_s': NOW_S - 4.0}, 'laptop: silent for 4 s [1]'),
         ({'server': replace(SERVER, state=FAILED, detail='no weights')},

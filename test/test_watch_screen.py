@@ -29,7 +29,7 @@ def system(robots: int = 2, *, servers: int = 1, plan: object = PLAN) -> System:
         assert robot is not None
         stream = Stream(robot)
         stream.end(192)
-        stream.end(8, 'dropped', drop_reason='superseded')
+        stream.end(8, 'dropped', drop_reason='superseded', lost_pictures=3)
         robot.hear_plan(plan, 20.0)  # type: ignore[arg-type]
         robot.hear_load(LOAD, 20.0)
         robot.hear_link(LinkFact('uplink', 12_000, 4.1), 19.0)
@@ -54,7 +54,8 @@ def test_a_robot_in_full_has_everything_with_its_unit() -> None:
     for part in (
         'domain 7, rmw_x', '1 robot, 1 server', '/robot0', 'demo:detector', '8.2 /s',
         'latency 40 ms, p95 40 ms', 'newest 940 ms old', 'remote 84 %', '(192 in all)',
-        'dropped 16 %', 'superseded 8', '33 ms predicted: cut 5 (features.3) to laptop, int8',
+        '3 pictures lost before', 'dropped 16 %', 'superseded 8',
+        '33 ms predicted: cut 5 (features.3) to laptop, int8',
         'auto, latency', '33 ms against 48 ms', 'up 18.4 Mbit/s, down 30.0 Mbit/s',
         'round trip 2.1 ms', '12.0 kB up in 4.1 ms', '1 lost in 10 s', '1.25x schedstat',
         'load average 2.5 on 4', 'cpu 62 %', '61 C', '1.5 GHz', 'laptop0', 'ready', '0.4 ms',

@@ -47,7 +47,7 @@ class Stream:
         self.last = FrameFact(
             pid=1, outcome='remote', drop_reason='', latency_ms=40.0, deadline_ms=300.0,
             deadline_met=True, server='laptop', entered=0, remote=0, local=0, rescued=0,
-            dropped=0, late_answers=0,
+            dropped=0, late_answers=0, lost_pictures=0,
         )
 
     def end(

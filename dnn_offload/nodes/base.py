@@ -190,14 +190,15 @@ class OffloadNode(LifecycleNode):
         self,
         message_type: type,
         endpoint: Endpoint,
-        callback: Callable[[Any], None],
+        callback: Callable[..., None],
         *,
         may_wait: bool = False,
         **options: Any,
     ) -> Subscription:
         """A subscription with a guarded callback that ends with ``deactivate``.
 
-        Nobody is woken for a message that ``may_wait`` (``executor.let_wait``).
+        A callback with two arguments gets rclpy's message info as well. Nobody is woken for a
+        message that ``may_wait`` (``executor.let_wait``).
         """
         subscription = open_endpoint(
             self.create_subscription, message_type, endpoint, callback=self.guarded(callback),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 import time
+from typing import Any
 
 from rclpy.qos import ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -15,6 +16,7 @@ from dnn_offload.nodes.base import OffloadNode
 from dnn_offload.nodes.picture_reader import CameraMessage
 from dnn_offload.nodes.qos_overrides import adopts_reliability
 from dnn_offload.nodes.topic_names import compressed_topic
+from dnn_offload.transport.arrivals import Arrivals
 from dnn_offload.transport.raw_image import read_compressed, read_image
 from dnn_offload.transport.topics import Endpoint, Quality, Reliability
 
@@ -55,8 +57,9 @@ class ImageIntake:
         self._spoke_s: dict[str, float] = {}  # transport -> when it brought its first picture
         self._there: list[str] = []  # transports with a publisher, at the last look
         self._beside: tuple[str, Subscription] | None = None  # only listened to
+        self._arrivals = Arrivals()
         self._subscription = self._subscribe()
-        node.every(CHECK_PERIOD_S, self._adopt)
+        node.every(CHECK_PERIOD_S, self._look)
 
     @property
     def transport(self) -> str:
@@ -67,6 +70,11 @@ class ImageIntake:
     def topic(self) -> str:
         """Its full name."""
         return self._topics[self._transport]
+
+    @property
+    def lost(self) -> int:
+        """Pictures that were published and never came here; 0 where nobody numbers them."""
+        return self._arrivals.lost
 
     def choose(self, transport: str) -> None:
         """Take another transport, from now on."""
@@ -98,10 +106,12 @@ class ImageIntake:
         kind, endpoint, read = TYPES[self._transport]
         transport = self._transport
 
-        def take(serialised: bytes) -> None:
+        def take(serialised: bytes, info: dict[str, Any]) -> None:
+            self._arrivals.came(info['publication_sequence_number'])
             self._spoke_s.setdefault(transport, time.monotonic())
             self._callback(read(serialised))
 
+        self._arrivals.begin()
         self._subscribed_s = time.monotonic()
         return self._node.subscribe(kind, endpoint.at(self.topic), take, raw=True)
 
@@ -113,6 +123,11 @@ class ImageIntake:
         return all(
             info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in publishers
         )
+
+    def _look(self) -> None:
+        infos = self._node.get_publishers_info_by_topic(self.topic)
+        self._arrivals.settle([bytes(info.endpoint_gid) for info in infos])
+        self._adopt()
 
     def _adopt(self) -> None:
         transport = self._wanted if self._wanted != 'auto' else self._published()

@@ -318,7 +318,9 @@ class LocalInferenceNode(OffloadNode):
 
     def on_report(self, record: FrameRecord) -> None:
         """Publish the frame's end, then let its picture be drawn on a thread of its own."""
-        report = frame_report(record, self.setting, self._result_codec)
+        intake = self._intake
+        lost = 0 if intake is None else intake.lost
+        report = frame_report(record, self.setting, self._result_codec, lost)
         with self._telling:
             report.transfers = self._take_transfers()
             self._reports.publish(report)
@@ -418,7 +420,7 @@ class LocalInferenceNode(OffloadNode):
             trouble = f'{trouble}{": " if trouble else ""}{graph}'
         return trouble, {
             'camera_topic': intake.topic, 'camera_picture': camera.looks,
-            'camera_rate_hz': camera.rate_hz,
+            'camera_rate_hz': camera.rate_hz, 'camera_lost': intake.lost,
             **{f'camera_{name}': count for name, count in sorted(camera.counts.items())},
         }
 

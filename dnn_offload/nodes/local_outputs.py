@@ -261,7 +261,7 @@ class Artist:
 
 
 def frame_report(
-    record: FrameRecord, setting: Callable[[str], Any], result_codec: str
+    record: FrameRecord, setting: Callable[[str], Any], result_codec: str, lost_pictures: int
 ) -> FrameReport:
     """A frame's end as a message; an image that could not be read has an empty header.
 
@@ -269,9 +269,10 @@ def frame_report(
         record: The frame.
         setting: Gives the node's parameters; those that planning must know go along.
         result_codec: Codec in which answers are wanted.
+        lost_pictures: Those that never came.
     """
     message = FrameReport(
-        result_codec=result_codec, deadline_ms=setting('deadline_ms'),
+        result_codec=result_codec, lost_pictures=lost_pictures, deadline_ms=setting('deadline_ms'),
         max_uplink_bps=setting('max_uplink_bps'),
     )
     if record.token is not None:

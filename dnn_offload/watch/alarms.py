@@ -16,6 +16,7 @@ STARTING_S = 3.0          # DDS needs so long until everybody is found
 NO_RESULT_S = 3.0
 MANY_DROPPED = 0.2        # of the frames that ended lately
 MANY_RESCUED = 0.2
+MANY_LOST = 0.1           # of the camera's pictures
 MANY_LATE = 0.1           # of the results
 FEW_HEARD = 0.8           # of the reports
 LITTLE_MEMORY = 0.05
@@ -129,6 +130,11 @@ def _of_stream(robot: RobotView, told: bool) -> Iterator[tuple[str, bool]]:
     ):
         if share > limit:
             yield f'{100 * share:.0f} % {what}', False
+    if stream.lost_share > MANY_LOST:
+        yield (
+            f'{100 * stream.lost_share:.0f} % of the camera\'s pictures never come to the node: '
+            'run both on one machine, or take compressed pictures (docs/cameras.md)', False,
+        )
     if stream.heard_share < FEW_HEARD:
         yield (
             f'only {100 * stream.heard_share:.0f} % of its reports are heard here: rates are '

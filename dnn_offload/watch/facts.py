@@ -38,6 +38,7 @@ class FrameFact:
     rescued: int
     dropped: int
     late_answers: int
+    lost_pictures: int
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,7 @@ class Robot:
         # Counters tell of frames whose reports were lost on the way, too.
         ended = {name: getattr(last.fact, name) - getattr(base.fact, name) for name in OUTCOMES}
         count = sum(ended.values())
+        lost = last.fact.lost_pictures - base.fact.lost_pictures
         recent = [frame.fact for frame in self._frames if frame.at_s > now_s - WINDOW_S]
         results = [fact for fact in recent if fact.outcome != _DROPPED]
         median_ms = p95_ms = missed = math.nan
@@ -176,6 +177,8 @@ class Robot:
             missed_deadline=missed,
             deadline_ms=last.fact.deadline_ms,
             late_answers=last.fact.late_answers,
+            lost_pictures=last.fact.lost_pictures,
+            lost_share=lost / (lost + count) if count else math.nan,
             runs_at=(newest or last).fact.server,
             heard_share=min(1.0, (len(self._frames) - 1) / count) if count else math.nan,
             silent_s=max(0.0, now_s - last.at_s),

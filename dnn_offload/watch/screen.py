@@ -150,6 +150,8 @@ def _outcomes(stream: StreamView | None) -> Text:
     reasons = ', '.join(f'{name} {count}' for name, count in stream.drop_reasons.items())
     if reasons:
         line.append(reasons, NOTE)
+    if stream.lost_pictures:
+        line.append(f'  {stream.lost_pictures} pictures lost before', DIM)
     return line
 
 

@@ -27,6 +27,8 @@ class StreamView:
         missed_deadline: Share of results later than the deadline [1].
         deadline_ms: Deadline in force; 0 = none.
         late_answers: Answers that came after their frame had ended, since activation.
+        lost_pictures: Published by the camera and never come to the node, since activation.
+        lost_share: Of the pictures published in the window [1].
         runs_at: Server that the newest frame ran at; '' = the robot.
         heard_share: Reports that arrived here over frames that ended [1].
         silent_s: Since the last report [s].
@@ -44,6 +46,8 @@ class StreamView:
     missed_deadline: float
     deadline_ms: float
     late_answers: int
+    lost_pictures: int
+    lost_share: float
     runs_at: str
     heard_share: float
     silent_s: float

@@ -31,6 +31,7 @@ class Robot:
         self.reports = graph.collect(FrameReport, '/robot/frame_report', latched(100))
         self.diagnostics = graph.collect(DiagnosticArray, '/diagnostics')
         self._publishers: dict[type, Any] = {}
+        self.sent = 0
         self.process = NodeProcess(
             'local_inference_node', ['-r', '__ns:=/robot', '-p', 'deadline_ms:=0.0', *arguments],
             log,
@@ -46,6 +47,7 @@ class Robot:
         message.header.frame_id = 'eye'
         message.header.stamp = stamp or self.graph.observer.get_clock().now().to_msg()
         self.publisher(type(message)).publish(message)
+        self.sent += 1
         return message.header.stamp
 
     def shows(self, make: Callable[[], Image | CompressedImage], timeout_s: float = 15.0) -> bool:

@@ -48,6 +48,31 @@ def test_what_cannot_be_read_is_counted_and_stops_nothing(robot: Robot) -> None:
     assert robot.shows(lambda: raw('rgb8'))
 
 
+def test_pictures_that_never_come_are_counted_apart(robot: Robot) -> None:
+    assert robot.shows(lambda: raw('rgb8'))
+    time.sleep(2.2)  # two looks at who publishes
+    assert robot.shows(lambda: raw('rgb8'))
+    before, sent = robot.reports[-1], robot.sent
+    for _ in range(300):  # faster than they can be taken
+        robot.send(raw('rgb8'))
+    time.sleep(2.2)
+    assert robot.shows(lambda: raw('rgb8'))  # the last one lost is known by one that comes
+
+    def unaccounted() -> int:
+        last = robot.reports[-1]
+        lost = last.lost_pictures - before.lost_pictures
+        return robot.sent - sent - (last.entered - before.entered) - lost
+
+    def accounted_for() -> bool:
+        robot.send(raw('rgb8'))
+        return wait_for(lambda: unaccounted() == 0, 1.5)
+
+    assert wait_for(accounted_for, 10.0), unaccounted()
+    lost = robot.reports[-1].lost_pictures
+    assert lost > before.lost_pictures, 'nothing was lost: the test shows nothing'
+    assert wait_for(lambda: robot.value('camera_lost') == str(lost), 3.0), robot.status()
+
+
 def test_another_size_in_mid_stream(robot: Robot) -> None:
     for height, width in ((48, 64), (64, 48), (480, 640), (33, 201), (48, 64)):
         assert robot.shows(lambda h=height, w=width: raw('bgr8', h, w)), robot.log[-2000:]
