@@ -13,7 +13,7 @@ import torch
 from dnn_offload.bench import caches
 from dnn_offload.bench.rows.eager import tensor_of
 from dnn_offload.bench.rows.simulated import simulate_point
-from dnn_offload.bench.scenario.scenario import Conditions, Point, Row
+from dnn_offload.bench.scenario.scenario import Conditions, in_turn, Point, Row
 from dnn_offload.graph.export import export
 from dnn_offload.graph.sources import resolve
 from dnn_offload.planning.search import STRATEGIES
@@ -34,6 +34,15 @@ def test_the_eager_network_computes_what_the_exported_one_does() -> None:
     small, _ = prepare(picture, PreprocessSpec.from_json(dict(program.preprocess)))
     found = model.run(model.segment(0, len(model.cuts) - 1), [small])[0]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_a_steady_drift_of_the_machine_favours_no_row() -> None:
+    rows = [Row(name, name) for name in ('local', 'remote', 'auto')]
+    measured: dict[str, list[int]] = {row.name: [] for row in rows}
+    for number in range(4):
+        for row in in_turn(rows, number):
+            measured[row.name].append(sum(map(len, measured.values())))
+    assert len({sum(times) for times in measured.values()}) == 1, measured
 
 
 def test_the_bare_loop_prints_a_latency_per_run() -> None:

@@ -17,7 +17,7 @@ from dnn_offload.bench.rows.oracle_row import OracleSearch
 from dnn_offload.bench.rows.other_rows import measure_other, why_not
 from dnn_offload.bench.rows.simulated import simulate_point
 from dnn_offload.bench.scenario.file import ROW_SETTINGS
-from dnn_offload.bench.scenario.scenario import Conditions, Point, Row, Scenario
+from dnn_offload.bench.scenario.scenario import Conditions, in_turn, Point, Row, Scenario
 from dnn_offload.bench.steady import Patience, phase_of, take_window, wait_steady
 from dnn_offload.bench.timeline import play, Played
 from dnn_offload.cost.energy import PowerModel, resolve_board
@@ -234,7 +234,7 @@ class Bench:
         scenario, session = self._scenario, place.session
         search: OracleSearch | None = None
         for turn in range(scenario.repeat):
-            for row in self._rows:
+            for row in in_turn(self._rows, turn):
                 self._doing(f'{point.title}: {row.name}')
                 session.recorder.phase = phase_of(row.name, turn)
                 if row.name == 'oracle':
@@ -263,7 +263,7 @@ class Bench:
         scenario, session = self._scenario, place.session
         self._run.record.points = [point.title, 'under load']
         for turn in range(scenario.repeat):
-            for row in self._rows:
+            for row in in_turn(self._rows, turn):
                 self._doing(f'{row.name}, round {turn + 1} of {scenario.repeat}')
                 place.emulation.apply(point.conditions, session)
                 if place.emulation.loadavg is not None:

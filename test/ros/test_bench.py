@@ -32,7 +32,7 @@ timeline:
   - {at_s: 4, outage: true, uplink_mbps: 10}
   - {at_s: 5, outage: false, load: 0, server: false}
 rows: [local, auto]
-repeat: 1
+repeat: 2
 """
 STEADY = """
 title: tiny
@@ -86,14 +86,17 @@ def test_a_tiny_scenario_from_end_to_end(tmp_path: Path) -> None:
     assert _left(process.pid) == []
     with (tmp_path / 'out' / 'rows.csv').open() as file:
         rows = list(csv.DictReader(file))
-    assert [row['row'] for row in rows] == ['local', 'local', 'auto', 'auto'], output
+    there, back = ['local', 'local', 'auto', 'auto'], ['auto', 'auto', 'local', 'local']
+    assert [row['row'] for row in rows] == there + back, output
     assert all(float(row['latency_ms']) > 0.0 for row in rows)
     with (tmp_path / 'out' / 'frames.csv').open() as file:
         belong = {(frame['point'], frame['phase']) for frame in csv.DictReader(file)}
     assert len({point for point, _ in belong}) == 1 and '' not in {point for point, _ in belong}
-    assert {phase for _, phase in belong} == {'local, round 1', 'auto, round 1'}, output
+    assert {phase for _, phase in belong} == {
+        f'{row}, round {number}' for row in ('local', 'auto') for number in (1, 2)
+    }, output
     data = json.loads((tmp_path / 'out' / 'bench.json').read_text())
-    assert [step['what'] for step in data['steps'] if step['row'] == 'auto'] == [
+    assert [step['what'] for step in data['steps'] if step['row'] == 'auto'] == 2 * [
         'load 0 to 1', 'uplink 20 to 10 Mbit/s, link down', 'load 1 to 0, link up, server killed',
     ]
     page = (tmp_path / 'out' / 'report.html').read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dnn_offload.errors import ConfigurationError
@@ -150,3 +151,11 @@ class Scenario:
             self, duration_s=self.duration_s * factor,
             timeline=tuple((at_s * factor, c) for at_s, c in self.timeline),
         )
+
+
+def in_turn(rows: Sequence[Row], number: int) -> list[Row]:
+    """The order of rows in a round: every other round backwards.
+
+    A machine that gets slower or faster all the while then favours no row.
+    """
+    return list(rows) if number % 2 == 0 else list(reversed(rows))
