@@ -38,9 +38,9 @@ def with_link(change: Callable[[LinkState], LinkState]) -> Conditions:
 @pytest.mark.parametrize('now', [
     AT,
     replace(AT, edge_load=2.09),
-    replace(AT, edge_overhead_ms=0.4),
+    replace(AT, edge_overhead_ms=0.9),
     replace(AT, wake_ratio=0.04),
-    with_server(load_factor=1.04 * SERVER.load_factor, queue_ms=SERVER.queue_ms + 0.4),
+    with_server(load_factor=1.04 * SERVER.load_factor, queue_ms=SERVER.queue_ms + 0.9),
     with_link(lambda link: replace(link, uplink_bps=0.96 * link.uplink_bps)),
 ])
 def test_noise_is_no_news(now: Conditions) -> None:
@@ -52,10 +52,10 @@ def test_noise_is_no_news(now: Conditions) -> None:
     replace(AT, edge_load=2.2),
     replace(AT, edge_load=math.nan),
     replace(AT, edge_load_raw=1.0),
-    replace(AT, edge_overhead_ms=0.6),
+    replace(AT, edge_overhead_ms=1.2),
     replace(AT, wake_ratio=0.1),
     replace(AT, frame_period_ms=50.0),
-    replace(AT, waits_less={'s': 0.6}),
+    replace(AT, waits_less={'s': 1.2}),
     replace(AT, result_codec='fp16'),
     replace(AT, power=None),
     replace(AT, edge_profile=replace(AT.edge_profile)),
@@ -63,15 +63,15 @@ def test_noise_is_no_news(now: Conditions) -> None:
     replace(AT, servers=(SERVER, replace(SERVER, name='t'))),
     with_server(name='t'),
     with_server(load_factor=1.1 * SERVER.load_factor),
-    with_server(queue_ms=SERVER.queue_ms + 0.6),
-    with_server(overhead_ms=SERVER.overhead_ms + 0.6),
-    with_server(return_overhead_ms=1.0),
+    with_server(queue_ms=SERVER.queue_ms + 1.2),
+    with_server(overhead_ms=SERVER.overhead_ms + 1.2),
+    with_server(return_overhead_ms=2.0),
     with_server(profile=replace(SERVER.profile)),
     with_link(lambda link: replace(link, uplink_bps=0.9 * link.uplink_bps)),
     with_link(lambda link: replace(link, downlink_bps=1.1 * link.downlink_bps)),
     with_link(lambda link: replace(link, uplink_burst_bytes=1e4)),
-    with_link(lambda link: replace(link, uplink_alpha_ms=link.uplink_alpha_ms + 0.6)),
-    with_link(lambda link: replace(link, downlink_alpha_ms=link.downlink_alpha_ms + 0.6)),
+    with_link(lambda link: replace(link, uplink_alpha_ms=link.uplink_alpha_ms + 1.2)),
+    with_link(lambda link: replace(link, downlink_alpha_ms=link.downlink_alpha_ms + 1.2)),
 ])
 def test_whatever_moves_is_searched(now: Conditions) -> None:
     assert not holds(now)
@@ -101,7 +101,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-def test_a_world_that_stands_still_is_searched_once_a_second(searches: list[str]) -> None:
+def test_a_world_that_stands_still_is_searched_every_two_seconds(searches: list[str]) -> None:
     world = offloading()
     world.run(10.0)
     searches.clear()
@@ -109,7 +109,7 @@ def test_a_world_that_stands_still_is_searched_once_a_second(searches: list[str]
     outcome = world.run(20.0)
     assert before is not None and outcome.plan_id == before.plan_id
     assert not outcome.decision.switched
-    assert 19 <= len(searches) <= 25  # of 100 ticks
+    assert 9 <= len(searches) <= 15  # of 100 ticks
 
 
 def test_a_step_in_load_is_answered_as_fast_as_without(searches: list[str]) -> None:

@@ -165,7 +165,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'rate_hz',
         5.0,
         'Planning rounds per second. Plans are searched where something has moved since the '
-        'last search, and once a second.',
+        'last search, and every two seconds.',
         unit='Hz',
         minimum=0.2,
         maximum=50.0,

@@ -2,7 +2,7 @@
 
 A search costs 2 to 5 ms of a fast core, five times a second, beside a network that shares the
 core on a small robot; mostly nothing has changed. So while nothing is under way, conditions that
-are the same within what no decision rests on (the least gain is more than twice that) are not
+are the same within what no decision rests on (the least gain is several times that) are not
 searched again for a moment. Demands, profiles, and servers that come or go end that at once.
 """
 
@@ -13,9 +13,9 @@ import math
 
 from dnn_offload.planning.plan import Conditions, Constraints, ServerState
 
-LONGEST_S = 0.9            # between two searches; ticks come every 0.2 s
+LONGEST_S = 1.9            # between two searches; ticks come every 0.2 s
 SAME_RATIO = 0.05          # of loads and rates
-SAME_SHARE = 0.01          # of the price of what runs, for times
+SAME_SHARE = 0.02          # of the price of what runs, for times
 
 
 class Standstill:
