@@ -74,11 +74,11 @@ class LoadProcesses:
                 '--with-parent', str(os.getpid()), '--seed', str(len(self._children)),
             )
             environment = os.environ | {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
-            # In this node's session: where the kernel groups by session (autogroup), all of them
-            # weigh as one, and the network's share of its core stays steady.
-            self._children.append(
-                subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-            )
+            # In sessions of their own: where the kernel groups by session (autogroup), all that
+            # shares ours would weigh as one, and three as little as one.
+            self._children.append(subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, env=environment, start_new_session=True,
+            ))
 
     def running(self) -> int:
         """Number of children that are alive."""
