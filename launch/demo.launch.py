@@ -3,8 +3,6 @@
 The script starts, kills and restarts the nodes itself, as its story needs it; it leaves a report.
 So these are not arguments here, as they are of robot.launch.py and server.launch.py:
 
-* ``namespace``: the script addresses its nodes, and the configurations of rviz and Foxglove
-  show them, under their fixed names (``/robot``, ``/edge_server``);
 * ``params_file``: the script gives each node the parameters of its story;
 * ``use_sim_time``: latencies and the share of the processor are measured, on the real clock.
 """
@@ -28,6 +26,11 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             'out', default_value='demo_out', description='folder for report, plots and video'
         ),
+        DeclareLaunchArgument(
+            'namespace',
+            default_value='/',
+            description='below which the demo has its nodes, in robot and edge_server; / = none',
+        ),
         DeclareLaunchArgument('rate_hz', default_value='15.0', description='pictures per second'),
         launch_parts.log_level_argument(),
         launch_parts.rviz_argument(),
@@ -45,6 +48,7 @@ def generate_launch_description() -> LaunchDescription:
             '--rate-hz', LaunchConfiguration('rate_hz'),
             # Of the nodes that the script starts; their logs lie beside the report.
             '--log-level', LaunchConfiguration('log_level'),
+            '--namespace', LaunchConfiguration('namespace'),
             # The user's own domain, so that ros2 topic and rviz see the demo.
             '--domain', EnvironmentVariable('ROS_DOMAIN_ID', default_value='0'),
         ],
@@ -64,6 +68,10 @@ def generate_launch_description() -> LaunchDescription:
             *arguments(),
             *launch_parts.environment(),
             script,
-            GroupAction([PushROSNamespace('robot'), rviz]),
+            GroupAction([
+                PushROSNamespace(LaunchConfiguration('namespace')),
+                PushROSNamespace('robot'),
+                rviz,
+            ]),
         ]
     )

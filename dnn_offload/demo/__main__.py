@@ -10,7 +10,9 @@ import tempfile
 
 from ament_index_python.packages import PackageNotFoundError
 import rclpy
+from rclpy.exceptions import InvalidNamespaceException
 from rclpy.signals import SignalHandlerOptions
+from rclpy.validate_namespace import validate_namespace
 from rich.console import Console
 
 from dnn_offload.demo.script import DemoOptions, run
@@ -18,6 +20,16 @@ from dnn_offload.ending import ending_politely
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.testbed.environment import prepare_environment
 from dnn_offload.writable import make_folder
+
+
+def _namespace(text: str) -> str:
+    """An absolute namespace, '' for none; with or without its first slash."""
+    namespace = f'/{text.strip("/")}' if text.strip('/') else ''
+    try:
+        validate_namespace(namespace or '/')
+    except InvalidNamespaceException as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return namespace
 
 
 def main() -> int:
@@ -39,6 +51,10 @@ def main() -> int:
     )
     parser.add_argument(
         '--domain', type=int, default=97, help='ROS domain where ROS_DOMAIN_ID is not set',
+    )
+    parser.add_argument(
+        '--namespace', type=_namespace, default='',
+        help='below which the nodes are (/robot, /edge_server); none by default',
     )
     arguments = parser.parse_args()
     for name, least, most in (
@@ -64,6 +80,7 @@ def main() -> int:
         options = DemoOptions(
             arguments.out, arguments.model, arguments.rate_hz, arguments.deadline_ms,
             time_scale=arguments.time_scale, log_level=arguments.log_level,
+            namespace=arguments.namespace,
         )
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         try:

@@ -36,10 +36,9 @@ from dnn_offload.testbed.fleet import Fleet, RENDEZVOUS
 from dnn_offload.testbed.processes import share_cores
 from dnn_offload.testbed.recorder import Recorder, wait_until
 
-ROBOT_NAMESPACE = '/robot'
-SERVER_NAMESPACE = '/edge_server'
+ROBOT = '/robot'
+SERVER = '/edge_server'
 SERVER_ID = 'edge_server'
-SERVER = f'{SERVER_NAMESPACE}/remote_inference_node'
 PREPARE_TIMEOUT_S = 180.0  # first start: export and profile on both sides, maybe on a slow machine
 VIDEO_SECONDS = 20.0
 TICK_S = 0.25
@@ -57,6 +56,7 @@ class DemoOptions:
         cache_dir: Where exported networks and profiles are kept.
         time_scale: Length of the phases, 1 = about 60 s in all.
         log_level: Log level of the nodes, whose logs are in ``out/logs``.
+        namespace: Absolute; the nodes' own are below it, and robot and server meet there.
     """
 
     out: Path
@@ -66,6 +66,7 @@ class DemoOptions:
     cache_dir: Path = Path('~/.cache/dnn_offload')
     time_scale: float = 1.0
     log_level: str = 'info'
+    namespace: str = ''
 
 
 class Demo:
@@ -79,6 +80,8 @@ class Demo:
     def __init__(self, options: DemoOptions, console: Console) -> None:
         self._options = options
         self._console = console
+        self._robot, self._server = options.namespace + ROBOT, options.namespace + SERVER
+        self._rendezvous = options.namespace + RENDEZVOUS
         self._cores = share_cores(frozenset(os.sched_getaffinity(0)))
         self._windows: list[Window] = []
         self._spans: list[Span] = []
@@ -105,7 +108,7 @@ class Demo:
         with ExitStack() as stack:
             pictures = SnapshotStore(options.out / 'annotated.mp4', 10.0)
             stack.callback(pictures.close)
-            recorder = Recorder(ROBOT_NAMESPACE, RENDEZVOUS, pictures.add)
+            recorder = Recorder(self._robot, self._rendezvous, pictures.add)
             stack.callback(recorder.close)
             stack.enter_context(self._fleet)
             self._bring_up(recorder)
@@ -138,14 +141,19 @@ class Demo:
         )
         fleet, options, cores = self._fleet, self._options, self._cores
         fleet.add(
-            'remote_inference_node', SERVER_NAMESPACE, cores.server, server_id=SERVER_ID
+            'remote_inference_node', self._server, cores.server, server_id=SERVER_ID,
+            rendezvous_namespace=self._rendezvous,
         )
         fleet.add(
-            'local_inference_node', ROBOT_NAMESPACE, cores.robot, client_id='robot',
-            deadline_ms=options.deadline_ms,
+            'local_inference_node', self._robot, cores.robot, client_id='robot',
+            deadline_ms=options.deadline_ms, rendezvous_namespace=self._rendezvous,
         )
-        for name in ('load_monitor_node', 'partition_planner_node', 'navigation_node'):
-            fleet.add(name, ROBOT_NAMESPACE, cores.robot)
+        fleet.add(
+            'partition_planner_node', self._robot, cores.robot,
+            rendezvous_namespace=self._rendezvous,
+        )
+        for name in ('load_monitor_node', 'navigation_node'):
+            fleet.add(name, self._robot, cores.robot)
 
         def ready() -> bool:
             fleet.check()
@@ -163,7 +171,7 @@ class Demo:
                 hint=f'see {fleet.folder}',
             )
         fleet.add(
-            'camera_node', ROBOT_NAMESPACE, cores.robot, source=str(options.out / 'drive.mp4'),
+            'camera_node', self._robot, cores.robot, source=str(options.out / 'drive.mp4'),
             rate_hz=options.rate_hz, loop=True,
         )
         # Three seconds of stream: caches and estimates are warm, as on a robot that drives.
@@ -245,7 +253,7 @@ class Demo:
         else:
             view.say('  killed out of use')
         view.extend(recorder.now_s() - start_s)
-        self._fleet.nodes[SERVER].kill()
+        self._fleet.nodes[f'{self._server}/remote_inference_node'].kill()
         self._events.append(Event(recorder.now_s(), script.KILL_EVENT))
 
     def _start_again(
@@ -253,7 +261,7 @@ class Demo:
     ) -> None:
         """Start the server and wait until it is ready; the verdict tells if it never was."""
         lives = len(recorder.ready_s)
-        self._fleet.nodes[SERVER].start()
+        self._fleet.nodes[f'{self._server}/remote_inference_node'].start()
         if self._watch(
             phase, start_s + script.READY_WAIT_S, recorder, view,
             lambda: len(recorder.ready_s) > lives,
@@ -274,7 +282,7 @@ class Demo:
 
     def _finish_stream(self, recorder: Recorder) -> None:
         """End the stream so that every frame gets its outcome, and wait for the last report."""
-        self._fleet.nodes[f'{ROBOT_NAMESPACE}/camera_node'].stop()
+        self._fleet.nodes[f'{self._robot}/camera_node'].stop()
         time.sleep(2 * TICK_S)
         recorder.deactivate('local_inference_node')
         wait_until(

@@ -40,6 +40,7 @@ MAY_BREAK = re.compile(
     r'|the server was not used within'            # noticed too late, or
     r'|all-remote did not use the server'         # later still
 )
+MOST_BROKEN = 2  # of these in one run; more is no accident
 UPLINK_BPS = 2e6
 BEGUN_S = 1.5  # after the first frame of a phase its parameters are in force
 
@@ -48,7 +49,7 @@ def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
     program = Path(get_package_prefix('dnn_offload')) / 'lib' / 'dnn_offload' / 'demo'
     out = tmp_path / 'out'
     done = subprocess.run(
-        [str(program), '--out', str(out), '--time-scale', TIME_SCALE],
+        [str(program), '--out', str(out), '--time-scale', TIME_SCALE, '--namespace', 'fleet/a'],
         capture_output=True, text=True, timeout=LIMIT_S, check=False,
     )
     print(done.stdout)
@@ -58,6 +59,7 @@ def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
     assert [phase['name'] for phase in summary['phases']] == PHASES
     broken = [text for phase in summary['phases'] for text in phase['failures']]
     assert [text for text in broken if not MAY_BREAK.match(text)] == []
+    assert len(broken) <= MOST_BROKEN, broken
     assert (done.returncode == 0) == summary['passed'] == (broken == [])
     notes = {phase['name']: phase['notes'] for phase in summary['phases']}
     assert any('when it was killed' in text for text in notes.pop('server_killed'))

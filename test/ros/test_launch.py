@@ -65,7 +65,7 @@ def declared(name: str) -> dict[str, DeclareLaunchArgument]:
     [
         ('robot', COMMON | {'camera', 'source', 'image', 'rviz'}),
         ('server', COMMON),
-        ('demo', {'model', 'out', 'rate_hz', 'log_level', 'rviz'}),
+        ('demo', {'namespace', 'model', 'out', 'rate_hz', 'log_level', 'rviz'}),
     ],
 )
 def test_every_argument_is_declared_and_described(name: str, expected: set[str]) -> None:
