@@ -19,6 +19,7 @@ how much the fastest one of the piece beats the fastest one of the whole network
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 import subprocess
 import sys
@@ -108,7 +109,7 @@ def compile_cost(folder: Path, backend: str) -> tuple[float, float]:
     for start in range(1, 4):
         model.segment(start, last)
         monitor.take()
-        _, spent = clock.measure(lambda start=start: model.warm(start, last))
+        _, spent = clock.measure(partial(model.warm, start, last))
         holds.append(monitor.take().longest_ms)
         spent_ms.append(without_wait(spent))
     monitor.stop()
@@ -160,7 +161,9 @@ def measure(name: str, backends: list[str], count: int, rounds: int, folder: Pat
                     f'{held_ms:.1f} ms', f'{resident(folder, backend) - base_mb:+.0f}',
                     f'{disk:.2f}']
             kept = kept and (
-                np.mean(overheads) <= CUT_AIM and held_ms <= LOCK_AIM_MS and disk <= DISK_AIM
+                float(np.mean(overheads)) <= CUT_AIM
+                and held_ms <= LOCK_AIM_MS
+                and disk <= DISK_AIM
             )
         print('| ' + ' | '.join(row) + ' |', flush=True)
     return kept

@@ -49,7 +49,8 @@ def numpy_network() -> Network:
     def run(first: int, last: int) -> float:
         began_s = time.perf_counter()
         for layer in range(first, last):
-            windows = np.lib.stride_tricks.sliding_window_view(tensor, (3, 3), axis=(0, 1))
+            # 1 for the channels, and no axis=(0, 1): numpy's types know a single axis only.
+            windows = np.lib.stride_tricks.sliding_window_view(tensor, (3, 3, 1))
             np.maximum(windows.reshape(-1, 9 * 16) @ weights[layer], 0.0)
         return 1e3 * (time.perf_counter() - began_s)
 
@@ -84,8 +85,8 @@ def torch_network() -> Network:
 NETWORKS = {'torch': torch_network, 'numpy': numpy_network}
 
 
-def profile(network: Network, seconds: float) -> tuple[list[float], LoadReadings]:
-    """Mean times of all heads 1..N and tails 1..N-1, and the load meanwhile.
+def profile(network: Network, seconds: float) -> tuple[list[float], dict[str, float]]:
+    """Mean times of all heads 1..N and tails 1..N-1, and the load meanwhile by source.
 
     Means, not medians: under load a short piece either waits for a time slice or does not, and
     a stream pays both.
@@ -109,7 +110,7 @@ def profile(network: Network, seconds: float) -> tuple[list[float], LoadReadings
             readings.append(tracker.readings(time.monotonic()))
         time.sleep(max(PERIOD_S - (time.monotonic() - began_s), 0.001))
     mean = {s: float(np.nanmean([r.of(s) for r in readings])) for s in SOURCES}
-    return [statistics.fmean(t) for t in times], LoadReadings(**mean)
+    return [statistics.fmean(t) for t in times], mean
 
 
 def main() -> int:
@@ -129,11 +130,11 @@ def main() -> int:
             times, readings = profile(network, args.seconds)
         table.append(times)
         loads.append(readings)
-        seen = ', '.join(f'{s} {readings.of(s):.2f}' for s in SOURCES)
+        seen = ', '.join(f'{s} {readings[s]:.2f}' for s in SOURCES)
         whole_ms = times[network.layers - 1]
         print(f'{count} busy: whole network {whole_ms:.1f} ms; {seen}', flush=True)
     for source in SOURCES:
-        load = [readings.of(source) for readings in loads]
+        load = [readings[source] for readings in loads]
         if not np.isfinite(load).all():
             print(f'{source} has no reading at some level: measure for longer')
             continue

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 import json
 import os
 from pathlib import Path
@@ -63,8 +64,20 @@ def _median(rows: list[FrameRow], value: Callable[[FrameRow], float]) -> float:
 
 
 def _model_folder() -> Path:
-    key = cache_key(ModelRequest(MODEL, **COMMON))
+    key = cache_key(ModelRequest(MODEL, weights=COMMON['weights'], backend=COMMON['backend']))
     return Path('~/.cache/dnn_offload').expanduser() / key
+
+
+def _stays_here(rows: list[FrameRow]) -> bool:
+    return rows[-1].server == '' and not rows[-1].is_scout
+
+
+def _runs_another_cut(session: Session, old: int) -> bool:
+    return session.recorder.rows[-1].cut_index != old
+
+
+def _has_result(rows: list[FrameRow]) -> bool:
+    return any(row.has_result for row in rows)
 
 
 def local_overhead(folder: Path) -> dict[str, float | str]:
@@ -148,16 +161,12 @@ def load_step(folder: Path) -> dict[str, float | str]:
             session.recorder.set_parameters('partition_planner_node', strategy='auto')
             session.collect(1.0, settle_s=2.0)
             rows = session.recorder.rows
-            if not wait_until(
-                lambda now=rows: now[-1].server == '' and not now[-1].is_scout, 20.0
-            ):
+            if not wait_until(partial(_stays_here, rows), 20.0):
                 raise SystemExit('the calm robot does not run the network by itself')
             before = rows[-1].cut_index
             start_s = session.recorder.now_s()
             with BusyProcesses(BUSY, session.cores.robot):
-                if not wait_until(
-                    lambda old=before: session.recorder.rows[-1].cut_index != old, 10.0, 0.01
-                ):
+                if not wait_until(partial(_runs_another_cut, session, before), 10.0, 0.01):
                     raise SystemExit('no other plan within 10 s of the step in load')
                 times_s.append(session.recorder.now_s() - start_s)
     return {
@@ -174,7 +183,7 @@ def first_answer(folder: Path) -> dict[str, float | str]:
             folder / str(number), strategy='local', camera_first=True
         ) as session:
             rows = session.recorder.rows
-            wait_until(lambda found=rows: any(row.has_result for row in found), 20.0, 0.01)
+            wait_until(partial(_has_result, rows), 20.0, 0.01)
             first = min(row.result_time_s for row in rows if row.has_result)
             started_s = session.inference_started_s - session.recorder.started_s
             times_s.append(first - started_s)

@@ -15,6 +15,7 @@ import tempfile
 import time
 
 from dnn_offload.errors import OffloadError
+from dnn_offload.msg import ServerStatus
 from dnn_offload.simulate.recording import COLUMNS, Recording
 from dnn_offload.simulate.world import World
 from dnn_offload.testbed.busy import BusyProcesses
@@ -68,8 +69,7 @@ def record_server(seconds: float, seed: int) -> Recording:
     ) as session, contextlib.ExitStack() as work:
         if not session.cores.apart:
             raise OffloadError('a server needs a core of its own', allowed='two cores or more')
-        status = session.recorder.latest.status
-        assert status is not None  # the nodes are ready
+        status = _newest_status(session)
         dead_life, killed, world = 0, False, World()
         began_s = time.monotonic()
         while (now_s := time.monotonic() - began_s) < seconds:
@@ -84,7 +84,7 @@ def record_server(seconds: float, seed: int) -> Recording:
                 kills.pop(0)
                 killed = False
                 session.start_server()
-            status = session.recorder.latest.status
+            status = _newest_status(session)
             up = not killed and status.session != dead_life and status.state == status.STATE_READY
             if up:
                 world = World(
@@ -105,6 +105,13 @@ def record_server(seconds: float, seed: int) -> Recording:
         'loaded_server', tuple(times), tuple(worlds), (math.nan,) * len(times),
         ('t_s', 'server_load', 'queue_ms', 'server_up'), 1, note,
     )
+
+
+def _newest_status(session: Session) -> ServerStatus:
+    """What the server said last; it stays when the server dies."""
+    status = session.recorder.latest.status
+    assert status is not None  # the nodes are ready
+    return status
 
 
 def _within(column: str, value: float) -> float:

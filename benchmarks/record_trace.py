@@ -60,7 +60,8 @@ def frames() -> None:
 
     def layer() -> float:
         """A 3x3 convolution as one matrix product, and a ReLU: (64, 64, 32) -> one number."""
-        windows = np.lib.stride_tricks.sliding_window_view(picture, (3, 3), axis=(0, 1))
+        # 1 for the channels, and no axis=(0, 1): numpy's types know a single axis only.
+        windows = np.lib.stride_tricks.sliding_window_view(picture, (3, 3, 1))
         return float(np.maximum(windows.reshape(-1, 9 * 32) @ weights, 0.0).sum())
 
     for _ in range(5):
@@ -140,8 +141,9 @@ def record_load(kind: str, seconds: float, seed: int) -> tuple[Recording, list[d
             tick += 1
             time.sleep(0.04)
     finally:
-        for process in (*work, stream):
+        for process in work:
             _end(process)
+        _end(stream)
     return _as_recording(kind, seconds, seed, seen, readings)
 
 

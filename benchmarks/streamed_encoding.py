@@ -44,10 +44,10 @@ def measure(slower: int) -> None:
     rng = np.random.default_rng(1)
     values = np.maximum(rng.standard_normal(cut.frontier[0].shape), 0.0).astype(np.float32)
 
-    def compress(levels: np.ndarray) -> bytes:
+    def compress(data: np.ndarray) -> bytes:
         for _ in range(slower - 1):
-            zstd.compress(levels)
-        return zstd.compress(levels)
+            zstd.compress(data)
+        return zstd.compress(data)
 
     int8_blocks.compress = compress
     whole_ms: list[float] = []

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import os
 import pty
+import struct
 import subprocess
 import sys
 import termios
@@ -103,7 +105,8 @@ def play(robots: list[MadeUpRobot], rate_hz: float, stop: threading.Event) -> No
 def measure(seconds: float, redraws_hz: float) -> tuple[float, float, float]:
     """CPU time of one ``top`` per second of its settled run [s/s], its start [s], memory [MiB]."""
     master, slave = pty.openpty()
-    termios.tcsetwinsize(slave, (40, 100))
+    # Lines, columns; termios.tcsetwinsize is not there before Python 3.11.
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 40, 100, 0, 0))
     command = [sys.executable, '-m', 'dnn_offload.cli.main', 'top', '--rate', str(redraws_hz)]
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)

@@ -31,8 +31,10 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from dnn_offload.codec import bundle
+from dnn_offload.errors import CutError
 from dnn_offload.exchange import Answer, UplinkRequest
 from dnn_offload.graph.cuts import Cut, signature
+from dnn_offload.graph.routes import Route
 from dnn_offload.msg import ServerStatus
 from dnn_offload.runtime.admission import Admission
 from dnn_offload.runtime.gil import GilMonitor
@@ -68,9 +70,20 @@ class EchoModel:
         """Nothing to prepare."""
         return (start, end)
 
+    def piece(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> tuple[int, int]:
+        """Not asked for here: only a route has pieces."""
+        raise CutError('no such piece', given=f'{inputs} to {outputs}')
+
+    def route(self, cut_id: str, return_id: str, frontier: Sequence[str]) -> Route:
+        """Not asked for here: every frame is of a cut of the list and has no second one."""
+        raise CutError('no such way', given=f'{cut_id} {return_id} {frontier}')
+
     def run(self, segment: tuple[int, int], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Look at one element."""
         return [np.full((1, 1000), arrays[0].flat[0], np.float32)]
+
+    def hold(self, segments: Sequence[tuple[int, int]]) -> None:
+        """Nothing to keep ready."""
 
     def to_half(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Not asked for here."""

@@ -2,7 +2,8 @@
 
 Makes `.venv` (with ROS 2 Jazzy's wheels, or beside a sourced ROS 2 Jazzy) and builds the package
 into `install/`. A second run checks and builds only what changed. Standard library only, and this
-file is kept readable for any Python, so that a wrong one gets a sentence and no traceback.
+file is kept readable for any Python, so that a wrong one gets a sentence and no traceback; its
+types stand in comments for that reason.
 """
 
 import os
@@ -13,11 +14,13 @@ LOWEST, HIGHEST = (3, 10), (3, 12)
 
 
 def supported(version):
+    # type: (tuple[int, int]) -> bool
     """Tell whether a Python version, (major, minor), has all the wheels."""
     return LOWEST <= tuple(version) <= HIGHEST
 
 
 def find_python():
+    # type: () -> str | None
     """Return the path of a supported Python on PATH, or None."""
     probe = 'import sys; print("%d.%d" % sys.version_info[:2])'
     for minor in range(HIGHEST[1], LOWEST[1] - 1, -1):
@@ -39,6 +42,7 @@ def find_python():
 
 
 def start():
+    # type: () -> int
     """Run the set-up under a supported Python; return the exit status."""
     if not supported(sys.version_info[:2]):
         other = find_python()

@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 import devices
+from measure import Runs
 import networks
 import numpy as np
 
@@ -48,12 +49,12 @@ def collect(work: Path) -> dict[str, Any]:
         nets.append({'name': network, 'layers': columns})
     rows = []
     for device in devices.DEVICES:
-        runs: dict[str, dict[str, list[Any]]] = {}
+        runs: dict[str, Runs] = {}
         for path in sorted((work / 'rounds').glob(f'*.{device.name}.json')):
             for network, found in json.loads(path.read_text()).items():
                 kept = runs.setdefault(network, {'layers_us': [], 'whole_us': []})
-                for what, values in kept.items():
-                    values.extend(found[what])
+                kept['layers_us'] += found['layers_us']
+                kept['whole_us'] += found['whole_us']
         if not runs:
             print(f'{device.name} was not measured', file=sys.stderr)
             continue
@@ -63,10 +64,12 @@ def collect(work: Path) -> dict[str, Any]:
                 **device.describe(),
                 'runs': min(len(found['whole_us']) for found in runs.values()),
                 'layers_us': [
-                    [short(us) for us in typical_us(runs[net['name']]['layers_us'])]
-                    for net in nets
+                    [short(us) for us in typical_us(runs[network]['layers_us'])]
+                    for network in networks.NETWORKS
                 ],
-                'whole_us': [short(typical_us(runs[net['name']]['whole_us'])) for net in nets],
+                'whole_us': [
+                    short(typical_us(runs[network]['whole_us'])) for network in networks.NETWORKS
+                ],
             }
         )
     machine = describe_device()

@@ -20,18 +20,22 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from typing import TypedDict
 from unittest import mock
 
 RUNS = 2  # of each sort, per network and round
 LONG_S = 0.4  # a network that takes longer is run once less
 
 
-def measure_device(work: Path, name: str) -> dict[str, dict[str, list[object]]]:
-    """All networks on one device, in this process.
+class Runs(TypedDict):
+    """CPU time of one network on one device, an entry per run [us]: of its layers, of it all."""
 
-    Returns:
-        Network to ``layers_us`` (one list per run) and ``whole_us`` (one number per run).
-    """
+    layers_us: list[list[float]]
+    whole_us: list[float]
+
+
+def measure_device(work: Path, name: str) -> dict[str, Runs]:
+    """All networks on one device, in this process, by name."""
     import devices
     import networks
     import torch
@@ -39,7 +43,7 @@ def measure_device(work: Path, name: str) -> dict[str, dict[str, list[object]]]:
     from dnn_offload.graph import fingerprint
 
     device = devices.by_name(name)
-    found = {}
+    found: dict[str, Runs] = {}
     for network in networks.NETWORKS:
         program, weights = networks.load(work, network)
         model = devices.build(device, program, weights)

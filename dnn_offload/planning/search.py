@@ -12,7 +12,8 @@ from dnn_offload.planning import one_cut, placement, two_cuts
 from dnn_offload.planning.costs import (
     in_full,
     local_candidate,
-    local_candidates,
+    thread_counts,
+    threads_of,
     with_value,
 )
 from dnn_offload.planning.limits import forbidden_ends, MAX_FRONTIER, why_not
@@ -84,11 +85,9 @@ def plan(
             'unknown strategy', given=strategy, allowed=', '.join(sorted(STRATEGIES))
         )
     check_objective(conditions, constraints)
-    if strategy == DEFAULT_STRATEGY:
-        found = _with_threads(consider(conditions, constraints), conditions, constraints)
-    else:
-        # The published strategies know nothing of threads: they run as they are set.
-        found = consider(conditions, replace(constraints, threads=()))
+    if strategy != DEFAULT_STRATEGY:
+        constraints = replace(constraints, threads=_one_count(conditions, constraints))
+    found = consider(conditions, constraints)
     found = _within_limits(found, conditions, constraints)
     if not found:
         raise PlanningError(
@@ -147,14 +146,15 @@ def check_objective(conditions: Conditions, constraints: Constraints) -> None:
         )
 
 
-def _with_threads(
-    found: list[Candidate], conditions: Conditions, constraints: Constraints
-) -> list[Candidate]:
-    """All-local with each allowed thread count instead of as it is set."""
-    if not constraints.threads:
-        return found
-    remote = [candidate for candidate in found if not candidate.is_local]
-    return [*local_candidates(conditions, constraints), *remote]
+def _one_count(conditions: Conditions, constraints: Constraints) -> tuple[int, ...]:
+    """Threads of a strategy that knows nothing of them: as they are set, if that is allowed.
+
+    Else the allowed count next to it, the smaller one of two; () = as they are set.
+    """
+    allowed = thread_counts(conditions.edge_profile, constraints)
+    as_set = threads_of(0, conditions.edge_profile)
+    nearest = min(allowed, key=lambda count: (abs(count - as_set), count))
+    return () if 0 in allowed or as_set in allowed else (nearest,)
 
 
 def _within_limits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import fcntl
 from functools import partial
 import importlib
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -150,7 +152,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self.master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (24, 80))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
         self.process = subprocess.Popen(
             [*COMMAND, '--rate', '4'], stdin=slave, stdout=slave, stderr=slave,
             env={**os.environ, 'TERM': 'xterm-256color'}, start_new_session=True,

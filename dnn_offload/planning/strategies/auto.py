@@ -27,7 +27,7 @@ the same costs it never predicts worse.
 from __future__ import annotations
 
 from dnn_offload.planning import one_cut, placement, two_cuts
-from dnn_offload.planning.costs import local_candidate
+from dnn_offload.planning.costs import local_candidates
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
 
 
@@ -38,7 +38,8 @@ def candidates(conditions: Conditions, constraints: Constraints) -> list[Candida
     itself have their price (``Candidate.late_ms``).
     """
     scope = Scope(deadline_ms=constraints.deadline_ms)
-    found = [local_candidate(conditions), *one_cut.candidates(conditions, constraints, scope)]
+    found = local_candidates(conditions, constraints)
+    found += one_cut.candidates(conditions, constraints, scope)
     for shape in (two_cuts, placement):
         if shape.SHAPE in constraints.shapes:
             found += shape.candidates(conditions, constraints, scope)

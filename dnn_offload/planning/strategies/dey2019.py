@@ -17,7 +17,7 @@ every strategy. The server's load is not: the paper scales the robot only.
 from __future__ import annotations
 
 from dnn_offload.planning import one_cut
-from dnn_offload.planning.costs import local_candidate
+from dnn_offload.planning.costs import local_candidates
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
 from dnn_offload.planning.price_table import RAW
 
@@ -27,4 +27,4 @@ def candidates(conditions: Conditions, constraints: Constraints) -> list[Candida
     load = max(1.0, conditions.edge_load_raw)
     believed = conditions.believed(edge_load=load, server_load=1.0)
     cuts = one_cut.candidates(believed, constraints, Scope(codecs=(RAW,)))
-    return [local_candidate(believed), *cuts]
+    return [*local_candidates(believed, constraints), *cuts]

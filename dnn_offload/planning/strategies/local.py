@@ -13,11 +13,10 @@ long. The overhead that frames here were seen to have comes on top.
 
 from __future__ import annotations
 
-from dnn_offload.planning.costs import local_candidate
+from dnn_offload.planning.costs import local_candidates
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 
 
 def candidates(conditions: Conditions, constraints: Constraints) -> list[Candidate]:
     """The one all-local plan, at the load of the default source."""
-    del constraints  # all-local breaks none
-    return [local_candidate(conditions)]
+    return local_candidates(conditions, constraints)

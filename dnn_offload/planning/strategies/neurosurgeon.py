@@ -13,7 +13,7 @@ layer j, B: measured uplink, K: the datacenter's load. Here the load is ``load_f
 from __future__ import annotations
 
 from dnn_offload.planning import one_cut
-from dnn_offload.planning.costs import local_candidate
+from dnn_offload.planning.costs import local_candidates
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
 from dnn_offload.planning.price_table import RAW
 
@@ -22,4 +22,4 @@ def candidates(conditions: Conditions, constraints: Constraints) -> list[Candida
     """Cuts 0..N with raw tensors (at cut 0 the uint8 picture), robot believed idle."""
     believed = conditions.believed(edge_load=1.0)
     cuts = one_cut.candidates(believed, constraints, Scope(codecs=(RAW,)))
-    return [local_candidate(believed), *cuts]
+    return [*local_candidates(believed, constraints), *cuts]

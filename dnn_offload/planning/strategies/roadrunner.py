@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from dnn_offload.cost.profile import Profile
 from dnn_offload.planning import one_cut, two_cuts
-from dnn_offload.planning.costs import local_candidate
+from dnn_offload.planning.costs import local_candidates
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
 from dnn_offload.planning.price_table import RAW
 
@@ -36,7 +36,8 @@ def candidates(conditions: Conditions, constraints: Constraints) -> list[Candida
     """All-local, cuts 0..N and pairs of cuts with raw tensors, both machines believed idle."""
     believed = conditions.believed(edge_load=1.0, server_load=1.0)
     scope = Scope(codecs=(RAW,), cuts=block_ends(conditions.edge_profile))
-    found = [local_candidate(believed), *one_cut.candidates(believed, constraints, scope)]
+    found = local_candidates(believed, constraints)
+    found += one_cut.candidates(believed, constraints, scope)
     if two_cuts.SHAPE in constraints.shapes:
         found += two_cuts.candidates(believed, constraints, scope)
     return found
