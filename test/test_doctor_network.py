@@ -90,7 +90,7 @@ def test_agreement_with_a_server(tmp_path: Path) -> None:
     weights = agreement(tmp_path, servers=[{**SERVER, 'identity': 'b' * 64}])
     assert weights.state is State.FAILURE and 'same weights' in weights.cure
     wrong = agreement(tmp_path, servers=[{**SERVER, 'fingerprint': [1.0, 3.0]}])
-    assert wrong.state is State.FAILURE and 'backend:=torch' in wrong.cure
+    assert wrong.state is State.FAILURE and 'backend: torch in the parameter file' in wrong.cure
 
 
 def test_agreement_of_a_robot_with_the_servers(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def test_ros_as_it_should_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('environment', 'state', 'cure'),
     [
-        ({'ROS_DOMAIN_ID': '150'}, State.FAILURE, '0 to 101'),
+        ({'ROS_DOMAIN_ID': '150'}, State.WARNING, '0 to 101'),
+        ({'ROS_DOMAIN_ID': '240'}, State.FAILURE, '0 to 101'),
         ({'ROS_DOMAIN_ID': 'mine'}, State.FAILURE, '0 to 101'),
         ({'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}, State.WARNING, 'two machines'),
         ({'ROS_LOCALHOST_ONLY': '1'}, State.WARNING, 'ROS_LOCALHOST_ONLY'),
@@ -54,6 +55,18 @@ def test_ros_set_up_wrongly(
     found = ros(tmp_path, **environment)
     assert found.state is state
     assert cure in found.cure
+
+
+def test_who_names_peers_is_not_told_to_use_multicast(tmp_path: Path) -> None:
+    def cure(**environment: str) -> str:
+        machine = MadeUpMachine(
+            tmp_path, {'look_around': said(domain())}, environment=environment
+        )
+        return ros_checks.check_peers(examination(machine)).cure
+
+    assert 'must be SUBNET' in cure() and 'ROS_STATIC_PEERS' not in cure()
+    by_peers = cure(ROS_STATIC_PEERS='10.0.0.4', ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
+    assert 'ROS_STATIC_PEERS must name' in by_peers and 'SUBNET' not in by_peers
 
 
 def test_static_peers_make_up_for_a_short_range(tmp_path: Path) -> None:

@@ -115,7 +115,8 @@ def _server(exam: Examination, answer: dict[str, Any], server: dict[str, Any]) -
         return failure(
             f'server {name} has the same weights and computes something else (relative difference '
             f'{difference:.2g})',
-            'the same torch on both sides; if it stays, take backend:=torch on both sides',
+            'the same torch on both sides; if it stays, set backend: torch in the parameter file '
+            'of both sides (launch: params_file:=)',
         )
     return fine(f'server {name} has the same network (answers differ by {difference:.1g})')
 

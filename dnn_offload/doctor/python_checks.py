@@ -16,6 +16,10 @@ TORCH_LIMIT_S = 60.0
 PINNED_TORCH = '2.13.0'  # tools/requirements/torch.txt
 PICTURES_LIMIT_S = 20.0
 SETUP = 'run "make setup" in the checkout and "source tools/env.sh"'
+# Without the index PyPI's torch brings gigabytes for a GPU.
+CPU_INDEX = '--extra-index-url https://download.pytorch.org/whl/cpu'
+# pip's OpenCV brings NumPy 2, which apt's cv_bridge does not survive.
+BESIDE_ROS = 'by pip only in an environment of its own, not into the one of ROS from apt'
 NUMPY_1 = 'compiled using NumPy 1'  # how NumPy 2 complains about a module for NumPy 1
 NUMPY_1_CURE = "pip install 'numpy<2' in this environment, and no -U numpy after it"
 _NUMPY_1_WORDS = 'is compiled for NumPy 1 and breaks with NumPy 2'
@@ -57,7 +61,8 @@ def check_packages(exam: Examination) -> Finding:
     missing = [name for name, module in MODULES.items() if not importlib.util.find_spec(module)]
     if missing:
         return failure(
-            f'not installed: {", ".join(missing)}', f'pip install {" ".join(missing)}, or {SETUP}'
+            f'not installed: {", ".join(missing)}',
+            f'{SETUP}; or pip install {" ".join(missing)}: {BESIDE_ROS}',
         ).knowing(missing=missing)
     return fine(f'all {len(MODULES)} that the package imports are there').knowing(missing=[])
 
@@ -94,8 +99,8 @@ def _without_torch(ended: Ended) -> Finding:
             'and server alike (change tools/requirements/torch.txt, then make setup), or a newer '
             'processor (a Raspberry Pi 5 instead of a 4)'
             if found == PINNED_TORCH else
-            f'install the pinned version: pip install torch=={PINNED_TORCH} (2.4.0, 2.6.0 and '
-            '2.10.0 are known to die so on a Raspberry Pi 4)',
+            f'install the pinned version: pip install torch=={PINNED_TORCH} {CPU_INDEX} (2.4.0, '
+            '2.6.0 and 2.10.0 are known to die so on a Raspberry Pi 4)',
         )
     if ended.signal == 'SIGKILL':
         return failure(
@@ -103,7 +108,9 @@ def _without_torch(ended: Ended) -> Finding:
             'end other programs or add swap: importing torch takes 300 MB',
         )
     if "No module named 'torch'" in ended.errors:
-        return failure('torch is not installed', f'pip install torch=={PINNED_TORCH}, or {SETUP}')
+        return failure(
+            'torch is not installed', f'pip install torch=={PINNED_TORCH} {CPU_INDEX}, or {SETUP}'
+        )
     if ended.timed_out:
         return failure(
             f'torch did not compute within {ended.seconds:.0f} s',
@@ -111,7 +118,7 @@ def _without_torch(ended: Ended) -> Finding:
         )
     return failure(
         f'torch does not run: {ended.why}',
-        f'install it anew: pip install torch=={PINNED_TORCH}, or {SETUP}',
+        f'install it anew: pip install torch=={PINNED_TORCH} {CPU_INDEX}, or {SETUP}',
     )
 
 
@@ -146,7 +153,8 @@ def check_pictures(exam: Examination) -> Finding:
     if step == 'cv2' and 'libGL' in ended.errors:
         return failure(
             'OpenCV wants a window system that is not here (libGL)',
-            'pip uninstall opencv-python, then pip install opencv-python-headless',
+            'sudo apt install libgl1; or pip uninstall opencv-python, then pip install '
+            f'opencv-python-headless: {BESIDE_ROS}',
         ).knowing(**facts)
     return failure(
         f'{step or "Python"} does not work: {ended.why}', f'install it anew: {SETUP}'

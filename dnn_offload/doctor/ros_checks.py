@@ -17,7 +17,12 @@ MULTICAST_S = 2.0
 MULTICAST_LIMIT_S = 10.0
 _NOBODY_CURE = (
     'start the other side; on all machines ROS_DOMAIN_ID, RMW_IMPLEMENTATION and the parameter '
-    'rendezvous_namespace must be the same, and ROS_AUTOMATIC_DISCOVERY_RANGE must be SUBNET'
+    'rendezvous_namespace must be the same, and '
+)
+_BY_MULTICAST = 'ROS_AUTOMATIC_DISCOVERY_RANGE must be SUBNET'
+_BY_PEERS = (
+    'ROS_STATIC_PEERS must name the addresses of the other machines on at least one side of '
+    'each pair'
 )
 
 
@@ -64,10 +69,13 @@ def _domain(environment: Mapping[str, str]) -> Finding:
     number = int(text) if text.isdigit() else -1
     if 0 <= number <= 101 or 215 <= number <= 232:
         return fine(f'domain {number}').knowing(domain=number)
-    return failure(
-        f'ROS_DOMAIN_ID is {text}',
-        'choose 0 to 101: others use ports that Linux gives to other programs',
-    ).knowing(domain=text)
+    if 101 < number < 215:
+        return warning(
+            f'domain {number}',
+            'choose 0 to 101: the ports of this one are among those that Linux gives to other '
+            'programs, so that a node may not start now and then',
+        ).knowing(domain=number)
+    return failure(f'ROS_DOMAIN_ID is {text}', 'choose 0 to 101').knowing(domain=text)
 
 
 def _reach(environment: Mapping[str, str]) -> Finding:
@@ -130,8 +138,10 @@ def check_peers(exam: Examination) -> Finding:
         ))
     if not findings:
         found = f'no robot and no server within {exam.settings.listen_s:g} s'
+        peers = exam.machine.environment.get('ROS_STATIC_PEERS', '')
         findings.append(warning(
-            f'{found}; {len(domain["nodes"])} other ROS nodes', _NOBODY_CURE
+            f'{found}; {len(domain["nodes"])} other ROS nodes',
+            _NOBODY_CURE + (_BY_PEERS if peers else _BY_MULTICAST),
         ))
     if domain['other_messages'] or domain['unreadable']:
         findings.append(failure(
