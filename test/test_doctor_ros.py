@@ -60,7 +60,8 @@ def test_ros_set_up_wrongly(
 def test_who_names_peers_is_not_told_to_use_multicast(tmp_path: Path) -> None:
     def cure(**environment: str) -> str:
         machine = MadeUpMachine(
-            tmp_path, {'look_around': said(domain())}, environment=environment
+            tmp_path, {'look_around': said(domain(servers=[], robots={}))},
+            environment=environment,
         )
         return ros_checks.check_peers(examination(machine)).cure
 
