@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 
+from memory_slope import anonymous_mb
 import psutil
 
 from dnn_offload.report.records import FrameRow
@@ -36,6 +37,7 @@ MODEL = 'torchvision:squeezenet1_1'
 COMMON = {'weights': 'random', 'backend': 'torch'}  # as the bare network
 TENSOR_BYTES = 100_000
 SLOW_BPS = 1e6
+SAME = 3  # results in a row under another plan, to be sure that it runs
 BUSY = 8  # processes; three slow a stream that sleeps between frames down by less than two
 
 _BARE = """
@@ -68,12 +70,19 @@ def _model_folder() -> Path:
     return Path('~/.cache/dnn_offload').expanduser() / key
 
 
+def _of_the_plan(rows: list[FrameRow]) -> list[FrameRow]:
+    """The newest results under the plan in force, without scouts and trials."""
+    newest = [row for row in rows[-40:] if row.has_result and not row.is_scout]
+    return [row for row in newest if not row.is_trial][-SAME:]
+
+
 def _stays_here(rows: list[FrameRow]) -> bool:
-    return rows[-1].server == '' and not rows[-1].is_scout
+    return all(row.server == '' for row in _of_the_plan(rows))
 
 
-def _runs_another_cut(session: Session, old: int) -> bool:
-    return session.recorder.rows[-1].cut_index != old
+def _runs_another_plan(rows: list[FrameRow], old: int) -> bool:
+    newest = _of_the_plan(rows)
+    return len(newest) == SAME and all(row.plan_id != old for row in newest)
 
 
 def _has_result(rows: list[FrameRow]) -> bool:
@@ -84,6 +93,7 @@ def local_overhead(folder: Path) -> dict[str, float | str]:
     """All-local through the nodes, and the bare network at the same rate on the same core."""
     node_ms: list[float] = []
     bare_ms: list[float] = []
+    before_ms: list[float] = []
     with Session(folder, model=MODEL, common=COMMON, strategy='local') as session:
         core = session.cores.robot
         camera = session.fleet.nodes[f'{ROBOT}/camera_node']
@@ -103,14 +113,16 @@ def local_overhead(folder: Path) -> dict[str, float | str]:
                 camera.pause(False)
                 rows = session.collect(3.0, settle_s=0.5)
                 node_ms.append(_median(rows, lambda row: row.latency_ms - row.age_ms))
+                before_ms.append(_median(rows, lambda row: row.age_ms))
         finally:
             camera.pause(False)
             bare.kill()
     node, base = statistics.median(node_ms), statistics.median(bare_ms)
     return {
-        'figure': 'all-local through the nodes over the bare network',
+        'figure': 'all-local, from the image callback on, over the bare network',
         'aim': '<= 10 % or 3 ms', 'nodes_ms': node, 'bare_ms': base, 'extra_ms': node - base,
         'extra_percent': 100.0 * (node - base) / base,
+        'before_callback_ms': statistics.median(before_ms),
     }
 
 
@@ -128,8 +140,11 @@ def remote_overhead(folder: Path) -> dict[str, float | str]:
         return row.latency_ms - row.age_ms - row.wait_ms - computing
 
     return {
-        'figure': f'remote over loopback, {cut.frontier_bytes} bytes, less computing',
+        'figure': f'remote over loopback, {cut.frontier_bytes} bytes, from the start of work on, '
+        'less computing',
         'aim': '<= 3 ms', 'extra_ms': _median(rows, extra_ms),
+        'before_callback_ms': _median(rows, lambda row: row.age_ms),
+        'waiting_ms': _median(rows, lambda row: row.wait_ms),
         'uplink_ms': _median(rows, lambda row: row.uplink_ms),
         'downlink_ms': _median(rows, lambda row: row.downlink_ms), 'frames': float(len(rows)),
     }
@@ -147,30 +162,32 @@ def picture_delivery(folder: Path) -> dict[str, float | str]:
 
 
 def load_step(folder: Path) -> dict[str, float | str]:
-    """Busy processes come: time until a frame runs under another plan.
+    """Busy processes come: time until the first result of those that then come by another plan.
 
     Both run by torch: by a faster backend here, with a core each, the robot rightly stays where it
     is; by a faster one there it has rightly gone before the step.
     """
     times_s: list[float] = []
     with Session(folder, server={}, common={'backend': 'torch'}, rate_hz=15.0) as session:
-        for _ in range(5):
+        for _ in range(8):
             # All on the robot by hand, then free again: calm, it stays there.
             session.recorder.set_parameters('partition_planner_node', strategy='local')
             session.collect(1.0, settle_s=4.0)
             session.recorder.set_parameters('partition_planner_node', strategy='auto')
             session.collect(1.0, settle_s=2.0)
             rows = session.recorder.rows
-            if not wait_until(partial(_stays_here, rows), 20.0):
-                raise SystemExit('the calm robot does not run the network by itself')
-            before = rows[-1].cut_index
+            if not _stays_here(rows):
+                continue  # the server is as good: there is nothing that load could change
+            before = _of_the_plan(rows)[-1].plan_id
             start_s = session.recorder.now_s()
             with BusyProcesses(BUSY, session.cores.robot):
-                if not wait_until(partial(_runs_another_cut, session, before), 10.0, 0.01):
+                if not wait_until(partial(_runs_another_plan, rows, before), 10.0, 0.01):
                     raise SystemExit('no other plan within 10 s of the step in load')
-                times_s.append(session.recorder.now_s() - start_s)
+                times_s.append(_of_the_plan(rows)[0].result_time_s - start_s)
+    if not times_s:
+        raise SystemExit('the calm robot never ran the network by itself')
     return {
-        'figure': 'new plan after a step in load', 'aim': '<= 2 s',
+        'figure': 'new plan after a step in load', 'aim': '<= 2 s', 'steps': float(len(times_s)),
         'median_s': statistics.median(times_s), 'worst_s': max(times_s),
     }
 
@@ -208,11 +225,13 @@ def memory_and_lock(folder: Path) -> dict[str, float | str]:
             session.recorder.take_gil_longest_ms()
             session.collect(15.0)
             longest_ms[limit_bps] = session.recorder.take_gil_longest_ms()
-        memory = psutil.Process(session.pid('local_inference_node')).memory_info().rss
+        pid = session.pid('local_inference_node')
+        memory, own_mb = psutil.Process(pid).memory_info().rss, anonymous_mb(pid)
     return {
         'figure': 'longest hold of the interpreter lock; resident memory',
         'aim': '<= 10 ms; <= 450 MB', 'gil_longest_ms': longest_ms[0.0],
         'gil_longest_at_1_mbit_ms': longest_ms[1e6], 'resident_mb': memory / 1e6,
+        'anonymous_mb': own_mb,
     }
 
 
