@@ -10,9 +10,10 @@ So these are not arguments here, as they are of robot.launch.py and server.launc
 from __future__ import annotations
 
 from ament_index_python.packages import get_package_prefix
-from launch import LaunchDescription
+from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, GroupAction, Shutdown
 from launch.conditions import IfCondition
+from launch.events.process import ProcessExited
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node, PushROSNamespace
 
@@ -37,6 +38,13 @@ def arguments() -> list[DeclareLaunchArgument]:
     ]
 
 
+def _over(event: ProcessExited, context: LaunchContext) -> list[Action]:
+    """The demo's verdict is the launch's: its exit status is not 0 either."""
+    if event.returncode != 0:
+        raise RuntimeError(f'the demo ended with {event.returncode}; its last lines tell why')
+    return [Shutdown(reason='the demo is over')]
+
+
 def generate_launch_description() -> LaunchDescription:
     """Compose the demo script and rviz."""
     script = ExecuteProcess(
@@ -55,7 +63,7 @@ def generate_launch_description() -> LaunchDescription:
         output='screen',
         emulate_tty=True,  # for the live view, which also needs its lines bare
         output_format='{line}',
-        on_exit=Shutdown(reason='the demo is over'),
+        on_exit=_over,
     )  # fmt: skip
     rviz = Node(
         package='rviz2',

@@ -123,6 +123,16 @@ def test_frames_that_go_up_faster_than_allowed_are_a_broken_constraint() -> None
     )
 
 
+def test_a_limit_under_which_nothing_was_sent_is_not_called_kept() -> None:
+    phase = Phase('p', 'p', 'p', max_uplink_bps=2e6, baselines=('local',))
+    rows = _stream({AUTO: 30.0, 'local': 30.0})
+    windows = [Window('p', AUTO, 0.0, 2.0), Window('p', 'local', 2.0, 4.0)]
+    finding = judge_phase(
+        phase, (0.0, 4.0), windows, rows, deadline_ms=DEADLINE_MS, grace_s=0.2
+    )
+    assert finding.failures == () and 'NOT CHECKED: nothing was sent' in finding.notes[0]
+
+
 KILLED_S = 1.0
 BY_AUTO = Kill(KILLED_S, AUTO)
 

@@ -16,6 +16,7 @@ MIN_FRAMES = 5  # fewer frames than this in a window say nothing
 MAX_RETURN_S = 5.0  # a server that is ready again is used within this
 UPLINK_TOLERANCE = 1.2  # what went up over what may: medians of frames with a burst before them
 MAX_GAP_S = 2.0  # the longest silence that still counts as a stream that goes on
+UNCHECKED = 'NOT CHECKED'  # marks notes of what nothing could show
 BEFORE_KILL = 5  # last results before a kill: most of them must be the server's
 
 
@@ -207,6 +208,8 @@ def judge_phase(
     in_doubt = bool(failures) and not missing
     failures += _constraint_failures(phase, span, inside, grace_s)
     notes: list[str] = []
+    if phase.max_uplink_bps > 0.0 and not any(row.uplink_bytes > 0 for row in inside):
+        notes.append(f'limit of the uplink {UNCHECKED}: nothing was sent')
     if not truly_remote:
         notes.append('all-remote ran on the robot: auto was compared with all-local only')
     if phase.server == 'kill':
@@ -271,7 +274,7 @@ def _judge_return(
     seen = f'used {took_s:.1f} s after it was ready' if np.isfinite(took_s) else 'not used'
     if not worth_it:
         seen += (
-            f' (at most {MAX_RETURN_S:.0f} s NOT CHECKED: all-remote was not clearly better)'
+            f' (at most {MAX_RETURN_S:.0f} s {UNCHECKED}: all-remote was not clearly better)'
         )
     return [], [seen]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dnn_offload.cost.energy import AUTO, board_names
 from dnn_offload.cost.load import LOAD_SOURCES
 from dnn_offload.nodes.local_parameters import PARAMETERS as LOCAL_PARAMETERS
@@ -74,7 +76,11 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'what frames cost on top of a robot that is on anyway.',
     ),
     # The period of a stream depends on how many frames may be in work.
-    by_name(LOCAL_PARAMETERS)['window'],
+    replace(
+        by_name(LOCAL_PARAMETERS)['window'],
+        description='Most frames in work at once, as local_inference_node has it: set both alike. '
+        'Used for the objective throughput only.',
+    ),
     ParameterSpec(
         'min_agreement',
         0.0,

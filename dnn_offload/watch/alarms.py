@@ -117,7 +117,7 @@ def _of_stream(robot: RobotView, told: bool) -> Iterator[tuple[str, bool]]:
         if not told:
             yield (
                 f'nothing published for {stream.silent_s:.0f} s: no pictures come '
-                '(ros2 topic hz image_raw)', True,
+                f'(ros2 topic hz {robot.name.rstrip("/")}/image_raw)', True,
             )
         return
     if not stream.newest_age_s <= max(NO_RESULT_S, 3e-3 * stream.deadline_ms):

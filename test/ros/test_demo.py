@@ -67,9 +67,10 @@ def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
     assert 'the server was not used within 5 s of being ready' in broken or any(
         'used' in text for text in returned
     )
-    # The one thing to note elsewhere: a busy machine took the server for dead under all-remote.
+    # What there is to note elsewhere: a busy machine took the server for dead under all-remote.
     others = [text for texts in notes.values() for text in texts]
-    assert all(text.startswith('all-remote ran on the robot') for text in others), others
+    allowed = ('all-remote ran on the robot', 'limit of the uplink NOT CHECKED')
+    assert all(text.startswith(allowed) for text in others), others
 
     with (out / 'frames.csv').open(encoding='utf-8') as file:
         reader = csv.DictReader(file)
