@@ -130,6 +130,23 @@ def test_heads_alone_are_believed_but_not_sure_of_the_whole_network() -> None:
     assert robot.load.estimate(PROFILE, AUTO, robot.now_s).sure
 
 
+def test_short_heads_do_not_tell_what_the_whole_network_would_wait() -> None:
+    """As beside seven busy processes: heads of 0.7 ms hardly wait, the whole takes seven times."""
+
+    def estimate_of(head_ms: float) -> tuple[float, str]:
+        load = EdgeLoad()
+        for number in range(40):
+            now_s = number / 15.0
+            load.add_readings(LoadReadings(factor=7.0, source='probe'), now_s)
+            wall_ms = head_ms * (20.0 if number % 5 == 0 else 1.0)
+            load.add_frame(head_ms, wall_ms, head_ms, {}, now_s, whole=False)
+        estimate = load.estimate(PROFILE, AUTO, now_s)
+        return estimate.factor, estimate.source
+
+    assert estimate_of(0.7) == (pytest.approx(7.0), 'probe')
+    assert estimate_of(4.0)[1] == 'frames'
+
+
 def test_scouts_make_only_that_source_sure_that_they_were_compared_with() -> None:
     robot = Robot()
     robot.run(1.0, 2.0, 3.0, here=False)

@@ -56,9 +56,18 @@ def _whole(text: str, low: int, high: int, **more: Any) -> ParameterDescriptor:
 
 
 class LoadProcesses:
-    """Child processes that map and plan without a pause: navigation at its busiest."""
+    """Child processes that map and plan without a pause: navigation at its busiest.
 
-    def __init__(self) -> None:
+    Where the kernel groups by session (autogroup), those in this node's session weigh as one, and
+    the network's share of its core stays steady; those in sessions of their own weigh each for
+    itself, as other programs on a robot do.
+
+    Args:
+        own_sessions: Whether each gets a session of its own.
+    """
+
+    def __init__(self, own_sessions: bool) -> None:
+        self._own_sessions = own_sessions
         self._children: list[subprocess.Popen[bytes]] = []
 
     def set_count(self, count: int) -> None:
@@ -74,10 +83,9 @@ class LoadProcesses:
                 '--with-parent', str(os.getpid()), '--seed', str(len(self._children)),
             )
             environment = os.environ | {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
-            # In sessions of their own: where the kernel groups by session (autogroup), all that
-            # shares ours would weigh as one, and three as little as one.
             self._children.append(subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, env=environment, start_new_session=True,
+                command, stdout=subprocess.DEVNULL, env=environment,
+                start_new_session=self._own_sessions,
             ))
 
     def running(self) -> int:
@@ -101,6 +109,13 @@ class NavigationNode(Node):
             _whole('Further processes that map and plan without a pause.', 0, MAX_LOAD_PROCESSES),
         )
         self.declare_parameter(
+            'other_processes', 0,
+            _whole(
+                'The same as other programs on the robot: each in a session of its own.',
+                0, MAX_LOAD_PROCESSES,
+            ),
+        )
+        self.declare_parameter(
             'min_score', 0.5, _number('Detections with a lower score are not obeyed.', 0.0, 1.0)
         )
         self.declare_parameter(
@@ -114,7 +129,8 @@ class NavigationNode(Node):
                               read_only=True)
         )
         self._navigator = Navigator(Drive(int(self._value('seed'))))
-        self._load = LoadProcesses()
+        self._load = LoadProcesses(own_sessions=False)
+        self._others = LoadProcesses(own_sessions=True)
         self._reaction = Reaction(0.0, 'blind', '', float('inf'))
         self._seen_s = -np.inf
         self._drive_s = 0.0  # the vehicle gets on only as fast as it is allowed to
@@ -129,6 +145,7 @@ class NavigationNode(Node):
         )
         self._timer = self.create_timer(1 / float(self._value('rate_hz')), self._cycle)
         self._load.set_count(int(self._value('load_processes')))
+        self._others.set_count(int(self._value('other_processes')))
         self.add_post_set_parameters_callback(self._apply)
 
     def _value(self, name: str) -> Any:
@@ -142,6 +159,8 @@ class NavigationNode(Node):
                 self._cycles.clear()
             elif parameter.name == 'load_processes':
                 self._load.set_count(parameter.value)
+            elif parameter.name == 'other_processes':
+                self._others.set_count(parameter.value)
 
     def _on_detections(self, msg: Detection2DArray) -> None:
         seen = []
@@ -200,6 +219,7 @@ class NavigationNode(Node):
             'travelled_m': round(self._navigator.drive.along_m(self._drive_s), 2),
             'path_cells': len(self._navigator.path),
             'load_processes': self._load.running(),
+            'other_processes': self._others.running(),
         }
         self._status.publish(String(data=json.dumps(status)))
 
@@ -222,6 +242,7 @@ class NavigationNode(Node):
     def close(self) -> None:
         """End the load processes."""
         self._load.set_count(0)
+        self._others.set_count(0)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -185,7 +185,10 @@ class Demo:
         recorder.phase = pictures.phase = phase.name
         self._events.append(Event(start_s, phase.title))
         view.say(f'[bold]{start_s:5.1f} s  {phase.title}[/bold]: {phase.what}')
-        recorder.set_parameters('navigation_node', load_processes=phase.load_processes)
+        recorder.set_parameters(
+            'navigation_node', load_processes=phase.load_processes,
+            other_processes=phase.other_processes,
+        )
         recorder.set_parameters('partition_planner_node', private_layers=phase.private_layers)
         recorder.set_parameters('local_inference_node', max_uplink_bps=phase.max_uplink_bps)
         self._set_s[phase.name] = recorder.now_s() - start_s

@@ -4,7 +4,7 @@ Two kinds of evidence, the better one wins:
 
 - Frames that ran here: wall time over profiled time of the same head. Exact, and it contains
   what no load signal sees (caches gone cold between frames, a lower clock), but only there
-  while something runs here.
+  while something runs here, and for all of the network only from heads that are not short.
 - The load monitor's factor, which also answers "what would it cost here" when nothing runs.
   It is divided by what the same source read while the profile was taken, and set against what
   frames said (``calibration.py``): when they went elsewhere, and at each scout since; until then
@@ -31,7 +31,9 @@ STEP_FRAMES = 4
 CALM_PERIOD_S = 0.15       # the mean of the window is averaged at most so often
 MIN_EVIDENCE_MS = 40.0     # wall time that they must add up to
 MIN_FRAMES = 3
-MIN_HEAD_MS = 0.5          # shorter heads are mostly overhead
+MIN_WHOLE_MS = 0.5         # what takes less is mostly overhead
+# A shorter head gets a shared core at once (a scheduler's slice) where all of the network waits.
+MIN_HEAD_MS = 2.0
 GROWTH_TIME_S = 5.0        # time constant of the growth's average
 GROWTH_FORGET_S = 120.0    # half-life of the growth when nothing runs here
 GROWTH_RANGE = (0.8, 1.6)
@@ -128,7 +130,9 @@ class EdgeLoad:
             whole: Whether the whole network ran; a single one then is a scout.
         """
         values = (profile_ms, wall_ms, cpu_ms)
-        if not all(math.isfinite(v) and v >= 0.0 for v in values) or profile_ms < MIN_HEAD_MS:
+        if not all(math.isfinite(v) and v >= 0.0 for v in values):
+            return
+        if not says_load(profile_ms, whole=whole):
             return
         self._frames.append(_Frame(now_s, profile_ms, wall_ms, whole))
         self._forget_before_step(now_s, whole)
@@ -250,6 +254,11 @@ class EdgeLoad:
             frame for frame in self._frames
             if now_s - frame.at_s <= WINDOW_S and frame.whole == whole
         ]
+
+
+def says_load(profile_ms: float, *, whole: bool) -> bool:
+    """Whether a frame's piece on the robot is long enough to tell what load does to the rest."""
+    return profile_ms >= (MIN_WHOLE_MS if whole else MIN_HEAD_MS)
 
 
 def _ratio(frames: list[_Frame]) -> float:

@@ -24,7 +24,7 @@ from dnn_offload.planning.costs import (
     sane_load,
 )
 from dnn_offload.planning.demands import changed, is_legal
-from dnn_offload.planning.edge_load import EdgeLoad, MIN_HEAD_MS
+from dnn_offload.planning.edge_load import EdgeLoad, says_load
 from dnn_offload.planning.frame_period import FramePeriod
 from dnn_offload.planning.limits import forbidden_ends
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
@@ -282,7 +282,8 @@ class PlannerSession:
 
     def _slow_down(self, frame: FrameEvidence, profiled_ms: float, load: float) -> float:
         """Of the robot while a frame ran: what the frame shows (``load``), where it says that."""
-        if profiled_ms >= MIN_HEAD_MS and frame.head_ms > 0.0 and not frame.stood_in:
+        telling = says_load(profiled_ms, whole=not frame.server)
+        if telling and frame.head_ms > 0.0 and not frame.stood_in:
             return load
         return self._last.edge_load.factor if self._last is not None else 1.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from geometry_msgs.msg import Twist
 from harness import Graph, NodeProcess, running_graph, wait_for
 from nav_msgs.msg import OccupancyGrid
 import psutil
+import pytest
 from rclpy.qos import qos_profile_sensor_data
 from std_msgs.msg import String
 
@@ -69,21 +71,26 @@ def test_it_goes_stops_for_a_person_and_when_blind(tmp_path: Path) -> None:
         assert 5.0 < _latest(statuses)['loop_hz'] < 11.0
 
 
-def test_load_processes_come_and_go_live_and_die_with_the_node(tmp_path: Path) -> None:
+@pytest.mark.parametrize('name', ['load_processes', 'other_processes'])
+def test_busy_processes_come_and_go_live_and_die_with_the_node(
+    tmp_path: Path, name: str
+) -> None:
     with running_graph() as graph:
         statuses: list[String] = graph.collect(String, '/robot/navigation_status')
         with navigation(tmp_path / 'log') as process:
             assert wait_for(lambda: bool(statuses), 20.0)
-            assert graph.set_parameter(NODE, 'load_processes', 1).successful
-            assert wait_for(lambda: _latest(statuses)['load_processes'] == 1)
+            assert graph.set_parameter(NODE, name, 1).successful
+            assert wait_for(lambda: _latest(statuses)[name] == 1)
             node = psutil.Process(process.process.pid)
             (child,) = node.children(recursive=True)
             assert wait_for(lambda: child.cpu_percent(0.3) > 10, 10.0)
-            refused = graph.set_parameter(NODE, 'load_processes', 99)
+            own_session = os.getsid(child.pid) != os.getsid(node.pid)
+            assert own_session == (name == 'other_processes')
+            refused = graph.set_parameter(NODE, name, 99)
             assert not refused.successful and '4' in refused.reason
-            assert graph.set_parameter(NODE, 'load_processes', 0).successful
+            assert graph.set_parameter(NODE, name, 0).successful
             assert wait_for(lambda: not child.is_running(), 5.0)
-            assert graph.set_parameter(NODE, 'load_processes', 1).successful
+            assert graph.set_parameter(NODE, name, 1).successful
             assert wait_for(lambda: len(node.children(recursive=True)) == 1)
             (orphan,) = node.children(recursive=True)
             process.process.kill()
@@ -103,7 +110,9 @@ def test_it_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
 
 
 def test_every_parameter_is_described(tmp_path: Path) -> None:
-    names = ['rate_hz', 'work', 'load_processes', 'min_score', 'image_width', 'seed']
+    names = [
+        'rate_hz', 'work', 'load_processes', 'other_processes', 'min_score', 'image_width', 'seed',
+    ]
     with running_graph() as graph, navigation(tmp_path / 'log'):
         for descriptor in graph.describe(NODE, names):
             assert descriptor.description
