@@ -196,7 +196,15 @@ def test_threads_as_they_are_set_where_none_is_asked_for() -> None:
     at = replace(at, edge_profile=with_threads(at.edge_profile, 2))
     assert {c.threads for c in plan('auto', at)} == {0}
     assert {c.threads for c in plan('auto', at, Constraints(threads=(16,)))} == {0}
-    assert {c.threads for c in plan('dey2019', at, Constraints(threads=(2,)))} == {0}
+
+
+def test_published_strategies_run_as_set_or_with_the_next_that_is_allowed() -> None:
+    at = case()
+    at = replace(at, edge_profile=with_threads(at.edge_profile, 2))
+    for name in ('local', 'remote', 'neurosurgeon', 'dey2019', 'roadrunner'):
+        for allowed, threads in (((), 0), ((1, 2), 0), ((16,), 0), ((2,), 2)):
+            found = {c.threads for c in plan(name, at, Constraints(threads=allowed))}
+            assert found == {threads}, (name, allowed)
 
 
 def test_a_plan_with_threads_can_be_priced_again() -> None:

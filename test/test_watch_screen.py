@@ -107,8 +107,13 @@ def test_what_was_never_heard_is_said() -> None:
 
 
 def test_nothing_but_ascii_goes_to_a_terminal_that_has_nothing_else() -> None:
-    text = drawn(system(1).look(20.0), 80, encoding='ascii')
-    assert text.isascii() and '8.2 /s' in text
+    made = system(1)
+    made.hear_server(replace(SERVER, server='würfel'), 20.0)
+    for width in WIDTHS:
+        text = drawn(made.look(20.0), width, encoding='ascii')
+        assert text.isascii() and '8.2 /s' in text
+        assert 'w?rf' in text
+        assert all(len(line) <= width for line in text.splitlines())
 
 
 def test_markup_of_the_network_is_text() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -51,7 +53,19 @@ def picture(
         parts.append(_robot_table(view.robots, console))
     if view.servers:
         parts.append(_server_table(view.servers, console))
-    return Group(*parts)
+    return _InAscii(Group(*parts)) if _ascii(console) else Group(*parts)
+
+
+@dataclass(frozen=True)
+class _InAscii:
+    """For terminals that have nothing else: names from the network, marks where a line is cut."""
+
+    whole: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.whole, options):
+            text = segment.text.replace('…', '.').encode('ascii', 'replace').decode('ascii')
+            yield segment._replace(text=text)
 
 
 def _server_lines(view: SystemView) -> int:
