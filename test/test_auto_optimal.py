@@ -37,11 +37,15 @@ def _true_value(chosen: Candidate, at: Conditions, wanted: Constraints) -> float
     """What a plan with up to two cuts is worth under the true conditions."""
     made = reprice(chosen, at)
     if wanted.deadline_ms > 0.0 and not made.is_local:
-        edge = at.edge_profile
+        edge, load, threads = at.edge_profile, at.edge_load, made.threads or 1
+        (two,) = (v for v in edge.variants if v.backend == edge.backend)
+        cut = made.cut_index
+        tail_ms = edge.cuts[cut].tail_ms if threads == 1 else two.tail_ms[cut]
+        slower = load * (1.0 + 0.1 * (threads - 1) * max(load - 1.0, 0.0))
         late_ms = late_cost_ms(
             made.latency_ms,
             made.head_ms + made.encode_ms,
-            (edge.cuts[made.cut_index].tail_ms + edge.finish_ms) * at.edge_load,
+            tail_ms * slower + edge.finish_ms * load,
             wanted.deadline_ms,
         )
         made = with_energy(replace(made, late_ms=float(late_ms)), at)

@@ -138,7 +138,7 @@ def test_streams_and_plans_on_a_provisional_profile_until_it_is_measured(
     plans = graph.collect(Plan, '/robot/plan', latched())
     Camera(graph).stream()
     parameters = (
-        'model:=torchvision:squeezenet1_1', 'weights:=random', 'input_size:=64x64',
+        'model:=torchvision:squeezenet1_1', 'weights:=random', 'input_size:=160x160',
         'backend:=torch', f'cache_dir:={tmp_path / "cache"}', 'profile_budget_s:=5.0',
         'deadline_ms:=0.0',
     )
@@ -148,7 +148,7 @@ def test_streams_and_plans_on_a_provisional_profile_until_it_is_measured(
         (_, provisional), (before, measured) = told
         assert provisional.provisional and not measured.provisional
         assert provisional.model_identity == measured.model_identity
-        assert before > 0, 'no frame ran on the provisional profile'
+        assert before > 3, 'no frame ran on the provisional profile'
         assert any('profile of this robot is provisional' in plan.reason for plan in plans)
         count = len(reports)
         assert wait_for(lambda: len(reports) > count + 5), process.log.read_text()
