@@ -72,8 +72,10 @@ def _model_folder() -> Path:
 
 def _of_the_plan(rows: list[FrameRow]) -> list[FrameRow]:
     """The newest results under the plan in force, without scouts and trials."""
-    newest = [row for row in rows[-40:] if row.has_result and not row.is_scout]
-    return [row for row in newest if not row.is_trial][-SAME:]
+    ours = [
+        row for row in rows[-40:] if row.has_result and not row.is_scout and not row.is_trial
+    ]
+    return ours[-SAME:]
 
 
 def _stays_here(rows: list[FrameRow]) -> bool:

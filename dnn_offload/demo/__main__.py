@@ -10,26 +10,25 @@ import tempfile
 
 from ament_index_python.packages import PackageNotFoundError
 import rclpy
-from rclpy.exceptions import InvalidNamespaceException
 from rclpy.signals import SignalHandlerOptions
-from rclpy.validate_namespace import validate_namespace
 from rich.console import Console
 
 from dnn_offload.demo.script import DemoOptions, run
 from dnn_offload.ending import ending_politely
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.testbed.environment import prepare_environment
+from dnn_offload.transport.names import check_namespace
 from dnn_offload.writable import make_folder
 
 
 def _namespace(text: str) -> str:
     """An absolute namespace, '' for none; with or without its first slash."""
-    namespace = f'/{text.strip("/")}' if text.strip('/') else ''
+    if not text.strip('/'):
+        return ''
     try:
-        validate_namespace(namespace or '/')
-    except InvalidNamespaceException as error:
+        return check_namespace('/' + text.lstrip('/'), 'namespace')
+    except ConfigurationError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    return namespace
 
 
 def main() -> int:

@@ -129,8 +129,10 @@ class NavigationNode(Node):
                               read_only=True)
         )
         self._navigator = Navigator(Drive(int(self._value('seed'))))
-        self._load = LoadProcesses(own_sessions=False)
-        self._others = LoadProcesses(own_sessions=True)
+        self._busy = {  # by parameter
+            'load_processes': LoadProcesses(own_sessions=False),
+            'other_processes': LoadProcesses(own_sessions=True),
+        }
         self._reaction = Reaction(0.0, 'blind', '', float('inf'))
         self._seen_s = -np.inf
         self._drive_s = 0.0  # the vehicle gets on only as fast as it is allowed to
@@ -144,8 +146,8 @@ class NavigationNode(Node):
             Detection2DArray, 'detections', self._on_detections, qos_profile_sensor_data
         )
         self._timer = self.create_timer(1 / float(self._value('rate_hz')), self._cycle)
-        self._load.set_count(int(self._value('load_processes')))
-        self._others.set_count(int(self._value('other_processes')))
+        for name, processes in self._busy.items():
+            processes.set_count(int(self._value(name)))
         self.add_post_set_parameters_callback(self._apply)
 
     def _value(self, name: str) -> Any:
@@ -157,10 +159,8 @@ class NavigationNode(Node):
             if parameter.name == 'rate_hz':
                 self._timer.timer_period_ns = int(1e9 / parameter.value)
                 self._cycles.clear()
-            elif parameter.name == 'load_processes':
-                self._load.set_count(parameter.value)
-            elif parameter.name == 'other_processes':
-                self._others.set_count(parameter.value)
+            elif parameter.name in self._busy:
+                self._busy[parameter.name].set_count(parameter.value)
 
     def _on_detections(self, msg: Detection2DArray) -> None:
         seen = []
@@ -218,8 +218,7 @@ class NavigationNode(Node):
             'slowed_for': self._reaction.cause if self._reaction.state == 'slow' else '',
             'travelled_m': round(self._navigator.drive.along_m(self._drive_s), 2),
             'path_cells': len(self._navigator.path),
-            'load_processes': self._load.running(),
-            'other_processes': self._others.running(),
+            **{name: processes.running() for name, processes in self._busy.items()},
         }
         self._status.publish(String(data=json.dumps(status)))
 
@@ -241,8 +240,8 @@ class NavigationNode(Node):
 
     def close(self) -> None:
         """End the load processes."""
-        self._load.set_count(0)
-        self._others.set_count(0)
+        for processes in self._busy.values():
+            processes.set_count(0)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -81,6 +81,7 @@ class Demo:
         self._options = options
         self._console = console
         self._robot, self._server = options.namespace + ROBOT, options.namespace + SERVER
+        self._server_node = f'{self._server}/remote_inference_node'
         self._rendezvous = options.namespace + RENDEZVOUS
         self._cores = share_cores(frozenset(os.sched_getaffinity(0)))
         self._windows: list[Window] = []
@@ -256,7 +257,7 @@ class Demo:
         else:
             view.say('  killed out of use')
         view.extend(recorder.now_s() - start_s)
-        self._fleet.nodes[f'{self._server}/remote_inference_node'].kill()
+        self._fleet.nodes[self._server_node].kill()
         self._events.append(Event(recorder.now_s(), script.KILL_EVENT))
 
     def _start_again(
@@ -264,7 +265,7 @@ class Demo:
     ) -> None:
         """Start the server and wait until it is ready; the verdict tells if it never was."""
         lives = len(recorder.ready_s)
-        self._fleet.nodes[f'{self._server}/remote_inference_node'].start()
+        self._fleet.nodes[self._server_node].start()
         if self._watch(
             phase, start_s + script.READY_WAIT_S, recorder, view,
             lambda: len(recorder.ready_s) > lives,

@@ -17,7 +17,9 @@ PINNED_TORCH = '2.13.0'  # tools/requirements/torch.txt
 PICTURES_LIMIT_S = 20.0
 SETUP = 'run "make setup" in the checkout and "source tools/env.sh"'
 # Without the index PyPI's torch brings gigabytes for a GPU.
-CPU_INDEX = '--extra-index-url https://download.pytorch.org/whl/cpu'
+INSTALL_TORCH = (
+    f'pip install torch=={PINNED_TORCH} --extra-index-url https://download.pytorch.org/whl/cpu'
+)
 # pip's OpenCV brings NumPy 2, which apt's cv_bridge does not survive.
 BESIDE_ROS = 'by pip only in an environment of its own, not into the one of ROS from apt'
 NUMPY_1 = 'compiled using NumPy 1'  # how NumPy 2 complains about a module for NumPy 1
@@ -99,7 +101,7 @@ def _without_torch(ended: Ended) -> Finding:
             'and server alike (change tools/requirements/torch.txt, then make setup), or a newer '
             'processor (a Raspberry Pi 5 instead of a 4)'
             if found == PINNED_TORCH else
-            f'install the pinned version: pip install torch=={PINNED_TORCH} {CPU_INDEX} (2.4.0, '
+            f'install the pinned version: {INSTALL_TORCH} (2.4.0, '
             '2.6.0 and 2.10.0 are known to die so on a Raspberry Pi 4)',
         )
     if ended.signal == 'SIGKILL':
@@ -109,7 +111,7 @@ def _without_torch(ended: Ended) -> Finding:
         )
     if "No module named 'torch'" in ended.errors:
         return failure(
-            'torch is not installed', f'pip install torch=={PINNED_TORCH} {CPU_INDEX}, or {SETUP}'
+            'torch is not installed', f'{INSTALL_TORCH}, or {SETUP}'
         )
     if ended.timed_out:
         return failure(
@@ -118,7 +120,7 @@ def _without_torch(ended: Ended) -> Finding:
         )
     return failure(
         f'torch does not run: {ended.why}',
-        f'install it anew: pip install torch=={PINNED_TORCH} {CPU_INDEX}, or {SETUP}',
+        f'install it anew: {INSTALL_TORCH}, or {SETUP}',
     )
 
 

@@ -67,15 +67,15 @@ def check_ros(exam: Examination) -> Finding:
 def _domain(environment: Mapping[str, str]) -> Finding:
     text = environment.get('ROS_DOMAIN_ID', '') or '0'
     number = int(text) if text.isdigit() else -1
-    if 0 <= number <= 101 or 215 <= number <= 232:
-        return fine(f'domain {number}').knowing(domain=number)
+    if not 0 <= number <= 232:
+        return failure(f'ROS_DOMAIN_ID is {text}', 'choose 0 to 101').knowing(domain=text)
     if 101 < number < 215:
         return warning(
             f'domain {number}',
             'choose 0 to 101: the ports of this one are among those that Linux gives to other '
             'programs, so that a node may not start now and then',
         ).knowing(domain=number)
-    return failure(f'ROS_DOMAIN_ID is {text}', 'choose 0 to 101').knowing(domain=text)
+    return fine(f'domain {number}').knowing(domain=number)
 
 
 def _reach(environment: Mapping[str, str]) -> Finding:

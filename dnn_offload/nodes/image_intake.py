@@ -127,9 +127,6 @@ class ImageIntake:
     def _look(self) -> None:
         infos = self._node.get_publishers_info_by_topic(self.topic)
         self._arrivals.settle([bytes(info.endpoint_gid) for info in infos])
-        self._adopt()
-
-    def _adopt(self) -> None:
         transport = self._wanted if self._wanted != 'auto' else self._published()
         reliable = self._published_reliable(transport)
         if reliable is not None:

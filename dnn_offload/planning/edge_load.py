@@ -130,9 +130,8 @@ class EdgeLoad:
             whole: Whether the whole network ran; a single one then is a scout.
         """
         values = (profile_ms, wall_ms, cpu_ms)
-        if not all(math.isfinite(v) and v >= 0.0 for v in values):
-            return
-        if not says_load(profile_ms, whole=whole):
+        sane = all(math.isfinite(v) and v >= 0.0 for v in values)
+        if not sane or not says_load(profile_ms, whole=whole):
             return
         self._frames.append(_Frame(now_s, profile_ms, wall_ms, whole))
         self._forget_before_step(now_s, whole)

@@ -153,8 +153,9 @@ def _one_count(conditions: Conditions, constraints: Constraints) -> tuple[int, .
     """
     allowed = thread_counts(conditions.edge_profile, constraints)
     as_set = threads_of(0, conditions.edge_profile)
-    nearest = min(allowed, key=lambda count: (abs(count - as_set), count))
-    return () if 0 in allowed or as_set in allowed else (nearest,)
+    if 0 in allowed or as_set in allowed:
+        return ()
+    return (min(allowed, key=lambda count: (abs(count - as_set), count)),)
 
 
 def _within_limits(
