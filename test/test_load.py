@@ -166,6 +166,48 @@ def test_probe_factor_is_wall_over_cpu() -> None:
     assert math.isnan(source.factor(30.0))
 
 
+@pytest.mark.parametrize('before, after', [(8.0, 1.0), (1.0, 4.0)])
+def test_three_probes_tell_of_a_step(before: float, after: float) -> None:
+    source = ProbeFactor(window_s=2.0, confirm=3)
+    for tick in range(4):
+        assert not source.update(0.5 * tick, ProbeRun(8.0 * before, 8.0))
+        assert not source.doubtful
+    told = []
+    for tick in range(3):
+        told.append(source.update(2.0 + 0.25 * tick, ProbeRun(8.0 * after, 8.0)))
+        assert source.doubtful == (tick < 2)
+    assert told == [False, False, True]
+    assert source.factor(2.5) == pytest.approx(after)
+    assert not source.update(3.0, ProbeRun(8.0 * after, 8.0))
+
+
+def test_a_hiccup_among_probes_is_no_step() -> None:
+    source = ProbeFactor(window_s=2.0, confirm=3)
+    ratios = [2.0, 2.0, 2.0, 8.0, 8.0, 2.0, 2.0, 2.0]
+    stepped = [
+        source.update(0.5 * tick, ProbeRun(8.0 * ratio, 8.0)) for tick, ratio in enumerate(ratios)
+    ]
+    assert not any(stepped)
+
+
+def test_a_step_between_probes_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down = 8.0
+    monkeypatch.setattr(
+        load_sources, 'run_probe', lambda cpu_ms, cores, nice: ProbeRun(slow_down * 8.0, 8.0)
+    )
+    tracker = LoadTracker(str(tmp_path))
+    for tick in range(8):
+        tracker.probe(0.5 * tick)
+        assert tracker.readings(0.5 * tick).factor == pytest.approx(8.0)
+    slow_down = 1.0
+    for tick in range(3):
+        tracker.probe(4.0 + 0.25 * tick)
+        assert tracker.wants_probe_soon == (tick < 2)
+    assert tracker.readings(4.5).factor == pytest.approx(1.0)
+
+
 def test_psi_factor() -> None:
     source = PsiFactor()
     source.update(0.0, 0)

@@ -44,6 +44,7 @@ SLOW_DOWNS = frozenset({'probe', 'procs_running'})  # read 1 on an idle machine,
 UNSEEN = 1.3                 # ratio of ratios: the source did not see what the profiler met
 MIN_EVIDENCE_MS = 60.0
 KEEP_EVIDENCE_MS = 45.0    # once believed, it is left only below this
+PROBES_OF_A_STEP = 3
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class LoadTracker:
         self._schedstat = SchedstatFactor()
         self._slices = RecentWork()
         self._runnable = RunnableFactor()
-        self._probe = ProbeFactor()
+        self._probe = ProbeFactor(confirm=PROBES_OF_A_STEP)
         self._psi = PsiFactor()
         self._own_average = OwnLoadAverage()
         self._filters = (
@@ -205,7 +206,13 @@ class LoadTracker:
         """Spend ``probe_cpu_ms`` on the cores of the watched process, at its niceness."""
         cores = self._cores if self.pinned else ()
         run = load_sources.run_probe(self.probe_cpu_ms, cores, self._nice)
-        self._probe.update(now_s, run)
+        if self._probe.update(now_s, run) and 'probe' in self._filters:
+            self._filters['probe'].reset()  # so many probes are all the confirmation it waits for
+
+    @property
+    def wants_probe_soon(self) -> bool:
+        """Whether the last probe was off those before: a step in load, or a hiccup."""
+        return self._probe.doubtful
 
     def readings(self, now_s: float) -> LoadReadings:
         """All factors now."""

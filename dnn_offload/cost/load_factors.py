@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 import math
+import statistics
 
 from dnn_offload.cost.load_sources import CpuTimes, ProbeRun
 
@@ -132,17 +133,36 @@ class RunnableFactor:
 
 
 class ProbeFactor:
-    """Wall over CPU time of made-up computations within a window."""
+    """Wall over CPU time of made-up computations within a window.
 
-    def __init__(self, window_s: float = 2.0) -> None:
+    Args:
+        window_s: Averaged over so long.
+        confirm: Probes in a row, the newest ones, that are all off the level of those before by
+            more than ``STEP`` the same way: the load is another, and those before are forgotten.
+            0 = never.
+    """
+
+    STEP = 1.35
+
+    def __init__(self, window_s: float = 2.0, confirm: int = 0) -> None:
         self.window_s = window_s
+        self.confirm = confirm
         self._runs: deque[tuple[float, ProbeRun]] = deque()
 
-    def update(self, now_s: float, run: ProbeRun) -> None:
-        """Take a probe."""
+    def update(self, now_s: float, run: ProbeRun) -> bool:
+        """Take a probe; True where it made those before forgotten."""
         self._runs.append((now_s, run))
         while self._runs and self._runs[0][0] < now_s - self.window_s:
             self._runs.popleft()
+        stepped = self.confirm > 0 and self._newest_off() >= self.confirm
+        while stepped and len(self._runs) > self.confirm:
+            self._runs.popleft()
+        return stepped
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the newest probe is off those before it, and more are needed to tell why."""
+        return self.confirm > 0 and self._newest_off() > 0
 
     def factor(self, now_s: float) -> float:
         """Slow-down; NaN without probes in the window."""
@@ -151,6 +171,16 @@ class ProbeFactor:
         if cpu_ms <= 0.0:
             return math.nan
         return min(max(sum(run.wall_ms for run in recent) / cpu_ms, 1.0), MAX_FACTOR)
+
+    def _newest_off(self) -> int:
+        """How many of the newest are all off the level before them the same way."""
+        ratios = [run.wall_ms / run.cpu_ms for _, run in self._runs if run.cpu_ms > 0.0]
+        found = 0
+        for count in range(1, min(self.confirm, len(ratios) - 1) + 1):
+            newest, level = ratios[-count:], statistics.median(ratios[:-count])
+            if min(newest) > self.STEP * level or max(newest) < level / self.STEP:
+                found = count
+        return found
 
 
 class PsiFactor:

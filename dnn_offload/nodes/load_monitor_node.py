@@ -21,6 +21,7 @@ from dnn_offload.nodes.process import run
 
 FACTS_PERIOD_S = 1.0
 STALE_S = 3.0
+DOUBT_SHARE = 0.5  # of the period, until the next probe tells whether the load has changed
 
 
 class LoadMonitorNode(base.OffloadNode):
@@ -112,8 +113,9 @@ class LoadMonitorNode(base.OffloadNode):
                 self._tracker.watch(0)
             self._tracker.sample(now_s)
             if now_s >= self._due_probe_s and self._wants_probe():
-                self._due_probe_s = now_s + self._probe_period_s
                 self._tracker.probe(now_s)
+                soon = DOUBT_SHARE if self._tracker.wants_probe_soon else 1.0
+                self._due_probe_s = now_s + soon * self._probe_period_s
                 self._probes += 1
         if now_s >= self._due_facts_s:
             self._due_facts_s = now_s + FACTS_PERIOD_S

@@ -35,7 +35,7 @@ FORGET_RETURNS_S = 300.0   # half-life of the memory of returns
 QUICK_RETURN_S = 10.0      # a return after less than this counts in full
 CLEAR_GAIN = 3.0           # times the least gain: so much more is no noise, the world has moved
 MAX_CAUTION = 8.0          # most that the demanded gain is multiplied by
-MAX_NEEDED = 0.5           # share of the latency; a plan twice as fast is always worth it
+MAX_NEEDED = 0.5           # share of the latency; caution lets a plan pass that is twice as fast
 FULL_STEP = 2.0            # a gain half as large again as the least counts as a whole tick
 REASON_CHARS = 512
 
@@ -302,8 +302,8 @@ class SwitchPolicy:
         in_ms = self.objective.unit == 'ms'
         floor, least_of_all = (self.min_gain_ms, 1e-3) if in_ms else (0.0, 1e-9)
         least = max(floor, self.min_gain_ratio * old.cost, least_of_all)
-        # Caution must not demand the impossible.
-        needed = min(least * caution, max(MAX_NEEDED * old.cost, floor))
+        # Caution must not demand the impossible; the user may.
+        needed = min(least * caution, max(MAX_NEEDED * old.cost, least))
         needed += self._doubt_ms(old) + self._doubt_ms(best)
         numbers = self._numbers(old, best, best_cost, needed)
         if best.key == old.key or gain <= 0.0:

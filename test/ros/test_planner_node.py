@@ -4,115 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-import threading
 import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from harness import Graph, NodeProcess, running_graph, wait_for
+from harness import running_graph, wait_for
+from planner_world import LATCHED, planner, profile, World
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 from visualization_msgs.msg import Marker
 
-from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
-from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, ServerStatus
+from dnn_offload.msg import FrameReport, Plan, ServerStatus
 from dnn_offload.nodes import planner_parameters
 from dnn_offload.nodes.parameters import by_name
 from dnn_offload.nodes.partition_planner_node import PartitionPlannerNode
 from dnn_offload.nodes.plan_words import LINE_CHARS
 from dnn_offload.planning import server_book
-
-LATCHED = QoSProfile(depth=8, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-
-def profile(whole_ms: float, identity: str = 'abc') -> Profile:
-    """Three cuts: picture, middle, all-local."""
-    picture = {'jpeg': CodecCost(10_000, 0.3, 0.2), 'raw': CodecCost(150_000, 0.0, 0.0)}
-    middle = {'int8': CodecCost(25_000, 0.2, 0.1), 'raw': CodecCost(100_000, 0.0, 0.0)}
-    cuts = (
-        CutProfile('c0', 0, 'picture', 0, 150_000, 0.0, whole_ms, codecs=picture),
-        CutProfile('c1', 1, 'pool', 1, 100_000, 0.3 * whole_ms, 0.7 * whole_ms, codecs=middle),
-        CutProfile('c2', 2, 'out', 2, 4_000, whole_ms, 0.0),
-    )
-    return Profile(
-        'torchvision:test', identity, {}, 'torch', 1, {}, 0.1, {'raw': 4_000}, 1.0, cuts
-    )
-
-
-class World:
-    """A robot and an edge server, as far as the planner can see."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.plans: list[Plan] = graph.collect(Plan, '/robot/plan', LATCHED)
-        self.edge = graph.publisher(String, '/robot/edge_profile', LATCHED)
-        self.server_profile = graph.publisher(String, '/dnn_offload/desk/profile', LATCHED)
-        self.status = graph.publisher(ServerStatus, '/dnn_offload/server_status', LATCHED)
-        self.loads = graph.publisher(Load, '/robot/load')
-        self.links = graph.publisher(LinkSample, '/robot/link_sample')
-        self.reports = graph.publisher(FrameReport, '/robot/frame_report', LATCHED)
-        self.state = ServerStatus.STATE_READY
-        self.identity = 'abc'
-        self.load = 1.0
-        self.uplink_ms = 12.0
-        self.runs: int | None = None  # id of the plan that frames run; None = the newest
-        self.speaks = True
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def say(self) -> None:
-        self.status.publish(
-            ServerStatus(
-                server='desk', session=1, state=self.state, model_identity=self.identity,
-                load_factor=1.0,
-            )
-        )
-
-    def lose(self) -> None:
-        self.links.publish(LinkSample(server='desk', kind=LinkSample.LOST))
-
-    def transfer(self) -> None:
-        """What a frame tells of the link, as the robot does: in the report of a frame."""
-        newest = self.plans[-1].plan_id if self.plans else 0
-        report = FrameReport(
-            outcome=FrameReport.OUTCOME_DROPPED, drop_reason=FrameReport.DROP_SUPERSEDED,
-            plan_id=newest if self.runs is None else self.runs,
-        )
-        report.transfers = [
-            LinkSample(server='desk', kind=kind, payload_bytes=nbytes, duration_ms=duration_ms)
-            for kind, nbytes, duration_ms in (
-                (LinkSample.UPLINK, 60_000, self.uplink_ms), (LinkSample.DOWNLINK, 4_000, 2.0),
-            )
-        ]
-        self.reports.publish(report)
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.1):
-            if self.speaks:
-                self.say()
-                self.transfer()
-            self.loads.publish(
-                Load(cores=2, factor=self.load, factor_source='probe', factor_probe=self.load,
-                     factor_loadavg=1.0)
-            )
-
-    def __enter__(self) -> World:
-        self.edge.publish(String(data=profile(100.0).to_json()))
-        self.server_profile.publish(String(data=profile(10.0).to_json()))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def runs_on(self, server: str) -> bool:
-        return bool(self.plans) and self.plans[-1].server == server
-
-
-def planner(log: Path, *parameters: str) -> NodeProcess:
-    given = [part for parameter in parameters for part in ('-p', parameter)]
-    return NodeProcess('partition_planner_node', ['-r', '__ns:=/robot', *given], log)
 
 
 def values(arrays: list[DiagnosticArray]) -> dict[str, Any]:
