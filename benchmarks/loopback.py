@@ -201,7 +201,7 @@ def load_step(folder: Path) -> dict[str, float | str]:
 def load_gone(folder: Path) -> dict[str, float | str]:
     """Busy processes go: time until the first result of those that then stay on the robot.
 
-    Over a link on which neither place is near the other: what is better by little waits on purpose.
+    Over a link on which neither place is near the other: what gains little waits on purpose.
     """
     times_s: list[float] = []
     with Session(

@@ -153,7 +153,7 @@ class PictureReader(Generic[Stamp]):
             if settings != self._settings:
                 self._settings = settings
                 self._revision += 1
-                self._changed.notify_all()
+            self._changed.notify_all()
 
     def take(self, timeout_s: float) -> StampedPicture[Stamp] | None:
         """The newest picture that was not taken yet; None after ``timeout_s`` or a stop."""
@@ -232,7 +232,7 @@ class PictureReader(Generic[Stamp]):
                 self._problem = ''
                 wait_s = self._reopen_s[0]
                 continue
-            self._sleep_until(time.monotonic() + wait_s, revision)
+            self._wait_to_reopen(wait_s, revision)
             wait_s = min(2.0 * wait_s, self._reopen_s[1])
         self._set_state(ReaderState.STOPPED, '')
 
@@ -314,6 +314,16 @@ class PictureReader(Generic[Stamp]):
         with self._changed:
             while not self._stopping and revision == self._revision:
                 left_s = due_s - time.monotonic()
+                if left_s <= 0.0:
+                    return
+                self._changed.wait(min(left_s, LONGEST_WAIT_S))
+
+    def _wait_to_reopen(self, wait_s: float, revision: int) -> None:
+        """A wait that has begun is no longer than what is allowed since."""
+        began_s = time.monotonic()
+        with self._changed:
+            while not self._stopping and revision == self._revision:
+                left_s = began_s + min(wait_s, self._reopen_s[1]) - time.monotonic()
                 if left_s <= 0.0:
                     return
                 self._changed.wait(min(left_s, LONGEST_WAIT_S))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+import threading
 import time
 
 import cv2
@@ -111,6 +114,102 @@ def test_parameters_act_while_it_runs(folder: Path, tmp_path: Path) -> None:
                 assert graph.set_parameter(node, f'reopen_{name}_s', value).successful
             said = (tmp_path / 'log').read_text()
             assert said.count('reopen_min_s 20.0 is larger than reopen_max_s 10.0') == 2
+
+
+def test_what_is_published_of_a_picture_follows_its_parameters(
+    folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / 'other'
+    other.mkdir()
+    noise = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
+    cv2.imwrite(str(other / '0.png'), noise)
+    node = '/robot/camera_node'
+    with running_graph() as graph, camera(tmp_path / 'log', f'source:={folder}', 'rate_hz:=10.0'):
+        images: list[Image] = graph.collect(Image, '/robot/image_raw', qos_profile_sensor_data)
+        jpegs: list[CompressedImage] = graph.collect(
+            CompressedImage, '/robot/image_raw/compressed', qos_profile_sensor_data
+        )
+        infos: list[CameraInfo] = graph.collect(
+            CameraInfo, '/robot/camera_info', qos_profile_sensor_data
+        )
+
+        def put(name: str, value: object) -> None:
+            answer = graph.set_parameter(node, name, value)
+            assert answer.successful, answer.reason
+
+        assert wait_for(lambda: bool(images and jpegs and infos), 20.0)
+        assert infos[-1].k[0] == 0.0  # not calibrated
+        put('camera_info_url', f'file://{folder.parent}/camera.yaml')
+        assert wait_for(lambda: infos[-1].k[0] == 50.0)
+        put('width', 32)
+        assert wait_for(lambda: images[-1].width == 32 and infos[-1].k[0] == 25.0)
+        put('frame_id', 'mast')
+        assert wait_for(lambda: images[-1].header.frame_id == 'mast' == infos[-1].header.frame_id)
+        put('source', str(other))
+        assert wait_for(lambda: images[-1].data[0] != 200)  # noise, no longer all blue
+        put('width', 0)
+        assert wait_for(lambda: images[-1].width == 64)
+        put('jpeg_quality', 95)
+        assert wait_for(lambda: len(jpegs[-1].data) > 2000), len(jpegs[-1].data)
+        put('jpeg_quality', 10)
+        assert wait_for(lambda: len(jpegs[-1].data) < 1500), len(jpegs[-1].data)
+        assert rate_of(graph, images, 2.0) == pytest.approx(10.0, rel=0.3)
+        put('rate_hz', 30.0)
+        assert rate_of(graph, images, 2.0) == pytest.approx(30.0, rel=0.3)
+
+
+def test_a_wait_for_the_source_is_cut_short_by_a_shorter_one(
+    folder: Path, tmp_path: Path
+) -> None:
+    away = folder.with_name('away')
+    folder.rename(away)
+    parameters = (f'source:={folder}', 'reopen_min_s:=50.0', 'reopen_max_s:=500.0')
+    with running_graph() as graph, camera(tmp_path / 'log', *parameters) as process:
+        images = graph.collect(Image, '/robot/image_raw')
+        assert wait_for(lambda: 'does not exist' in process.log.read_text(), 20.0)
+        away.rename(folder)
+        assert not wait_for(lambda: bool(images), 2.0)
+        for name in ('reopen_min_s', 'reopen_max_s'):
+            assert graph.set_parameter('/robot/camera_node', name, 0.2).successful
+        assert wait_for(lambda: len(images) > 3), process.log.read_text()
+
+
+class Stalling(BaseHTTPRequestHandler):
+    """A network camera that stops in the middle of its stream, and goes on when asked again."""
+
+    asked = 0
+
+    def do_GET(self) -> None:  # noqa: N802 (http.server's own name)
+        type(self).asked += 1
+        self.send_response(200)
+        self.send_header('Content-Type', 'multipart/x-mixed-replace; boundary=part')
+        self.end_headers()
+        jpeg = cv2.imencode('.jpg', np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+        part = b'--part\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n'
+        with contextlib.suppress(OSError):
+            for _ in range(40):
+                self.wfile.write(part % len(jpeg) + jpeg + b'\r\n')
+                time.sleep(0.05)
+            time.sleep(60.0)
+
+    def log_message(self, *unused: object) -> None:
+        """Nothing on the terminal."""
+
+
+def test_a_stream_that_stalls_is_opened_again_after_the_time_that_is_set(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(('127.0.0.1', 0), Stalling) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f'http://127.0.0.1:{server.server_port}/video'
+        parameters = (f'source:={url}', 'stall_timeout_s:=100.0', 'reopen_min_s:=0.1')
+        with running_graph() as graph, camera(tmp_path / 'log', *parameters) as process:
+            images = graph.collect(Image, '/robot/image_raw')
+            assert wait_for(lambda: len(images) > 3, 30.0), process.log.read_text()
+            assert graph.set_parameter('/robot/camera_node', 'stall_timeout_s', 1.0).successful
+            asked, count = Stalling.asked, len(images)
+            assert wait_for(lambda: Stalling.asked >= asked + 2, 30.0), process.log.read_text()
+            assert wait_for(lambda: len(images) > count + 40), process.log.read_text()
+        server.shutdown()
 
 
 def test_lost_source_warns_and_comes_back(folder: Path, tmp_path: Path) -> None:

@@ -235,19 +235,3 @@ def test_what_is_assumed_of_a_link_that_was_never_measured(
     assert (plan.uplink_bps, plan.downlink_bps, plan.uplink_alpha_ms) == pytest.approx((
         5e6, 7e6, 9.0
     ))
-
-
-def test_every_live_parameter_is_here() -> None:
-    """Or in test_planner_node.py or test_base_node.py, under its name."""
-    elsewhere = {'strategy', 'private_layers', 'objective', 'board', 'cpu_affinity', 'nice',
-                 'oom_score_adj'}
-    live = {name for name, spec in DEFAULTS.items() if spec.applies == 'live'}
-    here = {
-        word for text in (
-            'codecs servers min_agreement max_edge_memory_mb max_server_memory_mb thread_counts',
-            'plan_shapes load_source hold_ticks min_gain_ms min_gain_percent rate_hz window',
-            'server_timeout_s latency_weight count_idle_power table_size marker_frame_id',
-            'default_uplink_bps default_downlink_bps default_alpha_ms',
-        ) for word in text.split()
-    }
-    assert live == here | elsewhere

@@ -111,7 +111,7 @@ def test_deadline_ms(
     put(deadline_ms=600.0, server_timeout_s=30.0)
     session.pause_server(True)
     try:
-        assert wait_for(lambda: reports[-1].outcome == RESCUED, 5.0), reports[-1]
+        assert wait_for(lambda: any(r.outcome == RESCUED for r in reports), 5.0), reports[-1]
     finally:
         session.pause_server(False)
     first = next(report for report in reports if report.outcome == RESCUED)
@@ -244,9 +244,7 @@ def test_gil_monitor(session: Session, put: Callable[..., None]) -> None:
     assert wait_for(lambda: not measured())
 
 
-def test_every_report_is_of_a_known_plan(session: Session) -> None:
-    """Whatever was set: each frame has one end."""
-    reports: list[FrameReport] = []
+def test_whatever_was_set_each_frame_has_one_end(session: Session) -> None:
     with contextlib.closing(Graph()) as graph:
         reports = graph.collect(FrameReport, f'{ROBOT}/frame_report', latched(100))
         session.finish()

@@ -12,8 +12,12 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import NodeProcess, running_graph, wait_for
 import psutil
+import pytest
 
+from dnn_offload.cost.load import LoadTracker
+from dnn_offload.cost.machine_facts import MachineFacts, MachineReader
 from dnn_offload.msg import FrameReport, Load
+from dnn_offload.nodes.load_monitor_node import LoadMonitorNode
 
 
 def monitor(log: Path, *parameters: str) -> NodeProcess:
@@ -123,3 +127,84 @@ def test_probe_and_rate_are_live(tmp_path: Path) -> None:
             assert wait_for(lambda: loads[-1].factor_probe >= 1.0)
             refused = graph.set_parameter('/robot/load_monitor_node', 'probe', 'sometimes')
             assert 'idle, always, never' in refused.reason
+
+
+def test_rates_are_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of reading /proc and of probing: what they cost is seen in the process itself."""
+    counts = {'sample': 0, 'probe': 0}
+    for name in counts:
+        def counted(tracker: LoadTracker, now_s: float, name: str = name) -> None:
+            counts[name] += 1
+
+        monkeypatch.setattr(LoadTracker, name, counted)
+    with running_graph() as graph:
+        loads: list[Load] = graph.collect(Load, '/load')
+        node = LoadMonitorNode()
+        node.trigger_configure()
+        node.trigger_activate()
+        graph.add(node)
+
+        def rate_hz(name: str) -> float:
+            before, began_s = counts[name], time.monotonic()
+            time.sleep(2.0)
+            return (counts[name] - before) / (time.monotonic() - began_s)
+
+        def publishes_hz() -> float:
+            before, began_s = len(loads), time.monotonic()
+            time.sleep(2.0)
+            return (len(loads) - before) / (time.monotonic() - began_s)
+
+        assert wait_for(lambda: len(loads) > 2)
+        for name, parameter, slow, fast in (
+            ('sample', 'sample_rate_hz', 5.0, 50.0), ('probe', 'probe_rate_hz', 0.5, 5.0),
+        ):
+            assert graph.set_parameter('/load_monitor_node', parameter, slow).successful
+            slowly = rate_hz(name)
+            assert graph.set_parameter('/load_monitor_node', parameter, fast).successful
+            assert rate_hz(name) > 2.0 * slowly
+        assert graph.set_parameter('/load_monitor_node', 'rate_hz', 1.0).successful
+        assert publishes_hz() < 3.0
+        assert graph.set_parameter('/load_monitor_node', 'rate_hz', 20.0).successful
+        assert publishes_hz() > 6.0
+        node.trigger_deactivate()
+
+
+def test_what_is_warned_of_and_how_long_inference_may_be_silent_are_live(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    facts = MachineFacts(10.0, 1e9, 2e9, 55.0, False, 1000, 400)
+    monkeypatch.setattr(MachineReader, 'read', lambda reader: facts)
+    with running_graph() as graph:
+        loads: list[Load] = graph.collect(Load, '/load')
+        arrays: list[DiagnosticArray] = graph.collect(DiagnosticArray, '/diagnostics')
+        reports = graph.publisher(FrameReport, '/frame_report')
+        node = LoadMonitorNode()
+        node.trigger_configure()
+        node.trigger_activate()
+        graph.add(node)
+
+        def says() -> str:
+            return arrays[-1].status[-1].message if arrays else ''
+
+        def put(name: str, value: float) -> None:
+            assert graph.set_parameter('/load_monitor_node', name, value).successful
+
+        assert wait_for(lambda: 'load factor' in says()), says()
+        put('warn_temperature_c', 50.0)
+        assert wait_for(lambda: says() == '55 degree Celsius'), says()
+        put('warn_memory_percent', 50.0)
+        assert wait_for(lambda: 'only 40 % of memory available' in says()), says()
+        put('warn_temperature_c', 60.0)
+        put('warn_memory_percent', 30.0)
+        assert wait_for(lambda: 'load factor' in says()), says()
+
+        def watched() -> bool:
+            reports.publish(FrameReport(pid=os.getpid()))
+            return loads[-1].inference_pid == os.getpid()
+
+        put('inference_timeout_s', 60.0)
+        assert wait_for(watched)
+        assert not wait_for(lambda: loads[-1].inference_pid == 0, 2.0)
+        put('inference_timeout_s', 0.5)
+        assert wait_for(lambda: loads[-1].inference_pid == 0, 3.0)
+        node.trigger_deactivate()

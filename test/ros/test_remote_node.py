@@ -361,8 +361,48 @@ def test_parameters_change_live_and_bad_ones_are_refused(graph: Graph, server: S
     server.statuses.clear()
     assert wait_for(lambda: len(server.statuses) > 25, 20.0)
     assert graph.set_parameter(NODE, 'status_rate_hz', 5.0).successful
-    assert graph.set_parameter(NODE, 'max_request_bytes', 1 << 20).successful
-    assert graph.set_parameter(NODE, 'max_request_bytes', 64 << 20).successful
+
+
+def test_the_largest_request_is_live(graph: Graph, server: Server, robot: Robot) -> None:
+    """Also for robots that were greeted before."""
+    attacker = Attacker(graph, server, 'large')
+    attacker.greet()
+    model = server.model
+    bounds = [bundle.encode_bound(cut.frontier, 'raw') for cut in model.cuts[:-1]]
+    cut = bounds.index(max(bounds))
+    assert bounds[0] < 65_536 < bounds[cut]
+    picture = picture_of(server, 3)
+    robot.ask(1, cut, picture)
+    assert graph.set_parameter(NODE, 'max_request_bytes', 65_536).successful
+    try:
+        frontier = model.cuts[cut].frontier
+        attacker.seq = 5
+        refusal = attacker.refusal_of(attacker.chunk(
+            cut=model.cuts[cut].cut_id, total_bytes=max(bounds),
+            chunk_count=-(-max(bounds) // 8192),
+            tensors=[meta_of(spec) for spec in frontier],
+        ))
+        assert 'impossible size' in refusal and '65536' in refusal
+        robot.ask(2, 0, picture)  # what is smaller goes on
+    finally:
+        assert graph.set_parameter(NODE, 'max_request_bytes', 64 << 20).successful
+    robot.ask(3, cut, picture)
+
+
+def test_how_long_a_robot_may_be_silent_is_live(graph: Graph, server: Server) -> None:
+    silent = Attacker(graph, server, 'silent')
+    silent.greet()  # and listens on
+    assert graph.set_parameter(NODE, 'client_timeout_s', 10.0).successful
+    began_s = time.monotonic()
+
+    def forgotten() -> bool:
+        return f"robot '{silent.client}' is forgotten: nothing came for" in server.log.read_text()
+
+    try:
+        assert wait_for(forgotten, 16.0)  # of 30 s by default
+        assert time.monotonic() - began_s > 8.0
+    finally:
+        assert graph.set_parameter(NODE, 'client_timeout_s', 30.0).successful
 
 
 def test_combinations_that_lose_each_other_cannot_be_set() -> None:
