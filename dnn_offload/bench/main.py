@@ -50,7 +50,8 @@ def play(args: argparse.Namespace) -> int:
     prepare_environment(DOMAIN)
     with (
         ending_politely(),
-        tempfile.TemporaryDirectory(prefix='dnn_offload_') as logs,
+        # In its own folder: nothing lies elsewhere, not even after kill -9.
+        tempfile.TemporaryDirectory(prefix='ros_log_', dir=options.out) as logs,
         changed_environment({'ROS_LOG_DIR': logs}),
     ):
         bench = Bench(scenario, options, console)

@@ -74,7 +74,8 @@ def main() -> int:
             '"make demo", or source install/setup.bash', file=sys.stderr,
         )
         return 2
-    with ending_politely(), tempfile.TemporaryDirectory(prefix='dnn_offload_') as logs:
+    out = arguments.out.resolve()  # nothing lies elsewhere, not even after kill -9
+    with ending_politely(), tempfile.TemporaryDirectory(prefix='ros_log_', dir=out) as logs:
         os.environ.setdefault('ROS_LOG_DIR', logs)
         options = DemoOptions(
             arguments.out, arguments.model, arguments.rate_hz, arguments.deadline_ms,
