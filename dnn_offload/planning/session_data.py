@@ -26,7 +26,7 @@ class PlannerSettings:
     private_layers: int = 0
     codecs: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
-    min_gain_ms: float = 2.0
+    min_gain_ms: float = 1.0
     min_gain_ratio: float = 0.12
     hold_ticks: int = 3
     server_timeout_s: float = 2.0

@@ -95,7 +95,7 @@ class SwitchPolicy:
 
     def __init__(
         self,
-        min_gain_ms: float = 2.0,
+        min_gain_ms: float = 1.0,
         min_gain_ratio: float = 0.12,
         hold_ticks: int = 3,
         *,
