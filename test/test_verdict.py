@@ -11,6 +11,7 @@ from dnn_offload.demo.verdict import (
     Kill,
     PhaseFinding,
     serves,
+    UNCHECKED,
     Window,
 )
 from dnn_offload.exchange import SCOUT_LABEL
@@ -165,10 +166,12 @@ def test_a_server_killed_in_use_while_the_stream_goes_on_is_kept() -> None:
     assert forced.failures == () and 'strategy remote' in forced.notes[0]
 
 
-def _judge_private(*remote_of_auto: int, **changes: object) -> tuple[str, ...]:
+def _judge_private(*remote_of_auto: int, **changes: object) -> PhaseFinding:
     """Rounds of twenty frames of auto, some of them remote, then twenty local."""
     phase = Phase('p', 'p', 'p', private_layers=1, baselines=('local',))
-    inner = {'uplink_bytes': 1000, 'depth': 1, 'outcome': 'remote', 'server': 's'} | changes
+    inner = {
+        'uplink_bytes': 1000, 'depth': 1, 'outcome': 'remote', 'server': 's', 'latency_ms': 10.0,
+    } | changes
     rows, windows = [], []
     for remote in remote_of_auto:
         for strategy in (AUTO, 'local'):
@@ -183,18 +186,25 @@ def _judge_private(*remote_of_auto: int, **changes: object) -> tuple[str, ...]:
         phase, (0.0, 2.0 * len(windows)), windows, rows, deadline_ms=DEADLINE_MS, grace_s=0.2
     )
     assert finding.in_doubt == bool(finding.failures), 'worth another round'
-    return finding.failures
+    return finding
 
 
 def test_an_inner_cut_must_serve_most_of_the_private_frames_of_auto() -> None:
-    assert _judge_private(11) == ()
+    assert _judge_private(11).failures == ()
     for few in (0, 1, 10):
-        (failure,) = _judge_private(few)
+        (failure,) = _judge_private(few).failures
         assert f'served {few} of 20 settled frames' in failure
-    assert _judge_private(4, 17) == (), 'all rounds count together'
-    assert len(_judge_private(4, 4)) == 1
-    (failure,) = _judge_private(20, is_trial=True)
+    assert _judge_private(4, 17).failures == (), 'all rounds count together'
+    assert len(_judge_private(4, 4).failures) == 1
+    (failure,) = _judge_private(20, is_trial=True).failures
     assert 'served 0 of 20' in failure
+
+
+def test_an_inner_cut_that_is_hardly_faster_need_not_serve_and_that_is_said() -> None:
+    for latency_ms, checked in ((20.0, True), (28.0, False), (60.0, False)):
+        finding = _judge_private(4, latency_ms=latency_ms)  # all-local takes 30
+        assert bool(finding.failures) == checked
+        assert any(UNCHECKED in note for note in finding.notes) != checked
 
 
 def test_a_server_is_in_use_when_all_of_the_newest_results_are_its_own() -> None:

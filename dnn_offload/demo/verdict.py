@@ -195,19 +195,13 @@ def judge_phase(
                 f'auto gave {rate_hz[AUTO]:.1f} results/s, the best baseline {best_hz:.1f}'
             )
     inside = [row for row in rows if span[0] <= row.time_s < span[1]]
+    notes: list[str] = []
     if phase.private_layers > 0:
-        inner = sum(
-            row.uplink_bytes > 0 and row.outcome == 'remote' and not row.is_trial
-            for row in settled_auto
-        )
-        if 2 * inner <= len(settled_auto):
-            failures.append(
-                f'a cut inside the network served {inner} of {len(settled_auto)} settled frames '
-                'of auto, not most of them'
-            )
+        broken, seen = _judge_inner_cut(settled_auto, latency_ms.get('local', np.inf))
+        failures += broken
+        notes += seen
     in_doubt = bool(failures) and not missing
     failures += _constraint_failures(phase, span, inside, grace_s)
-    notes: list[str] = []
     if phase.max_uplink_bps > 0.0 and not any(row.uplink_bytes > 0 for row in inside):
         notes.append(f'limit of the uplink {UNCHECKED}: nothing was sent')
     if not truly_remote:
@@ -228,6 +222,22 @@ def judge_phase(
     return PhaseFinding(
         phase, latency_ms, rate_hz, ratio, served, tuple(failures), rounds, in_doubt, tuple(notes)
     )
+
+
+def _judge_inner_cut(
+    rows: Sequence[FrameRow], local_ms: float
+) -> tuple[list[str], list[str]]:
+    """Failures and notes: where a cut inside pays, it must serve most settled frames of auto."""
+    inner = [
+        row for row in rows
+        if row.uplink_bytes > 0 and row.outcome == 'remote' and not row.is_trial
+    ]
+    if 2 * len(inner) > len(rows):
+        return [], []
+    served = f'a cut inside the network served {len(inner)} of {len(rows)} settled frames of auto'
+    if inner and np.median([row.latency_ms for row in inner]) * MAX_RATIO >= local_ms:
+        return [], [f'{served} (most {UNCHECKED}: it was not clearly faster than all-local)']
+    return [f'{served}, not most of them'], []
 
 
 def _kill_failures(rows: Sequence[FrameRow], kill: Kill | None, deadline_ms: float) -> list[str]:
