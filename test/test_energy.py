@@ -16,6 +16,7 @@ from dnn_offload.cost.energy import (
     BOARDS,
     find_board,
     frame_energy_j,
+    frame_energy_terms,
     keep_measured_board,
     load_board,
     PowerModel,
@@ -31,6 +32,12 @@ def test_energy_by_hand() -> None:
     # 3 W * 100 ms + 2.5 W * 40 ms + 2.2 W * 10 ms + 2 W * 50 ms
     assert frame_energy_j(BOARD, 100.0, 40.0, 10.0, 50.0) == pytest.approx(0.522)
     assert frame_energy_j(BOARD, 100.0, 0.0, 0.0, 0.0, threads=3) == pytest.approx(0.4)
+
+
+def test_the_terms_of_the_energy_by_hand() -> None:
+    terms = frame_energy_terms(BOARD, 100.0, 40.0, 10.0, 50.0, threads=3)
+    assert terms == pytest.approx((0.4, 0.1, 0.022, 0.1))
+    assert sum(terms) == pytest.approx(frame_energy_j(BOARD, 100.0, 40.0, 10.0, 50.0, threads=3))
 
 
 def test_arrays_give_the_same_as_numbers() -> None:

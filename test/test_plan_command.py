@@ -383,12 +383,17 @@ def test_energy_has_a_column_and_the_front_is_marked(
     options = ['--board', 'raspberry_pi_4b', '--objective', 'weighted', '--bandwidth', '2M']
     assert plan_command.run(parse([*profiles, *options])) == 0
     output = capsys.readouterr().out
-    for word in ('mJ', 'value', '* = on the front', 'of all-local', ' would '):
+    terms = ('computing', 'sending', 'receiving', 'waiting')
+    for word in ('mJ', 'value', '* = on the front', 'of all-local', ' would ', *terms):
         assert word in output
     assert plan_command.run(parse([*profiles, *options, '--above-idle', '--json'])) == 0
     data = json.loads(capsys.readouterr().out)
-    energies = {c['energy_j'] for c in data['candidates']}
-    assert all(energy > 0.0 for energy in energies)
+    for candidate in [data['chosen'], *data['candidates']]:
+        terms_j = candidate['energy_terms']
+        assert sum(terms_j.values()) == pytest.approx(candidate['energy_j'])
+        assert candidate['energy_j'] > 0.0
+        assert terms_j['wait_j'] == pytest.approx(0.0)  # above idle
+        assert (terms_j['send_j'] > 0.0) == bool(candidate['server'])
     assert any(c['pareto'] for c in data['candidates'])
 
 

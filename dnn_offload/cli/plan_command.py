@@ -24,6 +24,7 @@ from dnn_offload.cli.plan_arguments import (
 )
 from dnn_offload.cli.plan_tables import Choices, table_of_plans, table_of_strategies
 from dnn_offload.errors import PlanningError
+from dnn_offload.planning.costs import energy_terms
 from dnn_offload.planning.explanation import backends_of, explain, Explanation
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState
@@ -191,17 +192,21 @@ def _as_json(
 ) -> dict[str, Any]:
     front = {candidate.key for candidate in pareto_set(ranked)}
     here, there = backends_of(ranked[0], conditions)
+
+    def plain(candidate: Candidate) -> dict[str, Any]:
+        return _plain(candidate, front, conditions)
+
     return {
         'objective': constraints.objective.name,
         'unit': constraints.objective.unit,
-        'chosen': _plain(ranked[0], front),
+        'chosen': plain(ranked[0]),
         'backends': {'edge': here, 'server': there},
-        'candidates': [_plain(candidate, front) for candidate in ranked],
+        'candidates': [plain(candidate) for candidate in ranked],
         'explanation': explanation.sentences(constraints),
         'rivals': [
             {
                 'name': rival.name,
-                'candidate': _plain(rival.candidate, front),
+                'candidate': plain(rival.candidate),
                 'outright': rival.outright,
                 'break_even': [
                     {
@@ -219,17 +224,22 @@ def _as_json(
         'forbidden': list(explanation.forbidden),
         'strategies': {
             name: choice and {
-                'believes': _plain(choice[0], front), 'true': _plain(choice[1], front),
+                # Priced under what it believes, which is not told here.
+                'believes': _plain(choice[0], front, None), 'true': plain(choice[1]),
             }
             for name, choice in choices.items()
         },
     }
 
 
-def _plain(candidate: Candidate, front: set[Any]) -> dict[str, Any]:
+def _plain(
+    candidate: Candidate, front: set[Any], conditions: Conditions | None
+) -> dict[str, Any]:
     """A candidate for JSON, which has no NaN."""
+    terms = None if conditions is None else energy_terms(candidate, conditions)
     numbers = {
         **vars(candidate),
+        'energy_terms': None if terms is None else terms._asdict(),
         'latency_ms': candidate.latency_ms,
         'period_ms': candidate.period_ms,
         'cost': candidate.cost,

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from dnn_offload.planning.costs import energy_terms
+from dnn_offload.planning.objective import ENERGY, WEIGHTED
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import Candidate, Conditions
 from dnn_offload.planning.trials import is_predicted
@@ -28,6 +30,7 @@ STAGES = (
 )
 OPTIONAL = ('overlap_ms', 'queue_ms', 'rest_ms', 'wait_ms', 'late_ms')
 TAKEN_OFF = 'overlap_ms'
+ENERGY_TERMS = ('computing', 'sending', 'receiving', 'waiting')
 Choices = dict[str, tuple[Candidate, Candidate] | None]
 
 
@@ -48,7 +51,8 @@ def table_of_plans(
         title: Title.
         caption: Line below the table.
         every: Every plan, in order of rank; else the best of each cut, in order of cut.
-        objective: Name of the objective; its value has a column where it is none of the others.
+        objective: Name of the objective; its value has a column where it is none of the others,
+            and what its energy is the sum of where it has any.
     """
     best = ranked[0]
     rows = list(ranked) if every else _best_per_cut(ranked)
@@ -59,14 +63,16 @@ def table_of_plans(
     ]
     with_threads = any(row.threads for row in ranked)
     with_energy = conditions.power is not None
-    with_value = objective == 'weighted'
+    with_value = objective == WEIGHTED
+    with_terms = with_energy and objective in (ENERGY, WEIGHTED)
     table = Table(title=title, caption=caption)
     table.add_column('')
     table.add_column('cut', justify='right')
     for name in ('after', 'codec', 'server'):
         table.add_column(name)
     numbers = ['kB', *(name for name, _ in stages), 'total', 'period']
-    numbers += ['threads'] * with_threads + ['mJ'] * with_energy + ['value'] * with_value
+    numbers += ['threads'] * with_threads + ['mJ'] * with_energy
+    numbers += [*ENERGY_TERMS] * with_terms + ['value'] * with_value
     for name in numbers:
         table.add_column(name, justify='right')
     for row in rows:
@@ -82,6 +88,8 @@ def table_of_plans(
         ]
         cells += [str(row.threads)] * with_threads
         cells += [f'{1e3 * row.energy_j:.0f}'] * with_energy
+        if with_terms:
+            cells += [f'{1e3 * joules:.0f}' for joules in energy_terms(row, conditions) or ()]
         cells += [f'{row.cost:.3f}'] * with_value
         table.add_row(
             f'{">" if chosen else ""}{"*" if row.key in front else ""}',

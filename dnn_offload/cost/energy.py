@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields, replace
 import json
 import math
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,32 @@ class PowerModel:
             radio_rx_w=max(self.radio_rx_w - self.idle_w, 0.0),
             idle_w=0.0,
         )
+
+
+class EnergyTerms(NamedTuple):
+    """Energy of a frame on the robot, state by state [J]."""
+
+    compute_j: float
+    send_j: float
+    receive_j: float
+    wait_j: float
+
+
+def frame_energy_terms(
+    power: PowerModel,
+    busy_ms: float,
+    uplink_ms: float,
+    downlink_ms: float,
+    wait_ms: float,
+    threads: int = 1,
+) -> EnergyTerms:
+    """What ``frame_energy_j`` is the sum of; arguments as there."""
+    return EnergyTerms(
+        1e-3 * power.busy_w(threads) * busy_ms,
+        1e-3 * power.radio_tx_w * uplink_ms,
+        1e-3 * power.radio_rx_w * downlink_ms,
+        1e-3 * power.idle_w * wait_ms,
+    )
 
 
 @overload

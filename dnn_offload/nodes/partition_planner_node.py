@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ from rclpy.timer import Timer
 from std_msgs.msg import String
 from visualization_msgs.msg import Marker
 
+from dnn_offload.cost.energy import EnergyTerms
 from dnn_offload.cost.link import LinkEvidence
 from dnn_offload.cost.load import LoadReadings
 from dnn_offload.cost.profile import Profile
@@ -20,6 +22,7 @@ from dnn_offload.nodes.plan_marker import plan_marker
 from dnn_offload.nodes.plan_words import plan_line, reason_line
 from dnn_offload.nodes.planner_settings import check_planner_settings, planner_settings
 from dnn_offload.nodes.process import run
+from dnn_offload.planning.costs import energy_terms
 from dnn_offload.planning.plan import Candidate
 from dnn_offload.planning.server_book import ServerReport
 from dnn_offload.planning.session import (
@@ -37,6 +40,7 @@ ALTERNATIVES = 3            # shown in diagnostics
 LABEL_CHARS = 128           # bounds of the message fields
 REASON_CHARS = 512
 NO_CUT = 65535              # return_index without a second cut
+UNKNOWN_TERMS = EnergyTerms(*(4 * [math.nan]))
 # Stages of a frame that plans have a price for, by the place that they keep busy: robot, uplink,
 # server, downlink. Beside them the server's queue has one, which keeps none busy; the rest is
 # overhead.
@@ -313,7 +317,7 @@ class PartitionPlannerNode(base.OffloadNode):
         message.link_confidence = link.confidence if link is not None else 0.0
         message.planning_ms = outcome.planning_ms
         message.table = [
-            _plan_cost(c, c.key in outcome.front)
+            _plan_cost(c, c.key in outcome.front, energy_terms(c, outcome.priced_under))
             for c in outcome.table(self.setting('table_size'))
         ]
         return message
@@ -425,7 +429,10 @@ def _return_index(candidate: Candidate) -> int:
     return candidate.return_index if candidate.return_id else NO_CUT
 
 
-def _plan_cost(candidate: Candidate, pareto: bool) -> PlanCost:
+def _plan_cost(
+    candidate: Candidate, pareto: bool, terms: EnergyTerms | None
+) -> PlanCost:
+    terms = terms or UNKNOWN_TERMS
     return PlanCost(
         cut_index=candidate.cut_index,
         cut=candidate.cut_id,
@@ -449,6 +456,7 @@ def _plan_cost(candidate: Candidate, pareto: bool) -> PlanCost:
         latency_ms=candidate.latency_ms,
         period_ms=candidate.period_ms,
         energy_j=candidate.energy_j,
+        **terms._asdict(),
         objective_value=candidate.cost,
         pareto=pareto,
         downlink_bytes=candidate.downlink_bytes,

@@ -33,7 +33,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_offload.cost.energy import frame_energy_j
+from dnn_offload.cost.energy import EnergyTerms, frame_energy_j, frame_energy_terms
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.objective import late_share, sigmoid
@@ -147,19 +147,36 @@ def with_energy(candidate: Candidate, conditions: Conditions) -> Candidate:
     power = conditions.power
     if power is None:
         return candidate
+    threads = threads_of(candidate.threads, conditions.edge_profile)
+    energy_j = frame_energy_j(power, *_times_by_power(candidate, conditions), threads)
+    return replace(candidate, energy_j=energy_j)
+
+
+def energy_terms(candidate: Candidate, conditions: Conditions) -> EnergyTerms | None:
+    """What ``Candidate.energy_j`` is the sum of; None where the robot's power is not known.
+
+    Args:
+        candidate: A plan of any shape, priced.
+        conditions: Those that it was priced with.
+    """
+    if conditions.power is None:
+        return None
+    return frame_energy_terms(
+        conditions.power, *_times_by_power(candidate, conditions),
+        threads_of(candidate.threads, conditions.edge_profile),
+    )
+
+
+def _times_by_power(
+    candidate: Candidate, conditions: Conditions
+) -> tuple[float, float, float, float]:
+    """How long the robot computes for a frame, sends, receives and waits [ms]."""
     busy_ms = candidate.head_ms + candidate.encode_ms + candidate.rest_ms + candidate.finish_ms
     own_ms = busy_ms / max(sane_load(conditions.edge_load), 1.0)
     moved_ms = candidate.uplink_ms + candidate.downlink_ms
-    energy_j = frame_energy_j(
-        power,
-        own_ms,
-        candidate.uplink_ms,
-        candidate.downlink_ms,
-        # While a picture waits for the robot, that works for the one before it.
-        candidate.latency_ms - own_ms - moved_ms - candidate.wait_ms,
-        threads_of(candidate.threads, conditions.edge_profile),
-    )
-    return replace(candidate, energy_j=energy_j)
+    # While a picture waits for the robot, that works for the one before it.
+    wait_ms = candidate.latency_ms - own_ms - moved_ms - candidate.wait_ms
+    return own_ms, candidate.uplink_ms, candidate.downlink_ms, wait_ms
 
 
 def with_value(candidate: Candidate, constraints: Constraints, local: Candidate) -> Candidate:

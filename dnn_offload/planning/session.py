@@ -401,6 +401,7 @@ class PlannerSession:
             plan_id=self._published.last_id,
             decision=decision,
             conditions=conditions,
+            priced_under=conditions,
             edge_load=edge_load,
             ranked=tuple(ranked or [fallback]),
             planning_ms=1e3 * (time.perf_counter() - began_s),

@@ -102,7 +102,8 @@ class PlanningOutcome:
     Attributes:
         plan_id: Counts plans, from 1; changes only when the plan does.
         decision: What to run and why.
-        conditions: What the costs were made from.
+        conditions: What is known now.
+        priced_under: What the costs were made from, at the last search.
         edge_load: The robot's load and its source.
         ranked: All candidates, best first.
         planning_ms: Time the search took; nothing is searched while nothing moves.
@@ -122,6 +123,7 @@ class PlanningOutcome:
     plan_id: int
     decision: Decision
     conditions: Conditions
+    priced_under: Conditions
     edge_load: EdgeLoadEstimate
     ranked: tuple[Candidate, ...]
     planning_ms: float

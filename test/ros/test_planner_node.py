@@ -158,6 +158,10 @@ def test_objectives_are_live_and_energy_needs_a_board(tmp_path: Path) -> None:
         assert energies[0] == pytest.approx(plan.objective_value) == pytest.approx(
             plan.table[0].objective_value
         )
+        for cost in plan.table:
+            terms_j = (cost.compute_j, cost.send_j, cost.receive_j, cost.wait_j)
+            assert sum(terms_j) == pytest.approx(cost.energy_j, rel=1e-4)
+            assert (cost.send_j > 0.0) == bool(cost.server)
         assert any(cost.pareto for cost in plan.table)
         assert 'objective = energy' in plan.reason
         assert 'raspberry_pi_4b' in graph.set_parameter(node, 'board', 'toaster').reason
