@@ -362,6 +362,24 @@ def test_caution_never_demands_more_than_half(fast_ms: float, taken: int) -> Non
     assert run_for(clock, 10.0, local(100.0), remote(fast_ms)) == taken
 
 
+@pytest.mark.parametrize(('slow_ms', 'fast_ms', 'taken'), [
+    (11.7, 9.8, 1),    # a fifth of a short plan is worth it
+    (11.7, 10.8, 0),
+    (5.0, 4.2, 0),     # less than a millisecond never is
+])
+def test_the_least_gain_of_short_plans(slow_ms: float, fast_ms: float, taken: int) -> None:
+    clock = Clock(SwitchPolicy())
+    clock.tick(remote(slow_ms), local(slow_ms + 1.0))
+    assert run_for(clock, 10.0, local(fast_ms), remote(slow_ms)) == taken
+
+
+@pytest.mark.parametrize(('fast_ms', 'taken'), [(25.0, 0), (10.0, 1)])
+def test_a_user_may_demand_more_than_half(fast_ms: float, taken: int) -> None:
+    clock = Clock(SwitchPolicy(min_gain_ratio=0.8))
+    clock.tick(local(100.0), remote(110.0))
+    assert run_for(clock, 10.0, local(100.0), remote(fast_ms)) == taken
+
+
 def test_a_return_that_is_no_noise_brings_hardly_any_caution() -> None:
     """A link that dies and comes back, against one that gets a little worse and better."""
     cautions = []

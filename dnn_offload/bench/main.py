@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-import tempfile
 
 from rich.console import Console
 
@@ -16,7 +15,7 @@ from dnn_offload.bench.scenario.scenario import Scenario
 from dnn_offload.ending import ending_politely
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.report.bench_page import rows_without_result
-from dnn_offload.testbed.environment import changed_environment, prepare_environment
+from dnn_offload.testbed.environment import prepare_environment, ros_log_folder
 from dnn_offload.writable import make_folder
 
 DOMAIN = 96
@@ -50,9 +49,7 @@ def play(args: argparse.Namespace) -> int:
     prepare_environment(DOMAIN)
     with (
         ending_politely(),
-        # In its own folder: nothing lies elsewhere, not even after kill -9.
-        tempfile.TemporaryDirectory(prefix='ros_log_', dir=options.out) as logs,
-        changed_environment({'ROS_LOG_DIR': logs}),
+        ros_log_folder(options.out),
     ):
         bench = Bench(scenario, options, console)
         if loopback:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 import sys
-import tempfile
 
 from ament_index_python.packages import PackageNotFoundError
 import rclpy
@@ -16,7 +14,7 @@ from rich.console import Console
 from dnn_offload.demo.script import DemoOptions, run
 from dnn_offload.ending import ending_politely
 from dnn_offload.errors import ConfigurationError
-from dnn_offload.testbed.environment import prepare_environment
+from dnn_offload.testbed.environment import prepare_environment, ros_log_folder
 from dnn_offload.transport.names import check_namespace
 from dnn_offload.writable import make_folder
 
@@ -74,9 +72,7 @@ def main() -> int:
             '"make demo", or source install/setup.bash', file=sys.stderr,
         )
         return 2
-    out = arguments.out.resolve()  # nothing lies elsewhere, not even after kill -9
-    with ending_politely(), tempfile.TemporaryDirectory(prefix='ros_log_', dir=out) as logs:
-        os.environ.setdefault('ROS_LOG_DIR', logs)
+    with ending_politely(), ros_log_folder(arguments.out):
         options = DemoOptions(
             arguments.out, arguments.model, arguments.rate_hz, arguments.deadline_ms,
             time_scale=arguments.time_scale, log_level=arguments.log_level,

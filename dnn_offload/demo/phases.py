@@ -48,7 +48,7 @@ BASELINE_S = 2.0  # length of one forced window
 SETTLE_AUTO_S = 2.5  # of an auto window, not counted: the new plan may take 2 s
 SETTLE_BASELINE_S = 0.7  # of a forced window, not counted
 # A machine that others use may slow one window down and not the next. Where auto seems more than a
-# fifth slower, or not to cut inside the network where it must, all windows are measured again, and
+# fifth slower, or cuts few frames inside the network where it must, all is measured again, and
 # all of them count.
 MORE_ROUNDS = 2
 AGAIN_AUTO_S = 4.5

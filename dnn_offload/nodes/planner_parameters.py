@@ -147,8 +147,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'min_gain_ms',
         1.0,
-        'Least predicted gain worth a change of plan, for objectives in ms. Below 8 ms a '
-        'plan this is more than min_gain_percent asks for.',
+        'Least predicted gain worth a change of plan, for objectives in ms. Decides for '
+        'plans faster than 8 ms; above, min_gain_percent (12) asks for more.',
         unit='ms',
         minimum=0.0,
         maximum=10000.0,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import contextlib
 import os
 from pathlib import Path
+import shutil
 
 from ament_index_python.packages import get_package_share_directory
 
@@ -48,3 +49,20 @@ def changed_environment(values: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def ros_log_folder(out: Path) -> Iterator[None]:
+    """Have ROS log below the folder of a run, unless the user has said where; gone afterwards.
+
+    The nodes' output is kept elsewhere: these files repeat it, or stay empty. What a run that was
+    killed left there goes with the next one.
+    """
+    folder = out.resolve() / 'ros_log'
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        with changed_environment({'ROS_LOG_DIR': os.environ.get('ROS_LOG_DIR', str(folder))}):
+            yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

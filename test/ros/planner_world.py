@@ -49,6 +49,7 @@ class World:
         self.links = graph.publisher(LinkSample, '/robot/link_sample')
         self.reports = graph.publisher(FrameReport, '/robot/frame_report', LATCHED)
         self.state = ServerStatus.STATE_READY
+        self.session = 1  # another one: the server was started again
         self.identity = 'abc'
         self.load = 1.0
         self.uplink_ms = 12.0
@@ -61,8 +62,8 @@ class World:
     def say(self) -> None:
         self.status.publish(
             ServerStatus(
-                server='desk', session=1, state=self.state, model_identity=self.identity,
-                load_factor=1.0,
+                server='desk', session=self.session, state=self.state,
+                model_identity=self.identity, load_factor=1.0,
             )
         )
 

@@ -396,6 +396,8 @@ def test_a_process_yields_as_its_parameters_say(tmp_path: Path) -> None:
         assert graph.set_parameter(node, 'nice', min(wanted + 1, 19)).successful
         assert wait_for(lambda: os.getpriority(os.PRIO_PROCESS, pid) == min(wanted + 1, 19))
         assert not graph.set_parameter(node, 'oom_score_adj', 2000).successful
+        assert graph.set_parameter(node, 'oom_score_adj', 800).successful
+        assert wait_for(lambda: Path(f'/proc/{pid}/oom_score_adj').read_text() == '800\n')
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

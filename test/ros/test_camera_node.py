@@ -169,9 +169,20 @@ def test_a_wait_for_the_source_is_cut_short_by_a_shorter_one(
         assert wait_for(lambda: 'does not exist' in process.log.read_text(), 20.0)
         away.rename(folder)
         assert not wait_for(lambda: bool(images), 2.0)
+        node = '/robot/camera_node'
+        assert graph.set_parameter(node, 'reopen_max_s', 60.0).successful  # 50 s are still to wait
+        assert not wait_for(lambda: bool(images), 1.0)
         for name in ('reopen_min_s', 'reopen_max_s'):
-            assert graph.set_parameter('/robot/camera_node', name, 0.2).successful
+            assert graph.set_parameter(node, name, 0.2).successful
         assert wait_for(lambda: len(images) > 3), process.log.read_text()
+        # The first wait after a loss is the least one, whatever the longest.
+        for name, value in (('reopen_max_s', 500.0), ('reopen_min_s', 50.0)):
+            assert graph.set_parameter(node, name, value).successful
+        folder.rename(away)
+        time.sleep(6.0)  # thirty pictures that cannot be read, ten a second: the source is lost
+        away.rename(folder)
+        count = len(images)
+        assert not wait_for(lambda: len(images) > count, 3.0), 'it waited for less'
 
 
 class Stalling(BaseHTTPRequestHandler):

@@ -175,7 +175,7 @@ def test_rate_hz(world: World, put: Callable[..., None]) -> None:
     world.uplink_ms = 4_800.0
     assert stays(world, 'desk'), 'a round before its time'
     put(rate_hz=20.0)
-    comes(world, lambda plan: not plan.server)
+    comes(world, lambda plan: not plan.server, 2.5)
 
 
 def test_server_timeout_s(world: World, put: Callable[..., None]) -> None:
