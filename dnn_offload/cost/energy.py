@@ -107,12 +107,14 @@ def frame_energy_terms(
     threads: int = 1,
 ) -> EnergyTerms:
     """What ``frame_energy_j`` is the sum of; arguments as there."""
-    return EnergyTerms(
-        1e-3 * power.busy_w(threads) * busy_ms,
-        1e-3 * power.radio_tx_w * uplink_ms,
-        1e-3 * power.radio_rx_w * downlink_ms,
-        1e-3 * power.idle_w * wait_ms,
-    )
+    powers_w = _powers_w(power, threads)
+    times_ms = (busy_ms, uplink_ms, downlink_ms, wait_ms)
+    return EnergyTerms(*(1e-3 * w * ms for w, ms in zip(powers_w, times_ms, strict=True)))
+
+
+def _powers_w(power: PowerModel, threads: int) -> tuple[float, float, float, float]:
+    """Power in each state, in the order of ``EnergyTerms``."""
+    return power.busy_w(threads), power.radio_tx_w, power.radio_rx_w, power.idle_w
 
 
 @overload
@@ -155,11 +157,9 @@ def frame_energy_j(
         wait_ms: All else between acquisition and result.
         threads: Threads that compute.
     """
+    compute_w, send_w, receive_w, idle_w = _powers_w(power, threads)
     return 1e-3 * (
-        power.busy_w(threads) * busy_ms
-        + power.radio_tx_w * uplink_ms
-        + power.radio_rx_w * downlink_ms
-        + power.idle_w * wait_ms
+        compute_w * busy_ms + send_w * uplink_ms + receive_w * downlink_ms + idle_w * wait_ms
     )
 
 

@@ -293,7 +293,7 @@ class PictureReader(Generic[Stamp]):
             return now_s + period_s
         while now_s - due_s > period_s and source.grab():
             due_s += period_s
-        self._sleep_until(due_s, revision)
+        self._sleep_until(lambda: due_s, revision)
         return due_s + period_s
 
     def _hand_over(self, picture: StampedPicture[Stamp], now_s: float) -> None:
@@ -310,10 +310,11 @@ class PictureReader(Generic[Stamp]):
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or revision != self._revision)
 
-    def _sleep_until(self, due_s: float, revision: int) -> None:
+    def _sleep_until(self, due_s: Callable[[], float], revision: int) -> None:
+        """Until a time that may be set anew meanwhile, other settings, or the end."""
         with self._changed:
             while not self._stopping and revision == self._revision:
-                left_s = due_s - time.monotonic()
+                left_s = due_s() - time.monotonic()
                 if left_s <= 0.0:
                     return
                 self._changed.wait(min(left_s, LONGEST_WAIT_S))
@@ -321,12 +322,7 @@ class PictureReader(Generic[Stamp]):
     def _wait_to_reopen(self, wait_s: float, revision: int) -> None:
         """A wait that has begun is no longer than what is allowed since."""
         began_s = time.monotonic()
-        with self._changed:
-            while not self._stopping and revision == self._revision:
-                left_s = began_s + min(wait_s, self._reopen_s[1]) - time.monotonic()
-                if left_s <= 0.0:
-                    return
-                self._changed.wait(min(left_s, LONGEST_WAIT_S))
+        self._sleep_until(lambda: began_s + min(wait_s, self._reopen_s[1]), revision)
 
     def _set_state(self, state: ReaderState, problem: str) -> None:
         with self._changed:

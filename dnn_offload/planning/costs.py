@@ -147,9 +147,7 @@ def with_energy(candidate: Candidate, conditions: Conditions) -> Candidate:
     power = conditions.power
     if power is None:
         return candidate
-    threads = threads_of(candidate.threads, conditions.edge_profile)
-    energy_j = frame_energy_j(power, *_times_by_power(candidate, conditions), threads)
-    return replace(candidate, energy_j=energy_j)
+    return replace(candidate, energy_j=frame_energy_j(power, *_work(candidate, conditions)))
 
 
 def energy_terms(candidate: Candidate, conditions: Conditions) -> EnergyTerms | None:
@@ -161,22 +159,20 @@ def energy_terms(candidate: Candidate, conditions: Conditions) -> EnergyTerms | 
     """
     if conditions.power is None:
         return None
-    return frame_energy_terms(
-        conditions.power, *_times_by_power(candidate, conditions),
-        threads_of(candidate.threads, conditions.edge_profile),
-    )
+    return frame_energy_terms(conditions.power, *_work(candidate, conditions))
 
 
-def _times_by_power(
+def _work(
     candidate: Candidate, conditions: Conditions
-) -> tuple[float, float, float, float]:
-    """How long the robot computes for a frame, sends, receives and waits [ms]."""
+) -> tuple[float, float, float, float, int]:
+    """How long the robot computes for a frame, sends, receives and waits [ms]; its threads."""
     busy_ms = candidate.head_ms + candidate.encode_ms + candidate.rest_ms + candidate.finish_ms
     own_ms = busy_ms / max(sane_load(conditions.edge_load), 1.0)
     moved_ms = candidate.uplink_ms + candidate.downlink_ms
     # While a picture waits for the robot, that works for the one before it.
     wait_ms = candidate.latency_ms - own_ms - moved_ms - candidate.wait_ms
-    return own_ms, candidate.uplink_ms, candidate.downlink_ms, wait_ms
+    threads = threads_of(candidate.threads, conditions.edge_profile)
+    return own_ms, candidate.uplink_ms, candidate.downlink_ms, wait_ms, threads
 
 
 def with_value(candidate: Candidate, constraints: Constraints, local: Candidate) -> Candidate:

@@ -16,6 +16,7 @@ import pytest
 from sensor_msgs.msg import Image
 
 from dnn_offload.msg import FrameReport, LinkSample
+from dnn_offload.nodes import local_parameters
 from dnn_offload.report.records import FrameRow
 from dnn_offload.testbed.session import ROBOT, Session
 from dnn_offload.transport.qos import latched
@@ -24,6 +25,7 @@ from vision_msgs.msg import Classification
 NODE = 'local_inference_node'
 STATUS = f'{ROBOT.lstrip("/")}/{NODE}: status'
 RATE_HZ = 15.0
+GIVEN = {'deadline_ms': 5000.0}
 REMOTE, RESCUED = FrameReport.OUTCOME_REMOTE, FrameReport.OUTCOME_RESCUED
 
 
@@ -36,7 +38,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     }
     with Session(
         folder, model='torchvision:squeezenet1_1', rate_hz=RATE_HZ, strategy='', common=common,
-        server={}, robot={'deadline_ms': 5000.0},
+        server={}, robot=GIVEN,
     ) as running:
         yield running
 
@@ -44,11 +46,6 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 @pytest.fixture
 def put(session: Session) -> Iterator[Callable[..., None]]:
     """Set parameters while it runs; all is as before when the test ends."""
-    before = {
-        'deadline_ms': 5000.0, 'window': 4, 'max_uplink_bps': 0.0, 'result_codec': 'auto',
-        'server_timeout_s': 1.0, 'probe_period_s': 1.5, 'pass_jpeg': 'auto',
-        'image_transport': 'auto', 'top_k': 5, 'annotate_rate_hz': 10.0, 'gil_monitor': False,
-    }
     changed: set[str] = set()
 
     def put(**values: object) -> None:
@@ -56,6 +53,7 @@ def put(session: Session) -> Iterator[Callable[..., None]]:
         session.recorder.set_parameters(NODE, **values)
 
     yield put
+    before = {spec.name: spec.default for spec in local_parameters.PARAMETERS} | GIVEN
     session.recorder.set_parameters(NODE, **{name: before[name] for name in sorted(changed)})
 
 
