@@ -22,6 +22,7 @@ from dnn_offload.planning.costs import (
     with_value,
 )
 from dnn_offload.planning.objective import Objective
+from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
@@ -54,8 +55,8 @@ def _parts(profile: Profile, i: int, j: int) -> tuple[float, float]:
 
 def _all_plans(
     at: Conditions, constraints: Constraints
-) -> Iterator[tuple[float, CodecCost, CodecCost]]:
-    """(value, codecs) of every plan, by the equation of ``two_cuts``."""
+) -> Iterator[tuple[Candidate, CodecCost, CodecCost]]:
+    """Every plan with its value, and its codecs, by the equation of ``two_cuts``."""
     edge, server = at.edge_profile, at.servers[0]
     link, there = server.link, server.profile
     load, tail_load = at.edge_load, server.load_factor
@@ -94,7 +95,7 @@ def _all_plans(
                 )  # fmt: skip
                 plan = replace(plan, late_ms=float(late_ms))
             plan = with_energy(plan, at)
-            yield with_value(plan, constraints, local).value, sent, back
+            yield with_value(plan, constraints, local), sent, back
 
 
 POWER = PowerModel('p', 4.0, 2.0, 1.0, 0.5, 'made up')
@@ -120,7 +121,7 @@ def test_no_pair_of_cuts_and_codecs_is_better(
         patch.setattr('dnn_offload.planning.two_cuts._FIRST_LOOKS', 2)
         patch.setattr('dnn_offload.planning.two_cuts._LOOKS', 5)
         found = two_cuts.candidates(at, constraints, Scope(deadline_ms=deadline_ms), keep=2)
-    expected = min((value for value, _, _ in _all_plans(at, constraints)), default=math.inf)
+    expected = min((plan.value for plan, _, _ in _all_plans(at, constraints)), default=math.inf)
     local = local_candidate(at)
     values = [with_value(c, constraints, local).value for c in found]
     assert min(values, default=math.inf) == pytest.approx(expected, rel=1e-9, abs=1e-9)
@@ -128,6 +129,31 @@ def test_no_pair_of_cuts_and_codecs_is_better(
         again = reprice(candidate, at)
         assert again.key == candidate.key
         assert again.latency_ms == pytest.approx(candidate.latency_ms - candidate.late_ms)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    branching_conditions(bursts=True, streams=True),
+    st.integers(0, 2),
+    st.sampled_from([0.0, 0.0, 30.0, 100.0, 400.0]),
+    st.sampled_from([(4.0, 2.0, 1.0, 0.5), (2.0, 2.5, 0.1, 1.5), (1.0, 5.0, 0.5, 5.0)]),
+)
+def test_no_pair_of_cuts_and_codecs_beats_the_front(
+    at: Conditions, private_layers: int, deadline_ms: float, watts: tuple[float, ...]
+) -> None:
+    at = replace(at, power=PowerModel('p', *watts, 'made up'))
+    constraints = Constraints(private_layers, deadline_ms=deadline_ms)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('dnn_offload.planning.two_cuts._LOOKS', 5)
+        found = two_cuts.candidates(at, constraints, Scope(deadline_ms=deadline_ms), keep=1)
+    front = pareto_set(found)
+    for plan, _, _ in _all_plans(at, constraints):
+        assert any(
+            other.latency_ms <= plan.latency_ms * (1.0 + 1e-9)
+            and other.energy_j <= plan.energy_j * (1.0 + 1e-9)
+            for other in front
+        )
+    assert len(front) >= len(found) - 1, 'beside the front there is at most the best'
 
 
 @settings(max_examples=60, deadline=None)
@@ -175,8 +201,8 @@ def test_both_codecs_together_pass_the_floor(at: Conditions, floor: float) -> No
         for cut in cuts for name, cost in cut.codecs.items()
     }  # fmt: skip
     allowed = [
-        value
-        for value, sent, back in _all_plans(at, Constraints())
+        plan.value
+        for plan, sent, back in _all_plans(at, Constraints())
         if min(known[id(sent)], known[id(back)]) >= 0.0
         and known[id(sent)] + known[id(back)] - 1.0 >= floor - 1e-9
     ]

@@ -235,17 +235,46 @@ class PairPrices:
 
     def valued(self, places: Ints) -> tuple[Floats, Ints]:
         """Value of pairs with their best two codecs, and which these are (flat K x K)."""
-        pairs, objective = self.pairs, self._constraints.objective
+        objective = self._constraints.objective
+        in_stages = self.conditions.frame_period_ms > 0.0 or objective.name != LATENCY
+        costs, latency_ms, stages, wait_ms = self._latency(places, in_stages=in_stages)
+        values = latency_ms
+        if objective.name != LATENCY and stages is not None:
+            values = self._other_value(latency_ms, stages, wait_ms)
+            values = np.where(costs >= TOO_MUCH, IMPOSSIBLE, values)
+        flat = values.reshape(-1, len(places))
+        choice = flat.argmin(axis=0)
+        return flat[choice, np.arange(len(places))], choice
+
+    def latency_and_energy(self, places: Ints) -> tuple[Floats, Floats]:
+        """Both of pairs with any two codecs, the robot's power known; (K * K, len(places)) each.
+
+        Infinite where it is forbidden.
+        """
+        costs, latency_ms, stages, wait_ms = self._latency(places, in_stages=True)
+        assert stages is not None
+        energy_j = self._energy_j(latency_ms, stages, wait_ms)
+        both = (np.where(costs >= TOO_MUCH, np.inf, each) for each in (latency_ms, energy_j))
+        latency_ms, energy_j = (each.reshape(-1, len(places)) for each in both)
+        return latency_ms, energy_j
+
+    def _latency(
+        self, places: Ints, *, in_stages: bool
+    ) -> tuple[Floats, Floats, Stages | None, Floats]:
+        """Of pairs with any two codecs, (K, K, pairs): weighted sums, latency, stages, wait.
+
+        Without ``in_stages`` there are no stages, and nothing waits for them.
+        """
+        pairs = self.pairs
         i, j = np.divmod(places, len(pairs.here))
         costs = self.combined(*self.both_ways(places, ALL_EQUAL), places)
         latency_ms = costs + self._base(ALL_EQUAL)[i, j]
         stages: Stages | None = None
         wait_ms: Floats = np.zeros(1)
-        if self.conditions.frame_period_ms > 0.0 or objective.name != LATENCY:
+        if in_stages:
             stages = self._stages(i, j, latency_ms.shape)
             wait_ms = self._wait_ms(stages[0])
             latency_ms = latency_ms + wait_ms
-        codecs = len(pairs.codecs)
         if self._deadline_ms > 0.0:
             encode_ms = pairs.up[ENCODE][:, i] * pairs.up_share[i, j] * self.load
             latency_ms = latency_ms + late_cost_ms(
@@ -254,13 +283,7 @@ class PairPrices:
                 np.broadcast_to(self._rest_ms[i] + self._finish_ms, latency_ms.shape),
                 self._deadline_ms,
             )
-        values = latency_ms
-        if objective.name != LATENCY and stages is not None:
-            values = self._other_value(latency_ms, stages, wait_ms)
-            values = np.where(costs >= TOO_MUCH, IMPOSSIBLE, values)
-        flat = values.reshape(codecs * codecs, len(places))
-        choice = flat.argmin(axis=0)
-        return flat[choice, np.arange(len(places))], choice
+        return costs, latency_ms, stages, wait_ms
 
     def tighter(self, bounds: Floats, places: Ints) -> Floats:
         """Bounds on the value that see the deadline and the slowest stage."""
@@ -336,22 +359,25 @@ class PairPrices:
 
     def _other_value(self, latency_ms: Floats, stages: Stages, wait_ms: Floats) -> Floats:
         """Value under an objective other than latency; (K, K, pairs)."""
-        power = self.conditions.power
-        period_ms, robot_ms, up_ms, down_ms = stages
         energy_j = np.full(latency_ms.shape, np.nan)
-        if power is not None:
-            own_ms = robot_ms / max(self.load, 1.0)
-            idle_ms = latency_ms - own_ms - up_ms - down_ms - wait_ms
-            energy_j = frame_energy_j(
-                power, own_ms, up_ms, down_ms, idle_ms, self._all_threads
-            )
+        if self.conditions.power is not None:
+            energy_j = self._energy_j(latency_ms, stages, wait_ms)
         return self._constraints.objective.value(
             latency_ms,
-            period_ms,
+            stages[0],
             energy_j,
             late_share(latency_ms, self._constraints.deadline_ms),
             (self._local.latency_ms, self._local.energy_j),
         )
+
+    def _energy_j(self, latency_ms: Floats, stages: Stages, wait_ms: Floats) -> Floats:
+        """Of the robot, its power known; (K, K, pairs)."""
+        power = self.conditions.power
+        assert power is not None
+        _, robot_ms, up_ms, down_ms = stages
+        own_ms = robot_ms / max(self.load, 1.0)
+        idle_ms = latency_ms - own_ms - up_ms - down_ms - wait_ms
+        return frame_energy_j(power, own_ms, up_ms, down_ms, idle_ms, self._all_threads)
 
     def made(self, places: Ints, choices: Ints) -> list[Candidate]:
         """The plans of some pairs (flat M x M) with two codecs each (flat K x K)."""

@@ -160,25 +160,61 @@ class _Best:
 
 
 def _front(prices: PairPrices) -> list[Candidate]:
-    """Plans that no pair of cuts beats in both latency and energy; none without a power.
+    """Plans that nothing with two cuts beats in both latency and energy; none without a power.
 
-    Each pair has its fastest two codecs, so this is exact with one codec.
+    Exact over pairs and both codecs: a pair is looked at with all of them unless a plan that was
+    found beats even the pair's least latency together with its least energy.
     """
     power = prices.conditions.power
     if power is None:
         return []
     joules = energy_weights(power, prices.load, prices.threads)
     latency, energy = (prices.bounds(w).reshape(-1) for w in (ALL_EQUAL, joules))
-    ends = latency.argmin(), energy.argmin()
+    ends = np.array([latency.argmin(), energy.argmin()])
     if latency[ends[0]] >= TOO_MUCH:
         return []
-    # The front lies between the fastest and the thriftiest.
-    places = np.flatnonzero((latency <= latency[ends[1]]) & (energy <= energy[ends[0]]))
-    places = places[pareto_indices(latency[places], energy[places])]
-    costs = prices.combined(*prices.both_ways(places, ALL_EQUAL), places)
-    costs = costs.reshape(-1, len(places))
-    legal = costs.min(axis=0) < TOO_MUCH
-    return prices.made(places[legal], costs.argmin(axis=0)[legal])
+    found = _Front(prices, ends)
+    # First what is likely to be on it, which spares most of the rest.
+    rest = found.open(np.arange(len(latency)), latency, energy)
+    first = pareto_indices(latency[rest], energy[rest])
+    found.look_at(rest[first])
+    found.look_at(found.open(np.delete(rest, first), latency, energy))
+    return prices.made(found.places, found.choices)
+
+
+class _Front:
+    """Plans of pairs with all their codecs that no other of them beats, fastest first."""
+
+    def __init__(self, prices: PairPrices, places: Ints) -> None:
+        self._prices = prices
+        self._latency: Floats = np.empty(0)
+        self._energy: Floats = np.empty(0)
+        self.places: Ints = np.empty(0, np.int64)
+        self.choices: Ints = np.empty(0, np.int64)
+        self.look_at(places)
+
+    def look_at(self, places: Ints) -> None:
+        """Take the plans of these pairs as well."""
+        for start in range(0, len(places), _LOOKS):
+            some = places[start : start + _LOOKS]
+            latency, energy = self._prices.latency_and_energy(some)
+            choices, columns = np.indices(latency.shape).reshape(2, -1)
+            latency = np.concatenate([self._latency, latency.reshape(-1)])
+            energy = np.concatenate([self._energy, energy.reshape(-1)])
+            best = pareto_indices(latency, energy)
+            self._latency, self._energy = latency[best], energy[best]
+            self.places = np.concatenate([self.places, some[columns]])[best]
+            self.choices = np.concatenate([self.choices, choices])[best]
+
+    def open(self, places: Ints, latency: Floats, energy: Floats) -> Ints:
+        """Of some pairs those that may bring a plan, by bounds on the cost of all pairs."""
+        latency, energy = latency[places], energy[places]
+        if not len(self._latency):
+            return places[latency < TOO_MUCH]
+        # Of what is found and at least as fast as a pair can be, the last one is the thriftiest.
+        faster = np.searchsorted(self._latency, latency, side='right') - 1
+        beaten = (faster >= 0) & (self._energy[np.maximum(faster, 0)] <= energy)
+        return places[~beaten & (latency < TOO_MUCH)]
 
 
 def _kept(prices: PairPrices, keys: Collection[Key]) -> list[Candidate]:
