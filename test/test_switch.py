@@ -243,6 +243,16 @@ def test_disagreement_of_sources_is_learned_when_a_place_is_left() -> None:
     assert not here.is_local
 
 
+def test_a_large_disagreement_is_believed_the_second_time() -> None:
+    """The robot costs 120; from outside it looks like 40: once it may have been the world."""
+    clock = Clock()
+    here = clock.tick(local(120.0)).candidate
+    for _ in range(1500):
+        here = clock.tick(local(120.0 if here.is_local else 40.0), remote(50.0)).candidate
+    assert clock.switches == 4
+    assert not here.is_local
+
+
 def _ticks_until(clock: Clock, server: str, local_ms: float, remote_ms: float) -> int:
     """Ticks under these prices until the plan is at ``server``."""
     for count in range(1, 100):

@@ -6,7 +6,9 @@ the profile says (caches go cold between them). So the slow-down of frames is ta
 
     factor = base * (1 + slope * (reading - 1))
 
-with ``base`` learnt where the machine was calm and ``slope`` where it was not.
+with ``base`` learnt where the machine was calm and ``slope`` where it was not. A frame that was
+far off that had a hiccup, or the load has changed since; if several in a row are off alike, it is
+the source that is.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import statistics
 CALM = 1.25                # readings below this tell the base, others the slope
 REMEMBERED = 7             # comparisons behind each median
 PLAUSIBLE = (0.4, 2.5)     # seen over expected; beyond, the load changed, or a frame had a hiccup
+ALIKE = 1.4                # largest over smallest of comparisons that are off alike
+CONFIRM = 3                # so many of them are believed
 BASE_RANGE = (0.6, 1.8)    # what is learnt stays within
 SLOPE_RANGE = (0.1, 2.5)
 
@@ -27,6 +31,7 @@ class Calibration:
     def __init__(self) -> None:
         self._bases: deque[float] = deque(maxlen=REMEMBERED)
         self._slopes: deque[float] = deque(maxlen=REMEMBERED)
+        self._off: deque[float] = deque(maxlen=CONFIRM)  # of the last in a row: seen over expected
 
     def learn(self, reading: float, seen: float, growth: float) -> bool:
         """Take a comparison.
@@ -37,10 +42,9 @@ class Calibration:
             growth: Assumed base while none is known.
 
         Returns:
-            Whether it was plausible.
+            Whether it was believed.
         """
-        low, high = PLAUSIBLE
-        if not low <= seen / self.factor(reading, growth) <= high:
+        if not self._believes(seen / self.factor(reading, growth)):
             return False
         base, slope = self._parameters(growth)
         if reading < CALM:
@@ -53,6 +57,15 @@ class Calibration:
         """Slow-down of frames at a reading; ``growth`` as in ``learn``."""
         base, slope = self._parameters(growth)
         return base * _shape(reading, slope)
+
+    def _believes(self, off: float) -> bool:
+        """Whether what was seen over what was expected is plausible, or was seen before."""
+        low, high = PLAUSIBLE
+        if low <= off <= high:
+            self._off.clear()
+            return True
+        self._off.append(off)
+        return len(self._off) == CONFIRM and max(self._off) <= ALIKE * min(self._off)
 
     def _parameters(self, growth: float) -> tuple[float, float]:
         base = statistics.median(self._bases) if self._bases else growth

@@ -9,7 +9,9 @@ while it does not run. Until it is known for the first time, the worst is assume
 prices in those moments are far apart, those of the plan that was left or those of the plan
 that runs since, it was the world that moved: they teach nothing, and nothing is assumed any
 more. Nor is anything learnt of a plan that is left for a price that it did not have a moment
-before: a burst of something else would be taken for what the plan costs.
+before: a burst of something else would be taken for what the plan costs. And a ratio too large
+to be a disagreement of sources is taken for a move as well, until the place is left a second
+time and says the same.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ SETTLE_S = 2.0         # readings after a switch still contain what was before: 
 OBSERVE_S = 2.0        # then looked at for so long
 STEADY_S = 2.0         # the price of the plan that runs is its median over so long
 ASSUMED_RATIO = 1.5    # of a place just left for the first time, until its ratio is known
-LARGEST_RATIO = 2.5    # more than this is a change of the world and teaches nothing
+LARGEST_RATIO = 2.5    # more than this is a change of the world, unless it comes again
+AGAIN_RATIO = 1.4      # of two such ratios that say the same
 MOVED_RATIO = 1.3      # of prices of one plan among themselves: a change of the world as well
 RUNS_S = 1.0           # after a switch the price of the plan that runs rests on its own frames
 HALF_LIFE_S = 1800.0   # of a correction
@@ -50,6 +53,7 @@ class Promises:
         self._left: _Left | None = None
         self._running: deque[tuple[Key, float, float]] = deque()  # plan, price, when
         self._learned: dict[str, tuple[float, float]] = {}  # place -> log ratio, learned at
+        self._too_large: dict[str, float] = {}  # place -> log of the last ratio, if not believed
 
     @property
     def watched(self) -> Key | None:
@@ -96,9 +100,18 @@ class Promises:
         if since_s < SETTLE_S + OBSERVE_S:
             return
         ratio = left.running_ms * len(left.what_if_ms) / sum(left.what_if_ms)
-        if left.teaches and 1.0 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
-            self._learned[left.key[2]] = (math.log(ratio), now_s)
+        if left.teaches:
+            self._learn(left.key[2], math.log(ratio), now_s)
         self._left = None
+
+    def _learn(self, place: str, log_ratio: float, now_s: float) -> None:
+        """Take what the prices of a place disagree by."""
+        before = self._too_large.pop(place, math.inf)
+        again = abs(log_ratio - before) <= math.log(AGAIN_RATIO)
+        if again or abs(log_ratio) <= math.log(LARGEST_RATIO):
+            self._learned[place] = (log_ratio, now_s)
+        else:
+            self._too_large[place] = log_ratio
 
     def correction(self, place: str, running_place: str, now_s: float) -> float:
         """Factor on the price of a plan at ``place`` while ``running_place`` runs."""
