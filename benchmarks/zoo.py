@@ -2,7 +2,8 @@
 
 Run: ``python benchmarks/zoo.py [--only NAME ...] [--jobs N] [--out zoo.md]``. Weights are random
 and seeded. A network that is in the table already is not run again, so that a sweep can be
-stopped and resumed; each network runs in a process of its own with one compute thread.
+stopped and resumed; each network runs in a process of its own with one compute thread, as many at
+a time as there are cores, those that take longest among the first.
 
 What *worst difference* means. For each network, against one run of the whole program:
 
@@ -290,20 +291,32 @@ def table(rows: Sequence[Row]) -> str:
     return '\n'.join([HEADER, rule, *(row.line() for row in rows)]) + '\n'
 
 
+def in_order(done: dict[str, Row]) -> list[Row]:
+    """Rows as the zoo has them, others behind."""
+    names = [source.rpartition(':')[2] for source in zoo()]
+    places = {name: place for place, name in enumerate(names)}
+    return sorted(done.values(), key=lambda row: places.get(row.network, len(places)))
+
+
 def main() -> int:
     """Sweep; 0 when everything that runs equals the whole bit for bit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--only', nargs='*', default=[], help='sources; all if empty')
-    parser.add_argument('--jobs', type=int, default=1, help='networks at a time')
+    parser.add_argument(
+        '--jobs', type=int, default=os.cpu_count() or 1, help='networks at a time [%(default)s]'
+    )
     parser.add_argument('--out', type=Path, default=Path('zoo.md'), help='table; .jsonl beside it')
     parser.add_argument('--one', default='', help='one source, its row as JSON; used by --jobs')
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(asdict(measure(arguments.one))))
         return 0
+    started_s = time.monotonic()
     store = arguments.out.with_suffix('.jsonl')
     done = read_done(store)
-    short = {source: source.rpartition(':')[2] for source in arguments.only or zoo()}
+    # Video, large pictures and the largest transformers come last in the zoo.
+    sources = arguments.only or zoo()[::-1]
+    short = {source: source.rpartition(':')[2] for source in sources}
     todo = [source for source, name in short.items() if name not in done and source not in done]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for future in as_completed([pool.submit(in_a_process, source) for source in todo]):
@@ -313,10 +326,13 @@ def main() -> int:
             with store.open('a', encoding='utf-8') as file:
                 file.write(json.dumps(asdict(row)) + '\n')
             print(row.line(), flush=True)
-            arguments.out.write_text(table(list(done.values())), encoding='utf-8')
+            arguments.out.write_text(table(in_order(done)), encoding='utf-8')
     broken = [row for row in done.values() if row.worst > 0.0]
     failed = [row for row in done.values() if row.reason]
-    print(f'{len(done)} networks, {len(failed)} cannot be exported, {len(broken)} differ')
+    print(
+        f'{len(done)} networks, {len(failed)} cannot be exported, {len(broken)} differ; '
+        f'{len(todo)} of them run now, in {(time.monotonic() - started_s) / 60.0:.0f} min'
+    )
     return 1 if broken else 0
 
 

@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 
 from dnn_offload.cost import load_sources
-from dnn_offload.cost.load import combine, LOAD_SOURCES, LoadReadings, LoadTracker, relative
+from dnn_offload.cost.load import (
+    combine,
+    LOAD_SOURCES,
+    LoadReadings,
+    LoadTracker,
+    relative,
+    without_own,
+)
 from dnn_offload.cost.load_factors import (
     OwnLoadAverage,
     ProbeFactor,
@@ -391,6 +398,55 @@ def test_probe_runs_at_the_niceness_of_the_watched_process(
     tracker.watch(0)
     tracker.probe(2.0)
     assert asked == [None, wanted, None]
+
+
+@pytest.mark.parametrize(
+    'own_ms, cores, left_ms',
+    [
+        (0.0, 1, 40.0), (24.0, 1, 16.0), (24.0, 2, 28.0),
+        (90.0, 1, 8.0),   # more than it waited: it had others' cores as well
+        (-5.0, 1, 40.0),  # gone meanwhile
+    ],
+)  # fmt: skip
+def test_a_probe_does_not_count_what_it_waited_for_the_watched_process(
+    own_ms: float, cores: int, left_ms: float
+) -> None:
+    assert without_own(ProbeRun(40.0, 8.0), own_ms, cores) == ProbeRun(left_ms, 8.0)
+
+
+def test_the_tracker_reads_the_watched_process_around_each_probe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock_ms = iter([100, 112, 112, 112])
+    monkeypatch.setattr(
+        load_sources, 'read_process_cpu_ns', lambda pid: next(clock_ms) * MS
+    )
+    monkeypatch.setattr(load_sources, 'run_probe', lambda *how: ProbeRun(20.0, 8.0))
+    monkeypatch.setattr(load_sources, 'cores_of', lambda pid=0: frozenset({0}))
+    tracker = LoadTracker(smooth=False)
+    tracker.probe(0.0)  # nobody is watched
+    assert tracker.readings(0.0).probe == 2.5
+    tracker.watch(os.getpid())
+    tracker.probe(5.0)
+    assert tracker.readings(5.0).probe == 1.0
+    tracker.probe(10.0)
+    assert tracker.readings(10.0).probe == 2.5
+
+
+def test_cpu_time_of_another_process() -> None:
+    with subprocess.Popen(
+        [sys.executable, '-c', 'while True: pass'], stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            before_ns = load_sources.read_process_cpu_ns(process.pid)
+            assert before_ns is not None
+            end_s = time.monotonic() + 20.0
+            while (load_sources.read_process_cpu_ns(process.pid) or 0) < before_ns + 50 * MS:
+                assert time.monotonic() < end_s, 'its time stands still'
+                time.sleep(0.01)
+        finally:
+            process.kill()
+    assert load_sources.read_process_cpu_ns(process.pid) is None, 'it has gone'
 
 
 @pytest.mark.skipif(

@@ -29,7 +29,7 @@ from dnn_offload.cost.load_factors import (
     SchedstatFactor,
     StepFilter,
 )
-from dnn_offload.cost.load_sources import PROC
+from dnn_offload.cost.load_sources import ProbeRun, PROC
 
 AUTO = 'auto'
 LOAD_SOURCES = (
@@ -205,9 +205,15 @@ class LoadTracker:
     def probe(self, now_s: float) -> None:
         """Spend ``probe_cpu_ms`` on the cores of the watched process, at its niceness."""
         cores = self._cores if self.pinned else ()
+        before_ns = self._own_cpu_ns()
         run = load_sources.run_probe(self.probe_cpu_ms, cores, self._nice)
+        run = without_own(run, (self._own_cpu_ns() - before_ns) / 1e6, self.cores)
         if self._probe.update(now_s, run) and 'probe' in self._filters:
             self._filters['probe'].reset()  # so many probes are all the confirmation it waits for
+
+    def _own_cpu_ns(self) -> int:
+        cpu_ns = load_sources.read_process_cpu_ns(self._pid) if self._pid else None
+        return cpu_ns or 0
 
     @property
     def wants_probe_soon(self) -> bool:
@@ -247,6 +253,21 @@ class LoadTracker:
         if calm is None or not math.isfinite(value):
             return value
         return calm.update(value)
+
+
+def without_own(run: ProbeRun, own_cpu_ms: float, cores: int) -> ProbeRun:
+    """A probe less what it waited for the watched process, which is no load to itself.
+
+    Of several cores the probe shared one: of the process's CPU time it met its part, and what
+    made no difference, since another core was free, is no more than the probe waited.
+
+    Args:
+        run: The probe.
+        own_cpu_ms: CPU time that the watched process used meanwhile [ms].
+        cores: Cores that both may use.
+    """
+    met_ms = min(max(own_cpu_ms, 0.0) / max(cores, 1), max(run.wall_ms - run.cpu_ms, 0.0))
+    return ProbeRun(run.wall_ms - met_ms, run.cpu_ms)
 
 
 def per_core(load_average: float, cores: int) -> float:
