@@ -56,7 +56,7 @@ def crash(exam: Examination) -> Finding:
 
 
 def miss(exam: Examination) -> Finding:
-    raise MissingError('nothing to look at')
+    raise MissingError('nothing to look at', 'plug it in')
 
 
 def test_a_check_that_hangs_or_crashes_stops_no_other(tmp_path: Path) -> None:

@@ -117,7 +117,9 @@ def test_wifi_that_cannot_be_asked(tmp_path: Path) -> None:
     found = board_checks.check_wifi(examination(machine))
     assert found.state is State.SKIPPED and 'apt install iw' in found.cure
     machine.write('/sys/class/net/wlan0/operstate', 'down\n')
-    assert 'not connected' in board_checks.check_wifi(examination(machine)).found
+    offline = board_checks.check_wifi(examination(machine))
+    assert offline.state is State.SKIPPED and 'not connected' in offline.found
+    assert 'nmcli device wifi connect' in offline.cure and 'with a cable' in offline.cure
     wired = MadeUpMachine(tmp_path / 'wired')
     assert 'no wireless' in board_checks.check_wifi(examination(wired)).found
 

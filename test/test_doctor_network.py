@@ -139,7 +139,30 @@ def test_only_the_way_there_where_the_network_is_another_one(tmp_path: Path) -> 
     )
     found = link_checks.check_link(exam)
     assert found.facts['laptop']['downlink_bps'] is None and 'not measured' in found.found
+    assert found.state is State.OK and 'dnn-offload doctor demo:detector' in found.cure
     assert '--folder' not in exam.machine.asked[-1]  # type: ignore[attr-defined]
+
+
+def test_more_than_can_be_told_from_such_transfers_is_not_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_checks, 'FASTEST_BPS', 20e6)
+    found = link_checks.check_link(exam_of(tmp_path, link=link_of(samples(50e6))))
+    assert 'up over 0.02 Gbit/s + ' in found.found
+    assert found.facts['laptop']['uplink_bps'] == pytest.approx(50e6, rel=0.1)
+
+
+def test_why_the_way_back_is_not_measured_and_what_to_do(tmp_path: Path) -> None:
+    up = link_of(samples(50e6, kinds=(UPLINK,)))
+    silent = link_checks.check_link(exam_of(tmp_path, link=up))
+    assert 'no frame was answered' in silent.found and 'log of the server' in silent.cure
+    broken = link_checks.check_link(exam_of(tmp_path, link=up, model=Ended(-4)))
+    assert 'was not run here' in broken.found and 'check model' in broken.cure
+    slow = link_checks.check_link(
+        exam_of(tmp_path, link=link_of(samples(1e6, kinds=(UPLINK,))))
+    )
+    assert slow.state is State.WARNING
+    assert 'cable' in slow.cure and 'log of the server' in slow.cure
 
 
 def test_links_with_trouble(tmp_path: Path) -> None:
@@ -193,6 +216,11 @@ def test_expected_rate_without_a_server_or_a_profile(tmp_path: Path) -> None:
     found = link_checks.check_fps(exam_of(tmp_path, model=known, servers=[]))
     assert found.state is State.OK and 'this machine' in found.found
     assert found.facts['remote'] is None and found.facts['auto']['server'] == ''
+    assert 'no server that is ready' in found.found and 'server.launch.py' in found.cure
+    other = [{**SERVER, 'identity': 'b' * 64}]
+    found = link_checks.check_fps(exam_of(tmp_path, model=known, servers=other))
+    assert 'no server with this network' in found.found
+    assert f'server.launch.py model:={edge.model}' in found.cure
 
 
 def test_expected_rate_without_ros(tmp_path: Path) -> None:

@@ -93,8 +93,9 @@ def test_no_ros_is_no_trouble_unless_it_is_sourced(tmp_path: Path) -> None:
     sourced = MadeUpMachine(tmp_path, children, environment={'ROS_DISTRO': 'jazzy'})
     found = ros_checks.check_ros(examination(sourced))
     assert found.state is State.FAILURE and 'no rclpy' in found.found
-    with pytest.raises(MissingError, match='no ROS 2'):
+    with pytest.raises(MissingError, match='no ROS 2') as missing:
         ros_checks.check_peers(examination(sourced))
+    assert 'setup.bash' in missing.value.finding.cure
 
 
 def test_pip_has_no_ros_part(tmp_path: Path) -> None:
@@ -165,7 +166,8 @@ def test_multicast(tmp_path: Path) -> None:
         half.found
     )
     none = {'interfaces': {}, 'heard': [], 'errors': {}, 'others': {}}
-    assert multicast(tmp_path, none).state is State.SKIPPED
+    down = multicast(tmp_path, none)
+    assert down.state is State.SKIPPED and 'plug in a cable' in down.cure
 
 
 def test_two_doctors_at_the_same_time_hear_each_other() -> None:

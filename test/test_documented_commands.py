@@ -22,14 +22,26 @@ NODES = {node.name: by_name((*node.common, *node.parameters))
 # Nodes that are no part of the robot or server files, with parameters of their own.
 OTHERS = {'navigation_node'}
 SHELL = {'|', '||', '&&', ';', '&', '>', '>>', '<', '2>', '2>&1'}
+FENCE = re.compile(r'(?ms)^ *```\w*\n(.*?)^ *```')
+
+
+def inline_code(text: str) -> list[str]:
+    """Code between the words of a page; a line break in it is a space."""
+    paragraphs = re.split(r'\n\s*\n', FENCE.sub('', text))
+    return [
+        ' '.join(code.split()) for part in paragraphs for code in re.findall(r'`([^`]+)`', part)
+    ]
+
+
+def code_of(text: str) -> list[str]:
+    """Code of a page, by line; lines that end in a backslash are joined."""
+    blocks = [block.replace('\\\n', ' ') for block in FENCE.findall(text)]
+    return [line for block in blocks for line in block.splitlines()] + inline_code(text)
 
 
 def commands(page: Path) -> list[str]:
-    """Code of a page, by line; lines that end in a backslash are joined."""
-    text = page.read_text(encoding='utf-8')
-    blocks = re.findall(r'(?ms)^```\w*\n(.*?)^```', text)
-    inline = re.findall(r'`([^`\n]+)`', re.sub(r'(?ms)^```\w*\n.*?^```', '', text))
-    return [line for block in blocks for line in block.replace('\\\n', ' ').splitlines()] + inline
+    """Code of a page."""
+    return code_of(page.read_text(encoding='utf-8'))
 
 
 def words_of(line: str) -> list[str]:
@@ -83,20 +95,19 @@ def own_commands(page: Path) -> Iterator[list[str]]:
     """Words of each ``dnn-offload`` of a page, subcommand first, up to a pipe or the like."""
     text = page.read_text(encoding='utf-8')
     typed = []
-    for block in re.findall(r'(?ms)^```\w*\n(.*?)^```', text):
+    for block in FENCE.findall(text):
         lines = block.replace('\\\n', ' ').splitlines()
         prompted = [line[2:] for line in lines if line.startswith('$ ')]
         typed += prompted or lines  # beside prompts, all else is what came out
-    prose = re.sub(r'(?ms)^```\w*\n.*?^```', '', text)
     # In prose a subcommand alone is its name, not what to type.
-    typed += [words for words in re.findall(r'`([^`\n]+)`', prose) if len(words.split()) > 2]
+    typed += [words for words in inline_code(text) if len(words.split()) > 2]
     for line in typed:
         words = words_of(line)
         while words and (words[0] == 'sudo' or re.fullmatch(r'[A-Z_]+=.*', words[0])):
             del words[0]
         if words[:3] == ['ros2', 'run', 'dnn_offload']:
             del words[:3]
-        if words[:1] == ['dnn-offload']:
+        if words[:1] == ['dnn-offload'] and len(words) > 1:
             end = next((n for n, word in enumerate(words) if word in SHELL), len(words))
             yield words[1:end]
 
@@ -129,25 +140,15 @@ def test_targets_of_make_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
-def test_paths_and_links_lead_somewhere(page: Path) -> None:
-    text = page.read_text(encoding='utf-8')
-    for link in re.findall(r'\]\(([^)#:\s]+)(?:#[^)]*)?\)', text):
-        assert (page.parent / link).exists(), link
-    folders = 'deploy|examples|test|benchmarks|tools'
+def test_paths_lead_somewhere(page: Path) -> None:
+    folders = 'config|deploy|docs|examples|launch|msg|test|benchmarks|tools'
     for line in commands(page):
         for path in re.findall(rf'(?<![\w/.])(?:{folders})/[\w./-]+', line):
             assert (ROOT / path.rstrip('.')).exists(), f'{path} in: {line}'
 
 
-def test_parameters_of_the_examples_that_are_named_are_declared() -> None:
-    folder = ROOT / 'examples/nav2'
-    declared = set(re.findall(
-        r"(?:declare\w*\(\s*(?:self|node),|declare_parameter\(|^\s+\()\s*'(\w+)'",
-        '\n'.join(path.read_text(encoding='utf-8') for path in folder.glob('*.py')), re.MULTILINE,
-    ))
-    named = {
-        match[1]
-        for line in commands(ROOT / 'docs/nav2.md') if 'detection_' in line
-        for match in re.finditer(r'-p (\w+):=', line)
-    }
-    assert named and named <= declared
+def test_tests_that_are_named_are_there() -> None:
+    text = '\n'.join(path.read_text(encoding='utf-8') for path in ROOT.glob('test/**/test_*.py'))
+    known = set(re.findall(r'(?m)^def (test_\w+)', text))
+    named = {name for page in PAGES for name in commands(page) if re.fullmatch(r'test_\w+', name)}
+    assert named and named <= known

@@ -8,7 +8,7 @@ import time
 
 from dnn_offload.cost.machine_facts import MachineReader, read_firmware_flags, THROTTLED_NOW
 from dnn_offload.doctor.examination import Examination
-from dnn_offload.doctor.finding import Finding, fine, skipped, together, warning
+from dnn_offload.doctor.finding import Finding, fine, left_out, skipped, together, warning
 
 WEAK_DBM = -75
 HOT_C = 80.0
@@ -31,10 +31,14 @@ def check_wifi(exam: Examination) -> Finding:
         or machine.exists(f'/sys/class/net/{name}/phy80211')
     ]
     if not names:
-        return skipped('this machine has no wireless interface')
+        return left_out('this machine has no wireless interface')
     up = [name for name in names if machine.read(f'/sys/class/net/{name}/operstate') == 'up']
     if not up:
-        return skipped(f'{", ".join(names)}: not connected')
+        return skipped(
+            f'{", ".join(names)}: not connected',
+            'join a network where the link is to be Wi-Fi: nmcli device wifi connect NAME --ask, '
+            'or networks in /etc/netplan; with a cable there is nothing to do',
+        )
     iw = machine.which('iw')
     if iw is None:
         return skipped(
@@ -81,7 +85,7 @@ def check_clock(exam: Examination) -> Finding:
         if re.fullmatch(r'cpu\d+', name) and machine.exists(f'{folder}/{name}/cpufreq')
     ]
     if not policies:
-        return skipped('this machine does not tell its clock, as virtual machines do not')
+        return left_out('this machine does not tell its clock, as virtual machines do not')
     facts = MachineReader(str(machine.path('/sys')), vcgencmd='').read()
     governors = {machine.read(f'{one}/scaling_governor') or '?' for one in policies}
     drivers = {machine.read(f'{one}/scaling_driver') or '?' for one in policies}
@@ -139,7 +143,7 @@ def check_throttling(exam: Examination) -> Finding:
             if facts.throttled else fine('not slowed down')
         )
     if not findings:
-        return skipped('this machine tells neither temperature nor throttling')
+        return left_out('this machine tells neither temperature nor throttling')
     return together(findings).knowing(
         temperature_c=temperature_c, throttled=facts.throttled if flags is None
         else bool(flags & THROTTLED_NOW), firmware_flags=flags,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from dnn_offload.doctor.examination import Examination
+from dnn_offload.doctor.examination import Examination, NOT_BY_PIP
 from dnn_offload.doctor.finding import failure, Finding, fine, skipped, warning
 
 READ_S = 2.0
@@ -52,7 +52,7 @@ def check_camera(exam: Examination) -> Finding:
     if ended.missing or (answer is None and 'No module named' in ended.errors):
         return skipped(
             'this install has no camera_node (pip leaves it out)',
-            'run the doctor of the colcon install: ros2 run dnn_offload dnn-offload doctor',
+            NOT_BY_PIP,
         )
     if answer is None:
         return failure(f'{source}: {ended.why}', _cure(source)).knowing(source=source)

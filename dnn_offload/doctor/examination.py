@@ -10,6 +10,12 @@ from dnn_offload.doctor.finding import Finding, skipped
 from dnn_offload.doctor.machine import Ended, Machine
 from dnn_offload.doctor.settings import DEFAULT_MODEL, Settings
 
+SOURCE_ROS = 'source /opt/ros/jazzy/setup.bash, or "source tools/env.sh" after "make setup"'
+START_SERVER = (
+    'ros2 launch dnn_offload server.launch.py on the server; where it runs, do what the check '
+    'peers says'
+)
+NOT_BY_PIP = 'run the doctor of the colcon install: ros2 run dnn_offload dnn-offload doctor'
 INSTALL_LIMIT_S = 15.0
 LOOK_LIMIT_S = 20.0    # on top of the listening: importing rclpy on a small board
 MODEL_LIMIT_S = 120.0  # a first export on a small board
@@ -20,9 +26,9 @@ Value = TypeVar('Value')
 
 
 class MissingError(Exception):
-    """A check cannot be made, for the reason given; ``finding`` says so."""
+    """A check cannot be made, for the reason given; ``finding`` says so, and what to do."""
 
-    def __init__(self, why: str, cure: str = '') -> None:
+    def __init__(self, why: str, cure: str) -> None:
         super().__init__(why)
         self.finding: Finding = skipped(why, cure)
 
@@ -105,24 +111,32 @@ class Examination:
         Raises:
             MissingError: ROS is not there, or cannot be used: the check ``ros`` tells.
         """
-        why_not = self.no_ros()
-        if why_not:
-            raise MissingError(why_not)
+        missing = self.no_ros()
+        if missing is not None:
+            raise missing
         answer = self.look().answer
         if answer is None:
-            raise MissingError(f'ROS does not work here: {self.look().why} (see the check ros)')
+            raise MissingError(
+                f'ROS does not work here: {self.look().why}', 'do what the check ros says'
+            )
         return answer
 
-    def no_ros(self) -> str:
-        """Why ROS checks cannot be made; '' = they can."""
+    def no_ros(self) -> MissingError | None:
+        """Why ROS checks cannot be made; None = they can."""
         install = self.install().answer or {}
         if not install.get('rclpy', False):
-            return 'there is no ROS 2 in this environment (no rclpy)'
+            return MissingError('there is no ROS 2 in this environment (no rclpy)', SOURCE_ROS)
         if not install.get('ros_part', False):
-            return 'the dnn_offload that is found here was installed by pip, without its ROS part'
+            return MissingError(
+                'the dnn_offload that is found here was installed by pip, without its ROS part',
+                NOT_BY_PIP,
+            )
         if not install.get('messages', False):
-            return 'the dnn_offload that is found here has no messages (see the check install)'
-        return ''
+            return MissingError(
+                'the dnn_offload that is found here has no messages', 'do what the check install '
+                'says',
+            )
+        return None
 
     def ready_servers(self) -> list[dict[str, Any]]:
         """Servers that serve now.
@@ -132,17 +146,14 @@ class Examination:
         """
         ready = [item for item in self.domain()['servers'] if item['state'] == 'ready']
         if not ready:
-            raise MissingError(
-                'no server that is ready was found (see the check peers)',
-                'ros2 launch dnn_offload server.launch.py on the server, then ask again',
-            )
+            raise MissingError('no server that is ready was found', START_SERVER)
         return ready
 
     def model_name(self) -> str:
         """The model that is meant: as asked, as the robot or server has it, or the detector."""
         if self.settings.model:
             return self.settings.model
-        answer = None if self.no_ros() else self.look().answer
+        answer = None if self.no_ros() is not None else self.look().answer
         servers = (answer or {}).get('servers', [])
         named = [str(server['model']) for server in servers if server['model']]
         return named[0] if named else DEFAULT_MODEL

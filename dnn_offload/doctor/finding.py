@@ -31,7 +31,7 @@ class Finding:
     Attributes:
         state: See ``State``.
         found: What was found, or why it was not looked at; one line.
-        cure: What to do, one sentence; empty where there is nothing to do.
+        cure: What to do, one sentence; empty where all is well, or nothing can be done.
         facts: The same in numbers and names, for scripts; anything that JSON takes.
     """
 
@@ -56,8 +56,13 @@ def fine(found: str, cure: str = '') -> Finding:
 
 
 def skipped(why: str, cure: str = '') -> Finding:
-    """Not looked at, and why."""
+    """Not looked at, and why; checks give ``cure``, what to do so that it can be."""
     return Finding(State.SKIPPED, why, cure)
+
+
+def left_out(why: str) -> Finding:
+    """Not looked at, and rightly: there is no such thing here, so that nothing need be done."""
+    return Finding(State.SKIPPED, why)
 
 
 def warning(found: str, cure: str) -> Finding:

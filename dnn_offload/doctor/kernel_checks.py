@@ -49,7 +49,10 @@ def check_fragments(exam: Examination) -> Finding:
     time_s = exam.machine.number('/proc/sys/net/ipv4/ipfrag_time')
     high_bytes = exam.machine.number('/proc/sys/net/ipv4/ipfrag_high_thresh')
     if time_s is None or high_bytes is None:
-        return skipped('net.ipv4.ipfrag_time cannot be seen here')
+        return skipped(
+            'net.ipv4.ipfrag_* cannot be seen here, as in a container with a network of its own',
+            'look at it on the host: sysctl net.ipv4.ipfrag_time net.ipv4.ipfrag_high_thresh',
+        )
     found = f'net.ipv4.ipfrag_time {time_s} s, ipfrag_high_thresh {high_bytes}'
     profile = exam.machine.environment.get('FASTRTPS_DEFAULT_PROFILES_FILE', '')
     if profile.endswith(LOSSY_PROFILE):

@@ -15,6 +15,7 @@ from dnn_offload.planning.plan import Candidate, Conditions, LinkState, ServerSt
 from dnn_offload.planning.search import plan
 
 SLOW_BPS = 2e6
+FASTEST_BPS = 10e9  # more cannot be told from transfers of some 100 kB, as inside one machine
 SAMPLE_S = 0.2     # between two transfers: they were one after another
 DEADLINE_MS = 500.0  # default of local_inference_node
 SHOWN = ('local', 'remote', 'auto')
@@ -80,12 +81,10 @@ def _link(exam: Examination, server: dict[str, Any]) -> Finding:
         'uplink_burst_bytes': state.uplink_burst_bytes, 'lost': measured.lost,
         'transfers_up': measured.up, 'transfers_down': measured.down,
     }
+    why, way_back = ('', '') if measured.down else _not_back(exam, server)
     found = (
         f'{name}: up {_way(state.uplink_bps, state.uplink_alpha_ms)}, down '
-        + (
-            _way(state.downlink_bps, state.downlink_alpha_ms) if measured.down
-            else 'not measured, since this machine does not have its network'
-        )
+        + (why or _way(state.downlink_bps, state.downlink_alpha_ms))
         + f' ({measured.up} and {measured.down} transfers)'
     )
     slowest_bps = min(state.uplink_bps, state.downlink_bps if measured.down else state.uplink_bps)
@@ -98,13 +97,32 @@ def _link(exam: Examination, server: dict[str, Any]) -> Finding:
     elif slowest_bps < SLOW_BPS:
         made = warning(
             f'{found}: slow', 'use the 5 GHz band or a cable; plans that send little still work'
+            + (way_back and f'; {way_back}'),
         )
     else:
-        made = fine(found)
+        made = fine(found, way_back)
     return made.knowing(**{name: facts})
 
 
+def _not_back(exam: Examination, server: dict[str, Any]) -> tuple[str, str]:
+    """Why the way back was not measured, and what to do: it takes answers to frames."""
+    model = exam.model().answer
+    if model is None:
+        return (
+            'not measured, since the network was not run here', 'do what the check model says'
+        )
+    if model['identity'] == server['identity']:
+        return 'not measured, since no frame was answered', 'look into the log of the server'
+    return (
+        'not measured, since this machine does not have its network',
+        f'to measure the way back, ask about that network: dnn-offload doctor {server["model"]}, '
+        'with --weights and --input-size as the server has them',
+    )
+
+
 def _way(bps: float, alpha_ms: float) -> str:
+    if bps > FASTEST_BPS:
+        return f'over {FASTEST_BPS / 1e9:g} Gbit/s + {alpha_ms:.1f} ms'
     digits = 0 if bps >= 100e6 else 1
     return f'{bps / 1e6:.{digits}f} Mbit/s + {alpha_ms:.1f} ms'
 
@@ -114,9 +132,12 @@ def check_fps(exam: Examination) -> Finding:
     edge, whose = _edge_profile(exam)
     try:
         servers = _servers(exam, edge)
-        why = '' if servers else 'no server with this network'
+        why, cure = ('', '') if servers else (
+            'no server with this network',
+            f'start one: ros2 launch dnn_offload server.launch.py model:={edge.model}',
+        )
     except MissingError as missing:
-        servers, why = (), missing.finding.found
+        servers, why, cure = (), missing.finding.found, missing.finding.cure
     conditions = Conditions(edge, servers=servers)
     chosen = {name: _chosen(name, conditions) for name in SHOWN}
     words = [
@@ -137,9 +158,10 @@ def check_fps(exam: Examination) -> Finding:
     if best is not None and best.latency_ms > DEADLINE_MS:
         return warning(
             f'{found}: later than the default deadline of {DEADLINE_MS:g} ms',
-            'a smaller network or input_size, a nearer server, or a larger deadline_ms',
+            'a smaller network or input_size, a nearer server, or a larger deadline_ms'
+            + (cure and f'; {cure}'),
         ).knowing(**facts)
-    return fine(found).knowing(**facts)
+    return fine(found, cure).knowing(**facts)
 
 
 def _in_words(candidate: Candidate, short: bool) -> str:
@@ -165,7 +187,7 @@ def _edge_profile(exam: Examination) -> tuple[Profile, str]:
     Raises:
         MissingError: There is none.
     """
-    robots = {} if exam.no_ros() else (exam.look().answer or {}).get('robots', {})
+    robots = {} if exam.no_ros() is not None else (exam.look().answer or {}).get('robots', {})
     wanted = exam.settings.namespace.rstrip('/')
     for namespace, robot in sorted(robots.items()):
         if not robot['profile'] or wanted not in ('', namespace, namespace.lstrip('/')):
@@ -178,7 +200,10 @@ def _edge_profile(exam: Examination) -> tuple[Profile, str]:
             return profile, f'robot {namespace}'
     answer = exam.model().answer
     if answer is None:
-        raise MissingError('no robot runs it, and the network does not run here')
+        raise MissingError(
+            'no robot runs it, and the network does not run here',
+            'do what the check model says, or start the robot',
+        )
     paths = sorted(
         Path(answer['folder']).glob('profile_edge_*.json'), key=lambda path: path.stat().st_mtime
     )

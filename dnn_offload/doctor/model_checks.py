@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dnn_offload.doctor.examination import Examination
+from dnn_offload.doctor.examination import Examination, START_SERVER
 from dnn_offload.doctor.finding import failure, Finding, fine, skipped, together
 from dnn_offload.doctor.machine import Ended
 from dnn_offload.graph.fingerprint import agree, distance
@@ -77,13 +77,15 @@ def check_agreement(exam: Examination) -> Finding:
     domain = exam.domain()
     servers = [server for server in domain['servers'] if server['identity']]
     if not servers:
-        return skipped('no server with a network was found (see the check peers)')
+        return skipped('no server with a network was found', START_SERVER)
     findings = []
     for namespace, robot in sorted(domain['robots'].items()):
         findings += _robot(namespace, robot['profile'], servers)
     answer = None if _is_code(exam) else exam.model().answer
     if answer is None:
-        findings.append(skipped('the network does not run here (see the check model)'))
+        findings.append(skipped(
+            'the network was not run here', 'do what the check model says, then ask again'
+        ))
     else:
         findings += [_server(exam, answer, server) for server in servers]
     return together(findings).knowing(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import json
 from typing import Any
 
-from dnn_offload.doctor.examination import Examination
+from dnn_offload.doctor.examination import Examination, SOURCE_ROS
 from dnn_offload.doctor.finding import failure, Finding, fine, skipped, together, warning
 
 DISTRIBUTION = 'jazzy'
@@ -45,10 +45,7 @@ def check_ros(exam: Examination) -> Finding:
                 "start with the system's Python 3.12, or with an environment made beside ROS by "
                 '"make setup"',
             )
-        return skipped(
-            'there is no ROS 2 in this environment',
-            'source /opt/ros/jazzy/setup.bash, or "source tools/env.sh" after "make setup"',
-        )
+        return skipped('there is no ROS 2 in this environment', SOURCE_ROS)
     findings = [_domain(environment), _reach(environment)]
     if distribution not in ('', DISTRIBUTION):
         findings.append(warning(
@@ -102,9 +99,9 @@ def _reach(environment: Mapping[str, str]) -> Finding:
 
 
 def _middleware(exam: Examination) -> Finding:
-    why_not = exam.no_ros()
-    if why_not:
-        return skipped(why_not)
+    missing = exam.no_ros()
+    if missing is not None:
+        return missing.finding
     ended = exam.look()
     asked = exam.machine.environment.get('RMW_IMPLEMENTATION', '')
     if ended.answer is None:
@@ -205,7 +202,11 @@ def check_multicast(exam: Examination) -> Finding:
         )
     interfaces, heard, others = answer['interfaces'], answer['heard'], answer['others']
     if not interfaces:
-        return skipped('no network interface beside loopback is up').knowing(**answer)
+        return skipped(
+            'no network interface beside loopback is up',
+            'plug in a cable or join a Wi-Fi (nmcli device status tells what there is), then ask '
+            'again',
+        ).knowing(**answer)
     deaf = [f'{name} ({address})' for name, address in interfaces.items() if name not in heard]
     able = [f'{name} ({address})' for name, address in interfaces.items() if name in heard]
     findings = []
