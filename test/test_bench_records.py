@@ -104,8 +104,10 @@ def test_a_cell_is_the_median_of_rounds_with_their_spread() -> None:
 
 
 def test_the_noise_floor_is_what_the_same_differs_by() -> None:
-    assert noise_floor([100.0, 104.0, 98.0]) == pytest.approx(0.05)
-    assert math.isnan(noise_floor([100.0]))
+    # Between the pairs the machine became half as fast.
+    assert noise_floor([(100.0, 104.0), (206.0, 200.0)]) == pytest.approx(5.0 / 152.0)
+    assert noise_floor([(100.0, math.inf), (100.0, 104.0)]) == pytest.approx(4.0 / 102.0)
+    assert math.isnan(noise_floor([]))
 
 
 def _seen(record: BenchRecord, what: str, loaded: bool = False) -> tuple[bool, str]:
@@ -124,9 +126,11 @@ def test_regret_is_judged_by_its_mean_and_its_worst() -> None:
     record.windows[2] = window(1, 'auto', 0, 120.0)
     assert _seen(record, 'mean regret')[0] is False
     assert _seen(record, 'worst regret') == (False, '20.0 %')
-    record.searches += [Search(0, 'x', 3, 9, False, 0.08), Search(1, 'x', 3, 9, True, 0.06)]
+    record.searches += [
+        Search(0, 'x', 3, 9, False, 0.08, 80.0), Search(1, 'x', 3, 9, True, 0.06),
+    ]
     passed, seen = _seen(record, 'mean regret')  # twice the noise floor of 7 %
-    assert passed and 'stopped early at 1 of 2' in seen
+    assert passed and 'stopped early at 1 of 2' in seen and 'up to 20 % faster' in seen
 
 
 def test_simulated_points_count_for_no_figure() -> None:

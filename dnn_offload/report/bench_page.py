@@ -105,10 +105,10 @@ def write_page(
     if record.searches:
         sections.append(('The oracle', table(
             ('point', 'best', 'candidates run', 'of', 'all others excluded by their bound',
-             'noise floor [%]'),
+             'another may be faster by [%]', 'noise floor [%]'),
             [
                 (record.points[s.point], s.plan, s.ran, s.known, 'yes' if s.exhausted else 'no',
-                 100.0 * s.noise_floor)
+                 100.0 * record.doubt(s), 100.0 * s.noise_floor)
                 for s in record.searches
             ],
         )))

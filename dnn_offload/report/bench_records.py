@@ -98,7 +98,9 @@ class Search:
         ran: Candidates that were run.
         known: Candidates that there are.
         exhausted: Whether every candidate left out has a bound above the best.
-        noise_floor: What two rounds of the very same plan differ by, over their median.
+        noise_floor: What two windows of the very same plan, one behind the other, differ by,
+            over their median.
+        left_out_ms: No candidate that was left out can be faster; infinite if ``exhausted``.
     """
 
     point: int
@@ -107,6 +109,7 @@ class Search:
     known: int
     exhausted: bool
     noise_floor: float = math.nan
+    left_out_ms: float = math.inf
 
 
 @dataclass
@@ -135,6 +138,13 @@ class BenchRecord:
             statistics.median(w.energy_j for w in own), spread / middle, len(own),
             min(own, key=lambda w: abs(w.latency_ms - middle)),
         )
+
+    def doubt(self, search: Search) -> float:
+        """By what share of it a plan that the oracle did not run may be faster than its best."""
+        best = self.cell(search.point, 'oracle')
+        if best is None or search.exhausted:
+            return 0.0
+        return max(1.0 - search.left_out_ms / best.latency_ms, 0.0)
 
     def latency_ms(self, point: int, row: str) -> float | None:
         """Median latency of a row at a point, infinite in rounds without a result [ms].
@@ -211,12 +221,17 @@ def frame_energy(frame: FrameRow, power: PowerModel) -> float:
     return frame_energy_j(power, busy_ms, frame.uplink_ms, frame.downlink_ms, wait_ms)
 
 
-def noise_floor(latencies_ms: Sequence[float]) -> float:
-    """What rounds of the same differ by: mean distance of successive ones over their median."""
-    if len(latencies_ms) < 2:
+def noise_floor(pairs_ms: Sequence[tuple[float, float]]) -> float:
+    """What the same differs by at once: mean distance within pairs over the median of all.
+
+    Rounds are minutes apart: what they differ by is the machine's hour, which every row of a round
+    shares.
+    """
+    pairs = [pair for pair in pairs_ms if all(map(math.isfinite, pair))]
+    if not pairs:
         return math.nan
-    steps = [abs(b - a) for a, b in zip(latencies_ms, latencies_ms[1:], strict=False)]
-    return statistics.fmean(steps) / statistics.median(latencies_ms)
+    distance_ms = statistics.fmean(abs(second - first) for first, second in pairs)
+    return distance_ms / statistics.median(value for pair in pairs for value in pair)
 
 
 def regret(latency_ms: float, best_ms: float) -> float:

@@ -1,16 +1,17 @@
 """The best cut and codec, found by running candidates: best-first under a sound bound. Pure.
 
-No candidate can be faster than 0.9 times what its computing took in the profiles, plus its bytes
-over the rate of the link. A profile contains what was waited while it was taken, more than is
-waited now on a machine that has calmed down: then computing counts by the least share of its
-profiled time that any candidate took. Candidates are run in the order of that bound; when the next
-bound is above the best latency that was seen, no candidate that was left out can be better.
+No candidate can be faster than 0.9 times what its computing and coding took in the profiles, plus
+its bytes over the rate of the link. A profile contains what was waited while it was taken, more
+than is waited now on a machine that has calmed down: then computing counts by the least share of
+its profiled time that any candidate took. Candidates are run in the order of that bound; when the
+next bound is above the best latency that was seen, no candidate that was left out can be better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+import math
 
 from dnn_offload.cost.profile import CutProfile, Profile
 
@@ -66,11 +67,17 @@ class Found:
 
     Attributes:
         tried: Options that were run with their latencies [ms], the best first.
-        exhausted: Whether all that was left out has a bound above the best.
+        left_out_ms: Least bound of what was left out though it might be better; infinite if there
+            is none.
     """
 
     tried: tuple[tuple[Option, float], ...]
-    exhausted: bool
+    left_out_ms: float = math.inf
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all that was left out has a bound above the best."""
+        return math.isinf(self.left_out_ms)
 
 
 def options(
@@ -102,8 +109,13 @@ def options(
         for codec, cost in cut.codecs.items():
             if codec not in other.codecs:
                 continue
-            nbytes = cost.nbytes * (1.0 if codec in FIXED_SIZE else CODED_SHARE)
-            bound_ms = compute_ms + _transfer_ms(nbytes, uplink_bps, burst_bytes) + down_ms
+            size = 1.0 if codec in FIXED_SIZE else CODED_SHARE
+            sent_ms = _transfer_ms(size * cost.nbytes, uplink_bps, burst_bytes)
+            # The rest of the encoding goes on behind the first slices.
+            encode_ms = shares.robot * max(cost.encode_ms - cost.behind_ms, 0.0)
+            decode_ms = shares.server * other.codecs[codec].decode_ms
+            coding_ms = COMPUTE_SHARE * size * (encode_ms + decode_ms)
+            bound_ms = compute_ms + coding_ms + sent_ms + down_ms
             found.append(Option(cut.cut_id, cut.index, cut.label, codec, bound_ms))
     return sorted(found, key=lambda option: option.bound_ms)
 
@@ -123,19 +135,19 @@ def best_first(
     """
     tried = [(option, run(option)) for option in guesses]
     best_ms = min((ms for _, ms in tried), default=float('inf'))
-    exhausted = True
+    left_out_ms = math.inf
     for option in candidates:
         if option.bound_ms >= best_ms:
             break
         if option in guesses:
             continue
         if len(tried) >= most:
-            exhausted = False
+            left_out_ms = option.bound_ms
             break
         latency_ms = run(option)
         tried.append((option, latency_ms))
         best_ms = min(best_ms, latency_ms)
-    return Found(tuple(sorted(tried, key=lambda item: item[1])), exhausted)
+    return Found(tuple(sorted(tried, key=lambda item: item[1])), left_out_ms)
 
 
 def search(
