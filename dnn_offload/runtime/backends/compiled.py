@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 import ctypes
-import math
+import sys
 import threading
 import time
 from typing import Protocol
@@ -115,6 +115,7 @@ class CompiledModel(TorchModel):
         self._most_bytes = int(HELD * whole_bytes)
         if wait:
             self._most_bytes = max(self._most_bytes, HELD_MEASURING_BYTES)
+            self.most_segments = sys.maxsize  # a piece that is dropped between rounds compiles anew
         # Head and tail hold the weights once; the whole network, measured beside them with two
         # thread counts, twice more.
         room = self._most_bytes // max(1, whole_bytes)
@@ -280,7 +281,7 @@ class CompiledModel(TorchModel):
             self._compiled.items(), key=lambda item: (item[0][0] in self._held, item[1].used_s)
         )
         # Pieces hardly have weights near the picture, and a runner costs memory all the same.
-        count, most = len(oldest), math.inf if self._wait else MAX_SEGMENTS
+        count, most = len(oldest), sys.maxsize if self._wait else MAX_SEGMENTS
         for (identity, threads), segment in oldest:
             if held <= self._most_bytes and count <= most:
                 return

@@ -42,10 +42,12 @@ class TorchModel:
     Attributes:
         backend: Name of what runs the segments.
         most_units: How many cuts can be measured by turns; None = any number.
+        most_segments: How many segments are kept.
     """
 
     backend = 'torch'
     most_units: int | None = None
+    most_segments = MAX_SEGMENTS
 
     def __init__(
         self, program: Program, weights: Weights, device: torch.device = CPU
@@ -125,7 +127,7 @@ class TorchModel:
     def _cached(self, key: Key, make: Callable[[], S]) -> S:
         made = self._segments.pop(key, None) or make()
         self._segments[key] = made  # last used is last
-        if len(self._segments) > MAX_SEGMENTS:
+        if len(self._segments) > self.most_segments:
             del self._segments[next(iter(self._segments))]
         return made
 
