@@ -5,10 +5,17 @@ A message says what failed, what was given, what is allowed and what to do next.
 
 from __future__ import annotations
 
+import re
+
 # What taking the values of a damaged JSON or YAML file apart may raise.
 MALFORMED = (
     AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError,
 )
+
+
+def without_password(url: str) -> str:
+    """Credentials do not belong into messages and logs. The last @ ends them, as for FFmpeg."""
+    return re.sub(r'//[^/?#]*@', '//', url)
 
 
 class OffloadError(Exception):

@@ -229,6 +229,9 @@ def test_a_file_or_folder_that_gives_nothing_has_a_cure_of_its_own(
     assert 'folder with pictures' in found.cure and 'video"' not in found.cure
     stream = camera(tmp_path, Ended(1, errors='cannot open'), 'rtsp://robot/1')
     assert 'sender' in stream.cure
+    secret = 'rtsp://me:p@ss@robot/1'
+    shut = camera(tmp_path, Ended(1, errors=f'cannot open {secret}'), secret)
+    assert 'ss@' not in f'{shut.found} {shut.facts}' and 'rtsp://robot/1' in shut.found
 
 
 def test_broken_pictures_in_a_folder_are_counted(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 
 from dnn_offload.doctor.examination import Examination, NOT_BY_PIP
 from dnn_offload.doctor.finding import failure, Finding, fine, skipped, warning
+from dnn_offload.errors import without_password
 
 READ_S = 2.0
 LIMIT_S = 25.0
@@ -54,9 +55,11 @@ def check_camera(exam: Examination) -> Finding:
             'this install has no camera_node (pip leaves it out)',
             NOT_BY_PIP,
         )
+    told = without_password(source)
     if answer is None:
-        return failure(f'{source}: {ended.why}', _cure(source)).knowing(source=source)
-    return _judged(answer).knowing(source=source, **answer)
+        why = ended.why.replace(source, told)
+        return failure(f'{told}: {why}', _cure(source)).knowing(source=told)
+    return _judged(answer).knowing(source=told, **answer)
 
 
 def _is_part_of_the_chip(exam: Examination, device: str) -> bool:

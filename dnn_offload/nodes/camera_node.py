@@ -16,7 +16,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from dnn_offload.errors import ConfigurationError
+from dnn_offload.errors import ConfigurationError, without_password
 from dnn_offload.nodes import base, camera_parameters, topics
 from dnn_offload.nodes.camera_calibration import Calibration, read_calibration
 from dnn_offload.nodes.camera_reader import PictureReader, ReaderState, StampedPicture
@@ -130,6 +130,7 @@ class CameraNode(base.OffloadNode):
         if reader is None:
             return base.OK, 'inactive', {}
         status = reader.status()
+        source = without_password(status.description)  # the bare parameter until it is opened
         problem = status.problem
         if not problem and status.silent_s:
             problem = f'no picture for {status.silent_s:.1f} s'
@@ -148,9 +149,9 @@ class CameraNode(base.OffloadNode):
             if problem:
                 self.get_logger().warning(problem)
             else:
-                self.get_logger().info(f'{status.description}: {status.state.value}')
+                self.get_logger().info(f'{source}: {status.state.value}')
         return level, message, {
-            'source': status.description,
+            'source': source,
             'source_state': status.state.value,
             'source_mode': status.mode,
             'rate_hz': status.rate_hz,

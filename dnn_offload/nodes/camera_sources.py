@@ -6,16 +6,18 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 import re
+import time
 
 import cv2
 import numpy as np
 
-from dnn_offload.errors import ImageError
+from dnn_offload.errors import ImageError, without_password
 from dnn_offload.nodes.camera_device import DeviceMode, difference, negotiate, why_not_opened
 
 PICTURE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 URL_SCHEMES = ('rtsp://', 'rtsps://', 'http://', 'https://', 'udp://', 'tcp://')
 DEFAULT_FOLDER_RATE_HZ = 10.0
+DEFAULT_STREAM_RATE_HZ = 30.0  # one that does not tell its rate
 MAX_SIDE_PX = 8192
 MAX_PIXELS = 1 << 25  # 100 MB: what is larger blocks the node for seconds
 ALLOWED = (
@@ -129,7 +131,8 @@ class CaptureSource(PictureSource):
     live = True
 
     def __init__(self, address: SourceAddress, settings: SourceSettings) -> None:
-        self.description = f'{address.kind} {_without_password(address.value)}'
+        self.description = f'{address.kind} {without_password(address.value)}'
+        began_s = time.monotonic()
         if address.kind == 'stream':
             timeout_ms = int(1e3 * settings.stall_timeout_s)
             self._capture = cv2.VideoCapture(
@@ -143,13 +146,15 @@ class CaptureSource(PictureSource):
         else:
             target = int(address.value) if address.value.isdigit() else address.value
             self._capture = cv2.VideoCapture(target, cv2.CAP_V4L2)
+        took_s = time.monotonic() - began_s
         if not self._capture.isOpened():
-            raise ImageError(
-                f'cannot open {self.description}',
-                hint=why_not_opened(address.value)
-                if address.kind == 'device'
-                else 'is the address right and the sender reachable?',
-            )
+            if address.kind == 'device':
+                hint = why_not_opened(address.value)
+            elif took_s >= settings.stall_timeout_s:
+                hint = f'no answer within {settings.stall_timeout_s:g} s (stall_timeout_s)'
+            else:
+                hint = 'is the address right and the sender reachable?'
+            raise ImageError(f'cannot open {self.description}', hint=hint)
         if address.kind == 'device':
             asked = DeviceMode(
                 settings.width, settings.height, settings.pixel_format, settings.rate_hz
@@ -157,12 +162,23 @@ class CaptureSource(PictureSource):
             got = negotiate(self._capture, asked)
             self.mode, self.note = str(got), difference(asked, got)
         self.rate_hz = _rate(self._capture)
+        # FFmpeg tells a stream's rate from its first pictures (20 of RTP, or 5 s) and keeps them.
+        # They are old by then, but would be stamped as new.
+        rate_hz = self.rate_hz or DEFAULT_STREAM_RATE_HZ
+        self._kept_at_most = int(took_s * rate_hz) if address.kind == 'stream' else 0
+        self._at_once_s = 0.5 / rate_hz
 
     def grab(self) -> bool:
-        """See ``PictureSource``."""
-        if not self._capture.grab():
-            raise ImageError(f'{self.description} delivers no picture any more')
-        return True
+        """See ``PictureSource``; what lay ready when a stream was opened is passed over."""
+        while True:
+            began_s = time.monotonic()
+            if not self._capture.grab():
+                raise ImageError(f'{self.description} delivers no picture any more')
+            waited = time.monotonic() - began_s > self._at_once_s
+            if waited or not self._kept_at_most:
+                self._kept_at_most = 0
+                return True
+            self._kept_at_most -= 1
 
     def retrieve(self) -> np.ndarray:
         """See ``PictureSource``."""
@@ -306,11 +322,6 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
         for part in re.split(r'(\d+)', name)
         if part
     ]
-
-
-def _without_password(url: str) -> str:
-    """Credentials do not belong into logs and diagnostics."""
-    return re.sub(r'//[^/@]*@', '//', url)
 
 
 def _rate(capture: cv2.VideoCapture) -> float:
