@@ -15,6 +15,7 @@ from dnn_offload.demo.script import DemoOptions, run
 from dnn_offload.ending import ending_politely
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.testbed.environment import prepare_environment, ros_log_folder
+from dnn_offload.testbed.shared_memory import swept_segments
 from dnn_offload.transport.names import check_namespace
 from dnn_offload.writable import make_folder
 
@@ -72,7 +73,7 @@ def main() -> int:
             '"make demo", or source install/setup.bash', file=sys.stderr,
         )
         return 2
-    with ending_politely(), ros_log_folder(arguments.out):
+    with ending_politely(), ros_log_folder(arguments.out), swept_segments():
         options = DemoOptions(
             arguments.out, arguments.model, arguments.rate_hz, arguments.deadline_ms,
             time_scale=arguments.time_scale, log_level=arguments.log_level,

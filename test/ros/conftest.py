@@ -60,3 +60,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
                 title = f'end of {log.relative_to(base)}, written to {age_s:.1f} s ago'
                 report.sections.append((title, '\n'.join(lines)))
     return report
+
+
+@pytest.fixture(scope='session', autouse=True)
+def no_segments_left() -> Iterator[None]:
+    """Tests kill nodes, and each would leave its shared memory until the machine starts anew."""
+    from dnn_offload.testbed.shared_memory import swept_segments
+
+    with swept_segments():
+        yield

@@ -1,0 +1,58 @@
+"""What Fast DDS leaves in shared memory where a process is killed: each segment is memory.
+
+The owner of a segment holds a lock (flock) on the file beside it, and takes that before it makes
+the segment. So a segment whose lock is free belongs to nobody, whoever tries it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+import re
+
+FOLDER = Path('/dev/shm')
+_SEGMENT = re.compile(r'fastrtps_[0-9a-f]{16}')
+_LOCK = '_el'
+
+
+@contextlib.contextmanager
+def swept_segments(folder: Path = FOLDER) -> Iterator[None]:
+    """Remove what processes left that were killed meanwhile; what was there before stays.
+
+    Killing is what tests, the demo and the bench are for: 0.5 to 16 MB each time, until the
+    machine is started anew.
+    """
+    before = _segments(folder)
+    try:
+        yield
+    finally:
+        for name in _segments(folder) - before:
+            lock = folder / f'{name}{_LOCK}'
+            if _is_free(lock):
+                (folder / name).unlink(missing_ok=True)
+                lock.unlink(missing_ok=True)
+
+
+def _segments(folder: Path) -> set[str]:
+    try:
+        return {name for name in os.listdir(folder) if _SEGMENT.fullmatch(name)}
+    except OSError:
+        return set()  # no such folder: nothing is left anywhere
+
+
+def _is_free(lock: Path) -> bool:
+    """Whether nobody holds it; False where we may not look, for it is somebody else's."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)  # ends our own lock
+    return True
