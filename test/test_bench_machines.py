@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 import time
@@ -86,6 +87,56 @@ def test_processes_in_the_root_group_are_a_reason(
     assert 'busy' in why_no_quota(tmp_path)
     (tmp_path / 'cgroup.subtree_control').write_text('cpu memory\n')
     assert why_no_quota(tmp_path) == ''
+
+
+@pytest.fixture
+def second_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder like that of cgroups, version 2, with somebody else's group, without a quota."""
+    (tmp_path / 'cgroup.controllers').write_text('cpu memory pids\n')
+    (tmp_path / 'cgroup.subtree_control').write_text('memory\n')
+    (tmp_path / 'system.slice').mkdir()
+    (tmp_path / 'system.slice' / 'cpu.max').write_text('max 100000\n')
+    (tmp_path / 'system.slice' / 'cpu.weight').write_text('100\n')
+    monkeypatch.setattr(quota.os, 'geteuid', lambda: 0)
+    monkeypatch.setattr(quota, '_shared', set())
+
+    def write(path: Path, text: str) -> None:
+        if path.name == 'cgroup.subtree_control':
+            words = set(path.read_text().split()) - {text[1:]}
+            text = ' '.join(words | {text[1:]} if text[0] == '+' else words)
+        path.write_text(text)
+
+    def remove(folder: Path) -> None:
+        if folder.name:  # the kernel removes a group's files with it
+            shutil.rmtree(folder, ignore_errors=True)
+
+    monkeypatch.setattr(quota, '_write', write)
+    monkeypatch.setattr(quota, '_remove', remove)
+    return tmp_path
+
+
+def test_quotas_are_taken_back_with_the_last_group(second_version: Path) -> None:
+    control = second_version / 'cgroup.subtree_control'
+    assert why_no_quota(second_version) == ''
+    assert control.read_text().split() == ['memory']  # a question changes nothing
+    with CpuGroup('robot', 0.5, second_version) as robot:
+        assert 'cpu' in control.read_text().split()
+        with CpuGroup('server', 0.0, second_version):
+            robot.__exit__()  # in any order
+            assert 'cpu' in control.read_text().split()
+    assert control.read_text().split() == ['memory']
+
+
+@pytest.mark.parametrize(
+    ('before', 'used'), [('cpu memory', 'max 100000'), ('memory', '5000 10000')]
+)
+def test_quotas_of_others_stay(second_version: Path, before: str, used: str) -> None:
+    """Where they were possible before us, or somebody has come to use them."""
+    control = second_version / 'cgroup.subtree_control'
+    control.write_text(before)
+    with CpuGroup('robot', 0.5, second_version):
+        (second_version / 'system.slice' / 'cpu.max').write_text(used)
+    assert 'cpu' in control.read_text().split()
 
 
 needs_quota = pytest.mark.skipif(why_no_quota() != '', reason=why_no_quota() or 'possible')

@@ -24,6 +24,7 @@ from dnn_offload.report.bench_records import (
     BenchRecord,
     LOCAL,
     measure,
+    measure_answers,
     noise_floor,
     Search,
     Step,
@@ -81,6 +82,28 @@ def test_a_window_without_results_says_so() -> None:
     assert math.isnan(made.latency_ms) and made.results == 0 and made.dropped == 1
 
 
+def test_of_answers_alone_the_rate_is_that_of_the_pictures_they_are_of() -> None:
+    """Every third picture of ten a second is answered, once only after a second; 100 ms each."""
+    answers = [(50.0 + 0.3 * i, 100.0) for i in range(10)] + [(54.0, 400.0)]
+    made = measure_answers(
+        answers, point=1, row='compressed_image', number=2, rate_hz=10.0, deadline_ms=300.0,
+        plan='JPEG',
+    )
+    assert (made.point, made.row, made.round, made.plan) == (1, 'compressed_image', 2, 'JPEG')
+    assert made.rate_hz == pytest.approx(10 / 4.0)
+    assert (made.results, made.dropped, made.late) == (11, 41 - 11, 1)
+    assert (made.latency_ms, made.p95_ms) == (100.0, 400.0)
+    none = measure_answers(answers, point=1, row='x', number=0, rate_hz=10.0)
+    assert none.late == 0  # nobody set a deadline
+
+
+def test_a_single_answer_has_no_rate_and_none_no_latency() -> None:
+    one = measure_answers([(5.0, 80.0)], point=0, row='x', number=0, rate_hz=10.0)
+    assert (one.rate_hz, one.results, one.dropped, one.latency_ms) == (0.0, 1, 0, 80.0)
+    none = measure_answers([], point=0, row='x', number=0, rate_hz=10.0, plan='JPEG')
+    assert none.results == 0 and math.isnan(none.latency_ms) and none.plan == 'JPEG'
+
+
 def test_energy_is_power_times_the_time_of_each_stage() -> None:
     made = measure(
         [frame(0.0, 100.0, uplink_ms=40.0)], point=0, row='auto', number=0, seconds=1.0,
@@ -110,7 +133,7 @@ def test_the_noise_floor_is_what_the_same_differs_by() -> None:
     assert math.isnan(noise_floor([]))
 
 
-def _seen(record: BenchRecord, what: str, loaded: bool = False) -> tuple[bool, str]:
+def _seen(record: BenchRecord, what: str, loaded: bool = False) -> tuple[bool | None, str]:
     parts = [(1.0, 2.0)] if loaded else []
     found = [figure for figure in figures(record, parts) if what in figure.what]
     assert len(found) == 1, [figure.what for figure in figures(record, parts)]
@@ -167,7 +190,8 @@ def test_reactions_and_deaths_are_judged() -> None:
         Step('auto', 0, 20.0, 'server killed', math.nan, late=2),
     ])
     assert _seen(record, 'after: load') == (True, '0.60 s (worst of 1)')
-    assert _seen(record, 'deadline while') == (False, '2 in 1 deaths')
+    passed, seen = _seen(record, 'while the server is dead')
+    assert not passed and seen.startswith('2 late, ') and seen.endswith(' in 1 deaths')
 
 
 def test_a_row_that_fails_is_no_better_than_one_that_is_slow() -> None:

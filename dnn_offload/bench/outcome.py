@@ -42,9 +42,11 @@ def write_outcome(
     )
     facts = _facts(scenario, options)
     write_json(out / 'bench.json', run.record, found, facts)
-    plots = [_plot_timeline(out, played, run)] if scenario.timeline else _plot_grid(
-        out, scenario, run
-    )
+    plots: list[Path] = []
+    if run.record.windows:  # it may have ended in the first
+        plots = [_plot_timeline(out, played, run)] if scenario.timeline else _plot_grid(
+            out, scenario, run
+        )
     write_page(
         out / 'report.html', scenario.title, scenario.what, run.record, found, facts,
         scenario.papers, plots,

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 import itertools
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dnn_offload.bench.caches import cache_of, forget_profiles
 from dnn_offload.bench.emulation import Emulation
 from dnn_offload.bench.place import Place
+from dnn_offload.bench.progress import BenchProgress
 from dnn_offload.bench.rows.oracle_row import OracleSearch
 from dnn_offload.bench.rows.other_rows import measure_other, why_not
 from dnn_offload.bench.rows.simulated import simulate_point
 from dnn_offload.bench.scenario.file import ROW_SETTINGS
 from dnn_offload.bench.scenario.scenario import Conditions, in_turn, Point, Row, Scenario
+from dnn_offload.bench.scenario.stretches import LOADED, stretches
 from dnn_offload.bench.steady import Patience, phase_of, take_window, wait_steady
 from dnn_offload.bench.timeline import play, Played
 from dnn_offload.cost.energy import PowerModel, resolve_board
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.report.bench_records import BenchRecord, Window
-from dnn_offload.report.records import FrameRow, LoadSample
+from dnn_offload.report.records import FrameRow
 from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.testbed.session import Session
 
@@ -59,13 +61,11 @@ class BenchRun:
     Attributes:
         record: Windows, steps, searches.
         frames: Every frame with the point that it belongs to.
-        loads: Samples of the robot's load.
         played: Of a timeline, each row's run.
     """
 
     record: BenchRecord
     frames: list[tuple[int, FrameRow]] = field(default_factory=list)
-    loads: list[LoadSample] = field(default_factory=list)
     played: list[Played] = field(default_factory=list)
 
 
@@ -86,10 +86,7 @@ class Bench:
         self._power: PowerModel | None = resolve_board(scenario.board) if scenario.board else None
         self._rows = [row for row in scenario.rows if not why_not(row.name)]
         self._run = BenchRun(BenchRecord([point.title for point in scenario.points]))
-        self._progress = Progress(
-            TextColumn('{task.description}'), BarColumn(), TextColumn('{task.percentage:>3.0f} %'),
-            TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn(), console=console,
-        )
+        self._progress = BenchProgress(console, self._seconds())
 
     @property
     def outcome(self) -> BenchRun:
@@ -108,7 +105,6 @@ class Bench:
         if self._options.new_profiles:
             forget_profiles(self._cache)
         with self._progress:
-            self._task = self._progress.add_task('starting', total=self._seconds())
             for _, group in itertools.groupby(
                 enumerate(self._scenario.points), lambda item: item[1].machines
             ):
@@ -137,15 +133,12 @@ class Bench:
         points = sum(not point.simulated for point in scenario.points)
         return START_S * starts + each_s * scenario.repeat * points
 
-    def _doing(self, what: str, done_s: float = 0.0) -> None:
-        self._progress.update(self._task, description=what, advance=done_s)
-
     # -- running ------------------------------------------------------------------------
 
     def _machines(self, points: list[tuple[int, Point]]) -> None:
         """Start robot and server once, and go through the points that they are for."""
         scenario, options, first = self._scenario, self._options, points[0][1]
-        self._doing(f'preparing {first.model}')
+        self._progress.doing(f'preparing {first.model}')
         request = ModelRequest(
             first.model, scenario.weights, input_size=scenario.input_size
         )
@@ -162,9 +155,9 @@ class Bench:
                 burst_bytes=scenario.burst_bytes, time_scale=options.time_scale,
                 loopback=options.loopback,
             ))
-            self._doing(f'starting {first.title}')
+            self._progress.doing(f'starting {first.title}')
             session = stack.enter_context(self._session(folder, first, emulation, caches))
-            self._doing('', START_S)
+            self._progress.passed(START_S)
             place = Place(session, emulation, request, caches['robot'], caches['server'])
             for number, point in points:
                 if point.simulated:
@@ -173,7 +166,6 @@ class Bench:
                     self._timeline(number, point, place)
                 else:
                     self._steady(number, point, place)
-            self._run.loads += session.recorder.loads
 
     def _session(
         self, folder: Path, point: Point, emulation: Emulation, caches: dict[str, Path]
@@ -219,7 +211,7 @@ class Bench:
     def _steady(self, number: int, point: Point, place: Place) -> None:
         """Interleaved rounds of all rows under conditions that stay."""
         session = place.session
-        self._doing(point.title)
+        self._progress.doing(point.title)
         place.emulation.apply(point.conditions, session)
         self._use(Row('auto', 'auto'), session)
         self._settle(session, f'{point.title}: at first', Patience(least_s=AFTER_LINK_S))
@@ -235,7 +227,7 @@ class Bench:
         search: OracleSearch | None = None
         for turn in range(scenario.repeat):
             for row in in_turn(self._rows, turn):
-                self._doing(f'{point.title}: {row.name}')
+                self._progress.doing(f'{point.title}: {row.name}')
                 session.recorder.phase = phase_of(row.name, turn)
                 if row.name == 'oracle':
                     if search is None:
@@ -251,20 +243,27 @@ class Bench:
                     )
                 else:
                     window = measure_other(
-                        row.name, place, scenario.frames, point=number, number=turn
+                        row.name, place, scenario.frames, point=number, number=turn,
+                        deadline_ms=scenario.deadline_ms,
                     )
                 self._tell(window)
-                self._doing('', self._row_s(row))
+                self._progress.passed(self._row_s(row))
         if search is not None:
             self._run.record.searches[-1] = search.judged(self._run.record)
 
     def _timeline(self, number: int, point: Point, place: Place) -> None:
         """Each row through the whole timeline, round by round."""
         scenario, session = self._scenario, place.session
-        self._run.record.points = [point.title, 'under load']
+        record = self._run.record
+        record.stretches = stretches(scenario, point)
+        record.points = [point.title, 'under load', *(s.title for s in record.stretches)]
+
+        def keep(frames: Sequence[FrameRow]) -> None:
+            self._run.frames += [(number, frame) for frame in frames]
+
         for turn in range(scenario.repeat):
             for row in in_turn(self._rows, turn):
-                self._doing(f'{row.name}, round {turn + 1} of {scenario.repeat}')
+                self._progress.doing(f'{row.name}, round {turn + 1} of {scenario.repeat}')
                 place.emulation.apply(point.conditions, session)
                 if place.emulation.loadavg is not None:
                     place.emulation.loadavg.reset()
@@ -275,16 +274,15 @@ class Bench:
                 session.recorder.phase = phase_of(row.name, turn)
                 self._use(row, session)
                 self._settle(session, row.name, Patience(least_s=AFTER_LINK_S))
-                self._doing('', AFTER_LINK_S)
+                self._progress.passed(AFTER_LINK_S)
                 played = play(
                     scenario, point, row.name, turn, session, place.emulation,
-                    lambda seconds: self._doing('', seconds), self._power,
+                    self._progress.passed, self._power, keep,
                 )
                 self._run.played.append(played)
                 self._run.record.steps += played.steps
                 for window in played.windows:
                     self._tell(window)
-                self._run.frames += [(number, frame) for frame in played.frames]
 
     def _simulate(self, number: int, point: Point, place: Place) -> None:
         for window in simulate_point(
@@ -295,6 +293,8 @@ class Bench:
 
     def _tell(self, window: Window) -> None:
         self._run.record.windows.append(window)
+        if self._run.record.stretches and window.point > LOADED:
+            return  # a line for each is for the report
         what = 'simulated, ' if window.simulated else ''
         self._console.print(
             f'{self._run.record.points[window.point]}: {window.row}: {window.latency_ms:.1f} ms, '

@@ -7,7 +7,7 @@ import time
 
 from dnn_offload.bench.scenario.changes import plan_in_force
 from dnn_offload.cost.energy import PowerModel
-from dnn_offload.report.bench_records import measure, Window
+from dnn_offload.report.bench_records import measure, navigation_share, Window
 from dnn_offload.report.records import FrameRow
 from dnn_offload.testbed.session import Session
 
@@ -55,6 +55,11 @@ def phase_of(row: str, number: int) -> str:
     return f'{row}, round {number + 1}'
 
 
+def navigation_set_hz(session: Session) -> float:
+    """Loops per second that the navigation stand-in is set to; 0 where it does not run."""
+    return float((session.recorder.latest.navigation or {}).get('wanted_hz', 0.0))
+
+
 def take_window(
     session: Session, *, point: int, row: str, number: int, frames: int, patience: Patience,
     power: PowerModel | None = None,
@@ -74,5 +79,9 @@ def take_window(
             break
     seconds = recorder.now_s() - start_s
     return measure(
-        own(), point=point, row=row, number=number, seconds=seconds, power=power
+        own(), point=point, row=row, number=number, seconds=seconds, power=power,
+        navigation=navigation_share(
+            [sample for sample in recorder.loads if sample.time_s >= start_s],
+            navigation_set_hz(session),
+        ),
     )

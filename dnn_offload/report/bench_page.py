@@ -17,7 +17,7 @@ from dnn_offload.report.page import embed_png, page, table
 
 HEADER = (
     'point', 'row', 'latency [ms]', 'spread [%]', 'results/s', 'what ran', 'bytes up',
-    'energy [J]', 'rounds', 'how',
+    'energy [J]', 'navigation [% of its loop rate]', 'rounds', 'how',
 )
 
 
@@ -29,13 +29,14 @@ def summary(record: BenchRecord) -> list[tuple[str | float, ...]]:
             cell = record.cell(point, row)
             if cell is None:
                 if any((w.point, w.row) == (point, row) for w in record.windows):
-                    found.append((title, row, math.nan, math.nan, 0.0, 'no result', *[''] * 4))
+                    found.append((title, row, math.nan, math.nan, 0.0, 'no result', *[''] * 5))
                 continue
-            window = cell.window
+            window, share = cell.window, record.navigation(point, row)
             found.append((
                 title, row, cell.latency_ms, 100.0 * cell.spread, cell.rate_hz, window.plan,
                 int(window.uplink_bytes),
                 f'{cell.energy_j:.3f}' if math.isfinite(cell.energy_j) else '',
+                f'{100.0 * share:.1f}' if math.isfinite(share) else '',
                 cell.rounds, 'simulated' if window.simulated else 'measured',
             ))
     return found
@@ -94,7 +95,7 @@ def write_page(
     if figures:
         sections.append(('Figures to reach', table(
             ('figure', 'measured', 'aim', ''),
-            [(f.what, f.seen, f.allowed, 'pass' if f.passed else 'MISS') for f in figures],
+            [(f.what, f.seen, f.allowed, f.verdict) for f in figures],
         )))
     sections += [
         ('', f'<img src="{embed_png(plot)}" alt="{escape(plot.stem)}">') for plot in plots
@@ -114,10 +115,12 @@ def write_page(
         )))
     if record.steps:
         sections.append(('Changes of conditions', table(
-            ('row', 'round', 'at [s]', 'change', 'plan that stays after [s]', 'late results'),
+            ('row', 'round', 'at [s]', 'change', 'plan that stays after [s]', 'late results',
+             'without an answer', 'the rest did not fit'),
             [
                 (s.row, s.round, s.at_s, s.what,
-                 f'{s.reaction_s:.2f}' if math.isfinite(s.reaction_s) else 'none', s.late)
+                 f'{s.reaction_s:.2f}' if math.isfinite(s.reaction_s) else 'none', s.late,
+                 s.unanswered, s.unrescuable)
                 for s in record.steps
             ],
         )))

@@ -9,7 +9,7 @@ import math
 import statistics
 
 from dnn_offload.cost.energy import frame_energy_j, PowerModel
-from dnn_offload.report.records import FrameRow
+from dnn_offload.report.records import FrameRow, LoadSample
 
 LOCAL = 'all on the robot'
 
@@ -31,6 +31,8 @@ class Window:
         uplink_bytes: Median of what went up.
         energy_j: Of the robot's board per frame, from the stages' times; NaN = no board.
         simulated: Not run, but reckoned.
+        navigation: Loop rate of the navigation stand-in beside it over the rate that it is set to;
+            NaN = it did not run.
     """
 
     point: int
@@ -49,6 +51,7 @@ class Window:
     uplink_bytes: float = 0.0
     energy_j: float = math.nan
     simulated: bool = False
+    navigation: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,11 @@ class Step:
         what: The change.
         reaction_s: Until frames entered under the plan that then stayed
             (``bench/scenario/changes.py``); NaN = it was in force already.
-        late: Results after their deadline until the next change.
+        late: Results after their deadline until the next change, of frames under way at the
+            change, too.
+        unanswered: Frames that got neither an answer nor a result in the time that a reaction is
+            judged over, since a newer one was rescued or published instead.
+        unrescuable: The same, since the rest of the network did not fit before the deadline.
     """
 
     row: str
@@ -88,6 +95,28 @@ class Step:
     what: str
     reaction_s: float
     late: int = 0
+    unanswered: int = 0
+    unrescuable: int = 0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a timeline in which conditions stay.
+
+    Attributes:
+        point: Number of the point that its windows have.
+        title: When and what, e.g. ``180 to 210 s: 8 Mbit/s, load 3``.
+        start_s, end_s: From one change to the next.
+        settled_s: From when on it is judged.
+        cut_off: Whether the link is down or the server dead: nobody can offload.
+    """
+
+    point: int
+    title: str
+    start_s: float
+    end_s: float
+    settled_s: float
+    cut_off: bool
 
 
 @dataclass(frozen=True)
@@ -114,13 +143,18 @@ class Search:
 
 @dataclass
 class BenchRecord:
-    """All that a bench measured; points are told by their titles."""
+    """All that a bench measured; points are told by their titles.
+
+    Of a timeline, point 0 is the whole trace, 1 the part under load, and ``stretches`` are the
+    others.
+    """
 
     points: list[str]
     windows: list[Window] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     searches: list[Search] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
 
     def rows(self) -> list[str]:
         """Names of all rows, in order of appearance."""
@@ -160,13 +194,18 @@ class BenchRecord:
         own = [w.rate_hz for w in self._windows(point, row)]
         return statistics.median(own) if own else None
 
+    def navigation(self, point: int, row: str) -> float:
+        """Median over the rounds of what navigation kept of its loop rate; NaN = not known."""
+        own = [w.navigation for w in self._windows(point, row) if math.isfinite(w.navigation)]
+        return statistics.median(own) if own else math.nan
+
     def _windows(self, point: int, row: str) -> list[Window]:
         return [w for w in self.windows if w.point == point and w.row == row]
 
 
 def measure(
     rows: Sequence[FrameRow], *, point: int, row: str, number: int, seconds: float,
-    power: PowerModel | None = None,
+    power: PowerModel | None = None, navigation: float = math.nan,
 ) -> Window:
     """Sum up the frames of a window.
 
@@ -180,10 +219,14 @@ def measure(
         number: Of the round.
         seconds: Its length.
         power: The robot's board; None = energy unknown.
+        navigation: As of a window.
     """
     results = [frame for frame in rows if frame.has_result]
     if not results:
-        return Window(point, row, number, math.nan, math.nan, 0.0, 0, dropped=len(rows))
+        return Window(
+            point, row, number, math.nan, math.nan, 0.0, 0, dropped=len(rows),
+            navigation=navigation,
+        )
     latencies = sorted(frame.latency_ms for frame in results)
     planned = [frame for frame in results if not frame.is_scout] or results
     most = Counter((f.cut_index, f.codec, f.server) for f in planned).most_common(1)[0][0]
@@ -203,7 +246,54 @@ def measure(
         codec=shown.codec,
         uplink_bytes=statistics.median(float(frame.uplink_bytes) for frame in planned),
         energy_j=statistics.median(energies) if energies else math.nan,
+        navigation=navigation,
     )
+
+
+def measure_answers(
+    answers: Sequence[tuple[float, float]], *, point: int, row: str, number: int, rate_hz: float,
+    deadline_ms: float = 0.0, plan: str = '',
+) -> Window:
+    """Sum up a row whose frames nobody reports: only answers are known.
+
+    Args:
+        answers: Of each, when its picture was taken [s], and its latency [ms].
+        point: Number of the point that it belongs to.
+        row: Name of the row.
+        number: Of the round.
+        rate_hz: Of the pictures: those between the first and the last answer that have none were
+            dropped.
+        deadline_ms: 0 = none.
+        plan: What ran.
+    """
+    if not answers:
+        return Window(point, row, number, math.nan, math.nan, 0.0, 0, plan=plan)
+    taken_s = [time_s for time_s, _ in answers]
+    latencies = sorted(latency_ms for _, latency_ms in answers)
+    span_s = max(taken_s) - min(taken_s)
+    pictures = round(span_s * rate_hz) + 1
+    return Window(
+        point, row, number,
+        latency_ms=statistics.median(latencies),
+        p95_ms=latencies[math.ceil(0.95 * len(latencies)) - 1],
+        rate_hz=(len(answers) - 1) / span_s if span_s > 0.0 else 0.0,
+        results=len(answers),
+        dropped=max(pictures - len(answers), 0),
+        late=sum(ms > deadline_ms for ms in latencies) if deadline_ms > 0.0 else 0,
+        plan=plan,
+    )
+
+
+def navigation_share(samples: Sequence[LoadSample], set_hz: float) -> float:
+    """What navigation kept of its loop rate, in the middle of some samples; NaN = it did not run.
+
+    Args:
+        samples: Of the time that is asked about.
+        set_hz: The rate that it is set to; 0 = it does not run.
+    """
+    if not samples or set_hz <= 0.0:
+        return math.nan
+    return statistics.median(sample.navigation_hz for sample in samples) / set_hz
 
 
 def frame_energy(frame: FrameRow, power: PowerModel) -> float:

@@ -11,11 +11,12 @@ from dnn_offload.report.bench_records import BenchRecord, mean, regret
 
 ORACLE, AUTO, LOCAL = 'oracle', 'auto', 'local'
 REMOTES = ('compressed_image', 'remote')  # as users do today; through us where that was not run
-SERVER_KILLED = 'server killed'
+SERVER_KILLED, LOAD, UPLINK = 'server killed', 'load', 'uplink'  # words of changes
 MAX_REACTION_S = 1.0
 MAX_MEAN_REGRET, MAX_WORST_REGRET = 0.05, 0.15
 MIN_GAIN_BLIND, MIN_GAIN_DEY = 2.0, 1.2
 MAX_SLOWER = 0.05
+MIN_NAVIGATION = 0.95
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,18 @@ class Figure:
         what: What is promised.
         seen: What was measured, in words.
         allowed: The limit, in words.
-        passed: Whether it was kept.
+        passed: Whether it was kept; None = nothing happened that it could be seen by.
     """
 
     what: str
     seen: str
     allowed: str
-    passed: bool
+    passed: bool | None
+
+    @property
+    def verdict(self) -> str:
+        """For a reader."""
+        return 'not checked' if self.passed is None else 'pass' if self.passed else 'MISS'
 
 
 def figures(
@@ -49,10 +55,14 @@ def figures(
     found = _regret(record)
     if loaded:
         found += _gains(record)
-    found += _reactions(record, deadline)
-    if not record.steps:
+    found += _reactions(record)
+    if deadline:
+        found += _deaths(record)
+    if record.stretches:
+        found += _stretches(record)
+    elif not record.steps:
         found += _ends(record)
-    return found
+    return found + _navigation(record)
 
 
 def _regret(record: BenchRecord) -> list[Figure]:
@@ -112,7 +122,7 @@ def _gains(record: BenchRecord) -> list[Figure]:
     return found
 
 
-def _reactions(record: BenchRecord, deadline: bool) -> list[Figure]:
+def _reactions(record: BenchRecord) -> list[Figure]:
     found = []
     for what in dict.fromkeys(step.what for step in record.steps if step.row == AUTO):
         seen = [s.reaction_s for s in record.steps if s.row == AUTO and s.what == what]
@@ -125,14 +135,30 @@ def _reactions(record: BenchRecord, deadline: bool) -> list[Figure]:
             f'{worst:.2f} s (worst of {len(moved)})',
             f'{MAX_REACTION_S:g} s', worst <= MAX_REACTION_S,
         ))
-    deaths = [s for s in record.steps if s.row == AUTO and SERVER_KILLED in s.what]
-    if deaths and deadline:
-        late = sum(step.late for step in deaths)
-        found.append(Figure(
-            'results of auto after their deadline while the server is dead',
-            f'{late} in {len(deaths)} deaths', '0', late == 0,
-        ))
+    for word, name in ((UPLINK, 'bandwidth'), (LOAD, 'load')):
+        steps = [s for s in record.steps if s.row == AUTO and f'{word} ' in s.what]
+        if steps and not any(math.isfinite(step.reaction_s) for step in steps):
+            found.append(Figure(
+                f'the plan that stays of auto, after a step in {name}',
+                f'no step in {name} changed the best plan: nothing to time',
+                f'{MAX_REACTION_S:g} s', None,
+            ))
     return found
+
+
+def _deaths(record: BenchRecord) -> list[Figure]:
+    """Does the server's death cost a result its deadline?"""
+    deaths = [s for s in record.steps if s.row == AUTO and SERVER_KILLED in s.what]
+    if not deaths:
+        return []
+    late, unanswered = sum(s.late for s in deaths), sum(s.unanswered for s in deaths)
+    unrescuable = sum(s.unrescuable for s in deaths)
+    return [Figure(
+        'results of auto after their deadline, or never, while the server is dead',
+        f'{late} late, {unanswered} never (a newer one was rescued or published instead), '
+        f'{unrescuable} never for which the rest did not fit, in {len(deaths)} deaths',
+        '0, but for what does not fit', late + unanswered == 0,
+    )]
 
 
 def _ends(record: BenchRecord) -> list[Figure]:
@@ -151,4 +177,47 @@ def _ends(record: BenchRecord) -> list[Figure]:
         'latency of auto over the better of all-local and all-remote',
         f'{worst:.2f} at worst, {statistics.median(ratios):.2f} in the middle of '
         f'{len(ratios)} points', f'{1 + MAX_SLOWER:g}', worst <= 1.0 + MAX_SLOWER,
+    )]
+
+
+def _stretches(record: BenchRecord) -> list[Figure]:
+    """The same in every stretch of a timeline: a mean over changing conditions would hide one."""
+    ratios: dict[str, float] = {}
+    for stretch in record.stretches:
+        auto_ms, local_ms = (record.latency_ms(stretch.point, row) for row in (AUTO, LOCAL))
+        # Without a server everybody runs on the robot, and what `remote` takes then is noise.
+        remote_ms = local_ms if stretch.cut_off else next(
+            (ms for r in REMOTES if (ms := record.latency_ms(stretch.point, r)) is not None), None
+        )
+        if auto_ms is None or local_ms is None or remote_ms is None:
+            continue
+        best_ms = min(local_ms, remote_ms)
+        if math.isfinite(best_ms):
+            ratios[stretch.title] = auto_ms / best_ms
+    if not ratios:
+        return []
+    missed = [f'{title} ({r:.2f})' for title, r in ratios.items() if r > 1.0 + MAX_SLOWER]
+    told = f'; missed: {"; ".join(missed)}' if missed else ''
+    return [Figure(
+        'latency of auto over the better of all-local and all-remote, in each stretch between '
+        'changes',
+        f'{max(ratios.values()):.2f} at worst, {statistics.median(ratios.values()):.2f} in the '
+        f'middle of {len(ratios)} stretches{told}',
+        f'{1 + MAX_SLOWER:g}', not missed,
+    )]
+
+
+def _navigation(record: BenchRecord) -> list[Figure]:
+    """Does navigation keep its loop rate beside auto?"""
+    own = {stretch.point for stretch in record.stretches}  # parts of what is judged already
+    points = [point for point in range(len(record.points)) if point not in own]
+    shares = [
+        share for point in points if math.isfinite(share := record.navigation(point, AUTO))
+    ]
+    if not shares:
+        return []
+    return [Figure(
+        'loop rate of navigation beside auto, over the rate that it is set to',
+        f'{100 * min(shares):.1f} % at worst of {len(shares)} points',
+        f'{100 * MIN_NAVIGATION:g} %', min(shares) >= MIN_NAVIGATION,
     )]

@@ -67,6 +67,14 @@ def _environment(folder: Path) -> bytes:
         return b''
 
 
+def _check_status(status: int, folder: Path, output: str) -> None:
+    """A busy machine may miss figures: then, and only then, the bench ends with 1."""
+    data = json.loads((folder / 'bench.json').read_text())
+    missed = [figure for figure in data['figures'] if figure['passed'] is False]
+    assert status == (1 if missed else 0), output
+    assert not any('ended early' in note for note in data['notes']), output
+
+
 def _start(folder: Path, scenario: str, *more: str) -> subprocess.Popen[str]:
     (folder / 'tiny.yaml').write_text(scenario)
     command = Path(os.environ['DNN_OFFLOAD_NODES']) / 'dnn-offload'
@@ -82,12 +90,12 @@ def _start(folder: Path, scenario: str, *more: str) -> subprocess.Popen[str]:
 def test_a_tiny_scenario_from_end_to_end(tmp_path: Path) -> None:
     process = _start(tmp_path, SCENARIO)
     output, _ = process.communicate(timeout=240)
-    assert process.returncode in (0, 1), output  # 1: a figure was missed, on a busy machine
+    _check_status(process.returncode, tmp_path / 'out', output)
     assert _left(process.pid) == []
     with (tmp_path / 'out' / 'rows.csv').open() as file:
         rows = list(csv.DictReader(file))
-    there, back = ['local', 'local', 'auto', 'auto'], ['auto', 'auto', 'local', 'local']
-    assert [row['row'] for row in rows] == there + back, output
+    there = 4 * ['local'] + 4 * ['auto']  # all of it, under load, two stretches of 2 s
+    assert [row['row'] for row in rows] == there + there[::-1], output
     assert all(float(row['latency_ms']) > 0.0 for row in rows)
     with (tmp_path / 'out' / 'frames.csv').open() as file:
         belong = {(frame['point'], frame['phase']) for frame in csv.DictReader(file)}
@@ -112,9 +120,11 @@ def test_a_drive_in_a_tenth_of_its_time_loses_nothing(tmp_path: Path) -> None:
          str(tmp_path)],
         capture_output=True, text=True, check=False, timeout=400,
     )
-    assert done.returncode in (0, 1), done.stdout + done.stderr
+    _check_status(done.returncode, tmp_path, done.stdout + done.stderr)
     data = json.loads((tmp_path / 'bench.json').read_text())
     assert len(data['steps']) == 15
+    (death,) = [step for step in data['steps'] if step['what'] == 'server killed']
+    assert death['late'] == 0, death
     with (tmp_path / 'frames.csv').open() as file:
         frames = list(csv.DictReader(file))
     outcomes = {frame['outcome'] for frame in frames}
@@ -145,7 +155,7 @@ def test_the_next_bench_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     assert _left(process.pid) != []
     following = _start(tmp_path, STEADY)
     output, _ = following.communicate(timeout=240)
-    assert following.returncode in (0, 1), output
+    _check_status(following.returncode, tmp_path / 'out', output)
     assert _left(process.pid) == [] and _left(following.pid) == []
     assert 'compressed_image' in output and 'no result' not in output
 
@@ -153,7 +163,7 @@ def test_the_next_bench_removes_what_a_killed_one_left(tmp_path: Path) -> None:
 def test_without_root_it_says_so_and_goes_over_loopback(tmp_path: Path) -> None:
     process = _start(tmp_path, STEADY.replace(', compressed_image', ''), '--loopback')
     output, _ = process.communicate(timeout=240)
-    assert process.returncode in (0, 1), output
+    _check_status(process.returncode, tmp_path / 'out', output)
     assert 'over loopback' in output and 'remote' in output
     assert _left(process.pid) == []
 

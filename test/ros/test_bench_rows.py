@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+import contextlib
+from dataclasses import dataclass, replace
+import io
+import itertools
 from pathlib import Path
 import time
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,16 +20,19 @@ from rich.console import Console
 from std_msgs.msg import Header
 import torch
 
+from dnn_offload.bench.outcome import write_outcome
 from dnn_offload.bench.place import Place
+from dnn_offload.bench.rows import other_rows
 from dnn_offload.bench.rows.one_message import Head, pack, Tail, unpack
-from dnn_offload.bench.rows.other_rows import _halves
+from dnn_offload.bench.rows.other_rows import _halves, measure_other
 from dnn_offload.bench.rows.today import answer_of
-from dnn_offload.bench.run import Bench, BenchOptions
+from dnn_offload.bench.run import Bench, BenchOptions, BenchRun
 from dnn_offload.bench.scenario.file import parse
 from dnn_offload.bench.scenario.scenario import Conditions
 from dnn_offload.bench.steady import Patience
 from dnn_offload.bench.timeline import play
 from dnn_offload.cost.profile import Profile
+from dnn_offload.report.bench_records import BenchRecord
 from dnn_offload.runtime.backends.names import missing
 from dnn_offload.runtime.model_cache import cache_key, ModelRequest, ROLES
 from dnn_offload.runtime.prepare import prepare
@@ -62,25 +70,88 @@ class SlowEmulation:
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
 
+    loadavg = None
+
     def apply(self, wanted: Conditions, session: Any) -> None:
         time.sleep(self._delay_s)
 
 
+@dataclass(frozen=True)
+class SimpleFrame:
+    """What is looked at of a frame that nobody sums up."""
+
+    time_s: float
+
+
+TIMELINE = 'title: t\nrows: [auto]\nduration_s: 1.0\ntimeline: [{at_s: 0.2, load: 1}]'
+
+
+def _session(check: Callable[[], None]) -> Any:
+    """Nodes that were never started; ``check`` is called all the while."""
+    start_s = time.monotonic() - 5.0
+    recorder = SimpleNamespace(
+        rows=[], loads=[], latest=SimpleNamespace(navigation=None), phase='',
+        now_s=lambda: time.monotonic() - start_s,
+    )
+    return SimpleNamespace(recorder=recorder, fleet=SimpleNamespace(check=check))
+
+
 def test_a_reaction_is_timed_from_the_command_on() -> None:
     """A change that takes a while to be made is in force before that has ended."""
-    start_s = time.monotonic()
-    recorder = SimpleNamespace(rows=[], phase='', now_s=lambda: time.monotonic() - start_s)
-    session = SimpleNamespace(recorder=recorder, fleet=SimpleNamespace(check=lambda: None))
-    scenario = parse(
-        'title: t\nrows: [auto]\nduration_s: 1.0\ntimeline: [{at_s: 0.2, load: 1}]', 'tiny'
-    )
+    scenario = parse(TIMELINE, 'tiny')
     played = play(
-        scenario, scenario.points[0], 'auto', 0, cast(Any, session),
+        scenario, scenario.points[0], 'auto', 0, _session(lambda: None),
         cast(Any, SlowEmulation(0.4)), lambda seconds: None, None,
     )
     (step,) = played.steps
     assert step.what == 'load 0 to 1'
     assert 0.2 <= step.at_s < 0.5
+
+
+def test_frames_of_the_row_that_an_early_end_meets_are_kept(tmp_path: Path) -> None:
+    """Ctrl-C, or a node that ends, ten minutes into the first row."""
+    bench = Bench(
+        parse(TIMELINE, 'tiny'), BenchOptions(tmp_path), Console(file=io.StringIO())
+    )
+    looks = itertools.count()
+
+    def check() -> None:
+        rows = session.recorder.rows
+        rows.append(SimpleFrame(session.recorder.now_s()))
+        if next(looks) == 3:
+            raise KeyboardInterrupt
+
+    session = _session(check)
+    place = SimpleNamespace(session=session, emulation=SlowEmulation(0.0))
+    session.wait_for_server = lambda: True
+    point = bench._scenario.points[0]
+    with (
+        mock.patch.object(bench, '_use'), mock.patch.object(bench, '_settle'),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        bench._timeline(0, point, cast(Any, place))
+    assert [number for number, _ in bench.outcome.frames] == [0] * 4
+    assert 0.0 <= bench.outcome.frames[0][1].time_s < 0.2  # from the start of the timeline
+    assert bench.outcome.record.windows == []  # a part of a timeline is not compared
+    written = write_outcome(bench._scenario, BenchOptions(tmp_path), BenchRun(BenchRecord(['a'])))
+    assert written == [] and (tmp_path / 'report.html').is_file()
+
+
+@pytest.mark.parametrize('row', ['compressed_image', 'one_message'])
+def test_a_row_of_answers_has_the_rate_of_its_pictures(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten pictures a second every other one is answered, in 50 ms: 5 results/s, not 10."""
+    found = [(7.0 + i / 5, 50.0 if i else 150.0) for i in range(6)]
+    monkeypatch.setattr(other_rows, '_answers', lambda place, frames, parts: found)
+    monkeypatch.setattr(other_rows, '_raw_cut', lambda place: (3, 'conv'))
+    monkeypatch.setattr(other_rows, '_halves', lambda place, cut: [])
+    monkeypatch.setattr(other_rows, '_model', lambda place: [])
+    monkeypatch.setattr(other_rows, '_silent', lambda place: contextlib.nullcontext())
+    place = SimpleNamespace(session=SimpleNamespace(rate_hz=10.0))
+    made = measure_other(row, cast(Any, place), 6, point=0, number=0, deadline_ms=100.0)
+    assert made.rate_hz == pytest.approx(5.0)
+    assert (made.results, made.dropped, made.late) == (6, 5, 1)
 
 
 def test_what_is_measured_without_a_plan_that_stays_has_a_note(tmp_path: Path) -> None:

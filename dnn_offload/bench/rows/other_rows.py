@@ -21,7 +21,7 @@ from dnn_offload.errors import OffloadError
 from dnn_offload.own_program import own_program
 from dnn_offload.planning.plan import Conditions, ServerState
 from dnn_offload.planning.search import plan
-from dnn_offload.report.bench_records import Window
+from dnn_offload.report.bench_records import measure_answers, Window
 from dnn_offload.runtime.model_cache import cache_key
 from dnn_offload.testbed.loadavg import seen_as_loadavg
 from dnn_offload.testbed.processes import NodeProcess
@@ -44,7 +44,9 @@ def why_not(row: str) -> str:
     return f'{row} needs {" and ".join(missing)}, not installed' if missing else ''
 
 
-def measure_other(row: str, place: Place, frames: int, *, point: int, number: int) -> Window:
+def measure_other(
+    row: str, place: Place, frames: int, *, point: int, number: int, deadline_ms: float = 0.0
+) -> Window:
     """Measure one of ``scenario_file.OTHER_ROWS`` but the oracle.
 
     Args:
@@ -53,35 +55,42 @@ def measure_other(row: str, place: Place, frames: int, *, point: int, number: in
         frames: Results wanted.
         point: Number of the point.
         number: Of the round.
+        deadline_ms: Of a frame; 0 = none.
 
     Raises:
         OffloadError: A process of the row fails.
     """
-    session = place.session
-    bare = row.startswith('bare_')
-    with _silent(place) if not bare else _paused(place):
-        if bare:
-            runtime = row.partition('_')[2]
-            lines = _bare(place, runtime, frames)
-            latencies = [float(line) for line in lines]
-            what = f'{runtime}, all on the robot'
-        elif row == 'compressed_image':
-            latencies = _answers(place, frames, [
+    if row.startswith('bare_'):
+        return _measure_bare(row, place, frames, point, number)
+    with _silent(place):
+        if row == 'compressed_image':
+            answers = _answers(place, frames, [
                 ('server', 'today', ['detector', *_model(place)]),
                 ('robot', 'today', ['listener']),
             ])
             what = 'JPEG to a detector node'
         else:
             cut, label = _raw_cut(place)
-            latencies = _answers(place, frames, _halves(place, cut))
+            answers = _answers(place, frames, _halves(place, cut))
             what = f'cut {cut} raw, one message ({label})'
+    return measure_answers(
+        answers, point=point, row=row, number=number, rate_hz=place.session.rate_hz,
+        deadline_ms=deadline_ms, plan=what,
+    )
+
+
+def _measure_bare(row: str, place: Place, frames: int, point: int, number: int) -> Window:
+    """Runs of the network one after the other: no pictures, none dropped or late."""
+    runtime = row.partition('_')[2]
+    what = f'{runtime}, all on the robot'
+    with _paused(place):
+        latencies = sorted(float(line) for line in _bare(place, runtime, frames))
     if not latencies:
         return Window(point, row, number, math.nan, math.nan, 0.0, 0, plan=what)
     middle = statistics.median(latencies)
-    ordered = sorted(latencies)
     return Window(
-        point, row, number, middle, ordered[math.ceil(0.95 * len(ordered)) - 1],
-        1e3 / middle if bare else min(session.rate_hz, 1e3 / middle), len(latencies), plan=what,
+        point, row, number, middle, latencies[math.ceil(0.95 * len(latencies)) - 1],
+        1e3 / middle, len(latencies), plan=what,
     )
 
 
@@ -126,8 +135,8 @@ def _bare(place: Place, runtime: str, frames: int) -> list[str]:
 
 def _answers(
     place: Place, frames: int, parts: Sequence[tuple[str, str, list[str]]]
-) -> list[float]:
-    """Latencies that the last of some nodes prints [ms]; none when no answer comes."""
+) -> list[tuple[float, float]]:
+    """Acquisition [s] and latency [ms], as the last of some nodes prints them for every answer."""
     processes = [_process(place, *part) for part in parts]
     last = processes[-1]
     try:
@@ -140,8 +149,8 @@ def _answers(
             return len(_lines(last.log_path)) >= frames + WARM_UP
 
         wait_until(enough, START_TIMEOUT_S)
-        found = _lines(last.log_path)[WARM_UP:WARM_UP + frames]
-        return [float(line.split()[1]) for line in found]
+        found = [line.split() for line in _lines(last.log_path)[WARM_UP:WARM_UP + frames]]
+        return [(float(taken_s), float(latency_ms)) for taken_s, latency_ms in found]
     finally:
         for process in processes:
             process.kill()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 import itertools
 import math
 
 from dnn_offload.bench.scenario.scenario import Conditions, Point, Scenario
-from dnn_offload.report.bench_targets import SERVER_KILLED
+from dnn_offload.report.bench_targets import LOAD, SERVER_KILLED, UPLINK
 from dnn_offload.report.records import FrameRow
 
 IN_A_ROW = 3      # frames under another plan are a detour, fewer are an accident
@@ -40,9 +41,9 @@ def difference(before: Conditions, after: Conditions) -> str:
     """What changes, in words."""
     said = []
     if after.load != before.load:
-        said.append(f'load {before.load} to {after.load}')
+        said.append(f'{LOAD} {before.load} to {after.load}')
     if after.uplink_mbps != before.uplink_mbps:
-        said.append(f'uplink {before.uplink_mbps:g} to {after.uplink_mbps:g} Mbit/s')
+        said.append(f'{UPLINK} {before.uplink_mbps:g} to {after.uplink_mbps:g} Mbit/s')
     if after.outage != before.outage:
         said.append('link down' if after.outage else 'link up')
     if after.server != before.server:
@@ -81,3 +82,39 @@ def reaction_s(frames: Sequence[FrameRow], at_s: float, until_s: float) -> float
         return math.nan
     found = (time_s for time_s, plan in after[arrived:] if plan == stays)
     return next(found, end_s) - at_s
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a change cost, in frames. Attributes as of a ``Step``."""
+
+    late: int
+    unanswered: int
+    unrescuable: int
+
+
+def cost(
+    frames: Sequence[FrameRow], at_s: float, until_s: float, deadline_ms: float
+) -> Cost:
+    """Results that came too late after a change, and frames that never had one.
+
+    Frames that were under way when it came count, too: theirs are the answers that are missing.
+
+    Args:
+        frames: Of one row.
+        at_s: When conditions changed.
+        until_s: When they changed again.
+        deadline_ms: Of a frame; 0 = none.
+    """
+    end_s = min(until_s, at_s + JUDGED_S)
+    lost = Counter(
+        f.drop_reason for f in frames
+        if not f.has_result and at_s - deadline_ms / 1e3 <= f.time_s < end_s
+    )
+    return Cost(
+        sum(
+            f.has_result and not f.deadline_met and f.result_time_s >= at_s and f.time_s < until_s
+            for f in frames
+        ),
+        lost['no_answer'], lost['cannot_rescue'],
+    )
