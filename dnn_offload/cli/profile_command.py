@@ -25,6 +25,7 @@ from dnn_offload.runtime.backends.names import ALL, AUTO
 from dnn_offload.runtime.model_cache import cached_program, ModelRequest, ROLES
 from dnn_offload.runtime.preparation import Preparation
 from dnn_offload.runtime.profile_wishes import NO, ONLY, ProfileWishes, read_thread_counts
+from dnn_offload.runtime.thread_count import DEFAULTS, thread_count
 from dnn_offload.writable import check_file, make_folder
 
 BUDGET_S = 30.0
@@ -45,8 +46,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_model_arguments(parser)
     parser.add_argument(
-        '--threads', type=whole(1), default=1, metavar='N',
-        help='compute threads, at most as many as there are cores [%(default)s]',
+        '--threads', type=whole(0), metavar='N',
+        help='compute threads, at most as many as there are cores; 0: one per physical core '
+        '[1, or 0 with --role server, as the nodes have it]',
     )
     parser.add_argument(
         '--backend', default='auto', metavar='B',
@@ -99,17 +101,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepare, show, copy; raises OffloadError."""
+    threads = DEFAULTS[arguments.role] if arguments.threads is None else arguments.threads
     request = ModelRequest(
         arguments.model,
         arguments.weights,
         arguments.allow_code,
         arguments.input_size,
         arguments.role,
-        arguments.threads,
+        thread_count(threads),
         arguments.backend,
     )
     thread_counts = read_thread_counts(arguments.threads_list)
-    _check_cores('--threads', [arguments.threads])
+    _check_cores('--threads', [threads])
     _check_cores('--threads-list', thread_counts or ())
     make_folder('--cache', arguments.cache.expanduser())
     if arguments.output is not None:

@@ -15,6 +15,7 @@ from dnn_offload.graph.known_networks import (
 )
 from dnn_offload.nodes.parameters import ParameterSpec
 from dnn_offload.runtime.backends import names as backends
+from dnn_offload.runtime.thread_count import DEFAULTS
 from dnn_offload.transport import names
 
 EXECUTING = ('python', 'file')
@@ -199,10 +200,11 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         'threads',
-        1,
-        'Threads of the backend. One is best beside a busy navigation: with as many threads as '
-        'cores and one busy process, inference slows down 3 to 4 times.',
-        minimum=1,
+        DEFAULTS['edge'],
+        'Threads of the backend; 0 = one per physical core that the process may use, 8 at most. '
+        'Beside a busy navigation one is best: with as many threads as cores and one busy '
+        'process, inference slows down 3 to 4 times.',
+        minimum=0,
         maximum=64,
         at_configure=True,
     ),

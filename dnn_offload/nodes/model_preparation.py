@@ -12,6 +12,7 @@ from dnn_offload.runtime.backends.names import candidates, TORCH
 from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.preparation import Preparation, Progress
 from dnn_offload.runtime.profile_wishes import FIRST, NO, ProfileWishes
+from dnn_offload.runtime.thread_count import thread_count
 
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 60.0
@@ -90,7 +91,8 @@ class PreparationWatch:
         return self._values[name]
 
     def _values_now(self) -> dict[str, Any]:
-        return {spec.name: self._setting(spec.name) for spec in MODEL_PARAMETERS}
+        values = {spec.name: self._setting(spec.name) for spec in MODEL_PARAMETERS}
+        return {**values, 'threads': thread_count(values['threads'])}
 
     @property
     def failure(self) -> str:

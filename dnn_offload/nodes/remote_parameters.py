@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS, name_part
-from dnn_offload.nodes.parameters import ParameterSpec
+from dnn_offload.nodes.parameters import by_name, ParameterSpec
+from dnn_offload.runtime.thread_count import DEFAULTS
 
 NODE = 'remote_inference_node'
 SUMMARY = (
@@ -12,8 +15,10 @@ SUMMARY = (
 )
 
 
+_THREADS = replace(by_name(MODEL_PARAMETERS)['threads'], default=DEFAULTS['server'])
+
 PARAMETERS: tuple[ParameterSpec, ...] = (
-    *MODEL_PARAMETERS,
+    *(_THREADS if spec.name == _THREADS.name else spec for spec in MODEL_PARAMETERS),
     ParameterSpec(
         'server_id',
         '',

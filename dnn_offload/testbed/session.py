@@ -199,9 +199,10 @@ class Session:
         if key in self.fleet.nodes:
             self.fleet.nodes[key].start()
         else:
+            # One thread, as the robot has: figures say the same whatever cores a machine has.
             self.fleet.add(
                 'remote_inference_node', SERVER, self.cores.server, server_id=SERVER_ID,
-                **(self._server or {}),
+                **{'threads': 1, **(self._server or {})},
             )
 
     def wait_for_server(self, timeout_s: float = READY_TIMEOUT_S) -> bool:

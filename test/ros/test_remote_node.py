@@ -58,7 +58,7 @@ class Server:
             'model': 'torchvision:squeezenet1_1', 'weights': 'random', 'input_size': '64x64',
             'server_id': SERVER, 'cache_dir': str(self.cache), 'profile_budget_s': '1.0',
             'max_clients': '4',
-            'backend': 'torch',  # answers are compared bit for bit with torch's
+            'backend': 'torch', 'threads': '1',  # answers are compared bit for bit with torch's
         }
         arguments = ['-r', '__ns:=/edge']
         for name, value in parameters.items():

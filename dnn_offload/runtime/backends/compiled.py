@@ -115,7 +115,7 @@ class CompiledModel(TorchModel):
         self._most_bytes = int(HELD * whole_bytes)
         if wait:
             self._most_bytes = max(self._most_bytes, HELD_MEASURING_BYTES)
-            self.most_segments = sys.maxsize  # a piece that is dropped between rounds compiles anew
+            self.most_segments = sys.maxsize  # a piece dropped between rounds compiles anew
         # Head and tail hold the weights once; the whole network, measured beside them with two
         # thread counts, twice more.
         room = self._most_bytes // max(1, whole_bytes)
