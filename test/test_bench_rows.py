@@ -45,10 +45,14 @@ def test_a_steady_drift_of_the_machine_favours_no_row() -> None:
     assert len({sum(times) for times in measured.values()}) == 1, measured
 
 
-def test_the_bare_loop_prints_a_latency_per_run() -> None:
+@pytest.mark.parametrize('runtime', ['torch', 'onnxruntime'])
+def test_the_bare_loop_prints_a_latency_per_run(runtime: str) -> None:
+    if runtime == 'onnxruntime':
+        pytest.importorskip('onnx', reason='torch exports to ONNX by the package onnx')
     done = subprocess.run(
         [sys.executable, '-m', 'dnn_offload.bench.rows.bare_loop', '--source',
-         'torchvision:squeezenet1_1', '--weights', 'random', '--input-size=64x64', '--runs', '4'],
+         'torchvision:squeezenet1_1', '--weights', 'random', '--input-size=64x64', '--runs', '4',
+         '--runtime', runtime],
         capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[1],
     )
     assert len([float(line) for line in done.stdout.split()]) == 4

@@ -150,6 +150,10 @@ def test_shipped_scenarios_are_sound(name: str, full: bool) -> None:
         load_board(made.board)
     for point in made.points:
         assert 0.0 < point.robot_speed < point.server_speed <= 1.0
+    if name in ('dey_grid', 'roadrunner'):  # beside everything that a user could pick instead
+        assert {'bare_torch', 'bare_onnxruntime', 'compressed_image', 'one_message', 'oracle',
+                'local', 'neurosurgeon', 'dey2019', 'roadrunner', 'auto'} <= {
+                    row.name for row in made.rows}
 
 
 def test_the_grid_of_dey_has_the_ratios_of_both_tables() -> None:
