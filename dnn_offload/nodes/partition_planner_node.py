@@ -246,6 +246,8 @@ class PartitionPlannerNode(base.OffloadNode):
                 stood_in=message.stood_in,
                 frame_seq=message.frame_seq,
                 stamp_s=stamp_of(message),
+                # A picture that passed as the camera made it was not encoded.
+                sent_bytes=message.uplink_bytes if message.encode_ms > 0.0 else 0,
             ),
             time.monotonic(),
         )

@@ -5,6 +5,7 @@ What is here no condition changes, so it is prepared once per pair of profiles.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +127,16 @@ class CutPairs:
     def robot_times(self, threads: int) -> tuple[Floats, Floats]:
         """Heads and tails on the robot with so many threads, (M,) each; 0 = as they are set."""
         return self._robot_times.get(threads, self._robot_times[0])
+
+    def sent(self, ratios: Mapping[tuple[str, str], float]) -> Floats:
+        """``up`` with real sizes, where their ratio to the profiled ones is known."""
+        known = [key for key in ratios if key[0] in self._places and key[1] in self.codecs]
+        if not known:
+            return self.up
+        up = self.up.copy()
+        for cut_id, codec in known:
+            up[BYTES, self.codecs.index(codec), self._places[cut_id]] *= ratios[cut_id, codec]
+        return up
 
     def find(self, cut_id: str, return_id: str) -> tuple[int, int] | None:
         """Places of two cuts, None where there is no such pair."""

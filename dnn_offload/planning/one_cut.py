@@ -118,7 +118,8 @@ class _Prices:
         self._head_ms = head_ms[rows] * slower
         self._overhead_ms = server.overhead_ms + conditions.wake_ratio * self._head_ms
         self._encode_ms = table.encode_ms[rows] * load
-        sent_bytes = table.nbytes[rows].astype(np.float64)
+        sent_bytes = table.sent_bytes(conditions.sizes)[rows]
+        self._sent_bytes = np.rint(sent_bytes).astype(np.int64)
         self._uplink_ms = server.link.uplink_ms(sent_bytes)
         self._overlap_ms = hidden_ms(table.behind_ms[rows] * load, sent_bytes, server.link)
         self._queue_ms = max(server.queue_ms, 0.0)
@@ -197,7 +198,7 @@ class _Prices:
         columns = [
             column.tolist()
             for column in (
-                table.position[rows], table.nbytes[rows], self._head_ms[chosen],
+                table.position[rows], self._sent_bytes[chosen], self._head_ms[chosen],
                 self._encode_ms[chosen], self._uplink_ms[chosen], self._decode_ms[chosen],
                 self._tail_ms[chosen], self._late_ms[chosen], self._rescue_ms[chosen],
                 self._overhead_ms[chosen], self._wait_ms[chosen], self._overlap_ms[chosen],

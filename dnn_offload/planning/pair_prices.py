@@ -72,6 +72,7 @@ class PairPrices:
         threads: int,
     ) -> None:
         self.pairs = pairs = _PAIRS.get(conditions.edge_profile, server.profile)
+        self.up = pairs.sent(conditions.sizes)
         self.conditions, self.server, self._constraints = conditions, server, constraints
         self._deadline_ms, self.threads = scope.deadline_ms, threads
         self.load = sane_load(conditions.edge_load)
@@ -135,7 +136,7 @@ class PairPrices:
         """One plan in full, without its value."""
         pairs, link = self.pairs, self.server.link
         cut, back = pairs.here[i], pairs.here[j]
-        sent, back_again = pairs.up[:, up, i], pairs.down[:3, down, j]
+        sent, back_again = self.up[:, up, i], pairs.down[:3, down, j]
         encode_ms, decode_ms, sent_bytes, behind_ms = (sent * pairs.up_share[i, j]).tolist()
         pack_ms, unpack_ms, back_bytes = (back_again * pairs.down_share[i, j]).tolist()
         stages = {
@@ -177,16 +178,16 @@ class PairPrices:
     def _ways(self, weights: StageWeights) -> tuple[Way, Way]:
         pairs, link = self.pairs, self.server.link
         robot, server = weights.robot * self.load, weights.server * self._tail_load
-        up_codec = pairs.up[ENCODE] * robot + pairs.up[DECODE] * server
+        up_codec = self.up[ENCODE] * robot + self.up[DECODE] * server
         down_codec = pairs.down[ENCODE] * server + pairs.down[DECODE] * robot
         for cost, allowed in ((up_codec, self.first), (down_codec, self.second)):
             cost[~self.codecs] = IMPOSSIBLE
             cost[:, ~allowed] = IMPOSSIBLE
         per_byte = weights.uplink * 8e3 / link.uplink_bps
         up = Way(
-            up_codec, pairs.up[BYTES], per_byte, link.uplink_burst_bytes,
+            up_codec, self.up[BYTES], per_byte, link.uplink_burst_bytes,
             # While the robot encodes and sends at a time, so much less of its time is idle.
-            pairs.up[BEHIND] * self.load if pairs.in_parts else None,
+            self.up[BEHIND] * self.load if pairs.in_parts else None,
             8e3 / link.uplink_bps, weights.server,
         )
         per_byte = weights.downlink * 8e3 / link.downlink_bps
@@ -276,7 +277,7 @@ class PairPrices:
             wait_ms = self._wait_ms(stages[0])
             latency_ms = latency_ms + wait_ms
         if self._deadline_ms > 0.0:
-            encode_ms = pairs.up[ENCODE][:, i] * pairs.up_share[i, j] * self.load
+            encode_ms = self.up[ENCODE][:, i] * pairs.up_share[i, j] * self.load
             latency_ms = latency_ms + late_cost_ms(
                 latency_ms,
                 np.broadcast_to((self._head_ms[i] + encode_ms)[:, None], latency_ms.shape),
@@ -320,7 +321,7 @@ class PairPrices:
         """
         if self._deadline_ms <= 0.0:
             return np.zeros(len(i))
-        encode_ms = self.pairs.up[ENCODE]
+        encode_ms = self.up[ENCODE]
         longest_ms = np.where(encode_ms < IMPOSSIBLE, encode_ms, 0.0).max(axis=0)
         rescue_ms = self._rest_ms[i] + self._finish_ms
         late_ms: list[Floats] = [
@@ -334,7 +335,7 @@ class PairPrices:
         pairs = self.pairs
         robot_ms = self._head_ms[i] + self._rest_ms[j] + self._finish_ms
         server_ms = pairs.middle_ms[i, j] * self._tail_load
-        sent = pairs.up[BYTES][self.codecs].min(axis=0)[i] * pairs.up_share[i, j]
+        sent = self.up[BYTES][self.codecs].min(axis=0)[i] * pairs.up_share[i, j]
         up_ms: Floats = self.server.link.uplink_ms(sent)
         return np.maximum(np.maximum(robot_ms, server_ms), up_ms)
 
@@ -342,7 +343,7 @@ class PairPrices:
         """Slowest stage; the robot's time, and those of both transfers; (K, K, pairs)."""
         pairs, link = self.pairs, self.server.link
         u, d = pairs.up_share[i, j], pairs.down_share[i, j]
-        pack_ms, unpack_ms, sent = pairs.up[:3, :, i] * u
+        pack_ms, unpack_ms, sent = self.up[:3, :, i] * u
         repack_ms, decode_ms, back = pairs.down[:3, :, j] * d
         robot_ms = (
             (self._head_ms[i] + self._rest_ms[j] + self._finish_ms)

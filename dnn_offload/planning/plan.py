@@ -53,6 +53,7 @@ class Conditions:
             millisecond that the robot computes for them (``overheads.py``).
         frame_period_ms: Between two pictures of the stream; 0 = not known, nothing waits then.
         waits_less: By how much frames at a place (``overheads.py``) wait less than the model says.
+        sizes: Ratio of real to profiled bytes by cut and codec, where it is known and not 1.
         power: Power of the robot in each state; None = not known, plans have no energy then.
     """
 
@@ -66,6 +67,7 @@ class Conditions:
     wake_ratio: float = 0.0
     frame_period_ms: float = 0.0
     waits_less: Mapping[str, float] = field(default_factory=dict)
+    sizes: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def believed(self, *, edge_load: float, server_load: float | None = None) -> Conditions:
         """The same as a strategy sees it that knows nothing of overheads and of waiting.

@@ -6,7 +6,7 @@ become objects only where they are wanted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +83,15 @@ class PriceTable:
         if server_mb > 0.0:
             mask = mask & (self.tail_bytes <= server_mb * MB)
         return mask
+
+    def sent_bytes(self, ratios: Mapping[tuple[str, str], float]) -> Floats:
+        """``nbytes`` times the ratio of real to profiled size, where one is known; (n,)."""
+        sent = self.nbytes.astype(np.float64)
+        for key, ratio in ratios.items():
+            row = self.index.get(key)
+            if row is not None:
+                sent[row] *= ratio
+        return sent
 
     def _with_codec(self, names: Collection[str]) -> Mask:
         mask = np.zeros(len(self.codecs), np.bool_)

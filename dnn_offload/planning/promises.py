@@ -75,20 +75,24 @@ class Promises:
         usual_ms = statistics.median(before_ms)
         self._left = _Left(key, usual_ms, now_s, teaches=not _moved([usual_ms, running_ms]))
 
-    def observe(self, price_ms: float | None, runs_ms: float, now_s: float) -> None:
+    def observe(self, price_ms: float | None, runs_ms: float, now_s: float) -> float | None:
         """Take the prices of a tick.
 
         Args:
             price_ms: Of the watched plan; None = it is not possible any more.
             runs_ms: Of the plan that runs.
             now_s: Monotonic clock [s].
+
+        Returns:
+            What the watched plan has cost since it was left, where that was steady and is known
+            from now on; then no plan is watched any more.
         """
         left = self._left
         if left is None:
-            return
+            return None
         if price_ms is None or price_ms <= 0.0:
             self._left = None
-            return
+            return None
         since_s = now_s - left.left_s
         if since_s >= RUNS_S:
             left.runs_ms.append(runs_ms)
@@ -96,13 +100,14 @@ class Promises:
             left.what_if_ms.append(price_ms)
         if _moved(left.runs_ms) or _moved(left.what_if_ms):
             self._left = None
-            return
+            return None
         if since_s < SETTLE_S + OBSERVE_S:
-            return
-        ratio = left.running_ms * len(left.what_if_ms) / sum(left.what_if_ms)
+            return None
+        steady_ms = statistics.fmean(left.what_if_ms)
         if left.teaches:
-            self._learn(left.key[2], math.log(ratio), now_s)
+            self._learn(left.key[2], math.log(left.running_ms / steady_ms), now_s)
         self._left = None
+        return steady_ms
 
     def _learn(self, place: str, log_ratio: float, now_s: float) -> None:
         """Take what the prices of a place disagree by."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from dnn_offload.cost.profile import Profile
@@ -9,6 +10,7 @@ from dnn_offload.planning.costs import sane_load, slow_down, threads_of
 from dnn_offload.planning.plan import Candidate
 from dnn_offload.planning.price_table import PICTURE_CUT, thread_variants
 from dnn_offload.planning.session_data import FrameEvidence
+from dnn_offload.planning.sizes import Sent, Sizes
 
 KEPT_PLANS = 16            # plans that are remembered, the one in force always
 
@@ -16,11 +18,17 @@ KEPT_PLANS = 16            # plans that are remembered, the one in force always
 class _Published(NamedTuple):
     plan: Candidate
     idle_head_ms: float    # its head on the idle robot, as it was priced
+    profiled_bytes: float  # that go up by the profile; 0 = nothing, or not known
 
 
-def _published(plan: Candidate, edge_load: float, profile: Profile) -> _Published:
+def _published(
+    plan: Candidate, edge_load: float, profile: Profile, sizes: Mapping[Sent, float]
+) -> _Published:
     slower = slow_down(sane_load(edge_load), threads_of(plan.threads, profile))
-    return _Published(plan, plan.head_ms / slower)
+    sent_bytes = 0.0 if plan.frontier else float(plan.uplink_bytes)  # placements go by value
+    return _Published(
+        plan, plan.head_ms / slower, sent_bytes / sizes.get((plan.cut_id, plan.codec), 1.0)
+    )
 
 
 class PublishedPlans:
@@ -28,10 +36,12 @@ class PublishedPlans:
 
     Attributes:
         last_id: Number of the plan in force; 0 = none.
+        sizes: What plans are priced with, learnt from their frames.
     """
 
     def __init__(self) -> None:
         self.last_id = 0
+        self.sizes = Sizes()
         self._count = 0
         self._plans: dict[int, _Published] = {}
 
@@ -49,7 +59,7 @@ class PublishedPlans:
         self._count += 1
         if not trial:
             self.last_id = self._count
-        self._plans[self._count] = _published(plan, edge_load, profile)
+        self._plans[self._count] = _published(plan, edge_load, profile, self.sizes.ratios)
         if len(self._plans) > KEPT_PLANS:  # trials may come and go while one plan stays
             del self._plans[next(number for number in self._plans if number != self.last_id)]
         return self._count
@@ -57,12 +67,19 @@ class PublishedPlans:
     def renew(self, plan: Candidate, edge_load: float, profile: Profile) -> None:
         """The plan in force, priced with another profile: its head took another time there."""
         if self.last_id in self._plans:
-            self._plans[self.last_id] = _published(plan, edge_load, profile)
+            self._plans[self.last_id] = _published(plan, edge_load, profile, self.sizes.ratios)
 
     def last(self) -> Candidate | None:
         """The plan in force, as it was priced; None before the first."""
         published = self._plans.get(self.last_id)
         return published.plan if published is not None else None
+
+    def learn_size(self, frame: FrameEvidence) -> None:
+        """Take what a frame that was answered has sent."""
+        published = self._plans.get(frame.plan_id)
+        if published is not None and frame.answered:
+            sent = published.plan.cut_id, published.plan.codec
+            self.sizes.add(sent, frame.sent_bytes, published.profiled_bytes)
 
     def threads(self, frame: FrameEvidence, profile: Profile) -> int:
         """Compute threads with which a frame ran."""

@@ -174,6 +174,7 @@ class PlannerSession:
         old, self._edge_profile = self._edge_profile, profile
         self._repriced = False
         self._edge_load.reset_frames()
+        self._published.sizes.reset()
         self._uptake.reset()
         self._trials.reset()
         if old is not None and old.model_identity != profile.model_identity:
@@ -222,7 +223,7 @@ class PlannerSession:
         if self._trials.frame(frame, now_s):
             # It says nothing of the plan in force, but what a frame takes there beside its stages.
             if frame.answered and not frame.stood_in:
-                self._learn_overhead(frame, profile)
+                self._learn_extras(frame, profile)
             return False
         gone = self._count_unanswered(frame, now_s)
         gone = self._uptake.frame(frame.plan_id, now_s) or gone
@@ -232,7 +233,7 @@ class PlannerSession:
         # Scouts wait until nothing is in flight: no overhead.
         at_home = not frame.server and not self.current_server
         if at_home or frame.answered:
-            self._learn_overhead(frame, profile)
+            self._learn_extras(frame, profile)
         if frame.stood_in:
             return gone  # what it took is soon another
         if frame.plan_id and self._as_planned(frame):
@@ -258,7 +259,8 @@ class PlannerSession:
         threads = self._published.threads(frame, profile)
         return load_behind(frame.head_ms / profiled_ms, threads)
 
-    def _learn_overhead(self, frame: FrameEvidence, profile: Profile) -> None:
+    def _learn_extras(self, frame: FrameEvidence, profile: Profile) -> None:
+        self._published.learn_size(frame)
         profiled_ms = self._published.profiled_ms(frame, profile)
         load = self._load_behind(frame, profiled_ms, profile)
         self._overheads.add(
@@ -337,6 +339,7 @@ class PlannerSession:
             wake_ratio=self._wake_ratio(profile, edge_load.factor),
             frame_period_ms=self._frame_period.period_ms,
             waits_less=self._overheads.waits_less(),
+            sizes=self._published.sizes.ratios,
         )
         self._last_servers = conditions.servers
         constraints = self._constraints()

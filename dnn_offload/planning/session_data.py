@@ -70,6 +70,8 @@ class FrameEvidence:
             the server: then these times say nothing about load or plan.
         frame_seq: Its number among all that entered, from 1; 0 = not said.
         stamp_s: Its acquisition [s]; NaN = unknown.
+        sent_bytes: Size of what went up as the plan's codec made it; 0 = not known, or a picture
+            of the camera's own.
     """
 
     plan_id: int
@@ -93,6 +95,7 @@ class FrameEvidence:
     stood_in: bool = False
     frame_seq: int = 0
     stamp_s: float = math.nan
+    sent_bytes: int = 0
 
 
 @dataclass(frozen=True)

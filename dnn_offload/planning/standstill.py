@@ -63,6 +63,7 @@ class Standstill:
             and abs(conditions.wake_ratio - before.wake_ratio) <= SAME_RATIO
             and _alike(conditions.frame_period_ms, before.frame_period_ms)
             and self._same_waits(conditions.waits_less, before.waits_less)
+            and conditions.sizes == before.sizes
             and len(conditions.servers) == len(before.servers)
             and all(map(self._same_server, conditions.servers, before.servers))
         )

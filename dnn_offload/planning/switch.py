@@ -12,7 +12,7 @@ oscillates under constant conditions:
   one that does not; a link that is used is measured otherwise than one that is probed):
   the price of what does not run is corrected by what was learned when it was left
   (``promises.py``), and each return to a plan that was left shortly before raises the gain
-  demanded next time;
+  demanded next time, unless it was the world that moved (``moved_world.py``);
 - prices that no frame has tested (``trials.py``): such a plan is not switched to before some
   frames have run under it;
 - a server that dies again and again (``server_trust.py``).
@@ -26,6 +26,7 @@ import math
 
 from dnn_offload.errors import ConfigurationError, PlanningError
 from dnn_offload.planning.costs import wait_doubt_ms
+from dnn_offload.planning.moved_world import MovedWorld
 from dnn_offload.planning.objective import LATENCY, LATENCY_OBJECTIVE, Objective
 from dnn_offload.planning.plan import Candidate, Key
 from dnn_offload.planning.promises import Promises
@@ -73,6 +74,7 @@ class _Memory:
     returns: float = 0.0
     returns_at_s: float = 0.0
     promises: Promises = field(default_factory=Promises)
+    world: MovedWorld = field(default_factory=MovedWorld)
     before: Candidate | None = None  # ran until the reset
     awaited: Key | None = None  # is being tried, and may be the first plan then
     tried_for: Key | None = None  # the first that was to be tried since a gain has lasted
@@ -150,6 +152,7 @@ class SwitchPolicy:
         current = self._memory.current
         if current is not None:
             self._memory.promises.runs(current.key, current.cost, now_s)
+            self._memory.world.runs(current.key, current.cost, now_s)
 
     def reset(self, *, keep_promises: bool = False) -> None:
         """Forget the current plan, so that the next decision takes the best at once.
@@ -229,7 +232,9 @@ class SwitchPolicy:
             return self._first_after_trial(now_priced, usable, now_s, untried)
         watched = self._memory.promises.watched
         price = next((c.cost for c in usable if c.key == watched), None)
-        self._memory.promises.observe(price, now_priced.cost, now_s)
+        steady = self._memory.promises.observe(price, now_priced.cost, now_s)
+        if steady is not None and watched is not None:
+            self._memory.world.left(watched, steady)
         return self._weigh(now_priced, usable, now_s, untried)
 
     def _begin(
@@ -296,9 +301,11 @@ class SwitchPolicy:
         memory = self._memory
         memory.current = old
         memory.promises.runs(old.key, old.cost, now_s)
+        memory.world.runs(old.key, old.cost, now_s)
         best, best_cost = self._best_as_corrected(old, usable, now_s, doubted=True)
         gain = old.cost - best_cost
-        caution = self._caution(now_s)
+        moved = memory.world.made_worse(old.cost) or memory.world.made_better(best.key, best.cost)
+        caution = 1.0 if moved else self._caution(now_s)
         in_ms = self.objective.unit == 'ms'
         floor, least_of_all = (self.min_gain_ms, 1e-3) if in_ms else (0.0, 1e-9)
         least = max(floor, self.min_gain_ratio * old.cost, least_of_all)
@@ -333,7 +340,7 @@ class SwitchPolicy:
             best, best_cost = found
             gain = old.cost - best_cost
             numbers = self._numbers(old, best, best_cost, needed)
-        self._count_return(best.key, now_s, min(CLEAR_GAIN * least / gain, 1.0))
+        self._count_return(best.key, now_s, 0.0 if moved else min(CLEAR_GAIN * least / gain, 1.0))
         memory.promises.leave(old.key, old.cost, best.server, now_s)
         return self._switch(
             best,

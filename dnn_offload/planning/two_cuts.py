@@ -235,7 +235,7 @@ def _kept(prices: PairPrices, keys: Collection[Key]) -> list[Candidate]:
         at = np.array([i]), np.array([j])
         if (
             prices.first[i] and prices.second[j] and prices.codecs[up] and prices.codecs[down]
-            and max(prices.pairs.up[BYTES, up, i], prices.pairs.down[BYTES, down, j]) < IMPOSSIBLE
+            and max(prices.up[BYTES, up, i], prices.pairs.down[BYTES, down, j]) < IMPOSSIBLE
             and (prices.floor <= 0.0 or prices.agrees(up, down, *at)[0])
         ):  # fmt: skip
             made.append(prices.candidate(i, j, up, down))
