@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.profile import LayerProfile, Profile, Variant
-from dnn_offload.planning.plan import Conditions, LinkState, ServerState
+from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
 from dnn_offload.simulate.made_up_graph import PICTURE, profile_of_layers
 
 RATES = {'raw': (1.0, 0.0, 0.0), 'half': (0.5, 900.0, 400.0), 'tiny': (0.1, 4000.0, 1000.0)}
@@ -19,14 +19,18 @@ _size = st.integers(1, 200).map(lambda kilobytes: 100 * kilobytes)
 
 
 # By how much frames at the three places are seen to wait less than the model says [ms].
-WAITS_LESS = st.sampled_from([{}, {'': 3.0}, {'s': 4.0, 's and back': 1.0}])
+WAITS_LESS = st.sampled_from([{}, {'': 3.0, 't': 2.0}, {'s': 4.0, 's and back': 1.0}])
+
+# Of a piece of the network [byte]: below, at and just above a limit; 0 = not measured.
+_memory = st.sampled_from([5_000_000, 10_000_000, 10_000_001, 20_000_000, 0])
+MEMORY_LIMITS_MB = st.sampled_from([0.0, 0.0, 0.0, 10.0, 20.0])
 
 
 @st.composite
 def branching_profiles(
-    draw: st.DrawFn, most: int = 7, all_cuts: bool = True
-) -> tuple[Profile, Profile]:
-    """The robot's and the server's profile of one network of up to ``most`` layers.
+    draw: st.DrawFn, most: int = 7, all_cuts: bool = True, servers: int = 1
+) -> tuple[Profile, list[Profile]]:
+    """The robot's and the servers' profiles of one network of up to ``most`` layers.
 
     Layers read one to three earlier values and make one or two; what nothing reads is an
     output. ``all_cuts``: a cut at every position, else at some.
@@ -57,9 +61,12 @@ def branching_profiles(
     positions = None if all_cuts else draw(st.lists(st.integers(0, count)))
     made = {'outputs': outputs, 'rates': RATES, 'positions': positions, 'input_bytes': 9000}
     edge = profile_of_layers(layers, **made)
-    there = [replace(layer, time_ms=draw(_ms)) for layer in layers]
+    theirs = [
+        profile_of_layers([replace(layer, time_ms=draw(_ms)) for layer in layers], **made)
+        for _ in range(servers)
+    ]
     behind = draw(st.sampled_from([0.0, 0.5, 0.9]))
-    return _in_parts(edge, behind), profile_of_layers(there, **made)
+    return _in_parts(edge, behind), theirs
 
 
 def _in_parts(profile: Profile, behind: float) -> Profile:
@@ -85,7 +92,7 @@ def branching_conditions(
     streams: bool = False,
 ) -> Conditions:
     """One server that is reached over a fast or slow link."""
-    edge, server = draw(branching_profiles(most, all_cuts))
+    edge, (server,) = draw(branching_profiles(most, all_cuts))
     rate = st.sampled_from([2e5, 2e6, 1e7, 1e8])
     burst = draw(st.sampled_from([0.0, 3000.0, 20_000.0])) if bursts else 0.0
     link = LinkState(
@@ -103,23 +110,20 @@ def branching_conditions(
 
 @st.composite
 def priced_conditions(draw: st.DrawFn, most: int = 6) -> Conditions:
-    """A server that often pays, and all that objectives and limits ask for.
+    """One to three servers that often pay, and all that objectives and limits ask for.
 
-    The robot's power, agreement of the codecs (half is good, tiny is not, each perhaps not
-    measured), another thread count, and another backend, which plans must not use. Answers may be
-    larger than what comes before them: then a second cut pays as well.
+    Memory of each piece, the robot's power, agreement of the codecs (half is good, tiny is not,
+    each perhaps not measured), another thread count, and another backend, which plans must not
+    use. Answers may be larger than what comes before them: then a second cut pays as well.
     """
-    edge, there = draw(branching_profiles(most))
+    names = 'stu'[: draw(st.integers(1, 3))]
+    edge, theirs = draw(branching_profiles(most, servers=len(names)))
+    edge = _with_memory(draw, edge)
     few_ms = st.sampled_from([0.0, 1.0, 5.0])
-    rate = st.sampled_from([1e8, 1e7, 1e6])
-    link = LinkState(
-        draw(few_ms), draw(rate), draw(few_ms), draw(rate), 1.0,
-        uplink_burst_bytes=draw(st.sampled_from([0.0, 3000.0])),
-    )
-    answer = {'raw': there.output_bytes['raw'] * draw(st.sampled_from([20, 1]))}
-    server = ServerState(
-        's', replace(there, output_bytes=answer), link,
-        draw(st.sampled_from([0.05, 0.3, 2.0])), draw(few_ms), overhead_ms=draw(few_ms),
+    larger = draw(st.sampled_from([20, 1, 1]))
+    servers = tuple(
+        _priced_server(draw, name, there, larger)
+        for name, there in zip(names, theirs, strict=True)
     )
     load = draw(st.sampled_from([3.0, 1.0, 0.5]))
     agreements = {
@@ -147,12 +151,71 @@ def priced_conditions(draw: st.DrawFn, most: int = 6) -> Conditions:
         'made up', draw(watts), draw(watts), draw(watts), draw(watts), 'test', core_w=draw(watts)
     )
     return Conditions(
-        replace(edge, cuts=cuts, variants=variants), load, load, (server,),
+        replace(edge, cuts=cuts, variants=variants), load, load, servers,
         edge_overhead_ms=draw(few_ms), power=power,
         wake_ratio=draw(st.sampled_from([0.0, 0.4])),
         frame_period_ms=draw(st.sampled_from([0.0, 10.0, 40.0])),
         waits_less=draw(WAITS_LESS),
     )
+
+
+def _priced_server(draw: st.DrawFn, name: str, there: Profile, larger: int) -> ServerState:
+    """A server whose link may be dead, and whose profile may lack one of the inner cuts."""
+    few_ms = st.sampled_from([0.0, 1.0, 5.0])
+    rates = [1e9, 1e8, 1e7, 1e6]
+    link = LinkState(
+        draw(few_ms), draw(st.sampled_from(rates)),
+        draw(few_ms), draw(st.sampled_from([*rates, *rates, 0.0])), 1.0,
+        uplink_burst_bytes=draw(st.sampled_from([0.0, 3000.0])),
+    )
+    there = _with_memory(draw, there)
+    cuts = list(there.cuts)
+    missing = draw(st.sampled_from([0, 0, 1, 2]))
+    if 0 < missing < len(cuts) - 1:
+        del cuts[missing]
+    there = replace(
+        there, output_bytes={'raw': there.output_bytes['raw'] * larger},
+        cuts=tuple(replace(cut, index=index) for index, cut in enumerate(cuts)),
+    )
+    return ServerState(
+        name, there, link, draw(st.sampled_from([0.05, 0.3, 2.0])), draw(few_ms),
+        overhead_ms=draw(few_ms),
+    )
+
+
+def _with_memory(draw: st.DrawFn, profile: Profile) -> Profile:
+    """The same with pieces of any sizes, so that none can stand in for another."""
+    last = len(profile.cuts) - 1
+    heads, tails = (
+        draw(st.lists(_memory, min_size=last + 1, max_size=last + 1)) for _ in range(2)
+    )
+    heads[0] = tails[last] = 0  # nothing runs there
+    tails[0] = heads[last]  # the whole network is one piece
+    return replace(profile, cuts=tuple(
+        replace(cut, head_bytes=head, tail_bytes=tail)
+        for cut, head, tail in zip(profile.cuts, heads, tails, strict=True)
+    ))
+
+
+def fits(wanted: Constraints, edge: Profile, there: Profile | None = None, at: str = '') -> bool:
+    """Whether no machine must hold more than it may, by docs/planning.md, "Limits".
+
+    Args:
+        wanted: The limits.
+        edge: The robot's profile.
+        there: The server's; None = all runs on the robot.
+        at: The cut; '' = two of them, or none of the profile's: the whole network on each side.
+    """
+    whole_bytes = edge.cuts[-1].head_bytes
+    demands = [(wanted.max_edge_memory_mb, whole_bytes)]
+    if at and not wanted.deadline_ms:  # no rescue: the robot need not hold the tail
+        demands = [(wanted.max_edge_memory_mb, edge.by_id()[at].head_bytes)]
+        if at == edge.cuts[0].cut_id:
+            demands = []
+    if there is not None:
+        nbytes = there.by_id()[at].tail_bytes if at else there.cuts[-1].head_bytes
+        demands.append((wanted.max_server_memory_mb, nbytes))
+    return all(not limit_mb or 0 < nbytes <= 1e6 * limit_mb for limit_mb, nbytes in demands)
 
 
 def wait_ms(period_ms: float, at: Conditions, place: str) -> float:

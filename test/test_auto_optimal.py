@@ -7,24 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
 from dnn_offload.cost.energy import PowerModel
+from dnn_offload.cost.profile import CutProfile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning import placement, two_cuts
 from dnn_offload.planning.costs import late_cost_ms, local_candidate, with_energy, with_value
 from dnn_offload.planning.objective import late_share, Objective, OBJECTIVES
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope, ServerState
 from dnn_offload.planning.search import ALL_SHAPES, plan, reprice, STRATEGIES
-from graph_profiles import overlap_ms, priced_conditions, wait_ms
+from graph_profiles import fits, MEMORY_LIMITS_MB, overlap_ms, priced_conditions, wait_ms
 
-PRIVATE_LAYERS = st.integers(0, 2)
+PRIVATE_LAYERS = st.sampled_from([0, 0, 0, 1, 2])
 FLOORS = st.sampled_from([0.0, 0.0, 0.55, 0.9])
-DEADLINES_MS = st.sampled_from([0.0, 20.0, 60.0, 200.0])
+DEADLINES_MS = st.sampled_from([0.0, 0.0, 20.0, 60.0, 200.0])
 THREADS = st.sampled_from([(), (1, 2), (2,)])  # 1: as it is set
+SERVERS = st.sampled_from([(), (), (), ('s',), ('t', 'u')])  # that may be used; () = all
 LATENCY_WEIGHT = 0.3
 WINDOW = 2
 
@@ -52,29 +55,53 @@ def _true_value(chosen: Candidate, at: Conditions, wanted: Constraints) -> float
     return with_value(made, wanted, local_candidate(at)).value
 
 
+def _best_cost(at: Conditions, wanted: Constraints) -> float:
+    """Of ``auto``; infinite where it has no plan."""
+    try:
+        return plan('auto', at, wanted)[0].cost
+    except PlanningError:
+        return math.inf
+
+
+def _is_allowed(chosen: Candidate, at: Conditions, wanted: Constraints) -> bool:
+    """Whether it runs where it may, and there is the memory for it."""
+    if chosen.is_local:
+        return fits(wanted, at.edge_profile)
+    (server,) = (server for server in at.servers if server.name == chosen.server)
+    one_cut = not chosen.return_id and not chosen.frontier
+    return (
+        (not wanted.servers or server.name in wanted.servers)
+        and server.link.downlink_bps > 0.0
+        and fits(wanted, at.edge_profile, server.profile, chosen.cut_id if one_cut else '')
+    )
+
+
 @pytest.mark.parametrize('objective', OBJECTIVES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     priced_conditions(),
     st.sampled_from([ALL_SHAPES, ('two_cuts',), ('dag',), ()]),
-    PRIVATE_LAYERS, FLOORS, DEADLINES_MS, THREADS,
+    PRIVATE_LAYERS, FLOORS, DEADLINES_MS, THREADS, MEMORY_LIMITS_MB, MEMORY_LIMITS_MB, SERVERS,
 )  # fmt: skip
 def test_auto_is_never_worse_than_another_strategy(
     objective: str, at: Conditions, shapes: tuple[str, ...], private_layers: int, floor: float,
-    deadline_ms: float, threads: tuple[int, ...],
+    deadline_ms: float, threads: tuple[int, ...], edge_mb: float, server_mb: float,
+    servers: tuple[str, ...],
 ) -> None:
     wanted = Constraints(
         private_layers, deadline_ms=deadline_ms, shapes=shapes, min_agreement=floor,
-        threads=threads, objective=_objective(objective),
+        threads=threads, objective=_objective(objective), max_edge_memory_mb=edge_mb,
+        max_server_memory_mb=server_mb, servers=servers,
     )  # fmt: skip
-    best = plan('auto', at, wanted)[0]
-    bound = best.cost * (1.0 - 1e-9) - 1e-9
+    bound = _best_cost(at, wanted) * (1.0 - 1e-9) - 1e-9
     for name in STRATEGIES:
         try:
             others = plan(name, at, wanted)
         except PlanningError:
-            assert name == 'remote', 'all others have the all-local plan'
+            local = name != 'remote' and fits(wanted, at.edge_profile)
+            assert not local, 'all others have the all-local plan'
             continue
+        assert all(_is_allowed(other, at, wanted) for other in others)
         for other in others[:3] if name != 'auto' else ():
             assert bound <= _true_value(other, at, wanted)
     # Nor worse than any plan of the shapes that it may use.
@@ -82,20 +109,30 @@ def test_auto_is_never_worse_than_another_strategy(
         if shape.SHAPE in shapes:
             local = local_candidate(at)
             for other in shape.candidates(at, wanted, Scope(deadline_ms=deadline_ms)):
-                assert bound <= with_value(other, wanted, local).value
-    # Neither more shapes nor more thread counts make it worse.
-    for fewer in ({'shapes': ()}, *([{'threads': ()}] if threads != (2,) else [])):
-        assert bound <= plan('auto', at, replace(wanted, **fewer))[0].cost  # type: ignore[arg-type]
+                if _is_allowed(other, at, wanted):
+                    assert bound <= with_value(other, wanted, local).value
+    # Neither more shapes, nor more thread counts, nor more servers make it worse.
+    fewer: list[dict[str, tuple[str, ...]]] = [{'shapes': ()}]
+    fewer += [{'threads': ()}] if threads != (2,) else []
+    fewer += [{'servers': (name,)} for name in servers or 'stu'[: len(at.servers)]]
+    for less in fewer:
+        assert bound <= _best_cost(at, replace(wanted, **less))  # type: ignore[arg-type]
 
 
 # ---- one cut, by brute force -------------------------------------------------------------------
 
 
-def _values(at: Conditions, wanted: Constraints) -> Iterator[float]:
-    """Value of all-local and of every cut, codec and thread count, by docs/planning.md."""
-    edge, (server,), power = at.edge_profile, at.servers, at.power
+Plan = tuple[str, str, str, int]  # server, cut, codec, threads
+
+
+def _values(at: Conditions, wanted: Constraints) -> Iterator[tuple[Plan, float]]:
+    """All-local and every server, cut, codec and thread count with its value.
+
+    By docs/planning.md; what a limit forbids is left out.
+    """
+    edge, power = at.edge_profile, at.power
     assert power is not None
-    load, link, there = at.edge_load, server.link, server.profile
+    load = at.edge_load
     finish_ms = edge.finish_ms * load
     computing_ms = edge.cuts[-1].head_ms * load + finish_ms
     unwaited_ms = computing_ms + at.edge_overhead_ms
@@ -120,45 +157,65 @@ def _values(at: Conditions, wanted: Constraints) -> Iterator[float]:
     for threads in wanted.threads or (1,):
         heads, tails = counts[threads]
         slower = load * (1.0 + 0.1 * (threads - 1) * max(load - 1.0, 0.0))
+        named = threads if wanted.threads else 0
         stage_ms = heads[-1] * slower + finish_ms
         unwaited_ms = stage_ms + at.edge_overhead_ms
         joules = _energy_j(power, stage_ms, 0.0, 0.0, unwaited_ms, load, threads)
-        yield value(unwaited_ms + wait_ms(stage_ms, at, ''), stage_ms, joules)
-        for cut in edge.cuts[:-1]:
+        if fits(wanted, edge):
+            latency_ms = unwaited_ms + wait_ms(stage_ms, at, '')
+            yield ('', '', '', named), value(latency_ms, stage_ms, joules)
+        for server, cut, name in _ways(at, wanted):
+            cost, link = cut.codecs[name], server.link
+            head_ms = heads[cut.index] * slower if cut.index else 0.0
+            encode_ms = cost.encode_ms * load
+            over_bytes = max(cost.nbytes - link.uplink_burst_bytes, 0.0)
+            up_ms = link.uplink_alpha_ms + 8e3 * over_bytes / link.uplink_bps
+            there = server.profile.by_id()[cut.cut_id]
+            server_ms = (there.codecs[name].decode_ms + there.tail_ms) * server.load_factor
+            answer = server.profile.output_bytes['raw']
+            down_ms = link.downlink_alpha_ms + 8e3 * answer / link.downlink_bps
+            robot_ms = head_ms + encode_ms + finish_ms
+            period_ms = max(robot_ms, up_ms, server_ms, down_ms)
+            waited_ms = wait_ms(period_ms, at, server.name)
+            latency_ms = (
+                robot_ms + up_ms + server.queue_ms + server_ms + down_ms + server.overhead_ms
+                + at.wake_ratio * head_ms + waited_ms
+                - overlap_ms(cost.behind_ms * load, cost.nbytes, link)
+            )
+            if wanted.deadline_ms > 0.0:
+                rescue_ms = tails[cut.index] * slower + finish_ms
+                latency_ms += float(
+                    late_cost_ms(latency_ms, head_ms + encode_ms, rescue_ms, wanted.deadline_ms)
+                )
+            # While a picture waits for the robot, that works for the one before it.
+            joules = _energy_j(
+                power, robot_ms, up_ms, down_ms, latency_ms - waited_ms, load, threads
+            )
+            plan_of = server.name, cut.cut_id, name, named
+            yield plan_of, value(latency_ms, period_ms, joules)
+
+
+def _ways(
+    at: Conditions, wanted: Constraints
+) -> Iterator[tuple[ServerState, CutProfile, str]]:
+    """Every server, cut and codec that no limit forbids; cuts as the robot's profile has them."""
+    for server in at.servers:
+        if wanted.servers and server.name not in wanted.servers:
+            continue
+        if server.link.downlink_bps == 0.0:
+            continue
+        known_there = server.profile.by_id()
+        for cut in at.edge_profile.cuts[:-1]:
+            if cut.cut_id not in known_there or cut.depth < wanted.private_layers:
+                continue
+            if not fits(wanted, at.edge_profile, server.profile, cut.cut_id):
+                continue
             for name, cost in cut.codecs.items():
                 known = 1.0 if name == 'raw' else cost.agreement
-                if cut.depth < wanted.private_layers or (
-                    wanted.min_agreement and (known is None or known < wanted.min_agreement)
+                if not wanted.min_agreement or (
+                    known is not None and known >= wanted.min_agreement
                 ):
-                    continue
-                head_ms = heads[cut.index] * slower if cut.index else 0.0
-                encode_ms = cost.encode_ms * load
-                over_bytes = max(cost.nbytes - link.uplink_burst_bytes, 0.0)
-                up_ms = link.uplink_alpha_ms + 8e3 * over_bytes / link.uplink_bps
-                other = there.cuts[cut.index]
-                server_ms = (other.codecs[name].decode_ms + other.tail_ms) * server.load_factor
-                answer = there.output_bytes['raw']
-                down_ms = link.downlink_alpha_ms + 8e3 * answer / link.downlink_bps
-                robot_ms = head_ms + encode_ms + finish_ms
-                period_ms = max(robot_ms, up_ms, server_ms, down_ms)
-                waited_ms = wait_ms(period_ms, at, server.name)
-                latency_ms = (
-                    robot_ms + up_ms + server.queue_ms + server_ms + down_ms + server.overhead_ms
-                    + at.wake_ratio * head_ms + waited_ms
-                    - overlap_ms(cost.behind_ms * load, cost.nbytes, link)
-                )
-                if wanted.deadline_ms > 0.0:
-                    rescue_ms = tails[cut.index] * slower + finish_ms
-                    latency_ms += float(
-                        late_cost_ms(
-                            latency_ms, head_ms + encode_ms, rescue_ms, wanted.deadline_ms
-                        )
-                    )
-                # While a picture waits for the robot, that works for the one before it.
-                joules = _energy_j(
-                    power, robot_ms, up_ms, down_ms, latency_ms - waited_ms, load, threads
-                )
-                yield value(latency_ms, period_ms, joules)
+                    yield server, cut, name
 
 
 def _energy_j(
@@ -177,21 +234,29 @@ def _energy_j(
 
 
 @pytest.mark.parametrize('objective', OBJECTIVES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     priced_conditions(), PRIVATE_LAYERS, FLOORS, DEADLINES_MS,
-    st.sampled_from([(), (1,), (2,), (1, 2)]),
+    st.sampled_from([(), (1,), (2,), (1, 2)]), MEMORY_LIMITS_MB, MEMORY_LIMITS_MB, SERVERS,
 )  # fmt: skip
 def test_auto_with_one_cut_is_the_best_of_all_by_brute_force(
     objective: str, at: Conditions, private_layers: int, floor: float, deadline_ms: float,
-    threads: tuple[int, ...],
+    threads: tuple[int, ...], edge_mb: float, server_mb: float, servers: tuple[str, ...],
 ) -> None:
     wanted = Constraints(
         private_layers, deadline_ms=deadline_ms, min_agreement=floor, threads=threads,
-        objective=_objective(objective),
+        objective=_objective(objective), max_edge_memory_mb=edge_mb,
+        max_server_memory_mb=server_mb, servers=servers,
     )
-    every = sorted(_values(at, wanted))
+    every = dict(_values(at, wanted))
+    if not every:
+        with pytest.raises(PlanningError):
+            plan('auto', at, wanted)
+        return
     ranked = plan('auto', at, wanted)
-    assert [c.cost for c in ranked] == pytest.approx(every, rel=1e-9, abs=1e-9)
+    found = {(c.server, c.cut_id, c.codec, c.threads): c.cost for c in ranked}
+    assert len(found) == len(ranked)
+    assert found == pytest.approx(every, rel=1e-9, abs=1e-9)
+    assert [c.cost for c in ranked] == sorted(found.values())
     few = plan('auto', at, replace(wanted, most=1))
-    assert few[0].cost == pytest.approx(every[0], rel=1e-9, abs=1e-9)
+    assert few[0].cost == pytest.approx(min(every.values()), rel=1e-9, abs=1e-9)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
+import math
 from pathlib import Path
 import time
 from typing import Any
@@ -16,10 +18,18 @@ import pytest
 from backend_parts import save
 from dnn_offload.cli.profile_tables import summary
 from dnn_offload.cost.profile import Profile, Variant
-from dnn_offload.errors import ConfigurationError
+from dnn_offload.errors import ConfigurationError, PlanningError
 from dnn_offload.graph.fingerprint import seeded_inputs
 from dnn_offload.planning import two_cuts
-from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
+from dnn_offload.planning.costs import late_cost_ms
+from dnn_offload.planning.plan import (
+    Candidate,
+    Conditions,
+    Constraints,
+    Key,
+    LinkState,
+    ServerState,
+)
 from dnn_offload.planning.search import plan
 from dnn_offload.runtime import profile_pieces
 from dnn_offload.runtime.backends import names
@@ -36,6 +46,7 @@ from dnn_offload.runtime.profile_pieces import fastest, PieceTimes
 from dnn_offload.runtime.profiler import measure_profile
 from dnn_offload.runtime.server_part import ServerParts
 from dnn_offload.simulate.made_up_graph import made_up_squeezenet
+from graph_profiles import fits
 import tiny_factory
 
 BOTH = 'onnxruntime+openvino'
@@ -117,7 +128,7 @@ def by_backend(profile: Profile, all_factors: dict[str, list[float]]) -> dict[st
         tails = np.array([cut.tail_ms for cut in profile.cuts]) * factors[::-1]
         tails = np.maximum.accumulate(tails[::-1])[::-1]
         heads[-1] = tails[0] = max(heads[-1], tails[0])  # the whole network is one piece
-        made[name] = replace(profile, cuts=tuple(
+        made[name] = replace(profile, backend=name, cuts=tuple(
             replace(cut, head_ms=float(head), tail_ms=float(tail))
             for cut, head, tail in zip(profile.cuts, heads, tails, strict=True)
         ))
@@ -149,47 +160,213 @@ def joined(profiles: dict[str, Profile]) -> Profile:
     ))
 
 
-EDGE, SERVER = made_up_squeezenet(1.0), made_up_squeezenet(6.0)
-some_factors = st.lists(
-    st.floats(0.4, 1.6), min_size=len(EDGE.cuts), max_size=len(EDGE.cuts)
+def with_two_threads(profile: Profile, ratio: float) -> Profile:
+    """The same with another thread count, by which the profiler scales what it chose for one."""
+    variant = Variant(
+        profile.backend, 2, tuple(ratio * cut.head_ms for cut in profile.cuts),
+        tuple(ratio * cut.tail_ms for cut in profile.cuts),
+    )
+    return replace(profile, variants=(*profile.variants, variant))
+
+
+def with_memory(profile: Profile) -> Profile:
+    """The same with 1 MB for each step of a piece.
+
+    By any backend: the profiler writes down one figure per cut. So limits forbid the same plans
+    whatever runs them, and are no reason to search over backends. (Of torch and a compiled one it
+    is the compiled one's: torch alone may then keep a limit that both together do not.)
+    """
+    last = len(profile.cuts) - 1
+    return replace(profile, cuts=tuple(
+        replace(cut, head_bytes=10**6 * cut.index, tail_bytes=10**6 * (last - cut.index))
+        for cut in profile.cuts
+    ))
+
+
+EDGE, SERVER = with_memory(made_up_squeezenet(1.0)), with_memory(made_up_squeezenet(6.0))
+LAST = len(EDGE.cuts) - 1  # 66
+LOAD, SERVER_LOAD, LINK_MS = 1.5, 1.2, 2.0
+RATES_BPS = st.sampled_from([2e6, 20e6, 200e6])
+PRIVATE_LAYERS = st.sampled_from([0, 5, 20])  # without, most plans send the picture or nothing
+THREAD_RATIOS = st.sampled_from([0.6, 1.2])
+MEMORY_LIMITS_MB = st.sampled_from([0.0, 0.0, 30.0, 50.0, 70.0])
+LIMITS = st.builds(
+    Constraints, private_layers=PRIVATE_LAYERS, threads=st.sampled_from([(), (1, 2), (2,)]),
+    max_edge_memory_mb=MEMORY_LIMITS_MB, max_server_memory_mb=MEMORY_LIMITS_MB,
+)
+Factors = dict[str, list[float]]
+
+
+def of_both(some: st.SearchStrategy[list[float]]) -> st.SearchStrategy[Factors]:
+    return st.fixed_dictionaries({'a': some, 'b': some})
+
+
+far_apart = st.lists(st.floats(0.4, 1.6), min_size=LAST + 1, max_size=LAST + 1)
+near = st.one_of(
+    st.lists(st.floats(0.9, 1.0), min_size=LAST + 1, max_size=LAST + 1),
+    # As fast as others at the whole network, and faster at all pieces by as much.
+    st.floats(0.93, 1.0).map(lambda factor: [factor] * LAST + [1.0]),
 )
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    st.fixed_dictionaries({'a': some_factors, 'b': some_factors}),
-    st.fixed_dictionaries({'a': some_factors, 'b': some_factors}),
-    st.sampled_from([2e6, 20e6, 200e6]),
-)
-def test_planning_over_the_fastest_pieces_is_exact_over_backends(
-    edge_factors: dict[str, list[float]], server_factors: dict[str, list[float]], rate_bps: float
-) -> None:
-    edges, servers = by_backend(EDGE, edge_factors), by_backend(SERVER, server_factors)
-    link = LinkState(2.0, rate_bps, 2.0, rate_bps, 1.0)
+def conditions(edge: Profile, server: Profile, rate_bps: float) -> Conditions:
+    link = LinkState(LINK_MS, rate_bps, LINK_MS, rate_bps, 1.0)
+    return Conditions(edge, LOAD, 1.0, (ServerState('s', server, link, SERVER_LOAD),))
 
-    def best(edge: Profile, server: Profile, shapes: tuple[str, ...]) -> float:
-        conditions = Conditions(edge, 1.5, 1.0, (ServerState('s', server, link),))
-        return plan('auto', conditions, Constraints(shapes=shapes))[0].latency_ms
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profile_pieces, 'MARGIN', 0.0)
-        edge, server = joined(edges), joined(servers)
-    # Brute force: every backend here with every one there, each planned by itself.
-    combinations = list(product(edges.values(), servers.values()))
-    alone = min(best(here, there, ()) for here, there in combinations)
-    assert best(edge, server, ()) == pytest.approx(alone)
-    # With two cuts each of the robot's two pieces may run by another backend.
-    mixed = [
+def plans(
+    edge: Profile, server: Profile, rate_bps: float, wanted: Constraints
+) -> dict[Key, Candidate]:
+    """None where the limits leave none."""
+    try:
+        found = plan('auto', conditions(edge, server, rate_bps), wanted)
+    except PlanningError:
+        assert not fits(wanted, edge)
+        return {}
+    for each in found:
+        cut_id = '' if each.return_id else each.cut_id
+        assert fits(wanted, edge, None if each.is_local else server, cut_id)
+    return {each.key: each for each in found}
+
+
+def best_ms(edge: Profile, server: Profile, rate_bps: float, wanted: Constraints) -> float:
+    every = plans(edge, server, rate_bps, wanted).values()
+    return min((each.latency_ms for each in every), default=math.inf)
+
+
+def least(tables: Iterable[Mapping[Key, float]]) -> dict[Key, float]:
+    """Of each plan the least price, whatever runs it."""
+    found: dict[Key, float] = {}
+    for table in tables:
+        found |= {key: min(value, found.get(key, math.inf)) for key, value in table.items()}
+    return found
+
+
+def latencies(found: Mapping[Key, Candidate]) -> dict[Key, float]:
+    return {key: each.latency_ms for key, each in found.items()}
+
+
+def mixed(edges: dict[str, Profile]) -> list[Profile]:
+    """Heads of one backend with tails of another, all ways."""
+    return [
         replace(head, cuts=tuple(
             replace(cut, tail_ms=other.tail_ms)
             for cut, other in zip(head.cuts, rest.cuts, strict=True)
         ))
         for head, rest in product(edges.values(), repeat=2)
     ]
-    two = min(
-        best(here, there, (two_cuts.SHAPE,)) for here, there in product(mixed, servers.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(of_both(far_apart), of_both(far_apart), RATES_BPS, LIMITS, THREAD_RATIOS)
+def test_planning_over_the_fastest_pieces_is_exact_over_backends(
+    edge_factors: Factors, server_factors: Factors, rate_bps: float, wanted: Constraints,
+    ratio: float,
+) -> None:
+    edges, servers = by_backend(EDGE, edge_factors), by_backend(SERVER, server_factors)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profile_pieces, 'MARGIN', 0.0)
+        edge, server = with_two_threads(joined(edges), ratio), joined(servers)
+    # Brute force: every backend here with every one there, each planned by itself.
+    alone = least(
+        latencies(plans(with_two_threads(here, ratio), there, rate_bps, wanted))
+        for here, there in product(edges.values(), servers.values())
     )
-    assert best(edge, server, (two_cuts.SHAPE,)) == pytest.approx(two)
+    assert latencies(plans(edge, server, rate_bps, wanted)) == pytest.approx(alone)
+    # With two cuts each of the robot's two pieces may run by another backend.
+    wanted = replace(wanted, shapes=(two_cuts.SHAPE,))
+    best = min(
+        best_ms(with_two_threads(here, ratio), there, rate_bps, wanted)
+        for here, there in product(mixed(edges), servers.values())
+    )
+    assert best_ms(edge, server, rate_bps, wanted) == pytest.approx(best)
+
+
+def prices_ms(
+    edges: dict[str, Profile], there: Profile, rate_bps: float, wanted: Constraints, ratio: float
+) -> Iterator[tuple[Key, float]]:
+    """All plans of one cut with the robot's fastest pieces, by docs/planning.md."""
+    finish_ms = EDGE.finish_ms * LOAD
+    heads, tails = (
+        [min(getattr(each.cuts[at], side) for each in edges.values()) for at in range(LAST + 1)]
+        for side in ('head_ms', 'tail_ms')
+    )
+    for count in wanted.threads or (0,):
+        slower = LOAD * (1.0 + 0.1 * (LOAD - 1.0)) * ratio if count == 2 else LOAD
+        if fits(wanted, EDGE):
+            yield ('', '', '', '', '', count), heads[LAST] * slower + finish_ms
+        for cut in EDGE.cuts[:LAST]:
+            deep = cut.depth >= wanted.private_layers
+            if not deep or not fits(wanted, EDGE, there, cut.cut_id):
+                continue
+            for name, cost in cut.codecs.items():
+                before_ms = heads[cut.index] * slower + cost.encode_ms * LOAD
+                decode_ms = there.cuts[cut.index].codecs[name].decode_ms
+                moved = cost.nbytes + there.output_bytes['raw']
+                all_ms = (
+                    before_ms + 2.0 * LINK_MS + 8e3 * moved / rate_bps + finish_ms
+                    + (decode_ms + there.cuts[cut.index].tail_ms) * SERVER_LOAD
+                )
+                rescue_ms = tails[cut.index] * slower + finish_ms
+                late_ms = late_cost_ms(all_ms, before_ms, rescue_ms, wanted.deadline_ms)
+                yield (cut.cut_id, name, 's', '', '', count), all_ms + float(late_ms)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    of_both(far_apart), of_both(far_apart), RATES_BPS, LIMITS, THREAD_RATIOS,
+    st.sampled_from([12.0, 18.0, 25.0, 35.0, 80.0]),
+)
+def test_with_a_deadline_it_is_exact_over_the_backends_of_the_server(
+    edge_factors: Factors, server_factors: Factors, rate_bps: float, wanted: Constraints,
+    ratio: float, deadline_ms: float,
+) -> None:
+    # Rescues run the robot's fastest tails, as every plan does. A slower one is not looked at,
+    # though its price may be lower: a rescue that does not fit behind the head is not begun, and
+    # ends no frame before its answer is there. So with a deadline the robot's fastest pieces are
+    # planned with by rule, and are not the best of all backends here.
+    edges, servers = by_backend(EDGE, edge_factors), by_backend(SERVER, server_factors)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profile_pieces, 'MARGIN', 0.0)
+        edge, server = with_two_threads(joined(edges), ratio), joined(servers)
+    wanted = replace(wanted, deadline_ms=deadline_ms)
+    alone = least(
+        dict(prices_ms(edges, there, rate_bps, wanted, ratio)) for there in servers.values()
+    )
+    assert latencies(plans(edge, server, rate_bps, wanted)) == pytest.approx(alone)
+    wanted = replace(wanted, shapes=(two_cuts.SHAPE,))
+    best = min(best_ms(edge, there, rate_bps, wanted) for there in servers.values())
+    assert best_ms(edge, server, rate_bps, wanted) == pytest.approx(best)
+
+
+@settings(max_examples=60, deadline=None)
+@given(of_both(near), of_both(near), RATES_BPS, PRIVATE_LAYERS)
+def test_the_margin_costs_no_more_than_itself(
+    edge_factors: Factors, server_factors: Factors, rate_bps: float, private_layers: int
+) -> None:
+    # Every piece takes at least the least time t, and at most t / (1 - MARGIN): only what is no
+    # slower than that is kept, and what makes times grow with the piece keeps both bounds, since
+    # least times grow. The whole network takes its least time (its fastest backend is the usual
+    # one), and so does a middle piece (the fastest by its difference of tails). So the best plan
+    # of brute force costs with the chosen pieces at most MARGIN / (1 - MARGIN) of the time of its
+    # head and its tail (with two cuts: of its rest) more, and what is planned no more than that.
+    share = profile_pieces.MARGIN / (1.0 - profile_pieces.MARGIN)
+    assert share > 0.0
+    edges, servers = by_backend(EDGE, edge_factors), by_backend(SERVER, server_factors)
+    edge, server = joined(edges), joined(servers)
+    for shapes, heres in (((), list(edges.values())), ((two_cuts.SHAPE,), mixed(edges))):
+        wanted = Constraints(private_layers, shapes=shapes)
+        alone = min(
+            (
+                each
+                for here, there in product(heres, servers.values())
+                for each in plans(here, there, rate_bps, wanted).values()
+            ),
+            key=lambda each: each.latency_ms,
+        )
+        pieces_ms = alone.head_ms + (alone.rest_ms if alone.return_id else alone.tail_ms)
+        more_ms = best_ms(edge, server, rate_bps, wanted) - alone.latency_ms
+        assert -1e-9 <= more_ms <= 1e-9 + (0.0 if alone.is_local else share * pieces_ms)
 
 
 # ---- running it ---------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """What the user's limits forbid, plan by plan, and in words.
 
-Memory of the robot: the whole network for all-local, and for every plan while there is a
-deadline, since the robot then keeps the tail to finish frames itself; otherwise the head, and
-what it runs behind a second cut. Memory of a server: its piece. A size or an agreement that
+Memory of the robot: the whole network for all-local, for plans with two cuts or over the graph,
+and for every plan while there is a deadline, since the robot then keeps the tail to finish frames
+itself; otherwise the head. Memory of a server: its piece. A size or an agreement that
 nobody measured passes no limit. Lossless codecs agree by construction.
 """
 

@@ -1,7 +1,8 @@
 """The fastest backend of every head and every tail, of those that were measured by turns.
 
 What runs a piece changes its time and nothing else of a plan (``backends/by_piece.py``), so the
-fastest one of each piece is the best one in every plan. That is exact on the measured times.
+fastest one of each piece is the best one in every plan. That is exact on the measured times, but
+for the robot's tail under a deadline, where it is a rule (docs/backends.md).
 """
 
 from __future__ import annotations
