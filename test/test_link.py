@@ -116,6 +116,17 @@ def test_a_burst_is_no_faster_link(frame_bytes: int, mbps: float) -> None:
         assert state.uplink_ms(nbytes) == pytest.approx(true_ms, rel=0.3, abs=1.5)
 
 
+def test_short_probes_tell_that_a_link_has_become_faster() -> None:
+    """Behind the burst even little tells, though frames were much larger."""
+    wire = Wire(LinkEstimator())
+    for _ in range(20):
+        wire.send(1, 100_000, 1e6, 3.0)
+    for _ in range(3):
+        wire.now_s += 0.3
+        wire.send(1, 8_192, 20e6, 3.0, probe=True)
+    assert wire.estimator.state(wire.now_s).uplink_bps > 8e6
+
+
 def test_probes_that_are_slower_than_frames_are_no_sign_of_a_burst() -> None:
     wire = Wire(LinkEstimator())
     for _ in range(8):

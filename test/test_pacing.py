@@ -145,6 +145,37 @@ def test_probes_take_at_most_a_tenth_of_a_slow_link() -> None:
     assert 0 < nbytes * 8 / 30.0 < 0.13e6
 
 
+@pytest.mark.parametrize('before_bps, after_bps, within_s', [(1e6, 20e6, 0.8), (20e6, 1e6, 2.0)])
+def test_an_idle_link_that_has_changed_is_probed_again_at_once(
+    before_bps: float, after_bps: float, within_s: float
+) -> None:
+    """Three probes in a row are believed; every 1.5 to 5 s they would take most of ten."""
+    network = connected(before_bps)
+    network.run(15.0)
+    changed_s, network.rate_bps = network.now_s, after_bps
+    network.run(20.0)
+    probes = [
+        (at_s, 8e3 * e.nbytes / e.duration_ms) for at_s, e in network.events
+        if isinstance(e, Sample) and e.probe and at_s > changed_s
+    ]
+    telling = [at_s for at_s, bps in probes if 0.5 < bps / after_bps < 2.0]
+    assert telling[0] - changed_s < 6.0
+    assert 0.5 <= telling[2] - telling[0] < within_s
+    assert telling[4] - telling[3] > 1.0, 'then it is known'
+
+
+def test_frames_end_the_confirming_of_a_probe() -> None:
+    network = connected(20e6)
+    network.run(5.0)
+    network.rate_bps = 1e6
+    while network.link._confirm == 0:
+        network.run(0.01)
+    network.link.send(frame(1, 4_000), 0.0, network.now_s)
+    began_s = network.now_s
+    network.run(1.0)
+    assert KIND_PROBE not in {step.kind for at_s, step in network.sent if at_s > began_s}
+
+
 def test_frames_go_before_probes() -> None:
     network = connected(1e6)
     while network.sent[-1][1].kind != KIND_PROBE or network.link.backlog_bytes:

@@ -157,7 +157,7 @@ class TransferFit:
         behind = nbytes + self._line.burst_bytes if probe else nbytes  # the burst is over
         ratio = (ms + NOISE_MS) / (self._line.ms(behind) + NOISE_MS)
         held = nbytes if probe else max(nbytes - self._line.burst_bytes, 0.0)
-        if ratio < 1.0 and held < SMALL_SHARE * self._largest:
+        if ratio < 1.0 and held < SMALL_SHARE * self._largest and not probe:
             ratio = 1.0  # a burst, or nearly all alpha: no sign of a faster link
         self._recent.append((ratio, sample))
         for run, span_s, factor in CHANGES:

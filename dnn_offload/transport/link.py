@@ -44,7 +44,12 @@ from dnn_offload.transport.transfer import (
 )
 from dnn_offload.transport.uplink_settings import LinkTiming
 
-PROBE_BYTES = 98304
+PROBE_BYTES = 98304       # at most: the burst, and as much behind it, which is measured
+LEAST_MEASURED_BYTES = 8192
+MEASURED_S = 0.06         # what is measured need take no longer
+SURPRISE = 2.0            # ratio of rates of two probes: has the link changed, or was it a hiccup?
+CONFIRMING = 2            # so many more probes tell,
+CONFIRM_S = 0.25          # so soon
 PACKET_BYTES = 1200       # fits into one with its header
 _PROBE_PAYLOAD = bytes(range(256)) * (PROBE_BYTES // 256)
 _REMEMBERED_FRAMES = 64   # a late answer to an older one is refused
@@ -87,6 +92,8 @@ class ServerLink:
         self._received: deque[tuple[int, int]] = deque()
         self._probe: Transfer | None = None
         self._probe_seq = 0
+        self._probed_bps = 0.0              # rate behind the burst of the last probe; 0 = none yet
+        self._confirm = 0                   # probes that are to tell whether that is the rate
         self._busy_s = float('-inf')        # last slice sent
         self._big_s = float('-inf')         # last transfer above the burst
         self._free_s = float('-inf')        # when the link's last transfer had come through
@@ -177,7 +184,9 @@ class ServerLink:
         if transfer.burst_over is not None and self.throttle.free:
             nbytes, at_s = transfer.burst_over
             late_ms = transfer.first_ack_ms + 1e3 * (now_s - at_s)
-            self.window.probed(8e3 * (transfer.total_bytes - nbytes) / max(late_ms, 1e-3))
+            rate_bps = 8e3 * (transfer.total_bytes - nbytes) / max(late_ms, 1e-3)
+            self.window.probed(rate_bps)
+            self._doubt(rate_bps)
             events.append(Sample(True, transfer.total_bytes - nbytes, max(late_ms, 1e-3)))
         else:
             events.append(Sample(True, transfer.total_bytes, own_ms))  # limited by ourselves
@@ -188,6 +197,15 @@ class ServerLink:
             self._retry_s = self.timing.retry_s
             events.append(Connected())
         return events
+
+    def _doubt(self, rate_bps: float) -> None:
+        """Have a probe that says another rate than the last one confirmed soon."""
+        before_bps, self._probed_bps = self._probed_bps, rate_bps
+        ratio = rate_bps / before_bps if before_bps > 0.0 else 1.0
+        if not 1.0 / SURPRISE < ratio < SURPRISE:
+            self._confirm = CONFIRMING
+        elif self._confirm:
+            self._confirm -= 1
 
     def on_frame_refused(self, seq: int, index: int, reason: str, now_s: float) -> list[Event]:
         """The server refused a frame: at one of its slices, or as a whole later."""
@@ -224,6 +242,7 @@ class ServerLink:
             why = f'server {self.name!r} is not connected: {self.reason}'
             return [Refused(request.frame_seq, why)]
         self._drop_probe()
+        self._confirm = 0  # frames tell
         slicer = Slicer(chunk_bytes_under(limit_bps, self.window.chunk_bytes))
         transfer = Transfer(
             KIND_TENSORS, request.frame_seq, [], 0, now_s, request,
@@ -371,25 +390,36 @@ class ServerLink:
             return float('inf')
         if self.phase is Phase.PROBING:
             return now_s
+        if self._confirm:
+            return self._busy_s + CONFIRM_S
         # At most a tenth of the link for probes.
         rate_bps = self.window.rate_bps
-        takes_s = 8.0 * PROBE_BYTES / rate_bps if rate_bps > 0.0 else 0.0
+        takes_s = 8.0 * self._probe_bytes() / rate_bps if rate_bps > 0.0 else 0.0
         least_s = 10.0 * takes_s
         idle_s = self._busy_s + max(self.timing.probe_period_s, least_s)
         if takes_s > self.timing.longest_probe_s:
             return idle_s
         return min(idle_s, self._big_s + max(self.timing.big_probe_period_s, least_s))
 
+    def _probe_bytes(self) -> int:
+        """Size of the next probe: on a slow link little behind the burst tells as much."""
+        rate_bps = self._probed_bps if self._confirm else self.window.rate_bps
+        if rate_bps <= 0.0:
+            return PROBE_BYTES
+        measured = max(round(rate_bps * MEASURED_S / 8.0), LEAST_MEASURED_BYTES)
+        return min(BURST_BYTES + measured, PROBE_BYTES)
+
     def _begin_probe(self, now_s: float) -> None:
         self._probe_seq += 1
+        total_bytes = self._probe_bytes()
         # One packet for the round trip, the burst, and what is measured.
-        pieces = (0, PACKET_BYTES), (PACKET_BYTES, BURST_BYTES), (BURST_BYTES, PROBE_BYTES)
+        pieces = (0, PACKET_BYTES), (PACKET_BYTES, BURST_BYTES), (BURST_BYTES, total_bytes)
         parts = [
             part
             for start, end in pieces
             for part in slices(memoryview(_PROBE_PAYLOAD)[start:end], self.window.chunk_bytes)
         ]
-        self._probe = Transfer(KIND_PROBE, self._probe_seq, parts, PROBE_BYTES, now_s)
+        self._probe = Transfer(KIND_PROBE, self._probe_seq, parts, total_bytes, now_s)
         self._sending.append(self._probe)
 
     def _drop_probe(self) -> None:
