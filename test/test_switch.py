@@ -411,7 +411,7 @@ def test_caution_ends_where_the_world_has_moved() -> None:
     run_for(clock, 8.0, local(100.0), remote(82.0))
     clock.policy._memory.returns, clock.policy._memory.returns_at_s = 3.0, clock.now_s
     cautious = clock.policy._memory.returns
-    assert run_for(clock, 1.0, local(100.0), remote(150.0)) == 1
+    assert run_for(clock, 0.4, local(100.0), remote(150.0)) == 1, 'two ticks'
     assert run_for(clock, 8.0, local(100.0), remote(150.0)) == 0
     assert run_for(clock, 1.0, local(100.0), remote(60.0)) == 1
     assert clock.policy._memory.returns <= cautious

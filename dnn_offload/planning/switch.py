@@ -38,6 +38,7 @@ CLEAR_GAIN = 3.0           # times the least gain: so much more is no noise, the
 MAX_CAUTION = 8.0          # most that the demanded gain is multiplied by
 MAX_NEEDED = 0.5           # share of the latency; caution lets a plan pass that is twice as fast
 FULL_STEP = 2.0            # a gain half as large again as the least counts as a whole tick
+MOVED_STEP = 1.5           # ticks that one counts for where the world has moved
 REASON_CHARS = 512
 
 
@@ -316,7 +317,8 @@ class SwitchPolicy:
         if best.key == old.key or gain <= 0.0:
             memory.better_ticks, memory.excess = 0, 0.0
         else:
-            step = min(FULL_STEP * (gain / needed - 1.0), 1.0)
+            # What moved the world was seen in several frames or probes before a price said it.
+            step = min(FULL_STEP * (gain / needed - 1.0), MOVED_STEP if moved else 1.0)
             memory.excess = max(memory.excess + step, 0.0)
             memory.better_ticks = memory.better_ticks + 1 if memory.excess > 0.0 else 0
         if memory.excess < self.hold_ticks - 1e-9:

@@ -20,8 +20,8 @@ beside them:
 
 Threads are those that the user allows, by default as they are set. Backends are chosen where
 pieces are measured, one for each side or one for each piece (parameter ``backend``): nothing else
-of a plan's cost hangs on them, but for rescues under a deadline. It contains the best of every other strategy's candidates, hence on
-the same costs it never predicts worse.
+of a plan's cost hangs on them, but for rescues under a deadline. It contains the best of every
+other strategy's candidates, hence on the same costs it never predicts worse.
 """
 
 from __future__ import annotations

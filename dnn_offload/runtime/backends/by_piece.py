@@ -4,7 +4,7 @@ A backend changes nothing but the time of the piece that it runs: what crosses a
 strides of its specification by any of them. So the best backend of a head and that of a tail hang
 on no other choice of a plan, and are chosen where they are measured (``profile_pieces.py``):
 planning over what was chosen is exact over backends, and searches no more plans than with one.
-(Under a deadline what late answers cost hangs on the robot's tail, too: there the fastest is a rule.)
+Under a deadline what late answers cost hangs on the robot's tail, too: there it is a rule.
 """
 
 from __future__ import annotations
