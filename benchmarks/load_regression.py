@@ -24,6 +24,7 @@ import numpy as np
 
 from dnn_offload.cost.load import LoadReadings, LoadTracker
 from dnn_offload.cost.load_regression import fit_load
+from dnn_offload.ending import ending_politely
 from dnn_offload.errors import ProfileError
 from dnn_offload.testbed.busy import BusyProcesses
 
@@ -124,8 +125,7 @@ def main() -> int:
     network = NETWORKS[args.network]()
     table, loads = [], []
     for count in levels:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(BusyProcesses(count, frozenset(os.sched_getaffinity(0))))
+        with ending_politely(), BusyProcesses(count, frozenset(os.sched_getaffinity(0))):
             time.sleep(1.0)
             times, readings = profile(network, args.seconds)
         table.append(times)

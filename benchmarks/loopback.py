@@ -1,7 +1,8 @@
 """The nodes against the bare network, on this machine: what the package itself costs.
 
-Prints one line per figure, with the aim of the project beside it. Machines are shared and
-noisy: where two times are compared, they are measured in turn.
+Prints one line per figure, with the aim of the project and a verdict beside it; exits with 1 when
+an aim is missed. Machines are shared and noisy: where two times are compared, they are measured in
+turn. What reacts to load and bandwidth is in ``reaction.py``.
 
     python benchmarks/loopback.py [--only NAME ...] [--json FILE]
 
@@ -22,23 +23,22 @@ import sys
 import tempfile
 import time
 
+from aims import Aim, judge, told
 from memory_slope import anonymous_mb
 import psutil
+from reaction import COMMON, load_gone, load_step, uplink_step
 
+from dnn_offload.ending import ending_politely
 from dnn_offload.report.records import FrameRow
 from dnn_offload.runtime.model_cache import cache_key, ModelRequest
-from dnn_offload.testbed.busy import BusyProcesses
 from dnn_offload.testbed.environment import prepare_environment
 from dnn_offload.testbed.network import Network, why_no_network
 from dnn_offload.testbed.recorder import wait_until
 from dnn_offload.testbed.session import ROBOT, Session
 
 MODEL = 'torchvision:squeezenet1_1'
-COMMON = {'weights': 'random', 'backend': 'torch'}  # as the bare network
 TENSOR_BYTES = 100_000
 SLOW_BPS = 1e6
-SAME = 3  # results in a row under another plan, to be sure that it runs
-BUSY = 8  # processes; three slow a stream that sleeps between frames down by less than two
 
 _BARE = """
 import json, os, statistics, sys, time
@@ -68,32 +68,6 @@ def _median(rows: list[FrameRow], value: Callable[[FrameRow], float]) -> float:
 def _model_folder() -> Path:
     key = cache_key(ModelRequest(MODEL, weights=COMMON['weights'], backend=COMMON['backend']))
     return Path('~/.cache/dnn_offload').expanduser() / key
-
-
-def _of_the_plan(rows: list[FrameRow]) -> list[FrameRow]:
-    """The newest results under the plan in force, without scouts and trials."""
-    ours = [
-        row for row in rows[-40:] if row.has_result and not row.is_scout and not row.is_trial
-    ]
-    return ours[-SAME:]
-
-
-def _stays_here(rows: list[FrameRow]) -> bool:
-    return all(row.server == '' for row in _of_the_plan(rows))
-
-
-def _runs_another_plan(rows: list[FrameRow], old: int) -> bool:
-    newest = _of_the_plan(rows)
-    return len(newest) == SAME and all(row.plan_id != old for row in newest)
-
-
-def _calm_at_home(session: Session) -> bool:
-    """Whether the calm robot stays where it was put by hand: all runs on it."""
-    session.recorder.set_parameters('partition_planner_node', strategy='local')
-    session.collect(1.0, settle_s=4.0)
-    session.recorder.set_parameters('partition_planner_node', strategy='auto')
-    session.collect(1.0, settle_s=2.0)
-    return _stays_here(session.recorder.rows)
 
 
 def _has_result(rows: list[FrameRow]) -> bool:
@@ -131,7 +105,7 @@ def local_overhead(folder: Path) -> dict[str, float | str]:
     node, base = statistics.median(node_ms), statistics.median(bare_ms)
     return {
         'figure': 'all-local, from the image callback on, over the bare network',
-        'aim': '<= 10 % or 3 ms', 'nodes_ms': node, 'bare_ms': base, 'extra_ms': node - base,
+        'nodes_ms': node, 'bare_ms': base, 'extra_ms': node - base,
         'extra_percent': 100.0 * (node - base) / base,
         'before_callback_ms': statistics.median(before_ms),
     }
@@ -153,7 +127,7 @@ def remote_overhead(folder: Path) -> dict[str, float | str]:
     return {
         'figure': f'remote over loopback, {cut.frontier_bytes} bytes, from the start of work on, '
         'less computing',
-        'aim': '<= 3 ms', 'extra_ms': _median(rows, extra_ms),
+        'extra_ms': _median(rows, extra_ms),
         'before_callback_ms': _median(rows, lambda row: row.age_ms),
         'waiting_ms': _median(rows, lambda row: row.wait_ms),
         'uplink_ms': _median(rows, lambda row: row.uplink_ms),
@@ -167,65 +141,8 @@ def picture_delivery(folder: Path) -> dict[str, float | str]:
     with Session(folder, strategy='local', rate_hz=30.0) as session:
         rows = session.collect(seconds, settle_s=2.0)
     return {
-        'figure': '640x480 pictures at 30 fps that arrive', 'aim': '>= 99 %',
+        'figure': '640x480 pictures at 30 fps that arrive',
         'arrived_percent': 100.0 * len(rows) / (30.0 * seconds),
-    }
-
-
-def load_step(folder: Path) -> dict[str, float | str]:
-    """Busy processes come: time until the first result of those that then come by another plan.
-
-    Both run by torch: by a faster backend here, with a core each, the robot rightly stays where it
-    is; by a faster one there it has rightly gone before the step.
-    """
-    times_s: list[float] = []
-    with Session(folder, server={}, common={'backend': 'torch'}, rate_hz=15.0) as session:
-        for _ in range(8):
-            rows = session.recorder.rows
-            if not _calm_at_home(session):
-                continue  # the server is as good: there is nothing that load could change
-            before = _of_the_plan(rows)[-1].plan_id
-            start_s = session.recorder.now_s()
-            with BusyProcesses(BUSY, session.cores.robot):
-                if not wait_until(partial(_runs_another_plan, rows, before), 10.0, 0.01):
-                    raise SystemExit('no other plan within 10 s of the step in load')
-                times_s.append(_of_the_plan(rows)[0].result_time_s - start_s)
-    if not times_s:
-        raise SystemExit('the calm robot never ran the network by itself')
-    return {
-        'figure': 'new plan after a step in load', 'aim': '<= 2 s', 'steps': float(len(times_s)),
-        'median_s': statistics.median(times_s), 'worst_s': max(times_s),
-    }
-
-
-def load_gone(folder: Path) -> dict[str, float | str]:
-    """Busy processes go: time until the first result of those that then stay on the robot.
-
-    Over a link on which neither place is near the other: what gains little waits on purpose.
-    """
-    times_s: list[float] = []
-    with Session(
-        folder, model='torchvision:resnet18', common=COMMON, server={}, rate_hz=8.0,
-        robot={'max_uplink_bps': 7e6},
-    ) as session:
-        rows = session.recorder.rows
-        for _ in range(8):
-            if not _calm_at_home(session):
-                continue
-            with BusyProcesses(BUSY, session.cores.robot):
-                session.collect(8.0)
-                if _stays_here(rows):
-                    continue  # the load was not worth a change
-                start_s = session.recorder.now_s()
-            if not wait_until(partial(_stays_here, rows), 20.0, 0.01):
-                raise SystemExit('not back on the robot within 20 s of the end of the load')
-            times_s.append(_of_the_plan(rows)[0].result_time_s - start_s)
-    if not times_s:
-        raise SystemExit('the load never moved anything to the server')
-    return {
-        'figure': 'back on the robot after the load has gone', 'aim': '<= 2 s',
-        'steps': float(len(times_s)), 'median_s': statistics.median(times_s),
-        'worst_s': max(times_s),
     }
 
 
@@ -242,7 +159,7 @@ def first_answer(folder: Path) -> dict[str, float | str]:
             started_s = session.inference_started_s - session.recorder.started_s
             times_s.append(first - started_s)
     return {
-        'figure': 'first answer after start, cached profile', 'aim': '<= 5 s',
+        'figure': 'first answer after start, cached profile',
         'median_s': statistics.median(times_s), 'worst_s': max(times_s),
     }
 
@@ -266,7 +183,7 @@ def memory_and_lock(folder: Path) -> dict[str, float | str]:
         memory, own_mb = psutil.Process(pid).memory_info().rss, anonymous_mb(pid)
     return {
         'figure': 'longest hold of the interpreter lock; resident memory',
-        'aim': '<= 10 ms; <= 450 MB', 'gil_longest_ms': longest_ms[0.0],
+        'gil_longest_ms': longest_ms[0.0],
         'gil_longest_at_1_mbit_ms': longest_ms[1e6], 'resident_mb': memory / 1e6,
         'anonymous_mb': own_mb,
     }
@@ -277,7 +194,7 @@ def lock_over_a_link(folder: Path) -> dict[str, float | str]:
     figure = f'longest hold of the interpreter lock over a link of {SLOW_BPS / 1e6:.0f} Mbit/s'
     why_not = why_no_network()
     if why_not:
-        return {'figure': f'{figure}: not measured, {why_not}', 'aim': '<= 10 ms'}
+        return {'figure': f'{figure}: not measured, {why_not}'}
     with (
         Network(10.0 * SLOW_BPS, 10.0 * SLOW_BPS) as network,  # they find each other soon
         Session(
@@ -295,43 +212,58 @@ def lock_over_a_link(folder: Path) -> dict[str, float | str]:
     if not rows:
         raise SystemExit('no frame crossed the link')
     return {
-        'figure': figure, 'aim': '<= 10 ms', 'gil_longest_ms': longest_ms,
+        'figure': figure, 'gil_longest_ms': longest_ms,
         'frames': float(len(rows)), 'bytes_each': float(rows[0].uplink_bytes),
         'uplink_ms': _median(rows, lambda row: row.uplink_ms),
     }
 
 
-FIGURES: dict[str, Callable[[Path], dict[str, float | str]]] = {
-    'local_overhead': local_overhead,
-    'remote_overhead': remote_overhead,
-    'picture_delivery': picture_delivery,
-    'load_step': load_step,
-    'load_gone': load_gone,
-    'first_answer': first_answer,
-    'memory_and_lock': memory_and_lock,
-    'lock_over_a_link': lock_over_a_link,
+FIGURES: dict[str, tuple[Callable[[Path], dict[str, float | str]], tuple[Aim, ...]]] = {
+    'local_overhead': (
+        local_overhead, (Aim('extra_percent', 10.0, '%', instead=Aim('extra_ms', 3.0, 'ms')),),
+    ),
+    'remote_overhead': (remote_overhead, (Aim('extra_ms', 3.0, 'ms'),)),
+    'picture_delivery': (picture_delivery, (Aim('arrived_percent', 99.0, '%', at_least=True),)),
+    'load_step': (load_step, (Aim('median_s', 1.0, 's', most=('worst_s', 2.0)),)),
+    'load_gone': (load_gone, (Aim('median_s', 2.0, 's'),)),
+    'uplink_step': (
+        uplink_step, (Aim('slower_median_s', 1.0, 's'), Aim('faster_median_s', 1.0, 's')),
+    ),
+    'first_answer': (first_answer, (Aim('median_s', 3.0, 's', most=('worst_s', 5.0)),)),
+    'memory_and_lock': (memory_and_lock, (
+        Aim('gil_longest_ms', 10.0, 'ms'), Aim('gil_longest_at_1_mbit_ms', 10.0, 'ms'),
+        Aim('resident_mb', 450.0, 'MB'),
+    )),
+    'lock_over_a_link': (lock_over_a_link, (Aim('gil_longest_ms', 10.0, 'ms'),)),
 }
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure and print; 1 if an aim is missed."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--only', nargs='+', choices=FIGURES, default=list(FIGURES))
     parser.add_argument('--json', type=Path, help='write the figures to this file, too')
     arguments = parser.parse_args()
     prepare_environment(96)
     results = {}
-    for name in arguments.only:
-        with tempfile.TemporaryDirectory() as folder:
-            result = FIGURES[name](Path(folder))
-        results[name] = result
-        numbers = ', '.join(
-            f'{key} {value:.2f}' for key, value in result.items() if isinstance(value, float)
-        )
-        print(f'{result["figure"]}: {numbers} (aim: {result["aim"]})', flush=True)
+    with ending_politely():
+        for name in arguments.only:
+            figure, aims = FIGURES[name]
+            with tempfile.TemporaryDirectory() as folder:
+                result = figure(Path(folder))
+            results[name] = {
+                **result, 'aim': told(aims, result), 'met': judge(aims, result),
+            }
+            numbers = ', '.join(
+                f'{key} {value:.2f}' for key, value in result.items() if isinstance(value, float)
+            )
+            print(f'{result["figure"]}: {numbers} (aim: {results[name]["aim"]})', flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
+    missed = [name for name, result in results.items() if result['met'] is False]
+    print(f'missed: {", ".join(missed)}' if missed else 'no aim is missed')
+    return 1 if missed else 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -14,6 +14,7 @@ import random
 import tempfile
 import time
 
+from dnn_offload.ending import ending_politely
 from dnn_offload.errors import OffloadError
 from dnn_offload.msg import ServerStatus
 from dnn_offload.simulate.recording import COLUMNS, Recording
@@ -63,7 +64,7 @@ def record_server(seconds: float, seed: int) -> Recording:
     prepare_environment(DOMAIN)
     levels, kills = schedule(seconds, seed), deaths(seconds, seed)
     times, worlds = [], []
-    with tempfile.TemporaryDirectory() as folder, Session(
+    with ending_politely(), tempfile.TemporaryDirectory() as folder, Session(
         Path(folder), rate_hz=RATE_HZ, server={}, strategy='remote',
         common={'backend': 'torch'},
     ) as session, contextlib.ExitStack() as work:

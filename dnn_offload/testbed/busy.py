@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 
+from dnn_offload.testbed.processes import bound_to_us
+
 _LOOP = 'while True: sum(range(10000))'
 
 
 class BusyProcesses:
-    """Runs ``count`` busy processes while its ``with`` block lasts.
+    """Runs ``count`` busy processes while its ``with`` block lasts, and not after the program.
 
     Args:
         count: How many.
@@ -23,13 +25,25 @@ class BusyProcesses:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> BusyProcesses:
-        for _ in range(self._count):
-            process = subprocess.Popen([sys.executable, '-c', _LOOP])
-            os.sched_setaffinity(process.pid, self._cores)
-            self._processes.append(process)
+        bind = bound_to_us()
+
+        def prepare() -> None:
+            os.sched_setaffinity(0, self._cores)
+            bind()
+
+        try:
+            for _ in range(self._count):
+                self._processes.append(
+                    subprocess.Popen([sys.executable, '-c', _LOOP], preexec_fn=prepare)
+                )
+        except BaseException:  # a signal, say: those that were started are busy already
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *failure: object) -> None:
         for process in self._processes:
             process.kill()
+        for process in self._processes:
             process.wait()
+        self._processes.clear()

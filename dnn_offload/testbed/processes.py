@@ -5,7 +5,7 @@ No ROS here: a node is an executable with arguments. A child never outlives its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import ctypes
 from dataclasses import dataclass, field
@@ -33,6 +33,22 @@ class Cores:
     def apart(self) -> bool:
         """Whether robot and server have cores of their own."""
         return not self.robot & self.server
+
+
+def bound_to_us() -> Callable[[], None]:
+    """What a child calls before it becomes its program, so that it is killed when we end.
+
+    Its parent is the thread that starts it: start it on one that lasts. The library is loaded
+    here, since after the fork another thread's locks may be held for ever.
+    """
+    libc, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
+
+    def bind() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # we ended before that
+            os._exit(1)
+
+    return bind
 
 
 def share_cores(available: frozenset[int]) -> Cores:
@@ -76,14 +92,14 @@ class NodeProcess:
         # `ip` replaces itself by the node, so that the process started is the node.
         within = entrance(self.network) if self.network else []
         within += self.within
-        libc = ctypes.CDLL(None, use_errno=True)
+        bind = bound_to_us()
 
         def prepare() -> None:
             if enter is not None:
                 enter.write_text('0')
             os.sched_setaffinity(0, cores)
             os.nice(nice)
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            bind()
 
         with self.log_path.open('ab') as log:
             try:

@@ -23,6 +23,8 @@ MIN_SPEED = MIN_QUOTA_US / MAX_PERIOD_US
 _ROOT = Path('/sys/fs/cgroup')
 _PREFIX = 'dnn_offload_'
 _EMPTY_TIMEOUT_S = 3.0
+_UNUSED = {'cpu.max': 'max', 'cpu.weight': '100', 'cpu.idle': '0'}  # how groups begin, version 2
+_shared: set[Path] = set()  # where this process lets groups have quotas, and nobody did before
 
 
 def quota_us(speed: float) -> tuple[int, int]:
@@ -66,6 +68,7 @@ def why_no_quota(root: Path = _ROOT) -> str:
             _share_cpu(found[0])
         except OffloadError as error:  # as in a container: its root group is not the kernel's
             return f'processes in {found[0]} itself keep its groups from having quotas: {error}'
+        _unshare_cpu(found[0])
     return ''
 
 
@@ -73,6 +76,8 @@ class CpuGroup:
     """Processes that share a quota, while the ``with`` block lasts; what is left is killed then.
 
     Groups of processes that were killed before they could remove theirs are removed on entering.
+    With version 2 the last group of a process takes back that groups may have quotas, if that was
+    its doing and nobody uses it; after a kill -9 it stays, as nobody knows whose doing it was.
 
     Args:
         name: Of the machine that is played, e.g. ``robot``.
@@ -98,17 +103,22 @@ class CpuGroup:
         base, version = found
         remove_left_over(base)
         try:
+            if version == 2:
+                _share_cpu(base)
             self.folder = base / self._name
             self.folder.mkdir(exist_ok=True)
             if self._speed:
                 self.limit(self._speed, version)
         except BaseException:
-            _remove(self.folder)
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *failure: object) -> None:
         _remove(self.folder)
+        found = cgroup_folder(self._root)
+        if found is not None:
+            _unshare_cpu(found[0])
 
     def limit(self, speed: float, version: int) -> None:
         """Set the quota."""
@@ -145,6 +155,23 @@ def _share_cpu(base: Path) -> None:
     control = base / 'cgroup.subtree_control'
     if not control.exists() or 'cpu' not in control.read_text(encoding='ascii').split():
         _write(control, '+cpu')
+        _shared.add(base)
+
+
+def _unshare_cpu(base: Path) -> None:
+    """Take that back if it was ours, unless a group there has come to use it (version 2)."""
+    if base not in _shared:
+        return
+    for group in (path for path in base.iterdir() if path.is_dir()):
+        if group.name.startswith(_PREFIX):
+            return  # one of ours that is still there, or another process's
+        for name, unused in _UNUSED.items():
+            with contextlib.suppress(OSError):  # gone meanwhile, or an older kernel
+                if (group / name).read_text(encoding='ascii').split()[0] != unused:
+                    return
+    _shared.discard(base)
+    with contextlib.suppress(OffloadError):  # a group further down uses it
+        _write(base / 'cgroup.subtree_control', '-cpu')
 
 
 def _remove(folder: Path) -> None:
