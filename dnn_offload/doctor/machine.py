@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import contextlib
 from dataclasses import dataclass
-import fcntl
 import json
 import os
 from pathlib import Path
@@ -16,6 +15,8 @@ import sys
 import threading
 import time
 from typing import Any, NamedTuple
+
+from dnn_offload.file_lock import locked
 
 CHILDREN = Path(__file__).resolve().parent / 'children'
 COMMAND_LIMIT_S = 3.0
@@ -152,18 +153,8 @@ class Machine:
         return Space(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
     def locked(self, path: Path) -> bool | None:
-        """Whether a process holds a lock (flock) on a file; None when it may not be opened."""
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)  # ends our own lock
-        return False
+        """See ``file_lock``; of a path that is of this machine's own tree."""
+        return locked(path)
 
     # ---- commands --------------------------------------------------------------------------
 

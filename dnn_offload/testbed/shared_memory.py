@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 import re
+
+from dnn_offload.file_lock import locked
 
 FOLDER = Path('/dev/shm')
 _SEGMENT = re.compile(r'fastrtps_[0-9a-f]{16}')
@@ -31,7 +32,7 @@ def swept_segments(folder: Path = FOLDER) -> Iterator[None]:
     finally:
         for name in _segments(folder) - before:
             lock = folder / f'{name}{_LOCK}'
-            if _is_free(lock):
+            if locked(lock) is False:  # None: somebody else's, where we may not look
                 (folder / name).unlink(missing_ok=True)
                 lock.unlink(missing_ok=True)
 
@@ -41,18 +42,3 @@ def _segments(folder: Path) -> set[str]:
         return {name for name in os.listdir(folder) if _SEGMENT.fullmatch(name)}
     except OSError:
         return set()  # no such folder: nothing is left anywhere
-
-
-def _is_free(lock: Path) -> bool:
-    """Whether nobody holds it; False where we may not look, for it is somebody else's."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)  # ends our own lock
-    return True
