@@ -138,10 +138,11 @@ def test_a_death_costs_what_was_under_way_and_what_comes_later() -> None:
 
 
 @pytest.mark.parametrize(('late', 'unanswered', 'unrescuable', 'passed'), [
-    (0, 0, 0, True), (1, 0, 0, False), (0, 1, 0, False),
+    (0, 0, 0, True), (1, 0, 0, False),
+    (0, 1, 0, True),  # in its place a newer one was rescued
     (0, 0, 2, True),  # nothing could have been done
 ])
-def test_a_frame_that_never_has_its_result_counts_as_a_late_one(
+def test_frames_that_never_have_a_result_are_told_beside_the_late_ones(
     late: int, unanswered: int, unrescuable: int, passed: bool
 ) -> None:
     record = BenchRecord(['a'], steps=[

@@ -147,7 +147,11 @@ def _reactions(record: BenchRecord) -> list[Figure]:
 
 
 def _deaths(record: BenchRecord) -> list[Figure]:
-    """Does the server's death cost a result its deadline?"""
+    """Does the server's death cost a result its deadline?
+
+    Of frames under way at that moment the newest is rescued, what comes behind it would be old:
+    those are told, and no miss.
+    """
     deaths = [s for s in record.steps if s.row == AUTO and SERVER_KILLED in s.what]
     if not deaths:
         return []
@@ -157,7 +161,7 @@ def _deaths(record: BenchRecord) -> list[Figure]:
         'results of auto after their deadline, or never, while the server is dead',
         f'{late} late, {unanswered} never (a newer one was rescued or published instead), '
         f'{unrescuable} never for which the rest did not fit, in {len(deaths)} deaths',
-        '0, but for what does not fit', late + unanswered == 0,
+        'none late', late == 0,
     )]
 
 
