@@ -39,11 +39,13 @@ def of_the_plan(rows: list[FrameRow]) -> list[FrameRow]:
 
 
 def _stays_here(rows: list[FrameRow]) -> bool:
-    return all(row.server == '' for row in of_the_plan(rows))
+    newest = of_the_plan(rows)
+    return len(newest) == SAME and all(row.server == '' for row in newest)
 
 
 def _stays_there(rows: list[FrameRow]) -> bool:
-    return all(row.outcome == 'remote' for row in of_the_plan(rows))
+    newest = of_the_plan(rows)
+    return len(newest) == SAME and all(row.outcome == 'remote' for row in newest)
 
 
 def _runs_another_plan(rows: list[FrameRow], old: int) -> bool:

@@ -14,8 +14,13 @@ MALFORMED = (
 
 
 def without_password(url: str) -> str:
-    """Credentials do not belong into messages and logs. The last @ ends them, as for FFmpeg."""
-    return re.sub(r'//[^/?#]*@', '//', url)
+    """Credentials do not belong into messages and logs.
+
+    Those before the host (the last @ ends them, as for FFmpeg), and what is called a password
+    behind it, as cheap cameras have it.
+    """
+    url = re.sub(r'//[^/?#]*@', '//', url)
+    return re.sub(r'(?i)\b(passw(?:or)?d|pwd|pass)=[^&/?#\s]*', r'\1=', url)
 
 
 class OffloadError(Exception):

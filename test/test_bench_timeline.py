@@ -139,7 +139,8 @@ def test_a_death_costs_what_was_under_way_and_what_comes_later() -> None:
 
 @pytest.mark.parametrize(('late', 'unanswered', 'unrescuable', 'passed'), [
     (0, 0, 0, True), (1, 0, 0, False),
-    (0, 1, 0, True),  # in its place a newer one was rescued
+    (0, 4, 0, True),  # in their place a newer one was rescued
+    (0, 5, 0, False),
     (0, 0, 2, True),  # nothing could have been done
 ])
 def test_frames_that_never_have_a_result_are_told_beside_the_late_ones(

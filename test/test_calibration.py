@@ -38,9 +38,12 @@ def test_hiccups_are_refused_and_single_outliers_count_little() -> None:
 
 def test_what_is_off_alike_three_times_is_no_hiccup() -> None:
     calibration = Calibration()
-    assert not calibration.learn(2.0, 6.0, 1.0)
-    assert not calibration.learn(2.0, 6.6, 1.0)
-    assert calibration.learn(2.0, 5.8, 1.0)
+    for at_s in (0.0, 0.1, 0.2, 0.3):  # of one burst
+        assert not calibration.learn(2.0, 6.0, 1.0, at_s)
+    assert not calibration.learn(2.0, 6.6, 1.0, 5.0)
+    assert not calibration.learn(2.0, 6.6, 1.0, 300.0), 'what was long ago says nothing of now'
+    assert not calibration.learn(2.0, 6.6, 1.0, 305.0)
+    assert calibration.learn(2.0, 5.8, 1.0, 310.0)
     assert calibration.factor(2.0, 1.0) == pytest.approx(1.0 + SLOPE_RANGE[1])  # as far as it goes
     assert calibration.learn(2.0, 6.0, 1.0), 'plausible by now'
 
@@ -50,8 +53,8 @@ def test_what_is_off_alike_three_times_is_no_hiccup() -> None:
 )
 def test_what_is_off_in_several_ways_stays_refused(seen: tuple[float, ...]) -> None:
     calibration = Calibration()
-    for one in seen:
-        assert calibration.learn(2.0, one, 1.0) == (one == 2.0)
+    for at_s, one in enumerate(seen):
+        assert calibration.learn(2.0, one, 1.0, 2.0 * at_s) == (one == 2.0)
 
 
 @given(st.floats(0.6, 4.0), st.floats(0.8, 1.3))

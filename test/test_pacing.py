@@ -209,7 +209,7 @@ def test_a_stream_over_a_slow_link_is_not_held_up_by_probes_again_and_again() ->
     took = [e.uplink_ms for _, e in network.events
             if isinstance(e, Uplinked) and e.frame_seq >= 100]
     assert len(took) > 380
-    # 98 kB take 0.8 s, and what was sent meanwhile waits too.
+    # 57 to 98 kB take 0.5 to 0.8 s, and what was sent meanwhile waits too.
     assert sum(ms > 200.0 for ms in took) <= 8
     assert network.link.window.rate_bps < 2e6
 

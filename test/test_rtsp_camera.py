@@ -191,6 +191,8 @@ def test_a_login_is_used_and_not_told(login: str) -> None:
     ('rtsp://a:b@c@host/eye', 'rtsp://host/eye'),
     ('http://host/eye@2', 'http://host/eye@2'),
     ('http://host?mail=a@b', 'http://host?mail=a@b'),
+    ('http://host/eye?user=a&password=b&channel=1', 'http://host/eye?user=a&password=&channel=1'),
+    ('rtsp://host/user=a&pwd=b', 'rtsp://host/user=a&pwd='),
     ('/dev/video0', '/dev/video0'),
 ])
 def test_without_password(url: str, told: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.planning import one_cut, two_cuts
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 from dnn_offload.planning.session import FrameEvidence
-from dnn_offload.planning.sizes import MIN_FRAMES, Sizes
+from dnn_offload.planning.sizes import MIN_FRAMES, Sent, Sizes
 from graph_profiles import branching_conditions
 from test_session import make_profile, offloading
 
@@ -21,22 +22,23 @@ PICTURE = ('c0', 'jpeg')
 
 def test_the_median_of_a_few_frames_is_told() -> None:
     sizes = Sizes()
-    for nbytes in (15_000, 16_000, 90_000)[: MIN_FRAMES - 1]:
-        sizes.add(PICTURE, nbytes, 10_000.0)
-        assert not sizes.ratios
-    for nbytes in (14_000, 15_000, 900_000, 0):
-        sizes.add(PICTURE, nbytes, 10_000.0)
-    assert sizes.ratios == {PICTURE: pytest.approx(1.5)}
-    told = sizes.ratios
-    sizes.add(PICTURE, 15_300, 10_000.0)
-    assert sizes.ratios is told, 'a few percent are no news, and plans need not be searched'
-    for _ in range(20):
-        sizes.add(PICTURE, 8_000, 10_000.0)
-    assert sizes.ratios == {PICTURE: pytest.approx(0.8)}
-    sizes.add(('c1', 'raw'), 100, 0.0)
-    assert len(sizes.ratios) == 1
+
+    def told(*sent_bytes: int, at_s: float = 0.0) -> Mapping[Sent, float]:
+        for nbytes in sent_bytes:
+            sizes.add(PICTURE, nbytes, 10_000.0, at_s)
+        sizes.tick(at_s)
+        return sizes.ratios
+
+    assert not told(*(15_000, 16_000, 90_000)[: MIN_FRAMES - 1])
+    first = told(14_000, 15_000, 900_000, 0)
+    assert first == {PICTURE: pytest.approx(1.5)}
+    assert told(15_300) is first, 'a few percent are no news, and plans need not be searched'
+    assert told(*[8_000] * 20) == {PICTURE: pytest.approx(0.8)}
+    sizes.add(('c1', 'raw'), 100, 0.0, 0.0)
+    assert told(at_s=320.0) == {PICTURE: pytest.approx(0.8**0.5, rel=0.03)}
+    assert not told(at_s=3000.0), 'nobody knows what pictures are like now'
     sizes.reset()
-    assert not sizes.ratios
+    assert not told(at_s=3000.0)
 
 
 def larger(profile: Profile, sizes: dict[tuple[str, str], float]) -> Profile:

@@ -393,16 +393,14 @@ def test_a_user_may_demand_more_than_half(fast_ms: float, taken: int) -> None:
 def test_a_return_that_is_no_noise_brings_hardly_any_caution() -> None:
     """A link that dies and comes back, against one that gets a little worse and better."""
     cautions = []
-    for bad, good in ((1000.0, 10.0), (125.0, 84.0)):
+    for bad, good in ((1000.0, 10.0), (150.0, 65.0)):
         clock = Clock()
         run_for(clock, 1.0, local(100.0), remote(good))
-        followed = 0
         for _ in range(2):
-            followed += run_for(clock, 8.0, local(100.0), remote(bad))
-            followed += run_for(clock, 8.0, local(100.0), remote(good))
-        assert followed == 4 or bad < 200.0
+            assert run_for(clock, 8.0, local(100.0), remote(bad)) == 1
+            assert run_for(clock, 8.0, local(100.0), remote(good)) == 1
         cautions.append(clock.policy._caution(clock.now_s))
-    assert cautions[0] < 1.1 and cautions[1] > 1.5
+    assert cautions[0] < 0.5 * cautions[1]
 
 
 def test_caution_ends_where_the_world_has_moved() -> None:
@@ -414,7 +412,7 @@ def test_caution_ends_where_the_world_has_moved() -> None:
     assert run_for(clock, 0.4, local(100.0), remote(150.0)) == 1, 'two ticks'
     assert run_for(clock, 8.0, local(100.0), remote(150.0)) == 0
     assert run_for(clock, 1.0, local(100.0), remote(60.0)) == 1
-    assert clock.policy._memory.returns <= cautious
+    assert clock.policy._memory.returns > cautious, 'it was a return all the same'
     # What never cost more in the meantime must gain as much as caution demands.
     assert run_for(clock, 8.0, local(40.0), remote(60.0)) == 0
 

@@ -49,6 +49,28 @@ def test_one_per_core(
     assert thread_count(PER_CORE, machine(tmp_path, cores, quota)) == threads
 
 
+@pytest.mark.parametrize('files, threads', [
+    ({'sys/fs/cgroup/system.slice/robot/cpu.max': '300000 100000'}, 3),
+    ({'sys/fs/cgroup/system.slice/cpu.max': '200000 100000',
+      'sys/fs/cgroup/system.slice/robot/cpu.max': 'max 100000'}, 2),
+    ({'sys/fs/cgroup/cpu.max': '400000 100000'}, 4),  # a container's own
+    ({'sys/fs/cgroup/cpu,cpuacct/lib/cpu.cfs_quota_us': '150000',
+      'sys/fs/cgroup/cpu,cpuacct/lib/cpu.cfs_period_us': '100000'}, 1),
+    ({'sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1',
+      'sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000'}, 6),
+])
+def test_the_tightest_quota_of_our_groups_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], threads: int
+) -> None:
+    monkeypatch.setattr(module, '_usable', lambda: range(6))
+    machine(tmp_path, [])
+    files = {'proc/self/cgroup': '7:cpu,cpuacct:/lib\n0::/system.slice/robot', **files}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f'{text}\n')
+    assert thread_count(PER_CORE, tmp_path) == threads
+
+
 def test_a_count_that_is_named_is_taken(tmp_path: Path) -> None:
     assert thread_count(13, machine(tmp_path, SMT, '50000 100000')) == 13
     assert thread_count(PER_CORE) >= 1

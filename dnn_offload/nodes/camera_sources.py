@@ -70,12 +70,14 @@ def parse_source(text: str) -> SourceAddress:
         return SourceAddress('device', device)
     if text.startswith('/dev/'):
         return SourceAddress('device', text)
-    if text.startswith(URL_SCHEMES):
+    if text.lower().startswith(URL_SCHEMES):
         return SourceAddress('stream', text)
     if text.startswith('file://'):
         return SourceAddress('path', text.removeprefix('file://'))
     if '://' in text:
-        raise ImageError('unknown kind of picture source', given=text, allowed=ALLOWED)
+        raise ImageError(
+            'unknown kind of picture source', given=without_password(text), allowed=ALLOWED
+        )
     return SourceAddress('path', text)
 
 
@@ -171,10 +173,10 @@ class CaptureSource(PictureSource):
     def grab(self) -> bool:
         """See ``PictureSource``; what lay ready when a stream was opened is passed over."""
         while True:
-            began_s = time.monotonic()
+            began_s = time.monotonic() - time.thread_time()  # decoding is no waiting
             if not self._capture.grab():
                 raise ImageError(f'{self.description} delivers no picture any more')
-            waited = time.monotonic() - began_s > self._at_once_s
+            waited = time.monotonic() - time.thread_time() - began_s > self._at_once_s
             if waited or not self._kept_at_most:
                 self._kept_at_most = 0
                 return True

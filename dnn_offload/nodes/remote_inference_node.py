@@ -22,6 +22,7 @@ from dnn_offload.nodes.model_loader import ModelLoader
 from dnn_offload.nodes.model_parameters import check_model
 from dnn_offload.nodes.process import run
 from dnn_offload.nodes.remote_parameters import NODE, PARAMETERS
+from dnn_offload.planning.costs import slow_down
 from dnn_offload.runtime.admission import Admission
 from dnn_offload.runtime.prepared_model import PreparedModel
 from dnn_offload.runtime.tail_server import TailServer
@@ -230,7 +231,8 @@ class RemoteInferenceNode(OffloadNode):
         if measured is not None:
             return measured
         readings = self._load.readings
-        return relative(readings.factor, readings.source, self._served.profile.load_ratios)
+        load = relative(readings.factor, readings.source, self._served.profile.load_ratios)
+        return slow_down(load, self._served.threads)  # what one thread would see, for all of ours
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """State of the service and its counters."""

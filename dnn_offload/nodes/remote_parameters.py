@@ -49,7 +49,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'client_timeout_s',
         30.0,
         'A robot that sends nothing, not even a probe (it sends one every 5 s at least, on links '
-        'below 1.6 Mbit/s more rarely), for so long is forgotten. One that ended is noticed '
+        'below 0.9 Mbit/s more rarely), for so long is forgotten. One that ended is noticed '
         'within 3 s by other means, one that was killed within 25 s; where the server is full, a '
         'start of the same robot has its place 2 s after it has greeted.',
         unit='s',

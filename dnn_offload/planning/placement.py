@@ -20,6 +20,7 @@ the cut where that share is largest. The candidate is then priced from measured 
 from __future__ import annotations
 
 from collections.abc import Collection
+import statistics
 
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.costs import (
@@ -211,11 +212,16 @@ class _Search:
             self._constraints,
         )
 
+    def _size_ratio(self, codec: str) -> float:
+        """Real over profiled size, as far as cuts with that codec tell; 1 = nothing is known."""
+        known = [ratio for (_, name), ratio in self._conditions.sizes.items() if name == codec]
+        return statistics.median(known) if known else 1.0
+
     def _candidate(self, graph: PlacementGraph, placed: Placed, codec: str) -> Candidate:
         """The plan in full, without its value."""
         server, conditions, load = self._server, self._conditions, self._load
         costs, values = graph.codecs[codec], list(placed.frontier)
-        nbytes = round(float(costs.nbytes[values].sum()))
+        nbytes = round(float(costs.nbytes[values].sum()) * self._size_ratio(codec))
         answer = answer_bytes(conditions, server)
         names = tuple(graph.graph.names[value] for value in values)
         head_ms, rest_ms = graph.robot_times(placed, self._threads)

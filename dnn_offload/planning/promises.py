@@ -29,6 +29,8 @@ STEADY_S = 2.0         # the price of the plan that runs is its median over so l
 ASSUMED_RATIO = 1.5    # of a place just left for the first time, until its ratio is known
 LARGEST_RATIO = 2.5    # more than this is a change of the world, unless it comes again
 AGAIN_RATIO = 1.4      # of two such ratios that say the same
+AGAIN_S = 300.0        # within so long
+MOST_RATIO = 4.0       # that a price is ever corrected by
 MOVED_RATIO = 1.3      # of prices of one plan among themselves: a change of the world as well
 RUNS_S = 1.0           # after a switch the price of the plan that runs rests on its own frames
 HALF_LIFE_S = 1800.0   # of a correction
@@ -53,7 +55,7 @@ class Promises:
         self._left: _Left | None = None
         self._running: deque[tuple[Key, float, float]] = deque()  # plan, price, when
         self._learned: dict[str, tuple[float, float]] = {}  # place -> log ratio, learned at
-        self._too_large: dict[str, float] = {}  # place -> log of the last ratio, if not believed
+        self._too_large: dict[str, tuple[float, float]] = {}  # the same, not believed yet
 
     @property
     def watched(self) -> Key | None:
@@ -111,12 +113,15 @@ class Promises:
 
     def _learn(self, place: str, log_ratio: float, now_s: float) -> None:
         """Take what the prices of a place disagree by."""
-        before = self._too_large.pop(place, math.inf)
-        again = abs(log_ratio - before) <= math.log(AGAIN_RATIO)
+        before, before_s = self._too_large.pop(place, (math.inf, -math.inf))
+        again = (
+            abs(log_ratio - before) <= math.log(AGAIN_RATIO) and now_s - before_s <= AGAIN_S
+        )
         if again or abs(log_ratio) <= math.log(LARGEST_RATIO):
-            self._learned[place] = (log_ratio, now_s)
+            most = math.log(MOST_RATIO)
+            self._learned[place] = (min(max(log_ratio, -most), most), now_s)
         else:
-            self._too_large[place] = log_ratio
+            self._too_large[place] = (log_ratio, now_s)
 
     def correction(self, place: str, running_place: str, now_s: float) -> float:
         """Factor on the price of a plan at ``place`` while ``running_place`` runs."""

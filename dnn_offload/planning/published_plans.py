@@ -74,12 +74,12 @@ class PublishedPlans:
         published = self._plans.get(self.last_id)
         return published.plan if published is not None else None
 
-    def learn_size(self, frame: FrameEvidence) -> None:
+    def learn_size(self, frame: FrameEvidence, now_s: float) -> None:
         """Take what a frame that was answered has sent."""
         published = self._plans.get(frame.plan_id)
         if published is not None and frame.answered:
             sent = published.plan.cut_id, published.plan.codec
-            self.sizes.add(sent, frame.sent_bytes, published.profiled_bytes)
+            self.sizes.add(sent, frame.sent_bytes, published.profiled_bytes, now_s)
 
     def threads(self, frame: FrameEvidence, profile: Profile) -> int:
         """Compute threads with which a frame ran."""

@@ -223,7 +223,7 @@ class PlannerSession:
         if self._trials.frame(frame, now_s):
             # It says nothing of the plan in force, but what a frame takes there beside its stages.
             if frame.answered and not frame.stood_in:
-                self._learn_extras(frame, profile)
+                self._learn_extras(frame, profile, now_s)
             return False
         gone = self._count_unanswered(frame, now_s)
         gone = self._uptake.frame(frame.plan_id, now_s) or gone
@@ -233,7 +233,7 @@ class PlannerSession:
         # Scouts wait until nothing is in flight: no overhead.
         at_home = not frame.server and not self.current_server
         if at_home or frame.answered:
-            self._learn_extras(frame, profile)
+            self._learn_extras(frame, profile, now_s)
         if frame.stood_in:
             return gone  # what it took is soon another
         if frame.plan_id and self._as_planned(frame):
@@ -259,8 +259,8 @@ class PlannerSession:
         threads = self._published.threads(frame, profile)
         return load_behind(frame.head_ms / profiled_ms, threads)
 
-    def _learn_extras(self, frame: FrameEvidence, profile: Profile) -> None:
-        self._published.learn_size(frame)
+    def _learn_extras(self, frame: FrameEvidence, profile: Profile, now_s: float) -> None:
+        self._published.learn_size(frame, now_s)
         profiled_ms = self._published.profiled_ms(frame, profile)
         load = self._load_behind(frame, profiled_ms, profile)
         self._overheads.add(
@@ -317,6 +317,7 @@ class PlannerSession:
             return None
         began_s = time.perf_counter()
         settings = self._settings
+        self._published.sizes.tick(now_s)
         edge_load = self._edge_load.estimate(profile, settings.load_source, now_s)
         survey = self._servers.survey(
             profile, settings.servers, self._max_uplink_bps, settings.server_timeout_s, now_s

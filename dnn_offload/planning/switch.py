@@ -12,7 +12,7 @@ oscillates under constant conditions:
   one that does not; a link that is used is measured otherwise than one that is probed):
   the price of what does not run is corrected by what was learned when it was left
   (``promises.py``), and each return to a plan that was left shortly before raises the gain
-  demanded next time, unless it was the world that moved (``moved_world.py``);
+  demanded next time, but where the world has moved by then (``moved_world.py``);
 - prices that no frame has tested (``trials.py``): such a plan is not switched to before some
   frames have run under it;
 - a server that dies again and again (``server_trust.py``).
@@ -342,7 +342,7 @@ class SwitchPolicy:
             best, best_cost = found
             gain = old.cost - best_cost
             numbers = self._numbers(old, best, best_cost, needed)
-        self._count_return(best.key, now_s, 0.0 if moved else min(CLEAR_GAIN * least / gain, 1.0))
+        self._count_return(best.key, now_s, min(CLEAR_GAIN * least / gain, 1.0))
         memory.promises.leave(old.key, old.cost, best.server, now_s)
         return self._switch(
             best,

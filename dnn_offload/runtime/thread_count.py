@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from dnn_offload.cost.load_sources import cores_of
@@ -12,7 +12,7 @@ PER_CORE = 0  # of the parameter: as many threads as there are physical cores
 DEFAULTS = {'edge': 1, 'server': PER_CORE}
 MOST = 8      # the layers of the networks this is for have no work for more
 _CPUS = 'sys/devices/system/cpu'
-_QUOTA = 'sys/fs/cgroup/cpu.max'
+_GROUPS = 'sys/fs/cgroup'
 
 
 def thread_count(wanted: int, root: Path = Path('/')) -> int:
@@ -48,9 +48,30 @@ def _core_of(cpu: int, root: Path) -> tuple[str, str]:
 
 
 def _quota_cores(root: Path) -> int:
-    """Whole cores' worth of time that a container has, at least 1; ``MOST`` if it is not told."""
+    """Whole cores' worth of time that our control groups leave, at least 1; ``MOST`` = all."""
+    least = float(MOST)
+    for folder in _groups(root):
+        for names in (('cpu.max',), ('cpu.cfs_quota_us', 'cpu.cfs_period_us')):
+            try:
+                quota, period = ' '.join((folder / name).read_text() for name in names).split()
+                if int(quota) > 0:  # version 1 says -1 where version 2 says max: no limit
+                    least = min(least, int(quota) / int(period))
+            except (OSError, ValueError, ZeroDivisionError):
+                continue
+    return max(1, int(least))
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Folders of the control groups that this process is in, up to the top of each tree."""
     try:
-        quota_us, period_us = (root / _QUOTA).read_text().split()
-        return max(1, int(quota_us) // int(period_us))
-    except (OSError, ValueError, ZeroDivisionError):  # no such file, or max: no limit
-        return MOST
+        lines = (root / 'proc/self/cgroup').read_text().splitlines()
+    except OSError:
+        lines = ['0::/']
+    for line in lines:
+        _, controllers, path = (line.split(':', 2) + ['', '/'])[:3]
+        if controllers and 'cpu' not in controllers.split(','):
+            continue
+        # In a container the path is the host's, and the group is the top of what is seen.
+        for top in (root / _GROUPS / controllers, root / _GROUPS / 'cpu'):
+            own = Path(path.strip().lstrip('/'))
+            yield from (top / each for each in (own, *own.parents))

@@ -3,7 +3,7 @@
 A process that is killed says no good-bye, and DDS misses it only after 20 s. Its next life has the
 same name but for the digits of the life (``names.new_client_id``). So has a robot that was given
 another's ``client_id`` by mistake, and that one must not push the other out. What a robot sends by
-itself does not tell them apart: an idle one probes every 1.5 s, on a slow link every 8 s or more.
+itself does not tell them apart: an idle one probes every 1.5 s, on a slow link every 5 s or more.
 So the one that holds the place is asked, by an ACCEPTED that answers no HELLO, and says at once
 that it is there (``link.py``).
 """

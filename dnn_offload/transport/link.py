@@ -46,9 +46,10 @@ from dnn_offload.transport.uplink_settings import LinkTiming
 
 PROBE_BYTES = 98304       # at most: the burst, and as much behind it, which is measured
 LEAST_MEASURED_BYTES = 8192
-MEASURED_S = 0.06         # what is measured need take no longer
+MEASURED_S = 0.06         # what is measured need take no longer,
+MEASURED_TRIPS = 5.0      # but so many round trips: one is in what is measured
 SURPRISE = 2.0            # ratio of rates of two probes: has the link changed, or was it a hiccup?
-CONFIRMING = 2            # so many more probes tell,
+CONFIRMING = 2            # so many more probes tell, and then the next one comes in its time
 CONFIRM_S = 0.25          # so soon
 PACKET_BYTES = 1200       # fits into one with its header
 _PROBE_PAYLOAD = bytes(range(256)) * (PROBE_BYTES // 256)
@@ -94,6 +95,10 @@ class ServerLink:
         self._probe_seq = 0
         self._probed_bps = 0.0              # rate behind the burst of the last probe; 0 = none yet
         self._confirm = 0                   # probes that are to tell whether that is the rate
+        self._probed_s = float('-inf')      # when that was
+        self._trip_s = 0.0                  # round trip of the last probe
+        self._frame_s = float('-inf')       # when the last frame was given to be sent
+        self._limit_bps = 0.0               # of our own
         self._busy_s = float('-inf')        # last slice sent
         self._big_s = float('-inf')         # last transfer above the burst
         self._free_s = float('-inf')        # when the link's last transfer had come through
@@ -184,11 +189,14 @@ class ServerLink:
         if transfer.burst_over is not None and self.throttle.free:
             nbytes, at_s = transfer.burst_over
             late_ms = transfer.first_ack_ms + 1e3 * (now_s - at_s)
-            rate_bps = 8e3 * (transfer.total_bytes - nbytes) / max(late_ms, 1e-3)
-            self.window.probed(rate_bps)
-            self._doubt(rate_bps)
+            self.window.probed(8e3 * (transfer.total_bytes - nbytes) / max(late_ms, 1e-3))
+            # From acknowledgement to acknowledgement: no round trip is in that.
+            behind_s = max(now_s - at_s, 1e-6)
+            self._doubt(8.0 * (transfer.total_bytes - nbytes) / behind_s, now_s)
+            self._trip_s = 1e-3 * transfer.first_ack_ms
             events.append(Sample(True, transfer.total_bytes - nbytes, max(late_ms, 1e-3)))
         else:
+            self._confirm = 0
             events.append(Sample(True, transfer.total_bytes, own_ms))  # limited by ourselves
         if self.phase is Phase.PROBING:
             self.phase = Phase.CONNECTED
@@ -198,14 +206,17 @@ class ServerLink:
             events.append(Connected())
         return events
 
-    def _doubt(self, rate_bps: float) -> None:
-        """Have a probe that says another rate than the last one confirmed soon."""
-        before_bps, self._probed_bps = self._probed_bps, rate_bps
+    def _doubt(self, rate_bps: float, now_s: float) -> None:
+        """Have a probe that says another rate than the last one confirmed soon.
+
+        What confirms is not confirmed again: robots whose probes collide would go on for ever.
+        """
+        before_bps, self._probed_bps, self._probed_s = self._probed_bps, rate_bps, now_s
         ratio = rate_bps / before_bps if before_bps > 0.0 else 1.0
-        if not 1.0 / SURPRISE < ratio < SURPRISE:
-            self._confirm = CONFIRMING
-        elif self._confirm:
+        if self._confirm:
             self._confirm -= 1
+        elif not 1.0 / SURPRISE < ratio < SURPRISE:
+            self._confirm = CONFIRMING
 
     def on_frame_refused(self, seq: int, index: int, reason: str, now_s: float) -> list[Event]:
         """The server refused a frame: at one of its slices, or as a whole later."""
@@ -242,7 +253,9 @@ class ServerLink:
             why = f'server {self.name!r} is not connected: {self.reason}'
             return [Refused(request.frame_seq, why)]
         self._drop_probe()
-        self._confirm = 0  # frames tell
+        self._frame_s = now_s
+        if len(request.payload) > BURST_BYTES:
+            self._confirm = 0  # it tells by itself
         slicer = Slicer(chunk_bytes_under(limit_bps, self.window.chunk_bytes))
         transfer = Transfer(
             KIND_TENSORS, request.frame_seq, [], 0, now_s, request,
@@ -292,6 +305,7 @@ class ServerLink:
         self._cancels.clear()
         self._received.clear()
         self._probe = None
+        self._confirm = 0
         return [Lost(reason, nbytes)] if was_connected else []
 
     # ---- what to do now --------------------------------------------------------------------
@@ -321,6 +335,7 @@ class ServerLink:
             limit_bps: Limit of the uplink [bit/s], 0 = none.
             matched: Whether the server's subscription is known, so that it would hear us.
         """
+        self._limit_bps = limit_bps
         if self.phase is Phase.ABSENT:
             return Step()
         check_s = max(self._status_s, self._heard_s) + self.timing.server_timeout_s
@@ -390,11 +405,12 @@ class ServerLink:
             return float('inf')
         if self.phase is Phase.PROBING:
             return now_s
-        if self._confirm:
-            return self._busy_s + CONFIRM_S
-        # At most a tenth of the link for probes.
-        rate_bps = self.window.rate_bps
+        rate_bps = self._believed_bps()
         takes_s = 8.0 * self._probe_bytes() / rate_bps if rate_bps > 0.0 else 0.0
+        alone = now_s - self._frame_s > self.timing.probe_period_s
+        if self._confirm and (alone or takes_s <= self.timing.longest_probe_s):
+            return self._probed_s + max(CONFIRM_S, takes_s)
+        # At most a tenth of the link for probes, but for those that confirm one.
         least_s = 10.0 * takes_s
         idle_s = self._busy_s + max(self.timing.probe_period_s, least_s)
         if takes_s > self.timing.longest_probe_s:
@@ -403,11 +419,17 @@ class ServerLink:
 
     def _probe_bytes(self) -> int:
         """Size of the next probe: on a slow link little behind the burst tells as much."""
-        rate_bps = self._probed_bps if self._confirm else self.window.rate_bps
+        rate_bps = self._believed_bps()
         if rate_bps <= 0.0:
             return PROBE_BYTES
-        measured = max(round(rate_bps * MEASURED_S / 8.0), LEAST_MEASURED_BYTES)
+        measured_s = max(MEASURED_S, MEASURED_TRIPS * self._trip_s)
+        measured = max(round(rate_bps * measured_s / 8.0), LEAST_MEASURED_BYTES)
         return min(BURST_BYTES + measured, PROBE_BYTES)
+
+    def _believed_bps(self) -> float:
+        """Rate at which a probe goes [bit/s]; 0 = not known."""
+        rate_bps = self._probed_bps if self._confirm else self.window.rate_bps
+        return min(rate_bps, self._limit_bps) if self._limit_bps > 0.0 else rate_bps
 
     def _begin_probe(self, now_s: float) -> None:
         self._probe_seq += 1

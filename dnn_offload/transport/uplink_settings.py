@@ -18,7 +18,7 @@ class LinkTiming:
         big_probe_period_s: A probe goes between frames when nothing larger than the burst was
             sent for so long; small frames alone would flatter the link.
         longest_probe_s: No probe goes between frames that would take longer: the next frame
-            would wait behind it (at 1 Mbit/s for 0.8 s). One that does take longer, on a link
+            would wait behind it (at 1 Mbit/s for 0.5 s). One that does take longer, on a link
             that seemed faster, has told that, and is the last.
         retry_s, max_retry_s: Back-off between attempts to connect.
         refused_retry_s: Pause after a refusal.

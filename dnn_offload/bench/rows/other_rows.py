@@ -31,6 +31,7 @@ from dnn_offload.testbed.recorder import wait_until
 INFERENCE = 'local_inference_node'
 START_TIMEOUT_S = 90.0   # torch is imported inside the quota
 WARM_UP = 3              # answers that are not counted
+SILENT_S = 10.0          # a row without an answer for so long has ended
 MODULE = 'dnn_offload.bench.rows'
 
 
@@ -148,12 +149,18 @@ def _answers(
                 _check(process)
             return len(_lines(last.log_path)) >= frames + WARM_UP
 
-        wait_until(enough, START_TIMEOUT_S)
+        if not wait_until(enough, START_TIMEOUT_S) and _is_silent(last.log_path):
+            return []  # one that fails must not look better than one that is slow
         found = [line.split() for line in _lines(last.log_path)[WARM_UP:WARM_UP + frames]]
         return [(float(taken_s), float(latency_ms)) for taken_s, latency_ms in found]
     finally:
         for process in processes:
             process.kill()
+
+
+def _is_silent(log: Path) -> bool:
+    """Whether nothing has been written for long."""
+    return not log.is_file() or time.time() - log.stat().st_mtime > SILENT_S
 
 
 def _process(place: Place, side: str, module: str, arguments: list[str]) -> NodeProcess:
