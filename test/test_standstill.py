@@ -56,6 +56,7 @@ def test_noise_is_no_news(now: Conditions) -> None:
     replace(AT, wake_ratio=0.1),
     replace(AT, frame_period_ms=50.0),
     replace(AT, waits_less={'s': 1.2}),
+    replace(AT, sizes={('c0', 'jpeg'): 1.2}),
     replace(AT, result_codec='fp16'),
     replace(AT, power=None),
     replace(AT, edge_profile=replace(AT.edge_profile)),
@@ -161,5 +162,5 @@ def test_a_server_state_is_part_of_what_is_compared() -> None:
     }
     assert set(Conditions.__dataclass_fields__) == {
         'edge_profile', 'edge_load', 'edge_load_raw', 'servers', 'result_codec',
-        'edge_overhead_ms', 'power', 'wake_ratio', 'frame_period_ms', 'waits_less',
+        'edge_overhead_ms', 'power', 'wake_ratio', 'frame_period_ms', 'waits_less', 'sizes',
     }
