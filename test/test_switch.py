@@ -243,14 +243,16 @@ def test_disagreement_of_sources_is_learned_when_a_place_is_left() -> None:
     assert not here.is_local
 
 
-def test_a_large_disagreement_is_believed_the_second_time() -> None:
-    """The robot costs 120; from outside it looks like 40: once it may have been the world."""
+def test_load_that_ends_whenever_its_plan_is_left_is_no_disagreement() -> None:
+    """Bursts: the robot costs 120 until it is left, and 40 from then on."""
     clock = Clock()
-    here = clock.tick(local(120.0)).candidate
-    for _ in range(1500):
-        here = clock.tick(local(120.0 if here.is_local else 40.0), remote(50.0)).candidate
-    assert clock.switches == 4
-    assert not here.is_local
+    for _ in range(3):
+        assert _ticks_until(clock, '', 30.0, 50.0) <= 20
+        run_for(clock, 10.0, local(30.0), remote(50.0))
+        run_for(clock, 3.0, local(120.0), remote(115.0))
+        assert _ticks_until(clock, 's', 120.0, 50.0) <= 20
+        run_for(clock, 6.0, local(40.0), remote(50.0))
+    assert clock.policy._memory.promises.correction('', 's', clock.now_s) < 1.6
 
 
 def _ticks_until(clock: Clock, server: str, local_ms: float, remote_ms: float) -> int:

@@ -200,7 +200,7 @@ class EdgeLoad:
         if not math.isfinite(reading) or reading <= 0.0:
             return
         reading = relative(reading, name, self._load_ratios)
-        if self._calibration(name).learn(reading, seen, self.growth(at_s), at_s):
+        if self._calibration(name).learn(reading, seen, self.growth(at_s)):
             self._scouted_s.setdefault(name, deque(maxlen=SCOUTS)).append(at_s)
 
     def _compare(self, factor: float, source: str, now_s: float) -> None:
@@ -212,7 +212,7 @@ class EdgeLoad:
         elif since_s >= COMPARE_UNTIL_S and self._compared:
             if len(self._compared) >= MIN_COMPARED:
                 reading = statistics.fmean(self._compared)
-                self._calibration(source).learn(reading, seen, self.growth(seen_s), seen_s)
+                self._calibration(source).learn(reading, seen, self.growth(seen_s))
             self._compared.clear()
 
     def _from_frames(self, now_s: float) -> float | None:

@@ -9,9 +9,9 @@ while it does not run. Until it is known for the first time, the worst is assume
 prices in those moments are far apart, those of the plan that was left or those of the plan
 that runs since, it was the world that moved: they teach nothing, and nothing is assumed any
 more. Nor is anything learnt of a plan that is left for a price that it did not have a moment
-before: a burst of something else would be taken for what the plan costs. And a ratio too large
-to be a disagreement of sources is taken for a move as well, until the place is left a second
-time and says the same.
+before: a burst of something else would be taken for what the plan costs. A ratio too large to be
+a disagreement of sources is a move as well, however often it comes: load that ends just when a
+plan was left because of it looks the same each time.
 """
 
 from __future__ import annotations
@@ -27,10 +27,7 @@ SETTLE_S = 2.0         # readings after a switch still contain what was before: 
 OBSERVE_S = 2.0        # then looked at for so long
 STEADY_S = 2.0         # the price of the plan that runs is its median over so long
 ASSUMED_RATIO = 1.5    # of a place just left for the first time, until its ratio is known
-LARGEST_RATIO = 2.5    # more than this is a change of the world, unless it comes again
-AGAIN_RATIO = 1.4      # of two such ratios that say the same
-AGAIN_S = 300.0        # within so long
-MOST_RATIO = 4.0       # that a price is ever corrected by
+LARGEST_RATIO = 2.5    # more than this is a change of the world and teaches nothing
 MOVED_RATIO = 1.3      # of prices of one plan among themselves: a change of the world as well
 RUNS_S = 1.0           # after a switch the price of the plan that runs rests on its own frames
 HALF_LIFE_S = 1800.0   # of a correction
@@ -55,7 +52,6 @@ class Promises:
         self._left: _Left | None = None
         self._running: deque[tuple[Key, float, float]] = deque()  # plan, price, when
         self._learned: dict[str, tuple[float, float]] = {}  # place -> log ratio, learned at
-        self._too_large: dict[str, tuple[float, float]] = {}  # the same, not believed yet
 
     @property
     def watched(self) -> Key | None:
@@ -106,22 +102,11 @@ class Promises:
         if since_s < SETTLE_S + OBSERVE_S:
             return None
         steady_ms = statistics.fmean(left.what_if_ms)
-        if left.teaches:
-            self._learn(left.key[2], math.log(left.running_ms / steady_ms), now_s)
+        ratio = left.running_ms / steady_ms
+        if left.teaches and 1.0 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
+            self._learned[left.key[2]] = (math.log(ratio), now_s)
         self._left = None
         return steady_ms
-
-    def _learn(self, place: str, log_ratio: float, now_s: float) -> None:
-        """Take what the prices of a place disagree by."""
-        before, before_s = self._too_large.pop(place, (math.inf, -math.inf))
-        again = (
-            abs(log_ratio - before) <= math.log(AGAIN_RATIO) and now_s - before_s <= AGAIN_S
-        )
-        if again or abs(log_ratio) <= math.log(LARGEST_RATIO):
-            most = math.log(MOST_RATIO)
-            self._learned[place] = (min(max(log_ratio, -most), most), now_s)
-        else:
-            self._too_large[place] = (log_ratio, now_s)
 
     def correction(self, place: str, running_place: str, now_s: float) -> float:
         """Factor on the price of a plan at ``place`` while ``running_place`` runs."""
