@@ -11,9 +11,9 @@ import pytest
 
 from dnn_offload.cost.profile import Profile
 from dnn_offload.planning import one_cut, two_cuts
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Sent
 from dnn_offload.planning.session import FrameEvidence
-from dnn_offload.planning.sizes import MIN_FRAMES, Sent, Sizes
+from dnn_offload.planning.sizes import MIN_FRAMES, Sizes
 from graph_profiles import branching_conditions
 from test_session import make_profile, offloading
 

@@ -45,7 +45,7 @@ def test_one_per_core(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: list[tuple[int, int]],
     usable: range, quota: str, threads: int,
 ) -> None:
-    monkeypatch.setattr(module, '_usable', lambda: usable)
+    monkeypatch.setattr(module, 'cores_of', lambda: usable)
     assert thread_count(PER_CORE, machine(tmp_path, cores, quota)) == threads
 
 
@@ -62,7 +62,7 @@ def test_one_per_core(
 def test_the_tightest_quota_of_our_groups_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], threads: int
 ) -> None:
-    monkeypatch.setattr(module, '_usable', lambda: range(6))
+    monkeypatch.setattr(module, 'cores_of', lambda: range(6))
     machine(tmp_path, [])
     files = {'proc/self/cgroup': '7:cpu,cpuacct:/lib\n0::/system.slice/robot', **files}
     for name, text in files.items():

@@ -149,6 +149,23 @@ def cores_of(pid: int = 0) -> frozenset[int]:
         return frozenset()
 
 
+def control_groups(file: Path) -> list[tuple[str, str]]:
+    """Controllers (comma-separated; empty = version 2) and path of each group of a process.
+
+    Args:
+        file: Its ``cgroup`` in /proc.
+
+    Returns:
+        Empty where the kernel does not tell.
+    """
+    try:
+        lines = file.read_text(encoding='utf-8').splitlines()
+    except OSError:
+        return []
+    parts = [line.split(':', 2) for line in lines]
+    return [(part[1], part[2]) for part in parts if len(part) == 3]
+
+
 def niceness_of(pid: int = 0) -> int:
     """Niceness of a process or thread (0 = the one that asks); 0 when it has gone."""
     try:

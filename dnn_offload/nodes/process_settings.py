@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 import threading
 
+from dnn_offload.cost.load_sources import control_groups
 from dnn_offload.errors import ConfigurationError
 
 MAX_CORES = 1024
@@ -180,11 +181,10 @@ def why_nice_is_blind(
 
 def _in_cpu_group(cgroups: Path, files: Path) -> bool:
     """Whether this process is in a group below the root that has CPU shares of its own."""
-    with contextlib.suppress(OSError):
-        for line in cgroups.read_text(encoding='utf-8').splitlines():
-            _, controllers, path = line.split(':', 2)
-            if 'cpu' in controllers.split(',') and path != '/':
-                return True  # version 1
+    for controllers, path in control_groups(cgroups):
+        if 'cpu' in controllers.split(',') and path != '/':
+            return True  # version 1
+        with contextlib.suppress(OSError):  # a folder that we may not look into
             if not controllers and (files / path.lstrip('/') / 'cpu.weight').exists():
                 return True  # version 2
     return False

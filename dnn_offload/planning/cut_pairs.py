@@ -14,6 +14,7 @@ import numpy.typing as npt
 from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.planning.layer_graph import layer_graph
 from dnn_offload.planning.limits import LOSSLESS
+from dnn_offload.planning.plan import Sent
 from dnn_offload.planning.price_table import codecs_at, PICTURE_CUT, thread_variants
 
 IMPOSSIBLE = 1e30          # finite, so that a weight of 0 makes no NaN of it
@@ -128,7 +129,7 @@ class CutPairs:
         """Heads and tails on the robot with so many threads, (M,) each; 0 = as they are set."""
         return self._robot_times.get(threads, self._robot_times[0])
 
-    def sent(self, ratios: Mapping[tuple[str, str], float]) -> Floats:
+    def sent(self, ratios: Mapping[Sent, float]) -> Floats:
         """``up`` with real sizes, where their ratio to the profiled ones is known."""
         known = [key for key in ratios if key[0] in self._places and key[1] in self.codecs]
         if not known:

@@ -11,9 +11,9 @@ from collections import deque
 import math
 
 from dnn_offload.planning.plan import Key
+from dnn_offload.planning.promises import RUNS_S
 
-FAR = 1.5           # ratio of prices of one plan; estimates scatter by a fifth of that
-SETTLED_S = 1.0     # after a switch the price of the plan that runs rests on its own frames
+FAR = 1.5            # ratio of prices of one plan; estimates scatter by a fifth of that
 REMEMBERED_S = 10.0  # what it has cost before that is no measure any more
 
 
@@ -32,7 +32,7 @@ class MovedWorld:
             self._runs, self._since_s = key, now_s
             self._prices.clear()
             self._left.pop(key[2], None)
-        elif now_s - self._since_s >= SETTLED_S:
+        elif now_s - self._since_s >= RUNS_S:
             self._prices.append((now_s, price))
             while self._prices[0][0] < now_s - REMEMBERED_S:
                 self._prices.popleft()

@@ -13,6 +13,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
 
 Key: TypeAlias = tuple[str, str, str, str, str, int]
+Sent: TypeAlias = tuple[str, str]  # what crosses: identity of the cut, codec
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Conditions:
     wake_ratio: float = 0.0
     frame_period_ms: float = 0.0
     waits_less: Mapping[str, float] = field(default_factory=dict)
-    sizes: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    sizes: Mapping[Sent, float] = field(default_factory=dict)
 
     def believed(self, *, edge_load: float, server_load: float | None = None) -> Conditions:
         """The same as a strategy sees it that knows nothing of overheads and of waiting.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile, Variant
 from dnn_offload.planning.limits import keeps_whole, LOSSLESS, MB
 from dnn_offload.planning.pair_cache import PairCache
-from dnn_offload.planning.plan import Constraints, Scope
+from dnn_offload.planning.plan import Constraints, Scope, Sent
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -60,7 +60,7 @@ class PriceTable:
     head_bytes: Floats
     tail_bytes: Floats
     whole_bytes: float
-    index: dict[tuple[str, str], int]
+    index: dict[Sent, int]
     variants: dict[int, tuple[Floats, Floats]]
     codec_rows: dict[str, Mask]
 
@@ -84,7 +84,7 @@ class PriceTable:
             mask = mask & (self.tail_bytes <= server_mb * MB)
         return mask
 
-    def sent_bytes(self, ratios: Mapping[tuple[str, str], float]) -> Floats:
+    def sent_bytes(self, ratios: Mapping[Sent, float]) -> Floats:
         """``nbytes`` times the ratio of real to profiled size, where one is known; (n,)."""
         sent = self.nbytes.astype(np.float64)
         for key, ratio in ratios.items():

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from dnn_offload.cost.profile import Profile
 from dnn_offload.planning.costs import sane_load, slow_down, threads_of
-from dnn_offload.planning.plan import Candidate
+from dnn_offload.planning.plan import Candidate, Sent
 from dnn_offload.planning.price_table import PICTURE_CUT, thread_variants
 from dnn_offload.planning.session_data import FrameEvidence
-from dnn_offload.planning.sizes import Sent, Sizes
+from dnn_offload.planning.sizes import Sizes
 
 KEPT_PLANS = 16            # plans that are remembered, the one in force always
 

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 import math
 import statistics
 
+from dnn_offload.planning.plan import Sent
+
 WINDOW = 15          # frames behind the median
 MIN_FRAMES = 3       # fewer say nothing
 STEP = 1.04          # ratios are told in steps, so that a few percent are no news
 RANGE = (0.1, 10.0)  # of ratios: what is beyond is another picture than the network's
 FRESH_S = 20.0       # after the last frame what was learnt fades,
 HALF_LIFE_S = 300.0  # as a power of the ratio
-
-Sent = tuple[str, str]  # identity of the cut, codec
 
 
 class Sizes:

@@ -81,6 +81,11 @@ class _Memory:
     tried_for: Key | None = None  # the first that was to be tried since a gain has lasted
     sure: frozenset[str] = frozenset()
 
+    def runs(self, plan: Candidate, now_s: float) -> None:
+        """Take the price of the plan that runs."""
+        self.promises.runs(plan.key, plan.cost, now_s)
+        self.world.runs(plan.key, plan.cost, now_s)
+
 
 class SwitchPolicy:
     """Decides tick by tick; one per planner. Not thread-safe.
@@ -152,8 +157,7 @@ class SwitchPolicy:
         """A tick without a search: the plan in force goes on at the price of the last one."""
         current = self._memory.current
         if current is not None:
-            self._memory.promises.runs(current.key, current.cost, now_s)
-            self._memory.world.runs(current.key, current.cost, now_s)
+            self._memory.runs(current, now_s)
 
     def reset(self, *, keep_promises: bool = False) -> None:
         """Forget the current plan, so that the next decision takes the best at once.
@@ -301,8 +305,7 @@ class SwitchPolicy:
         """Switch to the best if its gain is large enough and has lasted."""
         memory = self._memory
         memory.current = old
-        memory.promises.runs(old.key, old.cost, now_s)
-        memory.world.runs(old.key, old.cost, now_s)
+        memory.runs(old, now_s)
         best, best_cost = self._best_as_corrected(old, usable, now_s, doubted=True)
         gain = old.cost - best_cost
         moved = memory.world.made_worse(old.cost) or memory.world.made_better(best.key, best.cost)

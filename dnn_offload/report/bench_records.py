@@ -235,7 +235,7 @@ def measure(
     return Window(
         point, row, number,
         latency_ms=statistics.median(latencies),
-        p95_ms=latencies[min(math.ceil(0.95 * len(latencies)), len(latencies)) - 1],
+        p95_ms=p95(latencies),
         rate_hz=len(results) / seconds,
         results=len(results),
         dropped=sum(not frame.has_result for frame in rows),
@@ -275,13 +275,18 @@ def measure_answers(
     return Window(
         point, row, number,
         latency_ms=statistics.median(latencies),
-        p95_ms=latencies[math.ceil(0.95 * len(latencies)) - 1],
+        p95_ms=p95(latencies),
         rate_hz=(len(answers) - 1) / span_s if span_s > 0.0 else 0.0,
         results=len(answers),
         dropped=max(pictures - len(answers), 0),
         late=sum(ms > deadline_ms for ms in latencies) if deadline_ms > 0.0 else 0,
         plan=plan,
     )
+
+
+def p95(ordered: Sequence[float]) -> float:
+    """The value that 95 % of some, lowest first, do not exceed."""
+    return ordered[math.ceil(0.95 * len(ordered)) - 1]
 
 
 def navigation_share(samples: Sequence[LoadSample], set_hz: float) -> float:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from dnn_offload.cost.load_sources import cores_of
+from dnn_offload.cost.load_sources import control_groups, cores_of
 
 PER_CORE = 0  # of the parameter: as many threads as there are physical cores
 # On a robot navigation comes first; on a server a tail has all there is.
@@ -30,12 +30,8 @@ def thread_count(wanted: int, root: Path = Path('/')) -> int:
     """
     if wanted != PER_CORE:
         return wanted
-    cores = len({_core_of(cpu, root) for cpu in _usable()})
+    cores = len({_core_of(cpu, root) for cpu in cores_of()})
     return max(1, min(cores, _quota_cores(root), MOST))
-
-
-def _usable() -> Collection[int]:
-    return cores_of()
 
 
 def _core_of(cpu: int, root: Path) -> tuple[str, str]:
@@ -63,15 +59,10 @@ def _quota_cores(root: Path) -> int:
 
 def _groups(root: Path) -> Iterator[Path]:
     """Folders of the control groups that this process is in, up to the top of each tree."""
-    try:
-        lines = (root / 'proc/self/cgroup').read_text().splitlines()
-    except OSError:
-        lines = ['0::/']
-    for line in lines:
-        _, controllers, path = (line.split(':', 2) + ['', '/'])[:3]
+    for controllers, path in control_groups(root / 'proc/self/cgroup') or [('', '/')]:
         if controllers and 'cpu' not in controllers.split(','):
             continue
         # In a container the path is the host's, and the group is the top of what is seen.
         for top in (root / _GROUPS / controllers, root / _GROUPS / 'cpu'):
-            own = Path(path.strip().lstrip('/'))
+            own = Path(path.lstrip('/'))
             yield from (top / each for each in (own, *own.parents))

@@ -21,7 +21,7 @@ from dnn_offload.errors import OffloadError
 from dnn_offload.own_program import own_program
 from dnn_offload.planning.plan import Conditions, ServerState
 from dnn_offload.planning.search import plan
-from dnn_offload.report.bench_records import measure_answers, Window
+from dnn_offload.report.bench_records import measure_answers, p95, Window
 from dnn_offload.runtime.model_cache import cache_key
 from dnn_offload.testbed.loadavg import seen_as_loadavg
 from dnn_offload.testbed.processes import NodeProcess
@@ -90,7 +90,7 @@ def _measure_bare(row: str, place: Place, frames: int, point: int, number: int) 
         return Window(point, row, number, math.nan, math.nan, 0.0, 0, plan=what)
     middle = statistics.median(latencies)
     return Window(
-        point, row, number, middle, latencies[math.ceil(0.95 * len(latencies)) - 1],
+        point, row, number, middle, p95(latencies),
         1e3 / middle, len(latencies), plan=what,
     )
 

@@ -113,6 +113,7 @@ class CompiledModel(TorchModel):
         self._nbytes = {spec.name: spec.nbytes for spec in program.weights}
         whole_bytes = sum(self._nbytes.values())
         self._most_bytes = int(HELD * whole_bytes)
+        self.most_segments = MAX_SEGMENTS
         if wait:
             self._most_bytes = max(self._most_bytes, HELD_MEASURING_BYTES)
             self.most_segments = sys.maxsize  # a piece dropped between rounds compiles anew
@@ -281,9 +282,9 @@ class CompiledModel(TorchModel):
             self._compiled.items(), key=lambda item: (item[0][0] in self._held, item[1].used_s)
         )
         # Pieces hardly have weights near the picture, and a runner costs memory all the same.
-        count, most = len(oldest), sys.maxsize if self._wait else MAX_SEGMENTS
+        count = len(oldest)
         for (identity, threads), segment in oldest:
-            if held <= self._most_bytes and count <= most:
+            if held <= self._most_bytes and count <= self.most_segments:
                 return
             if segment is not newest:
                 held -= segment.weight_bytes
