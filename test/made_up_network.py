@@ -6,8 +6,9 @@ from collections import deque
 from dataclasses import dataclass, field
 import heapq
 
+from dnn_offload.exchange import UplinkRequest
 from dnn_offload.transport.link import ServerLink
-from dnn_offload.transport.link_events import Event
+from dnn_offload.transport.link_events import Event, Uplinked
 from dnn_offload.transport.transfer import (
     KIND_CANCEL,
     KIND_HELLO,
@@ -98,3 +99,31 @@ class Network:
 
     def _tell(self, events: list[Event]) -> None:
         self.events += [(self.now_s, event) for event in events]
+
+
+def frame(seq: int, nbytes: int) -> UplinkRequest:
+    return UplinkRequest(seq, 1, 'srv', 'cut', 'raw', 'raw', (), bytes(nbytes))
+
+
+def connected(rate_bps: float, **options: float) -> Network:
+    network = Network(ServerLink('srv'), rate_bps, **options)
+    for _ in range(100):
+        network.run(0.05)
+        if network.link.connected:
+            return network
+    raise AssertionError('never connected')
+
+
+def stream(network: Network, nbytes: int, count: int) -> list[float]:
+    """Send frames one after the other; gives their uplink times [ms]."""
+    took = []
+    for seq in range(1, count + 1):
+        assert not network.link.send(frame(seq, nbytes), network.limit_bps, network.now_s)
+        for _ in range(20_000):
+            network.run(0.001)
+            done = [e for _, e in network.events if isinstance(e, Uplinked) and e.frame_seq == seq]
+            if done:
+                took.append(done[0].uplink_ms)
+                break
+    assert len(took) == count
+    return took

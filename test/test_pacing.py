@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from dnn_offload.exchange import UplinkRequest
 from dnn_offload.transport.link import MOST_LATE_S, Phase, ServerLink
 from dnn_offload.transport.link_events import Connected, Lost, Refused, Rejected, Sample, Uplinked
 from dnn_offload.transport.pacing import FlowWindow, MAX_CHUNK_BYTES, Throttle
@@ -20,35 +19,7 @@ from dnn_offload.transport.transfer import (
     Step,
 )
 from dnn_offload.transport.uplink_settings import LinkTiming
-from made_up_network import Network
-
-
-def frame(seq: int, nbytes: int) -> UplinkRequest:
-    return UplinkRequest(seq, 1, 'srv', 'cut', 'raw', 'raw', (), bytes(nbytes))
-
-
-def connected(rate_bps: float, **options: float) -> Network:
-    network = Network(ServerLink('srv'), rate_bps, **options)
-    for _ in range(100):
-        network.run(0.05)
-        if network.link.connected:
-            return network
-    raise AssertionError('never connected')
-
-
-def stream(network: Network, nbytes: int, count: int) -> list[float]:
-    """Send frames one after the other; gives their uplink times [ms]."""
-    took = []
-    for seq in range(1, count + 1):
-        assert not network.link.send(frame(seq, nbytes), network.limit_bps, network.now_s)
-        for _ in range(20_000):
-            network.run(0.001)
-            done = [e for _, e in network.events if isinstance(e, Uplinked) and e.frame_seq == seq]
-            if done:
-                took.append(done[0].uplink_ms)
-                break
-    assert len(took) == count
-    return took
+from made_up_network import connected, frame, Network, stream
 
 
 @pytest.mark.parametrize('mbps', [1, 5, 10, 50, 200])
@@ -124,94 +95,6 @@ def test_limit_changes_while_sending() -> None:
     network.limit_bps = 0.0
     network.run(0.5)
     assert 'Uplinked' in network.names()
-
-
-@pytest.mark.parametrize('mbps', [1, 10, 50])
-def test_probe_is_not_fooled_by_the_burst(mbps: float) -> None:
-    network = connected(mbps * 1e6)
-    network.run(12.0)
-    probes = [e for _, e in network.events if isinstance(e, Sample) and e.probe]
-    assert len(probes) >= 2
-    for probe in probes:
-        ideal_ms = probe.nbytes * 8 / (mbps * 1e3) + 2e3 * network.delay_s
-        assert probe.duration_ms == pytest.approx(ideal_ms, rel=0.1, abs=1.0)
-
-
-def test_probes_take_at_most_a_tenth_of_a_slow_link() -> None:
-    network = connected(1e6)
-    began = len(network.sent)
-    network.run(30.0)
-    nbytes = sum(len(s.transfer.parts[s.index]) for _, s in network.sent[began:] if s.transfer)
-    assert 0 < nbytes * 8 / 30.0 < 0.13e6
-
-
-@pytest.mark.parametrize('before_bps, after_bps, within_s', [(1e6, 20e6, 0.8), (20e6, 1e6, 2.0)])
-def test_an_idle_link_that_has_changed_is_probed_again_at_once(
-    before_bps: float, after_bps: float, within_s: float
-) -> None:
-    """Three probes in a row are believed; every 1.5 to 5 s they would take most of ten."""
-    network = connected(before_bps)
-    network.run(15.0)
-    changed_s, network.rate_bps = network.now_s, after_bps
-    network.run(20.0)
-    probes = [
-        (at_s, 8e3 * e.nbytes / e.duration_ms) for at_s, e in network.events
-        if isinstance(e, Sample) and e.probe and at_s > changed_s
-    ]
-    telling = [at_s for at_s, bps in probes if 0.5 < bps / after_bps < 2.0]
-    assert telling[0] - changed_s < 6.0
-    assert 0.5 <= telling[2] - telling[0] < within_s
-    assert telling[4] - telling[3] > 1.0, 'then it is known'
-
-
-def test_frames_end_the_confirming_of_a_probe() -> None:
-    network = connected(20e6)
-    network.run(5.0)
-    network.rate_bps = 1e6
-    while network.link._confirm == 0:
-        network.run(0.01)
-    network.link.send(frame(1, 4_000), 0.0, network.now_s)
-    began_s = network.now_s
-    network.run(1.0)
-    assert KIND_PROBE not in {step.kind for at_s, step in network.sent if at_s > began_s}
-
-
-def test_frames_go_before_probes() -> None:
-    network = connected(1e6)
-    while network.sent[-1][1].kind != KIND_PROBE or network.link.backlog_bytes:
-        network.run(0.001)
-    began_s = network.now_s
-    network.link.send(frame(1, 10_000), 0.0, network.now_s)
-    network.run(1.0)
-    after = [step.kind for at_s, step in network.sent if at_s > began_s]
-    assert after and set(after[:2]) == {KIND_TENSORS}, 'the rest of the probe is dropped'
-    assert Uplinked in {type(event) for _, event in network.events}
-
-
-def test_small_frames_get_a_large_probe_now_and_then() -> None:
-    network = connected(10e6)
-    for seq in range(1, 121):
-        network.link.send(frame(seq, 10_000), 0.0, network.now_s)
-        network.run(0.1)
-    probes = [e for at, e in network.events if isinstance(e, Sample) and e.probe]
-    assert 2 <= len(probes) <= 4
-    assert sum(isinstance(e, Uplinked) for _, e in network.events) == 120
-
-
-def test_a_stream_over_a_slow_link_is_not_held_up_by_probes_again_and_again() -> None:
-    """The link was fast before: the first probe says that it is not any more, and is the last."""
-    network = connected(20e6)
-    stream(network, 300_000, 3)
-    network.rate_bps = 1e6
-    for seq in range(100, 500):
-        network.link.send(frame(seq, 8_000), 0.0, network.now_s)
-        network.run(0.135)
-    took = [e.uplink_ms for _, e in network.events
-            if isinstance(e, Uplinked) and e.frame_seq >= 100]
-    assert len(took) > 380
-    # 57 to 98 kB take 0.5 to 0.8 s, and what was sent meanwhile waits too.
-    assert sum(ms > 200.0 for ms in took) <= 8
-    assert network.link.window.rate_bps < 2e6
 
 
 def test_connects_by_hello_and_probe_only() -> None:

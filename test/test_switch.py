@@ -415,8 +415,39 @@ def test_caution_ends_where_the_world_has_moved() -> None:
     assert run_for(clock, 8.0, local(100.0), remote(150.0)) == 0
     assert run_for(clock, 1.0, local(100.0), remote(60.0)) == 1
     assert clock.policy._memory.returns > cautious, 'it was a return all the same'
-    # What never cost more in the meantime must gain as much as caution demands.
+    # What has not become cheaper must gain as much as caution demands.
     assert run_for(clock, 8.0, local(40.0), remote(60.0)) == 0
+
+
+def test_a_place_that_was_never_steady_is_taken_once_it_is_far_cheaper() -> None:
+    """A slow link's price scatters widely; after much going back and forth it is fast again."""
+    clock = Clock()
+    run_for(clock, 8.0, local(70.0), remote(34.0))
+    assert run_for(clock, 1.0, local(70.0), remote(140.0)) == 1
+    clock.policy._memory.returns, clock.policy._memory.returns_at_s = 3.0, clock.now_s
+    for price in (180.0, 120.0, 150.0, 200.0) * 4:
+        assert run_for(clock, 0.4, local(70.0), remote(price)) == 0
+    assert clock.policy._memory.promises.watched is None
+    assert run_for(clock, 1.2, local(70.0), remote(37.0)) == 1
+
+
+def test_one_low_price_is_no_moved_world() -> None:
+    clock = Clock()
+    run_for(clock, 8.0, local(70.0), remote(100.0))
+    clock.policy._memory.returns, clock.policy._memory.returns_at_s = 3.0, clock.now_s
+    for _ in range(10):
+        assert run_for(clock, 1.0, local(70.0), remote(100.0)) == 0
+        assert run_for(clock, 0.2, local(70.0), remote(37.0)) == 0
+
+
+def test_what_a_place_seemed_to_cost_just_after_it_was_left_is_no_measure() -> None:
+    """Readings settle within two seconds of a switch: no price that falls then has moved."""
+    clock = Clock()
+    run_for(clock, 8.0, local(70.0), remote(100.0))
+    assert run_for(clock, 2.0, local(150.0), remote(100.0)) == 1
+    clock.policy._memory.returns, clock.policy._memory.returns_at_s = 3.0, clock.now_s
+    run_for(clock, 0.8, local(150.0), remote(100.0))
+    assert run_for(clock, 8.0, local(55.0), remote(100.0)) == 0
 
 
 # ---- other objectives --------------------------------------------------------------------------
@@ -448,7 +479,7 @@ def test_a_gain_in_energy_must_last_and_be_worth_it() -> None:
         decision = policy.decide([there, here], 0.2 * tick)
         assert not decision.switched, '8 % are within the noise'
     assert decision.reason.startswith('kept: all on the robot 0.500 J')
-    there = joules(remote(90.0), 0.30)
+    there = joules(remote(90.0), 0.34)
     switches = [policy.decide([there, here], 40.0 + 0.2 * tick).switched for tick in range(5)]
     assert switches == [False, False, True, False, False]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import time
 
-from dnn_offload.bench.scenario.changes import plan_in_force
+from dnn_offload.bench.scenario.changes import as_planned
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.report.bench_records import measure, navigation_share, Window
 from dnn_offload.report.records import FrameRow
@@ -33,7 +33,7 @@ class Patience:
 
 
 def wait_steady(session: Session, patience: Patience) -> bool:
-    """Wait until results come under a plan that stays; False if it did not in time."""
+    """Wait until results come under a plan that stays, as published; False if not in time."""
     recorder = session.recorder
     began_s = recorder.now_s()
     seen, since_s = '', began_s
@@ -41,7 +41,8 @@ def wait_steady(session: Session, patience: Patience) -> bool:
         time.sleep(POLL_S)
         session.fleet.check()
         now_s = recorder.now_s()
-        plan = plan_in_force(recorder.rows[-RECENT:])
+        published = recorder.latest.plan
+        plan = as_planned(recorder.rows[-RECENT:], published.server if published else '')
         if plan != seen or not plan:
             seen, since_s = plan, now_s
         if now_s - began_s >= patience.least_s and now_s - since_s >= patience.same_s:

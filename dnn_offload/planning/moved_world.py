@@ -1,45 +1,57 @@
 """Whether it is the world that has moved: then a change of plan is no sign of noise. Pure.
 
 Under constant conditions the price of the plan that runs, which rests on its own frames, stays
-where it is, and so does the what-if price of one that was left. A price that is far off what it
-was while nothing else explains it is a link, a load or a server that has changed.
+where it is, and so do the what-if prices of the other places. A price that is far off what it
+was a moment ago while nothing else explains it is a link, a load or a server that has changed.
 """
 
 from __future__ import annotations
 
 from collections import deque
 import math
+import statistics
 
 from dnn_offload.planning.plan import Key
-from dnn_offload.planning.promises import RUNS_S
+from dnn_offload.planning.promises import RUNS_S, SETTLE_S
 
-FAR = 1.5            # ratio of prices of one plan; estimates scatter by a fifth of that
+FAR = 1.5            # ratio of prices of one place; estimates scatter by a fifth of that
 REMEMBERED_S = 10.0  # what it has cost before that is no measure any more
+KNOWN_S = 2.0        # for so long it must have been known
+
+_Prices = deque[tuple[float, float]]  # when, price
 
 
 class MovedWorld:
-    """Watches the price of the plan that runs, and of those that were left."""
+    """Watches the price of the plan that runs, and of the best plan of each other place."""
 
     def __init__(self) -> None:
         self._runs: Key | None = None
-        self._since_s = 0.0
-        self._prices: deque[tuple[float, float]] = deque()
-        self._left: dict[str, float] = {}  # by server: what-if price, once steady
+        self._since_s = 0.0   # when that plan came
+        self._came_s = 0.0    # when its place did
+        self._prices: _Prices = deque()
+        self._elsewhere: dict[str, _Prices] = {}  # by place
 
     def runs(self, key: Key, price: float, now_s: float) -> None:
         """Take the price of the plan that runs, at every tick."""
         if key != self._runs:
+            if self._runs is None or key[2] != self._runs[2]:
+                # What is measured elsewhere depends on where it runs.
+                self._came_s = now_s
+                self._elsewhere.clear()
             self._runs, self._since_s = key, now_s
             self._prices.clear()
-            self._left.pop(key[2], None)
         elif now_s - self._since_s >= RUNS_S:
-            self._prices.append((now_s, price))
-            while self._prices[0][0] < now_s - REMEMBERED_S:
-                self._prices.popleft()
+            _add(self._prices, price, now_s)
 
-    def left(self, key: Key, price: float) -> None:
-        """Take the what-if price that a plan has had, steadily, since it was left."""
-        self._left[key[2]] = price
+    def what_if(self, place: str, price: float, now_s: float) -> None:
+        """Take the price of the best plan of a place that does not run, at every tick."""
+        if now_s - self._came_s >= SETTLE_S:
+            _add(self._elsewhere.setdefault(place, deque()), price, now_s)
+
+    def rests(self, now_s: float) -> None:
+        """A tick in which no what-if price is known anew, since nothing has changed."""
+        for prices in self._elsewhere.values():
+            _add(prices, prices[-1][1], now_s)
 
     def made_worse(self, price: float) -> bool:
         """Whether the plan that runs costs far more than it did; its price now."""
@@ -47,11 +59,15 @@ class MovedWorld:
         known = sorted(each for _, each in self._prices)
         return price > FAR * (known[len(known) // 4] if known else math.inf)
 
-    def made_better(self, key: Key, price: float) -> bool:
-        """Whether a place that was left would cost far less than then.
+    def made_better(self, place: str, price: float, now_s: float) -> bool:
+        """Whether a place that does not run would cost far less now than it usually did."""
+        known = self._elsewhere.get(place)
+        if not known or now_s - known[0][0] < KNOWN_S:
+            return False
+        return FAR * price < statistics.median(each for _, each in known)
 
-        Args:
-            key: The best plan there now.
-            price: Its what-if price.
-        """
-        return FAR * price < self._left.get(key[2], 0.0)
+
+def _add(prices: _Prices, price: float, now_s: float) -> None:
+    prices.append((now_s, price))
+    while prices[0][0] < now_s - REMEMBERED_S:
+        prices.popleft()

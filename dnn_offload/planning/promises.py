@@ -73,24 +73,20 @@ class Promises:
         usual_ms = statistics.median(before_ms)
         self._left = _Left(key, usual_ms, now_s, teaches=not _moved([usual_ms, running_ms]))
 
-    def observe(self, price_ms: float | None, runs_ms: float, now_s: float) -> float | None:
+    def observe(self, price_ms: float | None, runs_ms: float, now_s: float) -> None:
         """Take the prices of a tick.
 
         Args:
             price_ms: Of the watched plan; None = it is not possible any more.
             runs_ms: Of the plan that runs.
             now_s: Monotonic clock [s].
-
-        Returns:
-            What the watched plan has cost since it was left, where that was steady and is known
-            from now on; then no plan is watched any more.
         """
         left = self._left
         if left is None:
-            return None
+            return
         if price_ms is None or price_ms <= 0.0:
             self._left = None
-            return None
+            return
         since_s = now_s - left.left_s
         if since_s >= RUNS_S:
             left.runs_ms.append(runs_ms)
@@ -98,15 +94,13 @@ class Promises:
             left.what_if_ms.append(price_ms)
         if _moved(left.runs_ms) or _moved(left.what_if_ms):
             self._left = None
-            return None
+            return
         if since_s < SETTLE_S + OBSERVE_S:
-            return None
-        steady_ms = statistics.fmean(left.what_if_ms)
-        ratio = left.running_ms / steady_ms
+            return
+        ratio = left.running_ms / statistics.fmean(left.what_if_ms)
         if left.teaches and 1.0 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
             self._learned[left.key[2]] = (math.log(ratio), now_s)
         self._left = None
-        return steady_ms
 
     def correction(self, place: str, running_place: str, now_s: float) -> float:
         """Factor on the price of a plan at ``place`` while ``running_place`` runs."""

@@ -158,6 +158,7 @@ class SwitchPolicy:
         current = self._memory.current
         if current is not None:
             self._memory.runs(current, now_s)
+            self._memory.world.rests(now_s)
 
     def reset(self, *, keep_promises: bool = False) -> None:
         """Forget the current plan, so that the next decision takes the best at once.
@@ -237,9 +238,7 @@ class SwitchPolicy:
             return self._first_after_trial(now_priced, usable, now_s, untried)
         watched = self._memory.promises.watched
         price = next((c.cost for c in usable if c.key == watched), None)
-        steady = self._memory.promises.observe(price, now_priced.cost, now_s)
-        if steady is not None and watched is not None:
-            self._memory.world.left(watched, steady)
+        self._memory.promises.observe(price, now_priced.cost, now_s)
         return self._weigh(now_priced, usable, now_s, untried)
 
     def _begin(
@@ -308,7 +307,13 @@ class SwitchPolicy:
         memory.runs(old, now_s)
         best, best_cost = self._best_as_corrected(old, usable, now_s, doubted=True)
         gain = old.cost - best_cost
-        moved = memory.world.made_worse(old.cost) or memory.world.made_better(best.key, best.cost)
+        for place, plan in _best_of_each_place(usable).items():
+            if place != old.server:
+                memory.world.what_if(place, plan.cost, now_s)
+        world = memory.world
+        moved = world.made_worse(old.cost) or world.made_better(
+            best.server, best.cost, now_s
+        )
         caution = 1.0 if moved else self._caution(now_s)
         in_ms = self.objective.unit == 'ms'
         floor, least_of_all = (self.min_gain_ms, 1e-3) if in_ms else (0.0, 1e-9)
@@ -399,12 +404,7 @@ class SwitchPolicy:
             doubts_ms = {plan.key: self._doubt_ms(plan) for plan in usable}
             usable = sorted(usable, key=lambda plan: plan.cost + doubts_ms[plan.key])
         best, best_cost = old, old.cost
-        seen: set[str] = set()
-        for candidate in usable:  # best first, so the first of each place is its best
-            place = candidate.server
-            if place in seen:
-                continue
-            seen.add(place)
+        for place, candidate in _best_of_each_place(usable).items():
             factor = 1.0
             if place not in self._memory.sure:
                 factor = self._memory.promises.correction(place, old.server, now_s)
@@ -470,6 +470,14 @@ class SwitchPolicy:
         # A quick return means that the promise was false; a late one that the world moved.
         memory.returns += doubt * min(1.0, QUICK_RETURN_S / away_s) ** 2
         memory.returns = min(memory.returns, math.log2(MAX_CAUTION) + 1.0)
+
+
+def _best_of_each_place(usable: Sequence[Candidate]) -> dict[str, Candidate]:
+    """By server, '' = the robot; of plans that come best first."""
+    best: dict[str, Candidate] = {}
+    for candidate in usable:
+        best.setdefault(candidate.server, candidate)
+    return best
 
 
 def plan_name(candidate: Candidate) -> str:

@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 import enum
 
-from dnn_offload.codec.chunks import Slicer, slices
+from dnn_offload.codec.chunks import Slicer
 from dnn_offload.exchange import UplinkRequest
 from dnn_offload.transport.link_events import (
     Connected,
@@ -27,12 +27,8 @@ from dnn_offload.transport.link_events import (
     Sample,
     Uplinked,
 )
-from dnn_offload.transport.pacing import (
-    BURST_BYTES,
-    chunk_bytes_under,
-    FlowWindow,
-    Throttle,
-)
+from dnn_offload.transport.pacing import chunk_bytes_under, FlowWindow, Throttle
+from dnn_offload.transport.probing import Probing
 from dnn_offload.transport.transfer import (
     KIND_CANCEL,
     KIND_HELLO,
@@ -44,15 +40,6 @@ from dnn_offload.transport.transfer import (
 )
 from dnn_offload.transport.uplink_settings import LinkTiming
 
-PROBE_BYTES = 98304       # at most: the burst, and as much behind it, which is measured
-LEAST_MEASURED_BYTES = 8192
-MEASURED_S = 0.06         # what is measured need take no longer,
-MEASURED_TRIPS = 5.0      # but so many round trips: one is in what is measured
-SURPRISE = 2.0            # ratio of rates of two probes: has the link changed, or was it a hiccup?
-CONFIRMING = 2            # so many more probes tell, and then the next one comes in its time
-CONFIRM_S = 0.25          # so soon
-PACKET_BYTES = 1200       # fits into one with its header
-_PROBE_PAYLOAD = bytes(range(256)) * (PROBE_BYTES // 256)
 _REMEMBERED_FRAMES = 64   # a late answer to an older one is refused
 MOST_LATE_S = 0.02        # that a sender under a limit of its own makes good
 
@@ -92,15 +79,7 @@ class ServerLink:
         self._cancels: deque[int] = deque()
         self._received: deque[tuple[int, int]] = deque()
         self._probe: Transfer | None = None
-        self._probe_seq = 0
-        self._probed_bps = 0.0              # rate behind the burst of the last probe; 0 = none yet
-        self._confirm = 0                   # probes that are to tell whether that is the rate
-        self._probed_s = float('-inf')      # when that was
-        self._trip_s = 0.0                  # round trip of the last probe
-        self._frame_s = float('-inf')       # when the last frame was given to be sent
-        self._limit_bps = 0.0               # of our own
-        self._busy_s = float('-inf')        # last slice sent
-        self._big_s = float('-inf')         # last transfer above the burst
+        self._probing = Probing(self.window)
         self._free_s = float('-inf')        # when the link's last transfer had come through
         # Frames of which every slice has gone: when and how fast, once that is acknowledged.
         self._sent: dict[int, tuple[float, float] | None] = {}
@@ -158,7 +137,7 @@ class ServerLink:
             return []
         transfer.acked_bytes = sum(len(part) for part in transfer.parts[:index + 1])
         if kind == KIND_PROBE:
-            self._watch_probe(transfer, index, rtt_ms, now_s)
+            self._probing.acked(transfer, index, rtt_ms, now_s)
         if index == len(transfer.parts) - 1 and transfer.slicer is not None:
             transfer.starved_s = now_s
         if not transfer.sent_all or index != len(transfer.parts) - 1:
@@ -175,28 +154,14 @@ class ServerLink:
         self._sent[seq] = (now_s, uplink_ms)
         return [Sample(False, transfer.total_bytes, own_ms), Uplinked(seq, uplink_ms, own_ms)]
 
-    @staticmethod
-    def _watch_probe(transfer: Transfer, index: int, rtt_ms: float, now_s: float) -> None:
-        if index == 0:
-            transfer.first_ack_ms = rtt_ms
-        if transfer.burst_over is None and transfer.acked_bytes >= BURST_BYTES:
-            transfer.burst_over = (transfer.acked_bytes, now_s)
-
     def _end_probe(self, transfer: Transfer, own_ms: float, now_s: float) -> list[Event]:
-        """Measure by what came after the burst, plus a round trip; see ``BURST_BYTES``."""
         self._probe = None
         events: list[Event] = []
-        if transfer.burst_over is not None and self.throttle.free:
-            nbytes, at_s = transfer.burst_over
-            late_ms = transfer.first_ack_ms + 1e3 * (now_s - at_s)
-            self.window.probed(8e3 * (transfer.total_bytes - nbytes) / max(late_ms, 1e-3))
-            # From acknowledgement to acknowledgement: no round trip is in that.
-            behind_s = max(now_s - at_s, 1e-6)
-            self._doubt(8.0 * (transfer.total_bytes - nbytes) / behind_s, now_s)
-            self._trip_s = 1e-3 * transfer.first_ack_ms
-            events.append(Sample(True, transfer.total_bytes - nbytes, max(late_ms, 1e-3)))
-        else:
-            self._confirm = 0
+        free = self.throttle.free
+        measured = self._probing.ended(transfer, now_s, free=free)
+        if measured is not None:
+            events.append(Sample(True, *measured))
+        elif not transfer.is_look:
             events.append(Sample(True, transfer.total_bytes, own_ms))  # limited by ourselves
         if self.phase is Phase.PROBING:
             self.phase = Phase.CONNECTED
@@ -205,18 +170,6 @@ class ServerLink:
             self._retry_s = self.timing.retry_s
             events.append(Connected())
         return events
-
-    def _doubt(self, rate_bps: float, now_s: float) -> None:
-        """Have a probe that says another rate than the last one confirmed soon.
-
-        What confirms is not confirmed again: robots whose probes collide would go on for ever.
-        """
-        before_bps, self._probed_bps, self._probed_s = self._probed_bps, rate_bps, now_s
-        ratio = rate_bps / before_bps if before_bps > 0.0 else 1.0
-        if self._confirm:
-            self._confirm -= 1
-        elif not 1.0 / SURPRISE < ratio < SURPRISE:
-            self._confirm = CONFIRMING
 
     def on_frame_refused(self, seq: int, index: int, reason: str, now_s: float) -> list[Event]:
         """The server refused a frame: at one of its slices, or as a whole later."""
@@ -253,9 +206,7 @@ class ServerLink:
             why = f'server {self.name!r} is not connected: {self.reason}'
             return [Refused(request.frame_seq, why)]
         self._drop_probe()
-        self._frame_s = now_s
-        if len(request.payload) > BURST_BYTES:
-            self._confirm = 0  # it tells by itself
+        self._probing.frame(len(request.payload), now_s)
         slicer = Slicer(chunk_bytes_under(limit_bps, self.window.chunk_bytes))
         transfer = Transfer(
             KIND_TENSORS, request.frame_seq, [], 0, now_s, request,
@@ -305,7 +256,7 @@ class ServerLink:
         self._cancels.clear()
         self._received.clear()
         self._probe = None
-        self._confirm = 0
+        self._probing.forget()
         return [Lost(reason, nbytes)] if was_connected else []
 
     # ---- what to do now --------------------------------------------------------------------
@@ -335,7 +286,7 @@ class ServerLink:
             limit_bps: Limit of the uplink [bit/s], 0 = none.
             matched: Whether the server's subscription is known, so that it would hear us.
         """
-        self._limit_bps = limit_bps
+        self._probing.limited(limit_bps)
         if self.phase is Phase.ABSENT:
             return Step()
         check_s = max(self._status_s, self._heard_s) + self.timing.server_timeout_s
@@ -383,9 +334,7 @@ class ServerLink:
         self._awaiting[(transfer.kind, transfer.seq)] = transfer
         transfer.next_index += 1
         transfer.ready_s = -1.0
-        self._busy_s = now_s
-        if transfer.total_bytes > BURST_BYTES:
-            self._big_s = now_s
+        self._probing.sent(transfer, now_s)
         if transfer.sent_all:
             self._sending.popleft()
             if transfer.kind == KIND_TENSORS:
@@ -405,43 +354,10 @@ class ServerLink:
             return float('inf')
         if self.phase is Phase.PROBING:
             return now_s
-        rate_bps = self._believed_bps()
-        takes_s = 8.0 * self._probe_bytes() / rate_bps if rate_bps > 0.0 else 0.0
-        alone = now_s - self._frame_s > self.timing.probe_period_s
-        if self._confirm and (alone or takes_s <= self.timing.longest_probe_s):
-            return self._probed_s + max(CONFIRM_S, takes_s)
-        # At most a tenth of the link for probes, but for those that confirm one.
-        least_s = 10.0 * takes_s
-        idle_s = self._busy_s + max(self.timing.probe_period_s, least_s)
-        if takes_s > self.timing.longest_probe_s:
-            return idle_s
-        return min(idle_s, self._big_s + max(self.timing.big_probe_period_s, least_s))
-
-    def _probe_bytes(self) -> int:
-        """Size of the next probe: on a slow link little behind the burst tells as much."""
-        rate_bps = self._believed_bps()
-        if rate_bps <= 0.0:
-            return PROBE_BYTES
-        measured_s = max(MEASURED_S, MEASURED_TRIPS * self._trip_s)
-        measured = max(round(rate_bps * measured_s / 8.0), LEAST_MEASURED_BYTES)
-        return min(BURST_BYTES + measured, PROBE_BYTES)
-
-    def _believed_bps(self) -> float:
-        """Rate at which a probe goes [bit/s]; 0 = not known."""
-        rate_bps = self._probed_bps if self._confirm else self.window.rate_bps
-        return min(rate_bps, self._limit_bps) if self._limit_bps > 0.0 else rate_bps
+        return self._probing.due_s(now_s, self.timing)
 
     def _begin_probe(self, now_s: float) -> None:
-        self._probe_seq += 1
-        total_bytes = self._probe_bytes()
-        # One packet for the round trip, the burst, and what is measured.
-        pieces = (0, PACKET_BYTES), (PACKET_BYTES, BURST_BYTES), (BURST_BYTES, total_bytes)
-        parts = [
-            part
-            for start, end in pieces
-            for part in slices(memoryview(_PROBE_PAYLOAD)[start:end], self.window.chunk_bytes)
-        ]
-        self._probe = Transfer(KIND_PROBE, self._probe_seq, parts, total_bytes, now_s)
+        self._probe = self._probing.begin(now_s, self.timing, connected=self.connected)
         self._sending.append(self._probe)
 
     def _drop_probe(self) -> None:

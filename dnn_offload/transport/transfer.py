@@ -32,7 +32,9 @@ class Transfer:
     ready_s: float = -1.0        # when its next slice was ready to go
     acked_bytes: int = 0
     first_ack_ms: float = 0.0    # round trip of its first slice
-    burst_over: tuple[int, float] | None = None  # bytes and time when the burst had come through
+    burst_bytes: int = 0         # of a probe: what is measured comes behind them
+    burst_over: tuple[int, float] | None = None  # bytes and time when they had come through
+    is_look: bool = False        # a probe that is too short to measure (probing.py)
     slicer: Slicer | None = None  # of what is still to come; None = complete
     starved_s: float = -1.0      # since when the link has nothing of it to carry
     idle_s: float = 0.0          # for so long it had nothing

@@ -24,6 +24,19 @@ def plan_in_force(rows: Sequence[FrameRow]) -> str:
     return ''
 
 
+def as_planned(rows: Sequence[FrameRow], server: str) -> str:
+    """The plan under which frames run, as long as they run where it says; else ''.
+
+    A robot that is not connected runs them by itself, whatever the plan.
+
+    Args:
+        rows: The newest frames, oldest first.
+        server: Of the plan that was published last; '' = all on the robot.
+    """
+    plan = plan_in_force(rows)
+    return plan if plan.endswith(f' {server}') else ''
+
+
 def _shows_the_plan(row: FrameRow) -> bool:
     return row.has_result and not row.is_scout and not row.is_trial
 

@@ -1,0 +1,255 @@
+"""When a link is probed, how large, and what a probe tells. Pure: the clock is passed in.
+
+A probe is long: radios and shapers let a first burst pass at wire speed, so only what comes
+behind 48 kB measures. At 1 Mbit/s that is half a second, and to keep to its share of the link
+one goes every six. Between them go *looks*, of some 4 kB: no measure of the rate, but one that
+suddenly takes half as long as those before says that the link has become faster, and a probe
+follows at once. Where looks pass in the burst they show nothing, and all goes to probes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+import math
+import statistics
+
+from dnn_offload.codec.chunks import slices
+from dnn_offload.transport.pacing import BURST_BYTES, FlowWindow
+from dnn_offload.transport.transfer import KIND_PROBE, Transfer
+from dnn_offload.transport.uplink_settings import LinkTiming
+
+PROBE_BYTES = 98304       # at most: the burst, and as much behind it, which is measured
+SHARE = 0.1               # of the link, at most, but for probes that confirm one
+LEAST_MEASURED_BYTES = 8192
+MEASURED_S = 0.06         # what is measured need take no longer,
+MEASURED_TRIPS = 5.0      # but so many round trips: one is in what is measured
+SURPRISE = 2.0            # ratio of rates of two probes: has the link changed, or was it a hiccup?
+CONFIRMING = 2            # so many more probes tell, and then the next one comes in its time
+CONFIRM_S = 0.25          # so soon
+PACKET_BYTES = 1200       # fits into one with its header
+LOOK_SHARE = 0.025        # of the link, out of the same
+LOOK_S = 0.03             # of the link is what one takes
+LEAST_LOOK_BYTES = 4500   # two full packets behind the first one: the least a shaper lets pass
+LOOKS = 5                 # looks are compared with the median of so many
+TELLING = 3               # so many that pass in the burst, and no more go
+CLEAR_S = 0.005           # by which a look must be shorter: acknowledgements scatter by some ms
+_PAYLOAD = bytes(range(256)) * (PROBE_BYTES // 256)
+
+
+class Probing:
+    """Probes of one link; see the module. Not thread-safe.
+
+    Args:
+        window: The link's, which knows the rate of delivery and is told what a probe says.
+
+    Attributes:
+        confirm: Probes that are still to tell whether the last one's rate is the link's.
+    """
+
+    def __init__(self, window: FlowWindow) -> None:
+        self.confirm = 0
+        self._window = window
+        self._limit_bps = 0.0           # of our own; 0 = none
+        self._count = 0
+        self._rate_bps = 0.0            # behind the burst of the last probe; 0 = none yet
+        self._probed_s = -math.inf  # when that was
+        self._trip_s = 0.0              # its round trip
+        self._frame_s = -math.inf   # when the last frame was given to be sent
+        self._busy_s = -math.inf    # last slice sent, but for those of looks
+        self._big_s = -math.inf     # last transfer above the burst
+        self._looks_s: deque[float] = deque(maxlen=LOOKS)  # what looks of one size took
+        self._looked_s = -math.inf
+        self._look_bytes = 0
+        self._alarmed = False           # by a look: a probe is due
+        self._blind_until_s = -math.inf  # no look before: one has misled
+
+    # ---- what goes on on the link ------------------------------------------------------------
+
+    def forget(self) -> None:
+        """The link is lost."""
+        self.confirm = 0
+        self._alarmed = False
+        self._looks_s.clear()
+
+    def limited(self, limit_bps: float) -> None:
+        """Our own limit [bit/s], 0 = none."""
+        self._limit_bps = limit_bps
+
+    def frame(self, nbytes: int, now_s: float) -> None:
+        """A frame is given to be sent."""
+        self._frame_s = now_s
+        if nbytes > BURST_BYTES:
+            self.confirm = 0  # it tells by itself
+
+    def sent(self, transfer: Transfer, now_s: float) -> None:
+        """A slice has been published."""
+        if transfer.is_look:
+            return
+        self._busy_s = now_s
+        if transfer.total_bytes > BURST_BYTES:
+            self._big_s = now_s
+
+    # ---- when, and what ----------------------------------------------------------------------
+
+    def due_s(self, now_s: float, timing: LinkTiming) -> float:
+        """When the next probe or look may go on a link that is connected, nothing unanswered."""
+        return min(self._probe_due_s(now_s, timing), self._look_due_s(now_s, timing))
+
+    def begin(self, now_s: float, timing: LinkTiming, *, connected: bool) -> Transfer:
+        """The probe that is due, or the look."""
+        self._count += 1
+        chunk_bytes = self._window.chunk_bytes
+        if connected and now_s < self._probe_due_s(now_s, timing):
+            total = self._size_of_look()
+            if total != self._look_bytes:
+                self._look_bytes = total
+                self._looks_s.clear()
+            self._looked_s = now_s
+            pieces = [(0, PACKET_BYTES), (PACKET_BYTES, total)]
+            return self._transfer(pieces, chunk_bytes, PACKET_BYTES, now_s, is_look=True)
+        # One packet for the round trip, the burst, and what is measured.
+        total = self._size_of_probe()
+        pieces = [(0, PACKET_BYTES), (PACKET_BYTES, BURST_BYTES), (BURST_BYTES, total)]
+        return self._transfer(pieces, chunk_bytes, BURST_BYTES, now_s, is_look=False)
+
+    def _transfer(
+        self, pieces: list[tuple[int, int]], chunk_bytes: int, burst_bytes: int, now_s: float, *,
+        is_look: bool,
+    ) -> Transfer:
+        parts = [
+            part
+            for start, end in pieces
+            for part in slices(memoryview(_PAYLOAD)[start:end], chunk_bytes)
+        ]
+        return Transfer(
+            KIND_PROBE, self._count, parts, pieces[-1][1], now_s,
+            burst_bytes=burst_bytes, is_look=is_look,
+        )
+
+    def _probe_due_s(self, now_s: float, timing: LinkTiming) -> float:
+        takes_s = self._probe_s()
+        alone = now_s - self._frame_s > timing.probe_period_s
+        if alone or takes_s <= timing.longest_probe_s:
+            if self._alarmed:
+                return now_s
+            if self.confirm:
+                return self._probed_s + max(CONFIRM_S, takes_s)
+        looking = math.isfinite(self._look_period_s(timing))
+        least_s = takes_s / (SHARE - LOOK_SHARE if looking else SHARE)
+        idle_s = self._busy_s + max(timing.probe_period_s, least_s)
+        if takes_s > timing.longest_probe_s:
+            return idle_s
+        return min(idle_s, self._big_s + max(timing.big_probe_period_s, least_s))
+
+    def _look_due_s(self, now_s: float, timing: LinkTiming) -> float:
+        """Never while frames go, or a probe is confirmed."""
+        if self.confirm or now_s - self._frame_s <= timing.probe_period_s:
+            return math.inf
+        last_s = max(self._busy_s, self._looked_s, self._blind_until_s)
+        return last_s + self._look_period_s(timing)
+
+    def _look_period_s(self, timing: LinkTiming) -> float:
+        """Infinite where the limit is our own, looks pass in the burst, or probes are frequent."""
+        rate_bps = self._believed_bps()
+        if self._limit_bps > 0.0 or rate_bps <= 0.0:
+            return math.inf
+        if len(self._looks_s) >= TELLING and statistics.median(self._looks_s) < 2.0 * CLEAR_S:
+            return math.inf
+        period_s = 8.0 * self._size_of_look() / rate_bps / LOOK_SHARE
+        if self._probe_s() / SHARE < 2.0 * max(period_s, timing.probe_period_s):
+            return math.inf
+        return period_s
+
+    def _probe_s(self) -> float:
+        """What the next probe takes."""
+        rate_bps = self._believed_bps()
+        return 8.0 * self._size_of_probe() / rate_bps if rate_bps > 0.0 else 0.0
+
+    def _size_of_probe(self) -> int:
+        """On a slow link little behind the burst tells as much."""
+        rate_bps = self._believed_bps()
+        if rate_bps <= 0.0:
+            return PROBE_BYTES
+        measured_s = max(MEASURED_S, MEASURED_TRIPS * self._trip_s)
+        measured = max(round(rate_bps * measured_s / 8.0), LEAST_MEASURED_BYTES)
+        return min(BURST_BYTES + measured, PROBE_BYTES)
+
+    def _size_of_look(self) -> int:
+        """In steps of a quarter: only looks of one size are compared."""
+        size = self._believed_bps() * LOOK_S / 8.0
+        steps = max(size / LEAST_LOOK_BYTES, 1.0)
+        quarters = 0
+        while 1.25 ** (quarters + 1) <= steps:
+            quarters += 1
+        return int(LEAST_LOOK_BYTES * 1.25**quarters)
+
+    def _believed_bps(self) -> float:
+        """Rate at which a probe goes [bit/s]; 0 = not known."""
+        rate_bps = self._rate_bps if self.confirm else self._window.rate_bps
+        return min(rate_bps, self._limit_bps) if self._limit_bps > 0.0 else rate_bps
+
+    # ---- what it tells -----------------------------------------------------------------------
+
+    @staticmethod
+    def acked(transfer: Transfer, index: int, rtt_ms: float, now_s: float) -> None:
+        """A slice has arrived."""
+        if index == 0:
+            transfer.first_ack_ms = rtt_ms
+        if transfer.burst_over is None and transfer.acked_bytes >= transfer.burst_bytes:
+            transfer.burst_over = (transfer.acked_bytes, now_s)
+
+    def ended(self, transfer: Transfer, now_s: float, *, free: bool) -> tuple[int, float] | None:
+        """All of it has arrived.
+
+        Args:
+            transfer: The probe or look.
+            now_s: The time.
+            free: Whether no limit of our own held it back.
+
+        Returns:
+            Bytes and duration [ms] of what came after the burst, plus a round trip; None where
+            a probe did not measure the link: the limit was ours. Nothing is to be learnt of a
+            look either.
+        """
+        if transfer.burst_over is None or not free:
+            self.confirm = 0
+            self._alarmed = False
+            return None
+        nbytes, at_s = transfer.burst_over
+        behind_s = max(now_s - at_s, 1e-6)  # between acknowledgements: no round trip is in that
+        if transfer.is_look:
+            self._seen(behind_s)
+            return None
+        measured = transfer.total_bytes - nbytes
+        late_ms = max(transfer.first_ack_ms + 1e3 * behind_s, 1e-3)
+        self._window.probed(8e3 * measured / late_ms)
+        self._doubt(8.0 * measured / behind_s, now_s)
+        self._trip_s = 1e-3 * transfer.first_ack_ms
+        return measured, late_ms
+
+    def _seen(self, took_s: float) -> None:
+        """Have a probe sent at once where a look took far less than those before."""
+        usual_s = statistics.median(self._looks_s) if self._looks_s else 0.0
+        if took_s < usual_s / SURPRISE and usual_s - took_s > CLEAR_S:
+            self._alarmed = True
+            self._looks_s.clear()
+        else:
+            self._looks_s.append(took_s)
+
+    def _doubt(self, rate_bps: float, now_s: float) -> None:
+        """Have a probe that says another rate than the last one confirmed soon.
+
+        What confirms is not confirmed again: robots whose probes collide would go on for ever.
+        """
+        before_bps, self._rate_bps, self._probed_s = self._rate_bps, rate_bps, now_s
+        ratio = rate_bps / before_bps if before_bps > 0.0 else 1.0
+        surprising = not 1.0 / SURPRISE < ratio < SURPRISE
+        if surprising:
+            self._looks_s.clear()
+        elif self._alarmed:
+            self._blind_until_s = now_s + self._probe_s() / SHARE
+        self._alarmed = False
+        if self.confirm:
+            self.confirm -= 1
+        elif surprising:
+            self.confirm = CONFIRMING
