@@ -127,6 +127,22 @@ def test_short_probes_tell_that_a_link_has_become_faster() -> None:
     assert wire.estimator.state(wire.now_s).uplink_bps > 8e6
 
 
+@pytest.mark.parametrize('before, after, believed', [(1e6, 20e6, True), (20e6, 1e6, False)])
+def test_three_probes_close_together_tell_only_that_a_link_has_become_faster(
+    before: float, after: float, believed: bool
+) -> None:
+    """Stragglers are slow: a link that hangs for a moment is not believed to be a slow one yet."""
+    wire = Wire(LinkEstimator(), noise=0.02)
+    for _ in range(20):
+        wire.send(1, 49_152, before, 3.0, probe=True)
+        wire.now_s += 1.5
+    for _ in range(3):
+        wire.send(1, 49_152, after, 3.0, probe=True)
+        wire.now_s += 0.15 - 1.0 / RATE_HZ
+    bps = wire.estimator.state(wire.now_s).uplink_bps
+    assert (0.5 < bps / after < 2.0) == believed
+
+
 def test_probes_that_are_slower_than_frames_are_no_sign_of_a_burst() -> None:
     wire = Wire(LinkEstimator())
     for _ in range(8):

@@ -2,7 +2,7 @@
 
 A probe is long: radios and shapers let a first burst pass at wire speed, so only what comes
 behind 48 kB measures. At 1 Mbit/s that is half a second, and to keep to its share of the link
-one goes every six. Between them go *looks*, of some 4 kB: no measure of the rate, but one that
+one goes every six. Between them go *looks*, of some 6 kB: no measure of the rate, but one that
 suddenly takes half as long as those before says that the link has become faster, and a probe
 follows at once. Where looks pass in the burst they show nothing, and all goes to probes.
 """
@@ -29,7 +29,7 @@ CONFIRM_S = 0.25          # so soon
 PACKET_BYTES = 1200       # fits into one with its header
 LOOK_SHARE = 0.025        # of the link, out of the same
 LOOK_S = 0.03             # of the link is what one takes
-LEAST_LOOK_BYTES = 4500   # two full packets behind the first one: the least a shaper lets pass
+LEAST_LOOK_BYTES = 6000   # three packets and more behind the first: shapers let two pass at once
 LOOKS = 5                 # looks are compared with the median of so many
 TELLING = 3               # so many that pass in the burst, and no more go
 CLEAR_S = 0.005           # by which a look must be shorter: acknowledgements scatter by some ms
@@ -49,11 +49,12 @@ class Probing:
     def __init__(self, window: FlowWindow) -> None:
         self.confirm = 0
         self._window = window
-        self._limit_bps = 0.0           # of our own; 0 = none
+        self._limit_bps = 0.0       # of our own; 0 = none
         self._count = 0
-        self._rate_bps = 0.0            # behind the burst of the last probe; 0 = none yet
+        self._rate_bps = 0.0        # behind the burst of the last probe; 0 = none yet
+        self._known_bps = 0.0       # rate of delivery before it
         self._probed_s = -math.inf  # when that was
-        self._trip_s = 0.0              # its round trip
+        self._trip_s = 0.0          # its round trip
         self._frame_s = -math.inf   # when the last frame was given to be sent
         self._busy_s = -math.inf    # last slice sent, but for those of looks
         self._big_s = -math.inf     # last transfer above the burst
@@ -61,7 +62,7 @@ class Probing:
         self._looked_s = -math.inf
         self._look_bytes = 0
         self._alarmed = False           # by a look: a probe is due
-        self._blind_until_s = -math.inf  # no look before: one has misled
+        self._misled_until_s = -math.inf  # no look before: one has misled
 
     # ---- what goes on on the link ------------------------------------------------------------
 
@@ -107,6 +108,7 @@ class Probing:
             self._looked_s = now_s
             pieces = [(0, PACKET_BYTES), (PACKET_BYTES, total)]
             return self._transfer(pieces, chunk_bytes, PACKET_BYTES, now_s, is_look=True)
+        self._known_bps = self._window.rate_bps
         # One packet for the round trip, the burst, and what is measured.
         total = self._size_of_probe()
         pieces = [(0, PACKET_BYTES), (PACKET_BYTES, BURST_BYTES), (BURST_BYTES, total)]
@@ -145,20 +147,23 @@ class Probing:
         """Never while frames go, or a probe is confirmed."""
         if self.confirm or now_s - self._frame_s <= timing.probe_period_s:
             return math.inf
-        last_s = max(self._busy_s, self._looked_s, self._blind_until_s)
+        last_s = max(self._busy_s, self._looked_s, self._misled_until_s)
         return last_s + self._look_period_s(timing)
 
     def _look_period_s(self, timing: LinkTiming) -> float:
         """Infinite where the limit is our own, looks pass in the burst, or probes are frequent."""
         rate_bps = self._believed_bps()
-        if self._limit_bps > 0.0 or rate_bps <= 0.0:
-            return math.inf
-        if len(self._looks_s) >= TELLING and statistics.median(self._looks_s) < 2.0 * CLEAR_S:
+        if self._limit_bps > 0.0 or rate_bps <= 0.0 or self._blind:
             return math.inf
         period_s = 8.0 * self._size_of_look() / rate_bps / LOOK_SHARE
         if self._probe_s() / SHARE < 2.0 * max(period_s, timing.probe_period_s):
             return math.inf
         return period_s
+
+    @property
+    def _blind(self) -> bool:
+        """Whether looks pass in the burst, as far as is known."""
+        return len(self._looks_s) >= TELLING and statistics.median(self._looks_s) < 2.0 * CLEAR_S
 
     def _probe_s(self) -> float:
         """What the next probe takes."""
@@ -230,26 +235,28 @@ class Probing:
     def _seen(self, took_s: float) -> None:
         """Have a probe sent at once where a look took far less than those before."""
         usual_s = statistics.median(self._looks_s) if self._looks_s else 0.0
-        if took_s < usual_s / SURPRISE and usual_s - took_s > CLEAR_S:
-            self._alarmed = True
-            self._looks_s.clear()
-        else:
-            self._looks_s.append(took_s)
+        self._alarmed = took_s < usual_s / SURPRISE and usual_s - took_s > CLEAR_S
+        self._looks_s.append(took_s)
 
     def _doubt(self, rate_bps: float, now_s: float) -> None:
         """Have a probe that says another rate than the last one confirmed soon.
 
-        What confirms is not confirmed again: robots whose probes collide would go on for ever.
+        Not where it says what frames have said since. What confirms is not confirmed again:
+        robots whose probes collide would go on for ever.
         """
-        before_bps, self._rate_bps, self._probed_s = self._rate_bps, rate_bps, now_s
-        ratio = rate_bps / before_bps if before_bps > 0.0 else 1.0
-        surprising = not 1.0 / SURPRISE < ratio < SURPRISE
-        if surprising:
+        surprising = _differ(rate_bps, self._rate_bps) and _differ(rate_bps, self._known_bps)
+        self._rate_bps, self._probed_s = rate_bps, now_s
+        if surprising and self._blind:
             self._looks_s.clear()
-        elif self._alarmed:
-            self._blind_until_s = now_s + self._probe_s() / SHARE
+        elif self._alarmed and not surprising:
+            self._misled_until_s = now_s + self._probe_s() / SHARE
         self._alarmed = False
         if self.confirm:
             self.confirm -= 1
         elif surprising:
             self.confirm = CONFIRMING
+
+
+def _differ(rate_bps: float, known_bps: float) -> bool:
+    """Whether a rate is another than one that is known; 0 = it is not."""
+    return known_bps > 0.0 and not 1.0 / SURPRISE < rate_bps / known_bps < SURPRISE
