@@ -10,8 +10,6 @@ Run: ``python benchmarks/load_sources.py [--seconds 6] [--cores 2]``.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-import contextlib
 from dataclasses import replace
 import math
 import os
@@ -22,6 +20,8 @@ import sys
 import time
 
 from dnn_offload.cost.load import combine, LoadReadings, LoadTracker
+from dnn_offload.testbed.busy import BusyProcesses
+from dnn_offload.testbed.processes import bound_to_us
 
 WORK_MS = 9.0
 FRAME_S = 0.1
@@ -37,7 +37,7 @@ class Worker:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, __file__, '--work'],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=bound_to_us(),
         )
         assert self._process.stdout is not None
         self._process.stdout.readline()  # it says when it is ready
@@ -74,21 +74,6 @@ def _rounds(ms: float) -> int:
     start = time.thread_time()
     _compute(2000)
     return max(round(2000 * ms / 1e3 / (time.thread_time() - start)), 1)
-
-
-@contextlib.contextmanager
-def busy(count: int, *, nice: int = 0) -> Iterator[None]:
-    """So many processes that compute for ever, on our cores."""
-    code = f'import os\nos.nice({nice})\nwhile True: pass'
-    processes = [subprocess.Popen([sys.executable, '-c', code]) for _ in range(count)]
-    try:
-        time.sleep(1.0)
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-        for process in processes:
-            process.wait()
 
 
 def observe(tracker: LoadTracker, seconds: float) -> LoadReadings:
@@ -133,7 +118,8 @@ def main() -> int:
     errors: dict[str, list[float]] = {}
     for count, nice in ((1, 0), (2, 0), (3, 0), (4, 0), (6, 0), (2, 10), (4, 10)):
         processes = max(count * cores // 2, 1)
-        with busy(processes, nice=nice):
+        with BusyProcesses(processes, frozenset(os.sched_getaffinity(0)), nice):
+            time.sleep(1.0)
             true, readings = measure(args.seconds)
         what_if = combine(replace(readings, schedstat=math.nan))
         parts = []

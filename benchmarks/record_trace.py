@@ -38,6 +38,7 @@ from dnn_offload.cost.load import LoadReadings, LoadTracker
 from dnn_offload.own_program import own_program
 from dnn_offload.simulate.recording import Recording
 from dnn_offload.simulate.world import World
+from dnn_offload.testbed.processes import bound_to_us
 
 FRAME_S = 0.1
 ROW_S = 0.5
@@ -103,7 +104,7 @@ def record_load(kind: str, seconds: float, seed: int) -> tuple[Recording, list[d
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
     stream = subprocess.Popen(
         [sys.executable, __file__, '--frames'], stdout=subprocess.PIPE, text=True,
-        env=environment,
+        env=environment, preexec_fn=bound_to_us(),
     )
     work: list[subprocess.Popen[bytes]] = []
     tracker = LoadTracker()
@@ -124,7 +125,9 @@ def record_load(kind: str, seconds: float, seed: int) -> tuple[Recording, list[d
                 _, wanted = todo.pop(0)
                 while len(work) < wanted:
                     command = NAVIGATION if kind == 'navigation' else LOOP
-                    work.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+                    work.append(subprocess.Popen(
+                        command, stdout=subprocess.DEVNULL, preexec_fn=bound_to_us(),
+                    ))
                 while len(work) > wanted:
                     _end(work.pop())
             tracker.sample(now_s)

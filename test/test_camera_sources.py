@@ -311,6 +311,20 @@ def test_years_between_two_pictures_do_not_end_the_reader(folder: Path) -> None:
     reader.stop()
 
 
+def test_a_source_that_cannot_be_opened_is_told_by_its_own_name(folder: Path) -> None:
+    reader = PictureReader(SourceSettings(str(folder), rate_hz=100.0), time.monotonic)
+    reader.start()
+    assert len(read_all(reader, 3)) == 3
+    reader.reconfigure(SourceSettings('/no/such.mp4'), 0.05, 0.1)
+    deadline_s = time.monotonic() + 5.0
+    while not reader.status().problem and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    status = reader.status()
+    reader.stop()
+    assert '/no/such.mp4' in status.problem
+    assert status.description == '/no/such.mp4', 'not the one before'
+
+
 def test_a_rate_is_none_or_one_that_people_see() -> None:
     rate_hz = by_name(camera_parameters.PARAMETERS)['rate_hz']
     assert [rate_hz.convert(value) for value in (0, 0.01, 1000)] == [0.0, 0.01, 1000.0]

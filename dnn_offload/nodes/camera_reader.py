@@ -205,9 +205,13 @@ class PictureReader(Generic[Stamp]):
     def _run(self) -> None:
         wait_s = self._reopen_s[0]
         opened_before = False
+        tried = self._settings.source
         while not self._stopping:
             with self._changed:
                 settings, revision = self._settings, self._revision
+                if settings.source != tried:  # one that cannot be opened is told by its own name
+                    tried = self._description = settings.source
+                    self._mode = self._note = ''
             self._set_state(
                 ReaderState.OPENING if not self._problem else ReaderState.LOST, self._problem
             )

@@ -17,11 +17,13 @@ class BusyProcesses:
     Args:
         count: How many.
         cores: Where.
+        nice: Their niceness.
     """
 
-    def __init__(self, count: int, cores: frozenset[int]) -> None:
+    def __init__(self, count: int, cores: frozenset[int], nice: int = 0) -> None:
         self._count = count
         self._cores = cores
+        self._nice = nice
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> BusyProcesses:
@@ -29,6 +31,7 @@ class BusyProcesses:
 
         def prepare() -> None:
             os.sched_setaffinity(0, self._cores)
+            os.nice(self._nice)
             bind()
 
         try:

@@ -28,8 +28,7 @@ CONFIRMING = 2            # so many more probes tell, and then the next one come
 CONFIRM_S = 0.25          # so soon
 PACKET_BYTES = 1200       # fits into one with its header
 LOOK_SHARE = 0.025        # of the link, out of the same
-LOOK_S = 0.03             # of the link is what one takes
-LEAST_LOOK_BYTES = 6000   # three packets and more behind the first: shapers let two pass at once
+LOOK_BYTES = 6000         # three packets and more behind the first: shapers let two pass at once
 LOOKS = 5                 # looks are compared with the median of so many
 TELLING = 3               # so many that pass in the burst, and no more go
 CLEAR_S = 0.005           # by which a look must be shorter: acknowledgements scatter by some ms
@@ -58,9 +57,8 @@ class Probing:
         self._frame_s = -math.inf   # when the last frame was given to be sent
         self._busy_s = -math.inf    # last slice sent, but for those of looks
         self._big_s = -math.inf     # last transfer above the burst
-        self._looks_s: deque[float] = deque(maxlen=LOOKS)  # what looks of one size took
+        self._looks_s: deque[float] = deque(maxlen=LOOKS)  # what the last ones took
         self._looked_s = -math.inf
-        self._look_bytes = 0
         self._alarmed = False           # by a look: a probe is due
         self._misled_until_s = -math.inf  # no look before: one has misled
 
@@ -101,12 +99,8 @@ class Probing:
         self._count += 1
         chunk_bytes = self._window.chunk_bytes
         if connected and now_s < self._probe_due_s(now_s, timing):
-            total = self._size_of_look()
-            if total != self._look_bytes:
-                self._look_bytes = total
-                self._looks_s.clear()
             self._looked_s = now_s
-            pieces = [(0, PACKET_BYTES), (PACKET_BYTES, total)]
+            pieces = [(0, PACKET_BYTES), (PACKET_BYTES, LOOK_BYTES)]
             return self._transfer(pieces, chunk_bytes, PACKET_BYTES, now_s, is_look=True)
         self._known_bps = self._window.rate_bps
         # One packet for the round trip, the burst, and what is measured.
@@ -155,7 +149,7 @@ class Probing:
         rate_bps = self._believed_bps()
         if self._limit_bps > 0.0 or rate_bps <= 0.0 or self._blind:
             return math.inf
-        period_s = 8.0 * self._size_of_look() / rate_bps / LOOK_SHARE
+        period_s = 8.0 * LOOK_BYTES / rate_bps / LOOK_SHARE
         if self._probe_s() / SHARE < 2.0 * max(period_s, timing.probe_period_s):
             return math.inf
         return period_s
@@ -178,15 +172,6 @@ class Probing:
         measured_s = max(MEASURED_S, MEASURED_TRIPS * self._trip_s)
         measured = max(round(rate_bps * measured_s / 8.0), LEAST_MEASURED_BYTES)
         return min(BURST_BYTES + measured, PROBE_BYTES)
-
-    def _size_of_look(self) -> int:
-        """In steps of a quarter: only looks of one size are compared."""
-        size = self._believed_bps() * LOOK_S / 8.0
-        steps = max(size / LEAST_LOOK_BYTES, 1.0)
-        quarters = 0
-        while 1.25 ** (quarters + 1) <= steps:
-            quarters += 1
-        return int(LEAST_LOOK_BYTES * 1.25**quarters)
 
     def _believed_bps(self) -> float:
         """Rate at which a probe goes [bit/s]; 0 = not known."""
