@@ -26,6 +26,7 @@ from dnn_offload.nodes.camera_sources import (
 )
 from dnn_offload.nodes.parameters import by_name
 
+
 def picture(level: int, width: int = 64, height: int = 48) -> np.ndarray:
     """A flat picture whose level identifies it."""
     return np.full((height, width, 3), level, np.uint8)
