@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
-from dnn_offload.bench.rows.oracle import best_first, Option, options, search, Shares
+from dnn_offload.bench.rows.oracle import best_first, Found, Option, options, search, Shares
 from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
 
 
@@ -64,6 +64,16 @@ def test_what_does_not_run_is_not_the_best() -> None:
     known = [_option(0, 1.0), _option(1, 2.0)]
     found = best_first(known, lambda o: math.inf if o.cut_index == 0 else 5.0, most=9)
     assert [option.cut_index for option, _ in found.tried] == [1, 0]
+
+
+def test_a_bad_moment_does_not_end_what_was_likely_good() -> None:
+    """Eight frames of a JPEG in one, and the plan that all are judged by was twice as slow."""
+    named = [replace(_option(number, 1.0), cut_id=f'c{number}') for number in range(6)]
+    tried = zip(named, (37.0, 38.0, 39.0, 60.0, 61.0, 120.0), strict=True)
+    found = Found((*tried, (_option(9, 1.0), math.inf)))
+    likely = [named[3].plan, named[5].plan, named[0].plan, _option(9, 1.0).plan]
+    assert found.finalists(3, likely) == [*named[:3], named[3]]
+    assert found.finalists(3, []) == named[:3]
 
 
 def _profile(speed: float, last_measured: bool = True) -> Profile:

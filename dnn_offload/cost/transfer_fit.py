@@ -47,9 +47,9 @@ BURST_WEIGHT = 0.3
 LIVE_WEIGHT = 0.02         # of the heaviest sample; lighter ones do not count as largest
 PROBE_WEIGHT = 0.5         # probes count less than the frames that we really want to predict
 # A change of the link: samples in a row, over at least so long [s], all off by this ratio.
-# Three stragglers in quick succession are common on Wi-Fi, hence four unless they are spread.
-CHANGES = ((3, 0.5, 2.0), (4, 0.0, 2.0), (5, 0.0, 1.35))
-FASTER_SPAN = 0.5          # of that time is enough where all are faster: no straggler is
+# Three stragglers in quick succession are common on Wi-Fi, hence four unless they are spread, the
+# less of that the further they are off.
+CHANGES = ((3, 0.3, 2.5), (3, 0.5, 2.0), (4, 0.0, 2.0), (5, 0.0, 1.35))
 FIT_EVERY = 4              # samples at the latest; sooner when the estimate is asked for
 CONVERGED = 1e-3           # relative change of the slope that ends the iteration
 
@@ -164,15 +164,13 @@ class TransferFit:
         for run, span_s, factor in CHANGES:
             last = list(self._recent)[-run:]
             ratios = [r for r, _ in last]
-            faster = max(ratios) < 1.0 / factor
-            least_s = FASTER_SPAN * span_s if faster else span_s
-            if len(last) < run or sample[0] - last[0][1][0] < least_s:
+            if len(last) < run or sample[0] - last[0][1][0] < span_s:
                 continue
-            if faster or min(ratios) > factor:
+            if min(ratios) > factor or max(ratios) < 1.0 / factor:
                 for kind in self._classes:
                     kind.clear()
                 self._recent.clear()
-                self.speedups += faster
+                self.speedups += max(ratios) < 1.0
                 for _, kept in last[:-1]:  # the newest is added by the caller
                     self._keep(kept)
                 return

@@ -8,6 +8,7 @@ was a moment ago while nothing else explains it is a link, a load or a server th
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 import math
 import statistics
 
@@ -26,27 +27,26 @@ class MovedWorld:
 
     def __init__(self) -> None:
         self._runs: Key | None = None
-        self._since_s = 0.0   # when that plan came
-        self._came_s = 0.0    # when its place did
+        self._since_s = 0.0
         self._prices: _Prices = deque()
         self._elsewhere: dict[str, _Prices] = {}  # by place
 
     def runs(self, key: Key, price: float, now_s: float) -> None:
         """Take the price of the plan that runs, at every tick."""
-        if key != self._runs:
-            if self._runs is None or key[2] != self._runs[2]:
-                # What is measured elsewhere depends on where it runs.
-                self._came_s = now_s
-                self._elsewhere.clear()
+        if key != self._runs:  # what is measured here and elsewhere depends on what runs
             self._runs, self._since_s = key, now_s
             self._prices.clear()
+            self._elsewhere.clear()
         elif now_s - self._since_s >= RUNS_S:
             _add(self._prices, price, now_s)
 
-    def what_if(self, place: str, price: float, now_s: float) -> None:
-        """Take the price of the best plan of a place that does not run, at every tick."""
-        if now_s - self._came_s >= SETTLE_S:
-            _add(self._elsewhere.setdefault(place, deque()), price, now_s)
+    def what_if(self, prices: Mapping[str, float], now_s: float) -> None:
+        """Take the prices of the best plan of each place that does not run, at every tick."""
+        if now_s - self._since_s < SETTLE_S:
+            return
+        self._elsewhere = {place: self._elsewhere.get(place, deque()) for place in prices}
+        for place, price in prices.items():
+            _add(self._elsewhere[place], price, now_s)
 
     def rests(self, now_s: float) -> None:
         """A tick in which no what-if price is known anew, since nothing has changed."""

@@ -38,7 +38,8 @@ CLEAR_GAIN = 3.0           # times the least gain: so much more is no noise, the
 MAX_CAUTION = 8.0          # most that the demanded gain is multiplied by
 MAX_NEEDED = 0.5           # share of the latency; caution lets a plan pass that is twice as fast
 FULL_STEP = 2.0            # a gain half as large again as the least counts as a whole tick
-MOVED_STEP = 1.5           # ticks that one counts for where the world has moved
+MOVED_STEP = 1.5           # ticks that one counts for where another place is far better now
+WORSE_STEP = 3.0           # the same where the plan that runs is far worse: its own frames say so
 REASON_CHARS = 512
 
 
@@ -307,14 +308,14 @@ class SwitchPolicy:
         memory.runs(old, now_s)
         best, best_cost = self._best_as_corrected(old, usable, now_s, doubted=True)
         gain = old.cost - best_cost
-        for place, plan in _best_of_each_place(usable).items():
-            if place != old.server:
-                memory.world.what_if(place, plan.cost, now_s)
-        world = memory.world
-        moved = world.made_worse(old.cost) or world.made_better(
-            best.server, best.cost, now_s
-        )
-        caution = 1.0 if moved else self._caution(now_s)
+        places = _best_of_each_place(usable).items()
+        memory.world.what_if({at: plan.cost for at, plan in places if at != old.server}, now_s)
+        most = 1.0
+        if memory.world.made_better(best.server, best.cost, now_s):
+            most = MOVED_STEP
+        if memory.world.made_worse(old.cost):
+            most = WORSE_STEP
+        caution = self._caution(now_s) if most == 1.0 else 1.0
         in_ms = self.objective.unit == 'ms'
         floor, least_of_all = (self.min_gain_ms, 1e-3) if in_ms else (0.0, 1e-9)
         least = max(floor, self.min_gain_ratio * old.cost, least_of_all)
@@ -326,7 +327,7 @@ class SwitchPolicy:
             memory.better_ticks, memory.excess = 0, 0.0
         else:
             # What moved the world was seen in several frames or probes before a price said it.
-            step = min(FULL_STEP * (gain / needed - 1.0), MOVED_STEP if moved else 1.0)
+            step = min(FULL_STEP * (gain / needed - 1.0), most)
             memory.excess = max(memory.excess + step, 0.0)
             memory.better_ticks = memory.better_ticks + 1 if memory.excess > 0.0 else 0
         if memory.excess < self.hold_ticks - 1e-9:

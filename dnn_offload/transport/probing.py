@@ -2,9 +2,10 @@
 
 A probe is long: radios and shapers let a first burst pass at wire speed, so only what comes
 behind 48 kB measures. At 1 Mbit/s that is half a second, and to keep to its share of the link
-one goes every six. Between them go *looks*, of some 6 kB: no measure of the rate, but one that
+one goes every six. Between them go *looks*, of 6 kB: no measure of the rate, but one that
 suddenly takes half as long as those before says that the link has become faster, and a probe
-follows at once. Where looks pass in the burst they show nothing, and all goes to probes.
+follows at once. No looks go where they pass in the burst and so show nothing, where probes are
+frequent anyway, or would become so rare that what they say fades in between.
 """
 
 from __future__ import annotations
@@ -23,15 +24,20 @@ SHARE = 0.1               # of the link, at most, but for probes that confirm on
 LEAST_MEASURED_BYTES = 8192
 MEASURED_S = 0.06         # what is measured need take no longer,
 MEASURED_TRIPS = 5.0      # but so many round trips: one is in what is measured
-SURPRISE = 2.0            # ratio of rates of two probes: has the link changed, or was it a hiccup?
+SURPRISE = 2.0            # ratio to what was seen before: another link, or a hiccup?
+NEAR = 1.25               # ratio to what frames have said since: that is known already
 CONFIRMING = 2            # so many more probes tell, and then the next one comes in its time
 CONFIRM_S = 0.25          # so soon
 PACKET_BYTES = 1200       # fits into one with its header
 LOOK_SHARE = 0.025        # of the link, out of the same
 LOOK_BYTES = 6000         # three packets and more behind the first: shapers let two pass at once
+LOOK_SHARE = 0.025        # of the link, which probes leave to looks where those go
+LONGEST_GAP_S = 9.0       # between probes, where looks go: estimates fade after 10 (cost/link.py)
 LOOKS = 5                 # looks are compared with the median of so many
-TELLING = 3               # so many that pass in the burst, and no more go
-CLEAR_S = 0.005           # by which a look must be shorter: acknowledgements scatter by some ms
+CLEAR_S = 0.005           # by which one must be shorter: acknowledgements scatter by some ms
+BLIND_LOOKS = 3           # so many
+BLIND_S = 0.01            # in less than this have passed in the burst,
+BLIND_FOR_S = 60.0        # and so long none goes
 _PAYLOAD = bytes(range(256)) * (PROBE_BYTES // 256)
 
 
@@ -60,7 +66,7 @@ class Probing:
         self._looks_s: deque[float] = deque(maxlen=LOOKS)  # what the last ones took
         self._looked_s = -math.inf
         self._alarmed = False           # by a look: a probe is due
-        self._misled_until_s = -math.inf  # no look before: one has misled
+        self._misled_until_s = -math.inf  # no look until then: one has misled
 
     # ---- what goes on on the link ------------------------------------------------------------
 
@@ -77,6 +83,7 @@ class Probing:
     def frame(self, nbytes: int, now_s: float) -> None:
         """A frame is given to be sent."""
         self._frame_s = now_s
+        self._alarmed = False
         if nbytes > BURST_BYTES:
             self.confirm = 0  # it tells by itself
 
@@ -123,6 +130,7 @@ class Probing:
         )
 
     def _probe_due_s(self, now_s: float, timing: LinkTiming) -> float:
+        """At once after an alarm, soon while a rate is confirmed, else within the share."""
         takes_s = self._probe_s()
         alone = now_s - self._frame_s > timing.probe_period_s
         if alone or takes_s <= timing.longest_probe_s:
@@ -130,7 +138,7 @@ class Probing:
                 return now_s
             if self.confirm:
                 return self._probed_s + max(CONFIRM_S, takes_s)
-        looking = math.isfinite(self._look_period_s(timing))
+        looking = math.isfinite(self._look_period_s(now_s, timing))
         least_s = takes_s / (SHARE - LOOK_SHARE if looking else SHARE)
         idle_s = self._busy_s + max(timing.probe_period_s, least_s)
         if takes_s > timing.longest_probe_s:
@@ -138,26 +146,29 @@ class Probing:
         return min(idle_s, self._big_s + max(timing.big_probe_period_s, least_s))
 
     def _look_due_s(self, now_s: float, timing: LinkTiming) -> float:
-        """Never while frames go, or a probe is confirmed."""
+        """Never while frames go over this link, or a probe is confirmed."""
         if self.confirm or now_s - self._frame_s <= timing.probe_period_s:
             return math.inf
         last_s = max(self._busy_s, self._looked_s, self._misled_until_s)
-        return last_s + self._look_period_s(timing)
+        return last_s + self._look_period_s(now_s, timing)
 
-    def _look_period_s(self, timing: LinkTiming) -> float:
-        """Infinite where the limit is our own, looks pass in the burst, or probes are frequent."""
+    def _look_period_s(self, now_s: float, timing: LinkTiming) -> float:
+        """Infinite where no looks go: see the module; nor where the limit is our own."""
         rate_bps = self._believed_bps()
-        if self._limit_bps > 0.0 or rate_bps <= 0.0 or self._blind:
+        if self._limit_bps > 0.0 or rate_bps <= 0.0 or self._blind(now_s):
             return math.inf
         period_s = 8.0 * LOOK_BYTES / rate_bps / LOOK_SHARE
-        if self._probe_s() / SHARE < 2.0 * max(period_s, timing.probe_period_s):
-            return math.inf
-        return period_s
+        often = self._probe_s() / SHARE < 2.0 * max(period_s, timing.probe_period_s)
+        rarely = self._probe_s() / (SHARE - LOOK_SHARE) > LONGEST_GAP_S
+        return math.inf if often or rarely else period_s
 
-    @property
-    def _blind(self) -> bool:
+    def _blind(self, now_s: float) -> bool:
         """Whether looks pass in the burst, as far as is known."""
-        return len(self._looks_s) >= TELLING and statistics.median(self._looks_s) < 2.0 * CLEAR_S
+        return (
+            len(self._looks_s) >= BLIND_LOOKS
+            and now_s - self._looked_s < BLIND_FOR_S
+            and statistics.median(self._looks_s) < BLIND_S
+        )
 
     def _probe_s(self) -> float:
         """What the next probe takes."""
@@ -197,9 +208,8 @@ class Probing:
             free: Whether no limit of our own held it back.
 
         Returns:
-            Bytes and duration [ms] of what came after the burst, plus a round trip; None where
-            a probe did not measure the link: the limit was ours. Nothing is to be learnt of a
-            look either.
+            Bytes and duration [ms] of what came after the burst, plus a round trip; None for a
+            look, and where the limit was ours: that measures no link.
         """
         if transfer.burst_over is None or not free:
             self.confirm = 0
@@ -220,28 +230,33 @@ class Probing:
     def _seen(self, took_s: float) -> None:
         """Have a probe sent at once where a look took far less than those before."""
         usual_s = statistics.median(self._looks_s) if self._looks_s else 0.0
-        self._alarmed = took_s < usual_s / SURPRISE and usual_s - took_s > CLEAR_S
+        faster = took_s < usual_s / SURPRISE and usual_s - took_s > CLEAR_S
+        self._alarmed = faster and self._frame_s < self._looked_s
         self._looks_s.append(took_s)
 
     def _doubt(self, rate_bps: float, now_s: float) -> None:
         """Have a probe that says another rate than the last one confirmed soon.
 
         Not where it says what frames have said since. What confirms is not confirmed again:
-        robots whose probes collide would go on for ever.
+        robots whose probes collide would go on for ever. After an alarm, what was known counts,
+        and a rate that is no other ends looks for a while.
         """
-        surprising = _differ(rate_bps, self._rate_bps) and _differ(rate_bps, self._known_bps)
-        self._rate_bps, self._probed_s = rate_bps, now_s
-        if surprising and self._blind:
+        surprising = _differ(rate_bps, self._rate_bps, SURPRISE) and _differ(
+            rate_bps, self._known_bps, NEAR
+        )
+        if self._alarmed:
+            surprising = _differ(rate_bps, self._known_bps, SURPRISE)
+            if not surprising:
+                self._misled_until_s = now_s + self._probe_s() / SHARE
+        self._rate_bps, self._probed_s, self._alarmed = rate_bps, now_s, False
+        if surprising:
             self._looks_s.clear()
-        elif self._alarmed and not surprising:
-            self._misled_until_s = now_s + self._probe_s() / SHARE
-        self._alarmed = False
         if self.confirm:
             self.confirm -= 1
         elif surprising:
             self.confirm = CONFIRMING
 
 
-def _differ(rate_bps: float, known_bps: float) -> bool:
+def _differ(rate_bps: float, known_bps: float, ratio: float) -> bool:
     """Whether a rate is another than one that is known; 0 = it is not."""
-    return known_bps > 0.0 and not 1.0 / SURPRISE < rate_bps / known_bps < SURPRISE
+    return known_bps > 0.0 and not 1.0 / ratio < rate_bps / known_bps < ratio

@@ -20,6 +20,7 @@ COMPUTE_SHARE = 0.9   # profiles miss what runs later by some percent (docs/prof
 CODED_SHARE = 0.7
 FIXED_SIZE = frozenset({'raw', 'fp16'})
 LEAST_MS = 2.0        # profiled; the share of shorter pieces is mostly noise
+FAR_OFF = 3.0         # times the fastest of a search: no bad moment explains that
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,22 @@ class Found:
     def exhausted(self) -> bool:
         """Whether all that was left out has a bound above the best."""
         return math.isinf(self.left_out_ms)
+
+    def finalists(self, most: int, likely: Collection[tuple[str, str]]) -> list[Option]:
+        """What is to be run again: the fastest, and what was likely good unless it is far off.
+
+        A few frames in a bad moment must not end the plan that all others are judged by.
+
+        Args:
+            most: How many of the fastest.
+            likely: Identity of the cut and codec of plans that are run again even if they are
+                not among these.
+        """
+        ran = [(option, ms) for option, ms in self.tried if math.isfinite(ms)]
+        return [
+            option for place, (option, ms) in enumerate(ran)
+            if place < most or (option.plan in likely and ms < FAR_OFF * ran[0][1])
+        ]
 
 
 def options(

@@ -50,12 +50,13 @@ class OracleSearch:
         self._best: Option | None = None
         self._again_ms: list[tuple[float, float]] = []
         self._tried_id = 0
+        self._guessed: list[tuple[str, str]] = []
 
     def run(self) -> Search:
         """Search; raises OffloadError when nothing runs."""
         with self._without_planner():
             found, candidates = self._search()
-            finalists = [option for option, ms in found.tried[:FINALISTS] if math.isfinite(ms)]
+            finalists = found.finalists(FINALISTS, self._guessed)
             latencies: dict[Option, list[float]] = {option: [] for option in finalists}
             for option in finalists * FINAL_ROUNDS:  # interleaved: a busy moment hits all of them
                 window = self._try(option, self._scenario.frames)
@@ -83,9 +84,10 @@ class OracleSearch:
             return latency_ms, shares.seen(option, edge, server, *self._computing_ms())
 
         known = bounded()
+        self._guessed = self._guesses(known)
         found = search(
             lambda shares: bounded(shares=shares), run, self._scenario.oracle_candidates,
-            self._guesses(known),
+            self._guessed,
         )
         return found, len(known)
 
