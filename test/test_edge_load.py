@@ -111,6 +111,21 @@ def test_a_load_that_changes_at_the_same_time_teaches_nothing() -> None:
     assert robot.run(5.0, 4.0, 4.0, here=False)[0] == pytest.approx(4.0)
 
 
+@pytest.mark.parametrize('before, after', [(2.0, 1.0), (1.0, 2.0)])
+def test_a_scout_just_before_the_load_changes_teaches_nothing(
+    before: float, after: float
+) -> None:
+    """A frame of the last moment under load is none that a calm robot takes."""
+    robot = Robot()
+    for _ in range(3):
+        robot.run(3.0, before, before, here=False)
+        robot.load.add_frame(40.0, 40.0 * before, 40.0, {}, robot.now_s)
+        robot.run(3.0, after, after, here=False)
+    for load in (before, after):
+        found = robot.run(3.0, load, load, here=False)
+        assert found == (pytest.approx(load, rel=0.01), 'probe')
+
+
 def test_frames_that_take_longer_on_a_calm_machine_are_learnt_as_such() -> None:
     """The profile was taken in a tight loop; at five frames a second caches are cold."""
     robot = Robot()

@@ -44,6 +44,7 @@ SCOUTS = 3                 # make the what-if factor as sure as frames
 SCOUTS_WITHIN_S = 25.0     # more than twice the longest period between scouts
 READING_LAG_S = 1.0        # readings are means of the last second or two
 SCOUT_STALE_S = 2.5        # no reading came in time to be compared
+SAME_LOAD = 1.3            # ratio of readings before and after a scout; beyond, the load changed
 STALE_LOAD_S = 5.0         # a load message older than this is not believed
 
 
@@ -71,6 +72,14 @@ class _Frame(NamedTuple):
     whole: bool
 
 
+class _Scout(NamedTuple):
+    """A single frame that ran here, until a reading of its time is there."""
+
+    at_s: float
+    seen: float     # wall over profiled time
+    reading: float  # that there was then, of the seconds before
+
+
 class EdgeLoad:
     """Combines frames and load readings; clocks are passed in, not thread-safe."""
 
@@ -85,7 +94,7 @@ class EdgeLoad:
         self._last_seen = (math.nan, -math.inf)  # factor by frames, when
         self._compared: list[float] = []
         self._calibrations: dict[str, Calibration] = {}  # by source
-        self._scouts: deque[tuple[float, float]] = deque(maxlen=SCOUTS)  # at s, factor
+        self._scouts: deque[_Scout] = deque(maxlen=SCOUTS)
         self._scouted_s: dict[str, deque[float]] = {}  # source -> when it was compared
         self._load_ratios: Mapping[str, float] = {}
 
@@ -104,10 +113,10 @@ class EdgeLoad:
         """Take a message of the load monitor."""
         self._readings = readings
         self._readings_at_s = now_s
-        while self._scouts and now_s - self._scouts[0][0] >= READING_LAG_S:
-            at_s, seen = self._scouts.popleft()
-            if now_s - at_s <= SCOUT_STALE_S:
-                self._compare_scout(at_s, seen)
+        while self._scouts and now_s - self._scouts[0].at_s >= READING_LAG_S:
+            scout = self._scouts.popleft()
+            if now_s - scout.at_s <= SCOUT_STALE_S:
+                self._compare_scout(scout)
 
     def add_frame(
         self,
@@ -137,7 +146,7 @@ class EdgeLoad:
         self._forget_before_step(now_s, whole)
         if whole and not _enough(self._recent(now_s, whole=True)):
             self._load_ratios = load_ratios
-            self._scouts.append((now_s, wall_ms / profile_ms))
+            self._scouts.append(_Scout(now_s, wall_ms / profile_ms, self._readings.of(AUTO)))
         if cpu_ms > 0.0:
             low, high = GROWTH_RANGE
             cpu_ratio = max(load_ratios.get('schedstat', 1.0), 1.0)
@@ -194,14 +203,20 @@ class EdgeLoad:
     def _calibration(self, source: str) -> Calibration:
         return self._calibrations.setdefault(source, Calibration())
 
-    def _compare_scout(self, at_s: float, seen: float) -> None:
-        """Learn what a single frame said over what the load monitor says of that time."""
+    def _compare_scout(self, scout: _Scout) -> None:
+        """Learn what a single frame said over what the load monitor says of that time.
+
+        Nothing where the load changed meanwhile: one of the last frames under a load would be
+        taken for what a frame costs on the calm robot.
+        """
         reading, name = self._readings.of(AUTO), self._readings.source
         if not math.isfinite(reading) or reading <= 0.0:
             return
+        if not scout.reading / SAME_LOAD <= reading <= scout.reading * SAME_LOAD:
+            return
         reading = relative(reading, name, self._load_ratios)
-        if self._calibration(name).learn(reading, seen, self.growth(at_s)):
-            self._scouted_s.setdefault(name, deque(maxlen=SCOUTS)).append(at_s)
+        if self._calibration(name).learn(reading, scout.seen, self.growth(scout.at_s)):
+            self._scouted_s.setdefault(name, deque(maxlen=SCOUTS)).append(scout.at_s)
 
     def _compare(self, factor: float, source: str, now_s: float) -> None:
         """Learn what frames said over what ``source`` says just after they went elsewhere."""
