@@ -183,6 +183,17 @@ def test_auto_is_held_against_the_better_end() -> None:
     assert _seen(record, 'better of all-local')[0] is False  # 104 over 50
 
 
+@pytest.mark.parametrize('plan, said', [('all here', 'b, by the same plan'), ('jpeg', 'b')])
+def test_the_worst_point_is_named_and_whether_it_can_only_be_noise(plan: str, said: str) -> None:
+    record = BenchRecord(['a', 'b'], [
+        window(0, 'auto', 0, 100.0), window(0, 'local', 0, 100.0),
+        window(1, 'auto', 0, 120.0, plan=plan), window(1, 'local', 0, 100.0, plan='all here'),
+        window(1, 'remote', 0, 110.0, plan='jpeg'),
+    ])
+    passed, seen = _seen(record, 'better of all-local')
+    assert not passed and seen == f'1.20 at worst ({said}), 1.10 in the middle of 2 points'
+
+
 def test_reactions_and_deaths_are_judged() -> None:
     record = BenchRecord(['a', 'under load'], [], [
         Step('auto', 0, 10.0, 'load 0 to 3', 0.6), Step('auto', 1, 10.0, 'load 0 to 3', math.nan),
