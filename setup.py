@@ -11,8 +11,8 @@ from setuptools.command.build_py import build_py
 ROS_ROOMS = ('nodes', 'transport', 'testbed', 'bench', 'watch')
 ROS_MODULES = {
     'dnn_offload.demo': (
-        '__main__', 'live_view', 'navigation_node', 'outcome_files', 'phases', 'pictures',
-        'script', 'verdict', 'words',
+        '__main__', 'closing', 'live_values', 'live_view', 'navigation_node', 'outcome_files',
+        'phases', 'pictures', 'script', 'verdict',
     ),
     'dnn_offload.doctor.children': ('look_around', 'measure_link', 'try_camera'),
 }  # fmt: skip

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+import sys
 import tempfile
 import time
 
+from aims import verdict
 import numpy as np
 import psutil
 
 from dnn_offload.testbed.environment import prepare_environment
 from dnn_offload.testbed.session import Session
 
+AIM_MB_PER_H = 1.0
 PERIOD_S = 2.0
 WARM_UP = ('local', 'remote', 'neurosurgeon', 'dey2019', 'auto')
 WARM_UP_S = 8.0  # for each
@@ -51,8 +54,8 @@ def anonymous_mb(pid: int) -> float:
     raise RuntimeError('this kernel does not tell RssAnon')
 
 
-def main() -> None:
-    """Stream, sample, fit, print."""
+def main() -> int:
+    """Stream, sample, fit, print; 1 where the resident memory grows by more than the aim."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--minutes', type=float, default=30.0)
     parser.add_argument('--rate-hz', type=float, default=10.0, help='of the stream')
@@ -79,15 +82,19 @@ def main() -> None:
         frames = session.recorder.latest.report.entered if session.recorder.latest.report else 0
     skip = len(times) // 10
     print(f'{arguments.minutes:.0f} min, {frames} frames')
+    kept = {}
     for what, values in (('resident', sizes[skip:]), ('anonymous', heaps[skip:])):
         parts = [float(np.median(part)) for part in np.array_split(np.array(values), PARTS)]
         slope, low, high = slope_with_interval(np.array(times[skip:]), np.array(values))
+        kept[what] = slope < AIM_MB_PER_H or low <= 0.0
         print(
             f'{what} {values[0]:.1f} -> {values[-1]:.1f} MB, slope {slope:+.2f} MB/h, 95 % '
-            f'interval {low:+.2f} .. {high:+.2f} (aim: below 1 MB/h or not distinguishable from '
-            '0); medians in turn [MB]: ' + ' '.join(f'{part:.1f}' for part in parts)
+            f'interval {low:+.2f} .. {high:+.2f} (aim: below {AIM_MB_PER_H:g} MB/h or not '
+            f'distinguishable from 0: {verdict(kept[what])}); medians in turn [MB]: '
+            + ' '.join(f'{part:.1f}' for part in parts)
         )
+    return 0 if kept['resident'] else 1
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -35,6 +35,6 @@ def test_a_terminal_gets_a_panel_that_is_redrawn() -> None:
 def test_a_file_gets_a_line_now_and_then() -> None:
     assert shown(False).splitlines() == [
         'begins',
-        '  3.0 s  quiet                15.0 fps   41.5 ms  load  1.20  laptop     cut 5 pool int8'
-        '  remote 7 local 1 rescued 0 dropped 2',
+        '  3.0 s  quiet                15.0 fps   41.5 ms  load  1.20  uplink 20.0 Mbit/s'
+        '  laptop     cut 5 pool int8  remote 7 local 1 rescued 0 dropped 2',
     ]

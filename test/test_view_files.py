@@ -92,6 +92,8 @@ def test_a_stranger_sees_what_matters_and_can_switch_on_the_rest(
     assert from_the_start <= seen
     later = {item.topic.removeprefix(robot) for item in shown} - seen
     assert 'segmentation' in later
+    if topics is view_files.foxglove_topics:
+        assert {'detections', 'classification'} <= later
 
 
 def test_every_topic_is_declared_with_its_type_and_a_quality_that_matches() -> None:

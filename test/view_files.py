@@ -16,7 +16,8 @@ COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 DIAGNOSTICS = 'diagnostic_msgs/msg/DiagnosticArray'
 OURS = {
     'frame_report': 'dnn_offload/msg/FrameReport', 'plan': 'dnn_offload/msg/Plan',
-    'load': 'dnn_offload/msg/Load',
+    'load': 'dnn_offload/msg/Load', 'detections': 'vision_msgs/msg/Detection2DArray',
+    'classification': 'vision_msgs/msg/Classification',
 }
 ROBOT = '/robot'  # whose topics the Foxglove layout names; the one that the launch file makes
 

@@ -51,7 +51,8 @@ class LiveView(Redrawn):
             now_s, lambda: self._panel(now_s, phase, values),
             lambda: [
                 f'{now_s:5.1f} s  {phase:20s} {values["fps"]:>4} fps {values["latency_ms"]:>6} ms'
-                f'  load {values["load"]:>5}  {values["where"]:10s} cut {values["cut"]} '
+                f'  load {values["load"]:>5}  uplink {values["uplink_mbps"]} Mbit/s  '
+                f'{values["where"]:10s} cut {values["cut"]} '
                 f'{values["codec"]}  remote {values["remote"]} local {values["local"]} '
                 f'rescued {values["rescued"]} dropped {values["dropped"]}'
             ],

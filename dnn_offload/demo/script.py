@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from dnn_offload.demo import phases as script
+from dnn_offload.demo.closing import summary_lines
+from dnn_offload.demo.live_values import live_values
 from dnn_offload.demo.live_view import LiveView
 from dnn_offload.demo.outcome_files import write_outcome
 from dnn_offload.demo.phases import AUTO, Phase, PHASES
@@ -29,7 +31,6 @@ from dnn_offload.demo.verdict import (
     Window,
 )
 from dnn_offload.demo.video import write_video
-from dnn_offload.demo.words import live_values, summary_lines
 from dnn_offload.errors import OffloadError
 from dnn_offload.report.records import Event, Span
 from dnn_offload.testbed.fleet import Fleet, RENDEZVOUS
