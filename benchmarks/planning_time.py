@@ -1,11 +1,12 @@
 """Time of one planning step with everything on: cuts, pairs of cuts, placements, all codecs.
 
-Run: ``python benchmarks/planning_time.py [--runs 100]``; prints, for a network of Inception v3's
-size and one of SqueezeNet's, the median and the worst of the runs for each objective, with two
-servers and with several thread counts, what each part of the search takes, and the once-only
-preparation of a pair of profiles. Exits non-zero when a median of the CPU time misses its aim (one
-server: with one thread count, and with all of them); wall time is that on a core that nobody else
-uses.
+Run: ``python benchmarks/planning_time.py [--runs 100] [--profiles EDGE.json SERVER.json]``.
+Prints, for a network of Inception v3's size and one of SqueezeNet's, or for the profiles that are
+given (held against the aims of Inception v3), the median and the worst of the runs for each
+objective, with two servers and with several thread counts, what each part of the search takes, and
+the once-only preparation of a pair of profiles. Exits non-zero when a median of CPU time misses
+its aim (one server: with one thread count, and with all of them); wall time is that on a core that
+nobody else uses.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 import statistics
 import sys
 import time
 
+from dnn_offload.cli.given_profiles import read_profile
 from dnn_offload.cost.energy import load_board, PowerModel
 from dnn_offload.cost.profile import Profile, Variant
 from dnn_offload.planning import one_cut, placement, two_cuts
@@ -31,8 +34,9 @@ FRAME_PERIOD_MS = 1e3 / 15.0
 WANTED = 200                # plans per server that become objects; a planner shows fewer
 THREADS = (1, 2, 4)
 BOARD = 'raspberry_pi_4b'
+GIVEN = 'given'
 # With one thread count (one objective, all shapes, codecs and cuts), and with all of them.
-AIMS_MS = {'inception': (10.0, 20.0), 'squeezenet': (5.0, 5.0)}
+AIMS_MS = {'inception': (10.0, 20.0), 'squeezenet': (5.0, 5.0), GIVEN: (10.0, 20.0)}
 MAKERS: dict[str, Callable[[float], Profile]] = {
     'inception': made_up_inception,
     'squeezenet': made_up_squeezenet,
@@ -153,10 +157,19 @@ def main() -> int:
     """Print the figures; 0 when the aims are met."""
     parser = argparse.ArgumentParser(description='Time of one planning step, against its aims.')
     parser.add_argument('--runs', type=int, default=RUNS, help='of each row [%(default)s]')
-    runs = max(parser.parse_args().runs, 1)
+    parser.add_argument(
+        '--profiles', nargs=2, type=Path, metavar=('EDGE', 'SERVER'),
+        help='profiles of one network instead of made-up ones (JSON)',
+    )
+    options = parser.parse_args()
+    runs = max(options.runs, 1)
+    networks = {name: (make(1.0), make(4.0)) for name, make in MAKERS.items()}
+    if options.profiles:
+        robot, there = (read_profile('--profiles', path) for path in options.profiles)
+        networks = {GIVEN: (robot, there)}
     missed = []
-    for name, make in MAKERS.items():
-        edge, server = with_thread_counts(make(1.0)), make(4.0)
+    for name, (robot, server) in networks.items():
+        edge = with_thread_counts(robot)
         codecs = len(edge.cuts[1].codecs)
         print(f'{name}: {len(edge.layers)} layers, {len(edge.cuts)} cuts, {codecs} codecs')
         start = time.thread_time()
