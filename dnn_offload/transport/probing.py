@@ -29,7 +29,6 @@ NEAR = 1.25               # ratio to what frames have said since: that is known 
 CONFIRMING = 2            # so many more probes tell, and then the next one comes in its time
 CONFIRM_S = 0.25          # so soon
 PACKET_BYTES = 1200       # fits into one with its header
-LOOK_SHARE = 0.025        # of the link, out of the same
 LOOK_BYTES = 6000         # three packets and more behind the first: shapers let two pass at once
 LOOK_SHARE = 0.025        # of the link, which probes leave to looks where those go
 LONGEST_GAP_S = 9.0       # between probes, where looks go: estimates fade after 10 (cost/link.py)
