@@ -156,7 +156,10 @@ def test_a_row_of_answers_has_the_rate_of_its_pictures(
 
 def test_what_is_measured_without_a_plan_that_stays_has_a_note(tmp_path: Path) -> None:
     start_s = time.monotonic()
-    recorder = SimpleNamespace(rows=[], now_s=lambda: time.monotonic() - start_s)
+    latest = SimpleNamespace(plan=None)
+    recorder = SimpleNamespace(
+        rows=[], latest=latest, now_s=lambda: time.monotonic() - start_s,
+    )
     session = SimpleNamespace(recorder=recorder, fleet=SimpleNamespace(check=lambda: None))
     bench = Bench(
         parse('title: t\nrows: [auto]', 'tiny'), BenchOptions(tmp_path), Console(quiet=True)
