@@ -35,7 +35,7 @@ RATE_HZ = 5.0
 WAIT_S = 120.0
 COMMAND = (sys.executable, '-m', 'dnn_offload.cli.main', 'top')
 # Topics of networks that are not run here.
-OTHER_NETWORKS = {'/robot/segmentation'}
+OTHER_NETWORKS = {'/robot/classification', '/robot/segmentation'}
 
 
 def top(*arguments: str) -> subprocess.CompletedProcess[str]:
