@@ -163,10 +163,11 @@ def main() -> int:
     )
     options = parser.parse_args()
     runs = max(options.runs, 1)
-    networks = {name: (make(1.0), make(4.0)) for name, make in MAKERS.items()}
     if options.profiles:
         robot, there = (read_profile('--profiles', path) for path in options.profiles)
         networks = {GIVEN: (robot, there)}
+    else:
+        networks = {name: (make(1.0), make(4.0)) for name, make in MAKERS.items()}
     missed = []
     for name, (robot, server) in networks.items():
         edge = with_thread_counts(robot)

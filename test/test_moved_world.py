@@ -99,11 +99,16 @@ def test_a_plan_that_costs_far_more_than_it_did() -> None:
 # ---- what it does to a change of plan ----------------------------------------------------------
 
 
+def make_cautious(clock: Clock) -> None:
+    """As after much going back and forth, ending now."""
+    clock.policy._memory.returns, clock.policy._memory.returns_at_s = 3.0, clock.now_s
+
+
 def test_caution_ends_where_the_world_has_moved() -> None:
     """After much going back and forth a link gets slow and fast again, by less than a half."""
     clock = Clock()
     run_for(clock, 8.0, local(100.0), remote(82.0))
-    clock.policy._memory.returns, clock.policy._memory.returns_at_s = 3.0, clock.now_s
+    make_cautious(clock)
     cautious = clock.policy._memory.returns
     assert run_for(clock, 0.4, local(100.0), remote(150.0)) == 1, 'two ticks'
     assert run_for(clock, 8.0, local(100.0), remote(150.0)) == 0
@@ -118,7 +123,7 @@ def test_a_place_that_was_never_steady_is_taken_once_it_is_far_cheaper() -> None
     clock = Clock()
     run_for(clock, 8.0, local(70.0), remote(34.0))
     assert run_for(clock, 1.0, local(70.0), remote(140.0)) == 1
-    clock.policy._memory.returns, clock.policy._memory.returns_at_s = 3.0, clock.now_s
+    make_cautious(clock)
     for price in (180.0, 120.0, 150.0, 200.0) * 4:
         assert run_for(clock, 0.4, local(70.0), remote(price)) == 0
     assert clock.policy._memory.promises.watched is None
@@ -130,7 +135,7 @@ def test_what_a_place_seemed_to_cost_just_after_it_was_left_is_no_measure() -> N
     clock = Clock()
     run_for(clock, 8.0, local(70.0), remote(100.0))
     assert run_for(clock, 2.0, local(150.0), remote(100.0)) == 1
-    clock.policy._memory.returns, clock.policy._memory.returns_at_s = 3.0, clock.now_s
+    make_cautious(clock)
     run_for(clock, 0.8, local(150.0), remote(100.0))
     assert run_for(clock, 8.0, local(55.0), remote(100.0)) == 0
 

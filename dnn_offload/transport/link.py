@@ -156,13 +156,8 @@ class ServerLink:
 
     def _end_probe(self, transfer: Transfer, own_ms: float, now_s: float) -> list[Event]:
         self._probe = None
-        events: list[Event] = []
-        free = self.throttle.free
-        measured = self._probing.ended(transfer, now_s, free=free)
-        if measured is not None:
-            events.append(Sample(True, *measured))
-        elif not transfer.is_look:
-            events.append(Sample(True, transfer.total_bytes, own_ms))  # limited by ourselves
+        sample = self._probing.ended(transfer, own_ms, now_s, free=self.throttle.free)
+        events: list[Event] = [] if sample is None else [sample]
         if self.phase is Phase.PROBING:
             self.phase = Phase.CONNECTED
             self.was_connected = True

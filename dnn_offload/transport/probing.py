@@ -15,6 +15,7 @@ import math
 import statistics
 
 from dnn_offload.codec.chunks import slices
+from dnn_offload.transport.link_events import Sample
 from dnn_offload.transport.pacing import BURST_BYTES, FlowWindow
 from dnn_offload.transport.transfer import KIND_PROBE, Transfer
 from dnn_offload.transport.uplink_settings import LinkTiming
@@ -198,22 +199,25 @@ class Probing:
         if transfer.burst_over is None and transfer.acked_bytes >= transfer.burst_bytes:
             transfer.burst_over = (transfer.acked_bytes, now_s)
 
-    def ended(self, transfer: Transfer, now_s: float, *, free: bool) -> tuple[int, float] | None:
+    def ended(
+        self, transfer: Transfer, own_ms: float, now_s: float, *, free: bool
+    ) -> Sample | None:
         """All of it has arrived.
 
         Args:
             transfer: The probe or look.
+            own_ms: What it took once the link was its own.
             now_s: The time.
             free: Whether no limit of our own held it back.
 
         Returns:
-            Bytes and duration [ms] of what came after the burst, plus a round trip; None for a
-            look, and where the limit was ours: that measures no link.
+            What came after the burst, plus a round trip; all of it where the limit was ours;
+            None for a look.
         """
         if transfer.burst_over is None or not free:
             self.confirm = 0
             self._alarmed = False
-            return None
+            return None if transfer.is_look else Sample(True, transfer.total_bytes, own_ms)
         nbytes, at_s = transfer.burst_over
         behind_s = max(now_s - at_s, 1e-6)  # between acknowledgements: no round trip is in that
         if transfer.is_look:
@@ -224,7 +228,7 @@ class Probing:
         self._window.probed(8e3 * measured / late_ms)
         self._doubt(8.0 * measured / behind_s, now_s)
         self._trip_s = 1e-3 * transfer.first_ack_ms
-        return measured, late_ms
+        return Sample(True, measured, late_ms)
 
     def _seen(self, took_s: float) -> None:
         """Have a probe sent at once where a look took far less than those before."""

@@ -18,10 +18,8 @@ JUDGED_S = 10.0
 
 def plan_in_force(rows: Sequence[FrameRow]) -> str:
     """What the newest frame ran under that is no scout and of no trial; '' if there is none."""
-    for row in reversed(rows):
-        if _shows_the_plan(row):
-            return f'{row.cut_index} {row.codec} {row.server}'
-    return ''
+    newest = _newest(rows)
+    return _plan(newest) if newest is not None else ''
 
 
 def as_planned(rows: Sequence[FrameRow], server: str) -> str:
@@ -33,8 +31,16 @@ def as_planned(rows: Sequence[FrameRow], server: str) -> str:
         rows: The newest frames, oldest first.
         server: Of the plan that was published last; '' = all on the robot.
     """
-    plan = plan_in_force(rows)
-    return plan if plan.endswith(f' {server}') else ''
+    newest = _newest(rows)
+    return _plan(newest) if newest is not None and newest.server == server else ''
+
+
+def _newest(rows: Sequence[FrameRow]) -> FrameRow | None:
+    return next((row for row in reversed(rows) if _shows_the_plan(row)), None)
+
+
+def _plan(row: FrameRow) -> str:
+    return f'{row.cut_index} {row.codec} {row.server}'
 
 
 def _shows_the_plan(row: FrameRow) -> bool:
