@@ -182,10 +182,27 @@ def test_three_probes_tell_of_a_step(before: float, after: float) -> None:
     told = []
     for tick in range(3):
         told.append(source.update(2.0 + 0.25 * tick, ProbeRun(8.0 * after, 8.0)))
-        assert source.doubtful == (tick < 2)
+        assert source.doubtful
     assert told == [False, False, True]
     assert source.factor(2.5) == pytest.approx(after)
+    assert not source.update(2.75, ProbeRun(8.0 * after, 8.0))
+    assert source.doubtful, 'four are few'
     assert not source.update(3.0, ProbeRun(8.0 * after, 8.0))
+    assert not source.doubtful
+
+
+def test_one_of_few_probes_after_a_step_that_met_somebody_is_passed_over() -> None:
+    """The load has gone, and something else ran for a moment: seen, a return took 2.3 s."""
+    source = ProbeFactor(window_s=2.0, confirm=3)
+    ratios = [2.0, 2.0, 2.0, 2.0, 1.05, 1.45, 1.1]
+    stepped = [
+        source.update(0.25 * tick, ProbeRun(8.0 * ratio, 8.0)) for tick, ratio in enumerate(ratios)
+    ]
+    assert stepped[-1] and source.factor(1.5) == pytest.approx(1.1)
+    source.update(1.75, ProbeRun(8.0, 8.0))
+    assert source.factor(1.75) == pytest.approx(1.075), 'half-way between the middle two'
+    source.update(2.0, ProbeRun(8.0, 8.0))
+    assert source.factor(2.0) == pytest.approx(1.12), 'five are enough for a mean'
 
 
 def test_a_hiccup_among_probes_is_no_step_and_is_forgotten() -> None:
@@ -230,8 +247,11 @@ def test_a_step_between_probes_is_read_at_once(
     slow_down = 1.0
     for tick in range(3):
         tracker.probe(4.0 + 0.25 * tick)
-        assert tracker.wants_probe_soon == (tick < 2)
+        assert tracker.wants_probe_soon
     assert tracker.readings(4.5).factor == pytest.approx(1.0)
+    for tick in range(2):
+        tracker.probe(4.75 + 0.25 * tick)
+    assert not tracker.wants_probe_soon
 
 
 def test_psi_factor() -> None:

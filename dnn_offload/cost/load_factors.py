@@ -7,6 +7,7 @@ NaN = unknown. Clocks are passed in; nothing here reads a file.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 import math
 import statistics
 
@@ -140,14 +141,19 @@ class ProbeFactor:
         confirm: Probes in a row, the newest ones, that are all off the level of those before by
             more than ``STEP`` the same way: the load is another, and those before are forgotten.
             0 = never.
+
+    Right after such a step the few that are left are told by their median: one that met somebody
+    for a moment would be a third of their mean, and stays in it for the whole window.
     """
 
     STEP = 1.35
+    FEW = 5  # from so many after a step on the mean tells
 
     def __init__(self, window_s: float = 2.0, confirm: int = 0) -> None:
         self.window_s = window_s
         self.confirm = confirm
         self._runs: deque[tuple[float, ProbeRun]] = deque()
+        self._few = False  # since a step
 
     def update(self, now_s: float, run: ProbeRun) -> bool:
         """Take a probe; True where it made those before forgotten."""
@@ -157,12 +163,13 @@ class ProbeFactor:
         stepped = self.confirm > 0 and self._newest_off() >= self.confirm
         while stepped and len(self._runs) > self.confirm:
             self._runs.popleft()
+        self._few = (self._few or stepped) and len(self._runs) < self.FEW
         return stepped
 
     @property
     def doubtful(self) -> bool:
-        """Whether the newest probe is off those before it, and more are needed to tell why."""
-        return self.confirm > 0 and self._newest_off() > 0
+        """Whether more are needed soon: the newest is off, or few have come since a step."""
+        return self._few or (self.confirm > 0 and self._newest_off() > 0)
 
     def factor(self, now_s: float) -> float:
         """Slow-down; NaN without probes in the window."""
@@ -170,17 +177,24 @@ class ProbeFactor:
         cpu_ms = sum(run.cpu_ms for run in recent)
         if cpu_ms <= 0.0:
             return math.nan
-        return min(max(sum(run.wall_ms for run in recent) / cpu_ms, 1.0), MAX_FACTOR)
+        ratio = sum(run.wall_ms for run in recent) / cpu_ms
+        if self._few:
+            ratio = statistics.median(_ratios(recent))
+        return min(max(ratio, 1.0), MAX_FACTOR)
 
     def _newest_off(self) -> int:
         """How many of the newest are all off the level before them the same way."""
-        ratios = [run.wall_ms / run.cpu_ms for _, run in self._runs if run.cpu_ms > 0.0]
+        ratios = _ratios(run for _, run in self._runs)
         found = 0
         for count in range(1, min(self.confirm, len(ratios) - 1) + 1):
             newest, level = ratios[-count:], statistics.median(ratios[:-count])
             if min(newest) > self.STEP * level or max(newest) < level / self.STEP:
                 found = count
         return found
+
+
+def _ratios(runs: Iterable[ProbeRun]) -> list[float]:
+    return [run.wall_ms / run.cpu_ms for run in runs if run.cpu_ms > 0.0]
 
 
 class PsiFactor:
