@@ -109,6 +109,15 @@ def test_bounds_are_compute_and_bytes_over_the_rate() -> None:
     assert by_plan[1, 'int8_zstd'] == pytest.approx(0.9 * 17.5 + coded_ms + down_ms)
 
 
+def test_answers_may_have_any_codec() -> None:
+    """Masks go as zstd (codec.registry.answer_codec): a few percent of their raw size."""
+    edge, server = _profile(1.0), _profile(4.0)
+    edge = replace(edge, output_bytes={'raw': 400_000, 'fp16': 200_000, 'zstd': 9_000})
+    known = options(edge, server, uplink_bps=0.0, downlink_bps=1e6)
+    bound = next(o.bound_ms for o in known if o.cut_index == 1 and o.codec == 'raw')
+    assert bound == pytest.approx(0.9 * (10.0 + 7.5) + 0.7 * 9e3 * 8 / 1e3)
+
+
 def test_a_cut_that_was_not_measured_has_the_lower_end_of_its_interval() -> None:
     edge, server = _profile(1.0, last_measured=False), _profile(4.0)
     known = options(edge, server, uplink_bps=0.0, downlink_bps=0.0)

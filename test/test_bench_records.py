@@ -156,6 +156,22 @@ def test_regret_is_judged_by_its_mean_and_its_worst() -> None:
     assert passed and 'stopped early at 1 of 2' in seen and 'up to 20 % faster' in seen
 
 
+def test_latencies_are_not_judged_where_another_thing_was_minimised_or_no_link_shaped() -> None:
+    record = BenchRecord(['a'], [
+        window(0, 'auto', 0, 200.0), window(0, 'oracle', 0, 100.0), window(0, 'local', 0, 100.0),
+        window(0, 'compressed_image', 0, 90.0),
+    ])
+    assert [f.passed for f in figures(record)] == [False, False, False]
+    found = figures(record, objective='energy')
+    assert [f.passed for f in found] == [None, None, None]
+    assert all('go by energy' in f.seen for f in found)
+    found = figures(record, shaped=False)
+    assert [f.passed for f in found] == [False, False, None], 'all of ours keep to a rate'
+    assert 'no link was shaped' in found[2].seen
+    record.windows.pop()
+    assert [f.passed for f in figures(record, shaped=False)] == [False, False, False]
+
+
 def test_simulated_points_count_for_no_figure() -> None:
     record = BenchRecord(['a'], [
         window(0, 'auto', 0, 200.0, simulated=True), window(0, 'oracle', 0, 100.0, simulated=True),

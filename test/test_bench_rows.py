@@ -14,9 +14,11 @@ from dnn_offload.bench import caches
 from dnn_offload.bench.rows.eager import tensor_of
 from dnn_offload.bench.rows.simulated import simulate_point
 from dnn_offload.bench.scenario.scenario import Conditions, in_turn, Point, Row
+from dnn_offload.cost.energy import resolve_board
 from dnn_offload.graph.export import export
 from dnn_offload.graph.sources import resolve
 from dnn_offload.planning.search import STRATEGIES
+from dnn_offload.report.bench_records import Window
 from dnn_offload.runtime.backends.torch_backend import TorchModel
 from dnn_offload.runtime.model_cache import cache_key, ModelRequest
 from dnn_offload.simulate.made_up import made_up_profile
@@ -100,3 +102,20 @@ def test_a_simulated_point_has_a_window_of_every_strategy(mbps: float) -> None:
     # What is sent takes its time on such a link.
     least_ms = 8 * windows['remote'].uplink_bytes / (mbps * 1e3)
     assert windows['remote'].latency_ms > 0.9 * least_ms
+
+
+def test_a_simulated_point_is_reckoned_for_the_scenario_s_objective() -> None:
+    """Waiting for the server takes a hair longer than computing, and less energy."""
+    point = Point('made:up', 0.2, 1.0, Conditions(8.0, 8.0))
+    power = resolve_board('jetson_nano')
+
+    def best(objective: str) -> Window:
+        (found,) = simulate_point(
+            0, point, [Row('auto', 'auto')], made_up_profile(), made_up_profile(speed=2.0),
+            power, objective,
+        )
+        return found
+
+    fastest, thriftiest = best('latency'), best('energy')
+    assert fastest.latency_ms < thriftiest.latency_ms
+    assert thriftiest.energy_j < fastest.energy_j

@@ -79,6 +79,21 @@ timeline:
     ]
 
 
+def test_a_change_of_the_downlink_alone_is_told() -> None:
+    before = Conditions(20.0, 20.0)
+    assert difference(before, Conditions(20.0, 1.0)) == 'downlink 20 to 1 Mbit/s'
+    assert difference(before, Conditions(2.0, 2.0)) == 'uplink 20 to 2 Mbit/s'
+    assert difference(before, Conditions(2.0, 3.0)) == (
+        'uplink 20 to 2 Mbit/s, downlink 20 to 3 Mbit/s'
+    )
+    assert difference(before, before) == 'no change'
+
+
+def test_what_users_do_today_follows_a_timeline_as_strategies_do() -> None:
+    text = 'title: x\nrows: [compressed_image, auto]\nduration_s: 9\ntimeline: [{at_s: 5, load: 1}]'
+    assert [row.follows for row in scenarios.parse(text, 'x').rows] == [True, True]
+
+
 def test_rows_may_have_settings_of_the_planner() -> None:
     made = scenarios.parse(
         'title: x\nrows: [{name: mine, strategy: auto, planner: {codecs: [raw]}}, oracle]', 'x'
@@ -126,7 +141,18 @@ def test_rows_may_have_settings_of_the_planner() -> None:
     ),
     (
         'title: x\nrows: [oracle]\nduration_s: 9\ntimeline: [{at_s: 5, load: 1}]',
-        ('oracle', 'cannot follow'),
+        ('oracle', 'cannot follow', 'compressed_image'),
+    ),
+    (
+        SMALL + 'uplink_mbps: 0.3\nduration_s: 9\ntimeline: [{at_s: 5, load: 1}]',
+        ('timeline', '0.3 Mbit/s up', 'from 0.5'),
+    ),
+    (
+        SMALL + 'uplink_mbps: 3\nduration_s: 9\ntimeline: [{at_s: 5, downlink_mbps: 0.1}]',
+        ('timeline', '0.1 down', 'from 0.5'),
+    ),
+    (
+        SMALL + 'grid: {load: [0, 3], uplink_mbps: [0.1]}', ('load 3', 'simulated', 'from 0.5'),
     ),
 ])
 def test_what_is_wrong_is_said(text: str, words: tuple[str, ...]) -> None:
@@ -149,7 +175,7 @@ def test_shipped_scenarios_are_sound(name: str, full: bool) -> None:
     if made.board:
         load_board(made.board)
     for point in made.points:
-        assert 0.0 < point.robot_speed < point.server_speed <= 1.0
+        assert 0.0 < point.robot_speed <= point.server_speed <= 1.0
     if name in ('dey_grid', 'roadrunner'):  # beside everything that a user could pick instead
         assert {'bare_torch', 'bare_onnxruntime', 'compressed_image', 'one_message', 'oracle',
                 'local', 'neurosurgeon', 'dey2019', 'roadrunner', 'auto'} <= {

@@ -33,7 +33,8 @@ def write_outcome(
     """
     out, played = options.out, scenario.scaled(options.time_scale)
     found = figures(
-        run.record, loaded_parts(played, played.points[0]), deadline=scenario.deadline_ms > 0.0
+        run.record, loaded_parts(played, played.points[0]), deadline=scenario.deadline_ms > 0.0,
+        objective=scenario.objective, shaped=not options.loopback,
     )
     write_windows_csv(out / 'rows.csv', run.record)
     write_frames_csv(

@@ -21,7 +21,7 @@ from dnn_offload.bench.scenario.file import ROW_SETTINGS
 from dnn_offload.bench.scenario.scenario import Conditions, in_turn, Point, Row, Scenario
 from dnn_offload.bench.scenario.stretches import LOADED, stretches
 from dnn_offload.bench.steady import Patience, phase_of, take_window, wait_steady
-from dnn_offload.bench.timeline import play, Played
+from dnn_offload.bench.timeline import play, play_today, Played
 from dnn_offload.cost.energy import PowerModel, resolve_board
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
@@ -272,13 +272,16 @@ class Bench:
                         'the server did not come back', hint=f'see {session.fleet.folder}'
                     )
                 session.recorder.phase = phase_of(row.name, turn)
-                self._use(row, session)
-                self._settle(session, row.name, Patience(least_s=AFTER_LINK_S))
                 self._progress.passed(AFTER_LINK_S)
-                played = play(
-                    scenario, point, row.name, turn, session, place.emulation,
-                    self._progress.passed, self._power, keep,
-                )
+                if row.strategy:
+                    self._use(row, session)
+                    self._settle(session, row.name, Patience(least_s=AFTER_LINK_S))
+                    played = play(
+                        scenario, point, row.name, turn, session, place.emulation,
+                        self._progress.passed, self._power, keep,
+                    )
+                else:
+                    played = play_today(scenario, point, turn, place, self._progress.passed, keep)
                 self._run.played.append(played)
                 self._run.record.steps += played.steps
                 for window in played.windows:
@@ -287,7 +290,7 @@ class Bench:
     def _simulate(self, number: int, point: Point, place: Place) -> None:
         for window in simulate_point(
             number, point, self._rows, place.robot_profile(), place.server_profile(),
-            self._power,
+            self._power, self._scenario.objective,
         ):
             self._tell(window)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 import statistics
 
+from dnn_offload.planning.objective import LATENCY
 from dnn_offload.report.bench_records import BenchRecord, mean, regret
 
 ORACLE, AUTO, LOCAL = 'oracle', 'auto', 'local'
@@ -43,7 +44,8 @@ class Figure:
 
 
 def figures(
-    record: BenchRecord, loaded: Sequence[tuple[float, float]] = (), *, deadline: bool = True
+    record: BenchRecord, loaded: Sequence[tuple[float, float]] = (), *, deadline: bool = True,
+    objective: str = LATENCY, shaped: bool = True,
 ) -> list[Figure]:
     """All promises that this bench has the rows for.
 
@@ -52,18 +54,38 @@ def figures(
             0 the whole trace, 1 the part under load (``loaded``).
         loaded: Parts of the timeline with navigation load [s]; empty = no timeline.
         deadline: Whether frames had one; without, none is late, and that is no merit.
+        objective: Of the planner: by another than latency it rightly has slower plans, and the
+            oracle looks for the fastest.
+        shaped: Whether the link was; else only our own rows kept to its rate.
     """
-    found = _regret(record)
+    found = _unless(_regret(record), _why_no_latency(objective))
     if loaded:
         found += _gains(record)
     found += _reactions(record)
     if deadline:
         found += _deaths(record)
+    ends: list[Figure] = []
     if record.stretches:
-        found += _stretches(record)
+        ends = _stretches(record)
     elif not record.steps:
-        found += _ends(record)
+        ends = _ends(record)
+    unshaped = '' if shaped or REMOTES[0] not in record.rows() else (
+        f'no link was shaped, and {REMOTES[0]} keeps to no rate by itself'
+    )
+    found += _unless(ends, _why_no_latency(objective) or unshaped)
     return found + _navigation(record)
+
+
+def _why_no_latency(objective: str) -> str:
+    return '' if objective == LATENCY else f'the planner was to go by {objective}'
+
+
+def _unless(found: Sequence[Figure], why: str) -> list[Figure]:
+    """Figures as they are, or not judged where there is a reason."""
+    return [
+        replace(figure, seen=f'{figure.seen}; {why}', passed=None) if why else figure
+        for figure in found
+    ]
 
 
 def _regret(record: BenchRecord) -> list[Figure]:

@@ -20,6 +20,7 @@ from rich.console import Console
 from std_msgs.msg import Header
 import torch
 
+from dnn_offload.bench import timeline
 from dnn_offload.bench.outcome import write_outcome
 from dnn_offload.bench.place import Place
 from dnn_offload.bench.rows import other_rows
@@ -90,7 +91,7 @@ def _session(check: Callable[[], None]) -> Any:
     """Nodes that were never started; ``check`` is called all the while."""
     start_s = time.monotonic() - 5.0
     recorder = SimpleNamespace(
-        rows=[], loads=[], latest=SimpleNamespace(navigation=None), phase='',
+        rows=[], loads=[], latest=SimpleNamespace(navigation=None), phase='', started_s=1e9,
         now_s=lambda: time.monotonic() - start_s,
     )
     return SimpleNamespace(recorder=recorder, fleet=SimpleNamespace(check=check))
@@ -135,6 +136,55 @@ def test_frames_of_the_row_that_an_early_end_meets_are_kept(tmp_path: Path) -> N
     assert bench.outcome.record.windows == []  # a part of a timeline is not compared
     written = write_outcome(bench._scenario, BenchOptions(tmp_path), BenchRun(BenchRecord(['a'])))
     assert written == [] and (tmp_path / 'report.html').is_file()
+
+
+def test_what_users_do_today_is_played_along_a_timeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its detector dies with the server; windows have its answers, and what was dropped."""
+    lives: list[bool] = []
+
+    class Stream:
+        def __init__(self, place: Any) -> None:
+            self._session = place.session
+
+        def __enter__(self) -> Stream:
+            return self
+
+        def __exit__(self, *failure: object) -> None: ...
+
+        def check(self) -> None: ...
+
+        def server(self, *, runs: bool) -> None:
+            lives.append(runs)
+
+        def answers(self) -> list[tuple[float, float]]:
+            recorder = self._session.recorder
+            end_s = recorder.started_s + recorder.now_s()
+            return [(end_s - 0.95 + i / 10, 40.0 if i < 4 else 90.0) for i in range(8)] + [
+                (end_s + 9.0, 40.0), (end_s - 9.0, 40.0),
+            ]
+
+    monkeypatch.setattr(timeline, 'TodaysStream', Stream)
+    scenario = parse(
+        'title: t\nrows: [compressed_image]\nduration_s: 1.0\ndeadline_ms: 60\n'
+        'timeline: [{at_s: 0.2, load: 1}, {at_s: 0.5, server: false}]', 'tiny',
+    )
+    session = _session(lambda: None)
+    session.rate_hz = 10.0
+    kept: list[Any] = []
+    played = timeline.play_today(
+        scenario, scenario.points[0], 1,
+        cast(Any, SimpleNamespace(session=session, emulation=SlowEmulation(0.0))),
+        lambda seconds: None, kept.extend,
+    )
+    assert lives == [True, False]
+    assert list(played.frames) == kept and played.steps == ()
+    whole, loaded = played.windows[:2]
+    assert (whole.row, whole.round, whole.plan) == (
+        'compressed_image', 1, 'JPEG to a detector node',
+    )
+    assert (whole.results, whole.dropped, whole.late) == (8, 2, 4)
+    assert whole.latency_ms == 65.0 and whole.rate_hz == pytest.approx(8.0)
+    assert loaded.results in (5, 6) and loaded.latency_ms == 90.0
 
 
 @pytest.mark.parametrize('row', ['compressed_image', 'one_message'])

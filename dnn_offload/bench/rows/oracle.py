@@ -115,7 +115,9 @@ def options(
     last = edge.cuts[-1]
     found = [Option('', last.index, 'all on the robot', '',
                     shares.robot * _least_ms(last, 'head'))]
-    down_ms = _transfer_ms(edge.output_bytes.get('raw', 0), downlink_bps, burst_bytes)
+    # Whatever codec the answers have: that of masks depends on what is seen.
+    answers = [_least_size(codec) * nbytes for codec, nbytes in edge.output_bytes.items()]
+    down_ms = _transfer_ms(min(answers, default=0.0), downlink_bps, burst_bytes)
     for cut in edge.cuts[:-1]:
         other = tails.get(cut.cut_id)
         if other is None:
@@ -126,7 +128,7 @@ def options(
         for codec, cost in cut.codecs.items():
             if codec not in other.codecs:
                 continue
-            size = 1.0 if codec in FIXED_SIZE else CODED_SHARE
+            size = _least_size(codec)
             sent_ms = _transfer_ms(size * cost.nbytes, uplink_bps, burst_bytes)
             # The rest of the encoding goes on behind the first slices.
             encode_ms = shares.robot * max(cost.encode_ms - cost.behind_ms, 0.0)
@@ -196,6 +198,11 @@ def search(
         found = best_first(known, latency_ms, most, first)
         if shares == before or not found.exhausted:
             return found
+
+
+def _least_size(codec: str) -> float:
+    """Share of its profiled size that a payload has at least."""
+    return 1.0 if codec in FIXED_SIZE else CODED_SHARE
 
 
 def _least_share(known: float, seen_ms: float, profiled_ms: float) -> float:

@@ -16,6 +16,7 @@ import time
 
 from dnn_offload.bench.place import Place
 from dnn_offload.bench.rows.simulated import ALPHA_MS
+from dnn_offload.bench.scenario.scenario import TODAY
 from dnn_offload.cost.link_state import LinkState
 from dnn_offload.errors import OffloadError
 from dnn_offload.own_program import own_program
@@ -28,11 +29,12 @@ from dnn_offload.testbed.processes import NodeProcess
 from dnn_offload.testbed.quota import entrance
 from dnn_offload.testbed.recorder import wait_until
 
-INFERENCE = 'local_inference_node'
+OURS = ('local_inference_node', 'load_monitor_node')  # of what is on the robot's share
 START_TIMEOUT_S = 90.0   # torch is imported inside the quota
 WARM_UP = 3              # answers that are not counted
 SILENT_S = 10.0          # a row without an answer for so long has ended
 MODULE = 'dnn_offload.bench.rows'
+TODAYS_PLAN = 'JPEG to a detector node'
 
 
 def why_not(row: str) -> str:
@@ -64,12 +66,9 @@ def measure_other(
     if row.startswith('bare_'):
         return _measure_bare(row, place, frames, point, number)
     with _silent(place):
-        if row == 'compressed_image':
-            answers = _answers(place, frames, [
-                ('server', 'today', ['detector', *_model(place)]),
-                ('robot', 'today', ['listener']),
-            ])
-            what = 'JPEG to a detector node'
+        if row == TODAY:
+            answers = _answers(place, frames, _today(place))
+            what = TODAYS_PLAN
         else:
             cut, label = _raw_cut(place)
             answers = _answers(place, frames, _halves(place, cut))
@@ -93,6 +92,66 @@ def _measure_bare(row: str, place: Place, frames: int, point: int, number: int) 
         point, row, number, middle, p95(latencies),
         1e3 / middle, len(latencies), plan=what,
     )
+
+
+def _today(place: Place) -> list[tuple[str, str, list[str]]]:
+    return [
+        ('server', 'today', ['detector', *_model(place)]), ('robot', 'today', ['listener']),
+    ]
+
+
+class TodaysStream:
+    """The row ``compressed_image`` while conditions change; it runs in the ``with`` block.
+
+    Args:
+        place: What runs.
+
+    Raises:
+        OffloadError: A process fails.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._detector, self._listener = (_process(place, *part) for part in _today(place))
+        self._dead = False  # the detector, by our doing
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> TodaysStream:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_silent(self._place))
+            for process in (self._detector, self._listener):
+                stack.callback(process.kill)
+                process.start()
+
+            def warm() -> bool:
+                self.check()
+                return len(_lines(self._listener.log_path)) >= WARM_UP
+
+            if not wait_until(warm, START_TIMEOUT_S):
+                raise OffloadError(
+                    f'row {TODAY} gives no answer', hint=self._detector.last_lines(20)
+                )
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._stack.close()
+
+    def server(self, *, runs: bool) -> None:
+        """The server dies, or comes back; with it the detector, which then loads its network."""
+        if runs == self._dead:
+            (self._detector.start if runs else self._detector.kill)()
+            self._dead = not runs
+
+    def check(self) -> None:
+        """Raise OffloadError if a process has failed."""
+        for process in (self._detector, self._listener):
+            if not (self._dead and process is self._detector):
+                _check(process)
+
+    def answers(self) -> list[tuple[float, float]]:
+        """Acquisition [s] and latency [ms] of every answer so far."""
+        return _numbers(_lines(self._listener.log_path))
 
 
 def _model(place: Place) -> list[str]:
@@ -151,8 +210,7 @@ def _answers(
 
         if not wait_until(enough, START_TIMEOUT_S) and _is_silent(last.log_path):
             return []  # one that fails must not look better than one that is slow
-        found = [line.split() for line in _lines(last.log_path)[WARM_UP:WARM_UP + frames]]
-        return [(float(taken_s), float(latency_ms)) for taken_s, latency_ms in found]
+        return _numbers(_lines(last.log_path)[WARM_UP:WARM_UP + frames])
     finally:
         for process in processes:
             process.kill()
@@ -187,6 +245,11 @@ def _lines(log: Path) -> list[str]:
     return [row for row in rows if row and all(_is_number(word) for word in row.split())]
 
 
+def _numbers(lines: Sequence[str]) -> list[tuple[float, float]]:
+    found = [line.split() for line in lines]
+    return [(float(taken_s), float(latency_ms)) for taken_s, latency_ms in found]
+
+
 def _is_number(word: str) -> bool:
     return word.replace('.', '', 1).isdigit()
 
@@ -215,20 +278,21 @@ def _raw_cut(place: Place) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def _silent(place: Place) -> Iterator[None]:
-    """Our own inference does nothing; pictures go on."""
+    """Nothing of ours computes on the robot's share; pictures go on."""
     recorder = place.session.recorder
-    recorder.deactivate(INFERENCE)
-    try:
+    with contextlib.ExitStack() as stack:
+        for node in OURS:
+            recorder.deactivate(node)
+            stack.callback(recorder.activate, node)
         yield
-    finally:
-        recorder.activate(INFERENCE)
 
 
 @contextlib.contextmanager
 def _paused(place: Place) -> Iterator[None]:
-    """No pictures, so that nothing of ours computes."""
-    place.session.pause_camera(True)
-    try:
-        yield
-    finally:
-        place.session.pause_camera(False)
+    """The same without pictures."""
+    with _silent(place):
+        place.session.pause_camera(True)
+        try:
+            yield
+        finally:
+            place.session.pause_camera(False)

@@ -13,6 +13,7 @@ from dnn_offload.bench.scenario.scenario import Point, Row
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.link_state import LinkState
 from dnn_offload.cost.profile import Profile
+from dnn_offload.planning.objective import LATENCY, Objective
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, ServerState
 from dnn_offload.planning.search import plan, reprice
 from dnn_offload.report.bench_records import LOCAL, Window
@@ -22,7 +23,7 @@ ALPHA_MS = 3.0  # of a transfer, as measured over the shaped link (docs/benchmar
 
 def simulate_point(
     number: int, point: Point, rows: Sequence[Row], edge: Profile, server: Profile,
-    power: PowerModel | None = None,
+    power: PowerModel | None = None, objective: str = LATENCY,
 ) -> list[Window]:
     """Every row that is a strategy, and the oracle where it is asked for.
 
@@ -33,6 +34,7 @@ def simulate_point(
         edge: Profile of the robot under the quota of the point.
         server: The server's.
         power: The robot's board.
+        objective: Of the planner.
     """
     up, down = point.conditions.uplink_mbps * 1e6, point.conditions.downlink_mbps * 1e6
     link = LinkState(ALPHA_MS, up, ALPHA_MS, down or up, 1.0)
@@ -41,16 +43,18 @@ def simulate_point(
     for row in rows:
         strategy = 'auto' if row.name == 'oracle' else row.strategy
         if strategy:
-            best = plan(strategy, conditions, _constraints(row))[0]
+            best = plan(strategy, conditions, _constraints(row, objective))[0]
             found.append(_window(number, row.name, reprice(best, conditions)))
     return found
 
 
-def _constraints(row: Row) -> Constraints:
+def _constraints(row: Row, objective: str) -> Constraints:
     given = dict(row.planner)
     codecs, private = given.get('codecs', ()), given.get('private_layers', 0)
     assert isinstance(codecs, (list, tuple)) and isinstance(private, int)
-    return Constraints(codecs=tuple(codecs), private_layers=private)
+    return Constraints(
+        codecs=tuple(codecs), private_layers=private, objective=Objective(objective)
+    )
 
 
 def _window(number: int, row: str, candidate: Candidate) -> Window:

@@ -63,11 +63,18 @@ def difference(before: Conditions, after: Conditions) -> str:
         said.append(f'{LOAD} {before.load} to {after.load}')
     if after.uplink_mbps != before.uplink_mbps:
         said.append(f'{UPLINK} {before.uplink_mbps:g} to {after.uplink_mbps:g} Mbit/s')
+    if after.downlink_mbps != before.downlink_mbps and not _alike(before, after):
+        said.append(f'downlink {before.downlink_mbps:g} to {after.downlink_mbps:g} Mbit/s')
     if after.outage != before.outage:
         said.append('link down' if after.outage else 'link up')
     if after.server != before.server:
         said.append('server started' if after.server else SERVER_KILLED)
     return ', '.join(said) or 'no change'
+
+
+def _alike(before: Conditions, after: Conditions) -> bool:
+    """Whether both directions have one rate, before and after: then the uplink tells of both."""
+    return all(c.uplink_mbps == c.downlink_mbps for c in (before, after))
 
 
 def reaction_s(frames: Sequence[FrameRow], at_s: float, until_s: float) -> float:

@@ -10,7 +10,14 @@ from typing import Any
 import yaml
 
 from dnn_offload.bench.scenario import values
-from dnn_offload.bench.scenario.scenario import Conditions, Point, Row, Scenario
+from dnn_offload.bench.scenario.scenario import (
+    Conditions,
+    LIVE_FROM_MBPS,
+    Point,
+    Row,
+    Scenario,
+    TODAY,
+)
 from dnn_offload.bench.scenario.values import Reader
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.search import STRATEGIES
@@ -25,7 +32,7 @@ SHIPPED = Path(__file__).resolve().parents[2] / 'data' / 'scenarios'
 OTHER_ROWS = {
     'bare_torch': 'the network in a loop, torch eager, no ROS',
     'bare_onnxruntime': 'the network in a loop, onnxruntime, no ROS',
-    'compressed_image': 'compressed image topic to a detector node on the server',
+    TODAY: 'compressed image topic to a detector node on the server',
     'one_message': 'raw tensors of the best cut as one reliable message',
     'oracle': 'best cut and codec, found by running candidates',
 }
@@ -115,12 +122,21 @@ def _check(scenario: Scenario) -> None:
             f'rows of scenario {scenario.name}', given=str(names), allowed='some, each name once'
         )
     if not scenario.timeline:
+        _check_grid(scenario)
         return
     still = [row.name for row in scenario.rows if not row.follows]
     if still:
         raise ConfigurationError(
             f'rows of scenario {scenario.name} cannot follow a timeline', given=', '.join(still),
-            allowed=f'strategies: {", ".join(STRATEGIES)}',
+            allowed=f'strategies ({", ".join(STRATEGIES)}) and {TODAY}',
+        )
+    slow = [c for c in (scenario.points[0].conditions, *(c for _, c in scenario.timeline))
+            if c.simulated]
+    if slow:
+        raise ConfigurationError(
+            f'scenario {scenario.name} has a timeline over a link that is not played live',
+            given=f'{slow[0].uplink_mbps:g} Mbit/s up, {slow[0].downlink_mbps:g} down',
+            allowed=f'0 (no limit), or from {LIVE_FROM_MBPS:g} on; an outage for none',
         )
     if len(scenario.points) > 1:
         raise ConfigurationError(
@@ -130,6 +146,16 @@ def _check(scenario: Scenario) -> None:
         raise ConfigurationError(
             f'duration_s of scenario {scenario.name}', given=scenario.duration_s,
             allowed=f'more than {scenario.timeline[-1][0]:g}, the last change',
+        )
+
+
+def _check_grid(scenario: Scenario) -> None:
+    """What is reckoned instead of run knows no load."""
+    loaded = [p.title for p in scenario.points if p.simulated and p.conditions.load]
+    if loaded:
+        raise ConfigurationError(
+            f'scenario {scenario.name} has load over a link that is simulated', given=loaded[0],
+            allowed=f'load only where rates are 0 (no limit) or from {LIVE_FROM_MBPS:g} Mbit/s on',
         )
 
 

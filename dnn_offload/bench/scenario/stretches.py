@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dnn_offload.bench.scenario.changes import loaded_parts
 from dnn_offload.bench.scenario.scenario import Conditions, Point, Scenario
@@ -35,6 +36,9 @@ def stretches(scenario: Scenario, point: Point) -> list[Stretch]:
 def _words(conditions: Conditions) -> str:
     rate = conditions.uplink_mbps
     said = [f'{rate:g} Mbit/s' if rate else 'no link limit']
+    if conditions.downlink_mbps != rate:
+        down = conditions.downlink_mbps
+        said.append(f'{down:g} Mbit/s down' if down else 'no limit down')
     if conditions.load:
         said.append(f'load {conditions.load}')
     if conditions.outage:
@@ -47,6 +51,7 @@ def _words(conditions: Conditions) -> str:
 def windows(
     scenario: Scenario, point: Point, row: str, number: int, frames: Sequence[FrameRow],
     loads: Sequence[LoadSample], navigation_set_hz: float, power: PowerModel | None,
+    pictures_hz: float = 0.0,
 ) -> tuple[Window, ...]:
     """The whole trace, the part under load where there is one, and every stretch.
 
@@ -59,18 +64,22 @@ def windows(
         loads: The same of samples of the robot's load.
         navigation_set_hz: See ``navigation_share``.
         power: The robot's board.
+        pictures_hz: Of a row of which only answers are known: pictures without one were dropped.
     """
     def within(number_of_point: int, parts: Sequence[tuple[float, float]]) -> Window:
         def there(one: FrameRow | LoadSample) -> bool:
             return any(start_s <= one.time_s < end_s for start_s, end_s in parts)
 
-        return measure(
+        seconds = sum(end_s - start_s for start_s, end_s in parts)
+        made = measure(
             [frame for frame in frames if there(frame)], point=number_of_point, row=row,
-            number=number, seconds=sum(end_s - start_s for start_s, end_s in parts), power=power,
+            number=number, seconds=seconds, power=power,
             navigation=navigation_share(
                 [sample for sample in loads if there(sample)], navigation_set_hz
             ),
         )
+        lost = max(round(pictures_hz * seconds) - made.results, 0) if pictures_hz else made.dropped
+        return replace(made, dropped=lost)
 
     loaded = loaded_parts(scenario, point)
     return (
