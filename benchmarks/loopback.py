@@ -225,7 +225,7 @@ FIGURES: dict[str, tuple[Callable[[Path], dict[str, float | str]], tuple[Aim, ..
     'remote_overhead': (remote_overhead, (Aim('extra_ms', 3.0, 'ms'),)),
     'picture_delivery': (picture_delivery, (Aim('arrived_percent', 99.0, '%', at_least=True),)),
     'load_step': (load_step, (Aim('median_s', 1.0, 's', most=('worst_s', 2.0)),)),
-    'load_gone': (load_gone, (Aim('median_s', 2.0, 's', most=('worst_s', 2.0)),)),
+    'load_gone': (load_gone, (Aim('median_s', 1.0, 's', most=('worst_s', 2.0)),)),
     'uplink_step': (
         uplink_step, (Aim('slower_median_s', 1.0, 's'), Aim('faster_median_s', 1.0, 's')),
     ),

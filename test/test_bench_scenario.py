@@ -90,7 +90,8 @@ def test_a_change_of_the_downlink_alone_is_told() -> None:
 
 
 def test_what_users_do_today_follows_a_timeline_as_strategies_do() -> None:
-    text = 'title: x\nrows: [compressed_image, auto]\nduration_s: 9\ntimeline: [{at_s: 5, load: 1}]'
+    text = 'title: x\nrows: [compressed_image, auto]\nduration_s: 9\n'
+    text += 'timeline: [{at_s: 5, load: 1}]'
     assert [row.follows for row in scenarios.parse(text, 'x').rows] == [True, True]
 
 

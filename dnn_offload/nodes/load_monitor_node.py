@@ -21,7 +21,7 @@ from dnn_offload.nodes.process import run
 
 FACTS_PERIOD_S = 1.0
 STALE_S = 3.0
-DOUBT_SHARE = 0.5  # of the period, until the next probe tells whether the load has changed
+DOUBT_SHARE = 0.3  # of the period, until the next probe tells whether the load has changed
 
 
 class LoadMonitorNode(base.OffloadNode):
