@@ -156,6 +156,8 @@ class Terminal:
         self.process = subprocess.Popen(
             [*COMMAND, '--rate', '4'], stdin=slave, stdout=slave, stderr=slave,
             env={**os.environ, 'TERM': 'xterm-256color'}, start_new_session=True,
+            # Ignored in what a script starts in the background, these tests for one.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(slave)
         os.set_blocking(self.master, False)
