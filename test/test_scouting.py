@@ -39,7 +39,7 @@ def test_no_scouts_where_they_say_nothing_or_come_too_late() -> None:
 def test_a_server_is_visited_once_where_it_is_not_far_from_being_worth_it() -> None:
     visits = Visits()
     here = replace(HERE, head_ms=20.0)
-    near, far = replace(THERE, queue_ms=29.0), replace(THERE, queue_ms=31.0)
+    near, far = replace(THERE, queue_ms=59.0), replace(THERE, queue_ms=61.0)
     assert visits.due(here, [here, far], ['s'], 0.0) is None
     assert visits.due(here, [here, near], [], 0.0) is None, 'frames have been there'
     assert visits.due(near, [near, here], ['s'], 0.0) is None, 'frames are there'

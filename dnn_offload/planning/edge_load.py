@@ -26,8 +26,8 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.planning.calibration import Calibration
 
 WINDOW_S = 1.0             # frames younger than this count
-STEP = 1.35                # all the newest are off the rest by so much: that does not count
-STEP_FRAMES = 4
+# So many of the newest are all off the rest by such a ratio: that does not count.
+STEPS = ((3, 2.0), (4, 1.35))
 CALM_PERIOD_S = 0.15       # the mean of the window is averaged at most so often
 MIN_EVIDENCE_MS = 40.0     # wall time that they must add up to
 MIN_FRAMES = 3
@@ -245,22 +245,24 @@ class EdgeLoad:
 
     def _forget_before_step(self, now_s: float, whole: bool) -> None:
         """Where the newest frames all say that the load is another, older ones say nothing."""
-        recent = self._recent(now_s, whole=whole)
-        newest: list[_Frame] = []
-        while recent and (len(newest) < STEP_FRAMES or not _enough(newest)):
-            newest.append(recent.pop())
-        if len(recent) < MIN_FRAMES:
-            return
-        # The median: a hiccup now and then makes no level that calm frames could fall from.
-        level = statistics.median(frame.wall_ms / frame.profile_ms for frame in recent)
-        ratios = [frame.wall_ms / frame.profile_ms for frame in newest]
-        if min(ratios) > STEP * level or max(ratios) < level / STEP:
-            last_s = recent[-1].at_s
-            self._frames = deque(
-                (frame for frame in self._frames if frame.at_s > last_s or frame.whole != whole),
-                maxlen=self._frames.maxlen,
-            )
-            self._calm.reset()  # so many frames are all the confirmation that it waits for
+        for least, ratio in STEPS:
+            recent = self._recent(now_s, whole=whole)
+            newest: list[_Frame] = []
+            while recent and (len(newest) < least or not _enough(newest)):
+                newest.append(recent.pop())
+            if len(recent) < MIN_FRAMES:
+                continue
+            # The median: a hiccup now and then makes no level that calm frames could fall from.
+            level = statistics.median(frame.wall_ms / frame.profile_ms for frame in recent)
+            ratios = [frame.wall_ms / frame.profile_ms for frame in newest]
+            if min(ratios) > ratio * level or max(ratios) < level / ratio:
+                last_s = recent[-1].at_s
+                self._frames = deque(
+                    (one for one in self._frames if one.at_s > last_s or one.whole != whole),
+                    maxlen=self._frames.maxlen,
+                )
+                self._calm.reset()  # so many frames are all the confirmation that it waits for
+                return
 
     def _recent(self, now_s: float, *, whole: bool) -> list[_Frame]:
         """Frames of the window that ran all here, or the heads of others."""

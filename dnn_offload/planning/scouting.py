@@ -9,7 +9,7 @@ So scouts are rare, and there are none where all-local is far from being worth i
 The other way round, what a frame takes on the way to a server beside its stages is an assumption
 before frames have gone there, of several milliseconds. It must be on the safe side, so it can keep
 a robot from a server that would be faster by less; and when load comes, there is no time to learn
-it. So a few frames visit each server once, as soon as it is not far from being worth it.
+it. So a few frames visit each server once, as soon as it would be worth it under load.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ LATER_SHARE = 0.01        # of the time: by so much may results come later for s
 WORK_SHARE = 0.05         # of the time: for so long may scouts hold the robot's worker
 SHORTEST_PERIOD_S = 0.8   # so that scouts alone are never taken for a stream (edge_load.py)
 LONGEST_PERIOD_S = 10.0   # rarer ones say nothing about now (edge_load.SCOUTS_WITHIN_S): none then
-WORTH_A_VISIT = 1.5       # times the latency of what runs, at most
+# Times the latency of what runs, at most: navigation's load makes three times of it in a moment.
+WORTH_A_VISIT = 3.0
 VISIT_AGAIN_S = 60.0      # where a visit has not told enough: no stream, or no answers
 LONGEST_PAUSE_S = 960.0   # between such visits, each pause twice the one before
 DEADLINE_SHARE = 0.7      # of the deadline; the engine looks at each frame again
