@@ -5,39 +5,42 @@ from __future__ import annotations
 from dataclasses import replace
 import re
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 import pytest
 
+from dnn_offload.cost.profile import CodecCost, CutProfile, Profile
 from dnn_offload.planning.break_even import (
     BANDWIDTH,
     break_even,
     EDGE_LOAD,
+    Moved,
     QUANTITIES,
+    Quantity,
     SERVER_LOAD,
     UPLINK,
 )
 from dnn_offload.planning.explanation import border_text, explain
 from dnn_offload.planning.objective import Objective
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState, ServerState
 from dnn_offload.planning.search import plan
 from plan_cases import case, two_plans
 
 NOTHING = Constraints()
 
 
-def remote_wins(plans: list[Candidate]) -> bool:
-    return not plans[0].is_local
+def is_remote(plan: Candidate) -> bool:
+    return not plan.is_local
 
 
-def local_wins(plans: list[Candidate]) -> bool:
-    return plans[0].is_local
+def is_local(plan: Candidate) -> bool:
+    return plan.is_local
 
 
 def test_break_even_bandwidth_by_hand() -> None:
     # Remote: 1 + 400 ms at 1 Mbyte/s, 20 ms there, 1 ms back; local: 100 ms.
     at = two_plans(nbytes=400_000)
-    (border,) = break_even('auto', at, NOTHING, BANDWIDTH, remote_wins)
+    (border,) = break_even(Moved('auto', at, NOTHING, BANDWIDTH), is_remote)
     assert border.above
     assert border.now == 8e6
     # 1 + 3.2e9/B + 20 + 1 = 100
@@ -46,20 +49,20 @@ def test_break_even_bandwidth_by_hand() -> None:
 
 def test_break_even_loads_by_hand() -> None:
     at = two_plans()  # remote: 1 + 50 + 20 + 1 = 72 ms
-    (load,) = break_even('auto', at, NOTHING, EDGE_LOAD, local_wins)
+    (load,) = break_even(Moved('auto', at, NOTHING, EDGE_LOAD), is_local)
     assert not load.above
     assert load.value == pytest.approx(0.72, rel=0.003)
-    (server,) = break_even('auto', at, NOTHING, SERVER_LOAD, local_wins)
+    (server,) = break_even(Moved('auto', at, NOTHING, SERVER_LOAD), is_local)
     assert server.above
     assert server.value == pytest.approx(48.0 / 20.0, rel=0.003)
 
 
 def test_no_border_where_it_never_wins() -> None:
     at = two_plans(tail_ms=500.0)
-    assert break_even('auto', at, NOTHING, BANDWIDTH, remote_wins) == []
+    assert break_even(Moved('auto', at, NOTHING, BANDWIDTH), is_remote) == []
     no_server = Conditions(at.edge_profile)
     for quantity in (BANDWIDTH, SERVER_LOAD):
-        assert break_even('auto', no_server, NOTHING, quantity, remote_wins) == []
+        assert break_even(Moved('auto', no_server, NOTHING, quantity), is_remote) == []
 
 
 @settings(max_examples=15, deadline=None)
@@ -76,15 +79,15 @@ def test_beyond_a_border_the_plan_changes_and_before_it_does_not(
     wanted = Constraints(objective=Objective(name))
     here = plan('auto', at, wanted)[0].is_local
 
-    def other(plans: list[Candidate]) -> bool:
-        return plans[0].is_local != here
+    def other(plan: Candidate) -> bool:
+        return plan.is_local != here
 
-    for border in break_even('auto', at, wanted, quantity, other):  # type: ignore[arg-type]
+    for border in break_even(Moved('auto', at, wanted, quantity), other):  # type: ignore[arg-type]
         step = 1.01 if border.above else 1.0 / 1.01
         beyond = border.quantity.move(at, border.value * step)
         before = border.quantity.move(at, border.value / step)
-        assert other(plan('auto', beyond, wanted))
-        assert not other(plan('auto', before, wanted))
+        assert other(plan('auto', beyond, wanted)[0])
+        assert not other(plan('auto', before, wanted)[0])
 
 
 @settings(max_examples=15, deadline=None)
@@ -140,6 +143,72 @@ def test_a_runner_up_between_neighbours_is_compared_with_the_winner_alone() -> N
     assert any(rival.outright and rival.borders for rival in found)
 
 
+def straight_lines(*plans: tuple[float, int]) -> Conditions:
+    """Plans of so many ms and so many bytes, at 1000 byte/ms; all on the robot takes 1000 ms."""
+    def profile(there: bool) -> Profile:
+        last = len(plans)
+        cuts = [
+            CutProfile(
+                f'c{index}', index, f'c{index}', index, nbytes, 0.0, ms if there else 1000.0,
+                codecs={'raw': CodecCost(nbytes, 0.0, 0.0)},
+            )
+            for index, (ms, nbytes) in enumerate(plans)
+        ]
+        cuts.append(CutProfile(f'c{last}', last, 'out', last, 0, 1000.0, 0.0))
+        return Profile('m', 'id', {}, 'torch', 1, {}, 0.0, {'raw': 0}, 0.0, tuple(cuts))
+
+    server = ServerState('s', profile(there=True), LinkState(0.0, 8e6, 0.0, 8e6, 1.0))
+    return Conditions(profile(there=False), servers=(server,))
+
+
+def test_a_runner_up_that_wins_between_two_others_is_said_to_win() -> None:
+    """10 + 10/B, 9.2 + 11/B and 6 + 16/B ms: the second is the best for B in 1.25 .. 1.5625."""
+    at = straight_lines((10.0, 10_000), (9.2, 11_000), (6.0, 16_000))
+    found = explain('auto', at, NOTHING, plan('auto', at, NOTHING), (UPLINK,))
+    runner_up = found.rivals[0]
+    assert runner_up.candidate.cut_index == 1
+    assert runner_up.outright
+    (border,) = runner_up.borders
+    assert border.value == pytest.approx(1.25 * 8e6, rel=0.003)
+    assert 'It would win with an uplink above 10' in '\n'.join(found.sentences(NOTHING))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.floats(0.05, 3.0),
+    st.lists(st.tuples(st.floats(1.02, 2.0), st.integers(500, 9_000)), min_size=1, max_size=6),
+    st.sampled_from([UPLINK, SERVER_LOAD]),
+    st.sampled_from(['latency', 'throughput']),
+    st.integers(0, 6),
+)
+def test_borders_are_those_of_a_fine_grid(
+    first: float, bands: list[tuple[float, int]], quantity: Quantity, name: str, asked: int
+) -> None:
+    """Each plan wins in a band of rates, narrow or wide, and sends more than the one before it."""
+    plans, rate = [(0.0, 1_000)], first
+    for ratio, more in bands:
+        plans.append((plans[-1][0] - more / (1e3 * rate), plans[-1][1] + more))
+        rate *= ratio
+    plans = [(5.0 + ms - plans[-1][0], nbytes) for ms, nbytes in plans]
+    at, wanted = straight_lines(*plans), Constraints(objective=Objective(name))
+    here = plan('auto', at, wanted)[0].cut_index
+    asked %= len(plans)
+    assume(asked != here)
+    moved = Moved('auto', at, wanted, quantity)
+    borders = {one.above: one.value for one in break_even(moved, lambda c: c.cut_index == asked)}
+    for above in (True, False):
+        grid = [moved.now * quantity.span ** (step / 400.0) for step in range(1, 401)]
+        grid = grid if above else [moved.now**2 / value for value in grid]
+        won = [value for value in grid if moved.ranked(value)[0].cut_index == asked]
+        if above in borders:
+            assert moved.ranked(borders[above])[0].cut_index == asked
+        if won:
+            nearest = min(won) if above else max(won)
+            assert above in borders
+            late = borders[above] / nearest if above else nearest / borders[above]
+            assert late <= 1.003
+
+
 def test_explanation_without_rivals() -> None:
     at = Conditions(two_plans().edge_profile)
     found = explain('auto', at, NOTHING, plan('auto', at))
@@ -177,11 +246,11 @@ def test_joules_are_told_apart_from_the_price_of_lateness() -> None:
 
 def test_borders_in_words() -> None:
     at = replace(two_plans(nbytes=400_000))
-    (border,) = break_even('auto', at, NOTHING, BANDWIDTH, remote_wins)
+    (border,) = break_even(Moved('auto', at, NOTHING, BANDWIDTH), is_remote)
     assert border_text(border) == (
         'an uplink above 41.1 Mbit/s (now 8 Mbit/s; the downlink changes with it)'
     )
-    (border,) = break_even('auto', at, NOTHING, UPLINK, remote_wins)
+    (border,) = break_even(Moved('auto', at, NOTHING, UPLINK), is_remote)
     assert border_text(border) == 'an uplink above 41.1 Mbit/s (now 8 Mbit/s)'
-    (border,) = break_even('auto', two_plans(), NOTHING, EDGE_LOAD, local_wins)
+    (border,) = break_even(Moved('auto', two_plans(), NOTHING, EDGE_LOAD), is_local)
     assert border_text(border) == 'a load of the robot below 0.72 (now 1.00)'

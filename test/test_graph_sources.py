@@ -237,6 +237,11 @@ def test_a_network_without_trained_weights_says_so():
         ('ftp:x', 'model source is not understood'),
         ('torchvision:nonet', 'no such model.*alexnet'),
         ('torchvision:fasterrcnn_resnet50_fpn', 'cannot be exported: torchvision.nms.*ssdlite320'),
+        (
+            'torchvision:quantized_resnet18',
+            'quantised layers cannot be exported; given: quantized_resnet18; '
+            'use torchvision:resnet18; codec int8',
+        ),
         ('torchvision:raft_small', 'not a network for pictures or clips'),
         ('demo:other', 'no such demo model'),
     ],

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from dnn_offload.planning.plan import Candidate, Constraints
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints
 from dnn_offload.planning.search import plan
 from dnn_offload.report import regime_map
 from dnn_offload.report.partition_curve import best_per_cut, draw_partition_curve, STAGES
@@ -124,6 +124,64 @@ def test_the_front_is_drawn_with_the_choice(axis: Axes) -> None:
     choice = axis.get_lines()[-1]
     assert choice.get_xdata()[0] == ranked[0].latency_ms
     assert '[J]' in axis.get_ylabel()
+
+
+def placement(values: str, **changes: object) -> Candidate:
+    """A plan that sends these values, near cut 3; in the test of the front the thriftiest."""
+    plan = Candidate(
+        3, f'of {values}', 'branches near pool', 'int8', 's', head_ms=1.0, energy_j=0.5,
+        frontier=tuple(values),
+    )
+    return replace(plan, **changes)  # type: ignore[arg-type]
+
+
+def test_a_placement_is_told_from_the_cut_that_it_is_near_to(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = replace(placement('v'), cut_id='c3', label='pool', frontier=())
+    rank = {1e6: placement('vw'), 2e6: placement('vx'), 3e6: cut}
+    monkeypatch.setattr(
+        regime_map, 'plan', lambda _, at, __: [rank[at.servers[0].link.uplink_bps]]
+    )
+    cells, plans = regimes('auto', case(), Constraints(), list(rank), [1.0])
+    assert sorted(cells[0].tolist()) == [0, 1, 2]
+    assert {one.key for one in plans} == {one.key for one in rank.values()}
+
+
+@pytest.mark.parametrize(
+    ('number', 'changes', 'name'),
+    [
+        (2, {}, 'branches near cut 3\nint8'),
+        (60, {}, 'branches near cut 3\nint8'),
+        (60, {'frontier': (), 'return_id': 'b', 'return_index': 9}, 'cut 3 to 9\nint8'),
+        (60, {'codec': '', 'server': '', 'frontier': ()}, 'all on the robot'),
+    ],
+)  # fmt: skip
+def test_plans_of_one_shape_have_one_name(
+    axis: Axes, monkeypatch: pytest.MonkeyPatch, number: int, changes: dict[str, object], name: str
+) -> None:
+    """Large regions by themselves, small ones (here apart in threads) together."""
+
+    def region(_: str, at: Conditions, __: Constraints) -> list[Candidate]:
+        places = np.log10([at.servers[0].link.uplink_bps, at.edge_load]) * number // 4
+        return [placement('v', threads=int(places @ [1000, 1]), **changes)]
+
+    monkeypatch.setattr(regime_map, 'STEPS', (36, 24))
+    monkeypatch.setattr(regime_map, 'plan', region)
+    draw_regime_map(axis, 'auto', case(cuts=6), Constraints(), title='map')
+    assert {text.get_text() for text in axis.texts} == {name}
+
+
+def test_the_curve_and_the_front_name_a_placement(axis: Axes) -> None:
+    others = [replace(one, energy_j=1.0) for one in plan('auto', case(bps=2e6))]
+    best = placement('vw', head_ms=0.1)
+    draw_partition_curve(axis, [best, *others], title='curve')
+    assert axis.get_xticklabels()[-1].get_text() == 'branches near cut 3 (int8)'
+    axis.clear()
+    back = replace(best, cut_id='c3', frontier=(), return_id='b', return_index=9, energy_j=0.1)
+    draw_front(axis, [best, replace(back, head_ms=2.0), *others], title='front')
+    names = [text.get_text() for text in axis.texts]
+    assert names == ['branches near cut 3, int8', 'cut 3 to 9, int8']
 
 
 @pytest.mark.parametrize('with_server', [True, False])

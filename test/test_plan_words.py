@@ -1,4 +1,4 @@
-"""The two lines of the plan's marker: short, whole, and with what matters."""
+"""The lines of the plan's marker: short, whole, and with what matters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from dnn_offload.nodes.plan_words import LINE_CHARS, plan_line, reason_line
+from dnn_offload.nodes.plan_words import LINE_CHARS, plan_line, price_line, reason_line
 from dnn_offload.planning.plan import Candidate
 
 
@@ -50,6 +50,32 @@ def test_what_has_no_room_is_left_out_and_the_price_never() -> None:
     assert len(line) <= LINE_CHARS
     assert line.startswith('workstation') and ' ..., cut 12 to 140 as int8_zstd/int8_zstd' in line
     assert line.endswith(', 80 ms')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'line'),
+    [
+        ({'uplink_ms': 9.0}, 'robot 20 + link 9 + server 60 = 89 ms'),
+        (
+            {
+                'encode_ms': 5.0, 'overlap_ms': 3.0, 'rest_ms': 4.0, 'finish_ms': 1.0,
+                'uplink_ms': 6.0, 'downlink_ms': 2.0, 'queue_ms': 7.0, 'decode_ms': 3.0,
+            },
+            'robot 27 + link 8 + server 70 = 105 ms',
+        ),
+        (
+            {'wait_ms': 2.0, 'late_ms': 3.0, 'overhead_ms': 1.0},
+            'robot 20 + link 0 + server 60 + other 6 = 86 ms',
+        ),
+        (
+            {'head_ms': 12.4, 'uplink_ms': 9.4, 'tail_ms': 13.45, 'wait_ms': 0.2},
+            'robot 12 + link 9 + server 14 = 35 ms',
+        ),
+        ({'server': '', 'codec': '', 'cut_id': ''}, ''),
+    ],
+)  # fmt: skip
+def test_parts_of_the_price_add_up(changes: dict[str, object], line: str) -> None:
+    assert price_line(plan(**changes)) == line
 
 
 def test_a_reason_in_one_line() -> None:

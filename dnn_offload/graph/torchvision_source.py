@@ -89,6 +89,13 @@ def _family(models: Any, name: str) -> str:
             given=name,
             hint=_DETECTORS,
         )
+    if name in models.list_models(module=models.quantization):
+        raise ModelError(
+            'this torchvision model is quantised, and quantised layers cannot be exported',
+            given=name,
+            hint=f'use torchvision:{name.removeprefix("quantized_")}; codec int8 makes what it '
+            'sends small all the same',
+        )
     raise ModelError(
         'this torchvision model is not a network for pictures or clips',
         given=name,

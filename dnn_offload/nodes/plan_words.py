@@ -1,4 +1,4 @@
-"""A plan in two short lines, for rviz. Pure."""
+"""A plan in a few short lines, for rviz: what runs, the parts of its price, why. Pure."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ def plan_line(plan: Candidate, measured_ms: float) -> str:
     if plan.is_local:
         line = f'all on the robot, {price}'
     else:
-        near = 'branches near ' if plan.frontier else ''
-        cuts = f'{plan.cut_index} to {plan.return_index}' if plan.return_id else plan.cut_index
         codecs = f'{plan.codec}/{plan.return_codec}' if plan.return_codec else plan.codec
-        rest = f', {near}cut {cuts} as {codecs}, {price}'
+        rest = f', {plan.where} as {codecs}, {price}'
         line = f'{_short(plan.server, LINE_CHARS - len(rest))}{rest}'
     extras = (
         f'{plan.energy_j:.2f} J' if plan.energy_j >= 0.0 else '',
@@ -40,6 +38,29 @@ def plan_line(plan: Candidate, measured_ms: float) -> str:
         if extra and len(line) + 2 + len(extra) <= LINE_CHARS:
             line += f', {extra}'
     return line
+
+
+def price_line(plan: Candidate) -> str:
+    """Where the predicted time goes, e.g. ``robot 12 + link 9 + server 13 = 34 ms``.
+
+    ``other`` is what frames wait, are late, and take beside the stages. The parts are rounded so
+    that they add up to the price. Empty where all is on the robot: there is one part.
+    """
+    if plan.is_local:
+        return ''
+    parts = {
+        'robot': plan.head_ms + plan.encode_ms - plan.overlap_ms + plan.rest_ms + plan.finish_ms,
+        'link': plan.uplink_ms + plan.downlink_ms,
+        'server': plan.queue_ms + plan.decode_ms + plan.tail_ms,
+        'other': plan.wait_ms + plan.late_ms + plan.overhead_ms,
+    }
+    total = round(plan.latency_ms)
+    whole = {name: math.floor(ms) for name, ms in parts.items()}
+    by_rest = sorted(parts, key=lambda name: whole[name] - parts[name])
+    for name in by_rest[: total - sum(whole.values())]:
+        whole[name] += 1
+    shown = [f'{name} {ms}' for name, ms in whole.items() if ms or name != 'other']
+    return f'{" + ".join(shown)} = {total} ms'
 
 
 def reason_line(reason: str) -> str:

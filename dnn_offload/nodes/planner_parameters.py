@@ -11,6 +11,7 @@ from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
 from dnn_offload.nodes.parameters import by_name, ParameterSpec
 from dnn_offload.planning.objective import LATENCY, OBJECTIVES
 from dnn_offload.planning.search import ALL_SHAPES, DEFAULT_STRATEGY, STRATEGIES
+from dnn_offload.planning.session_data import MAX_TABLE
 
 NODE = 'partition_planner_node'
 SUMMARY = (
@@ -206,10 +207,11 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'table_size',
         64,
-        'Candidates in the published cost table, best first; the chosen one and all-local are '
-        'always among them.',
+        'Candidates in the published cost table, best first. The chosen one, all-local and the '
+        'front of latency and energy are always among them, also where those are more (up to '
+        f'{MAX_TABLE}).',
         minimum=2,
-        maximum=512,
+        maximum=MAX_TABLE,
     ),
     ParameterSpec(
         'marker_frame_id',

@@ -1,21 +1,23 @@
 """Where another plan would win: found by planning anew, not by algebra on one term.
 
 One quantity is moved away from what it is now, both ways, in equal ratios; where the winner
-becomes the one that is asked for, the interval is halved until the border is known. Everything
-is planned again at every step, so a border is where a user would see the plan change.
+becomes another one, the interval is halved until the border is known, and with it whatever wins
+between the two. Everything is planned again at every step, so a border is where a user would see
+the plan change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+import math
 
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key
 from dnn_offload.planning.search import plan
 
 STEPS = 16           # of each way
-PRECISION = 0.002    # of the border, as a ratio
+PRECISION = 0.002    # of the border, as a ratio; what wins within less is not seen
 
 
 @dataclass(frozen=True)
@@ -118,54 +120,102 @@ SERVER_LOAD = Quantity('load of the server', '', _server_load, _with_server_load
 QUANTITIES = (BANDWIDTH, EDGE_LOAD, SERVER_LOAD)
 
 
-def break_even(
-    strategy: str,
-    conditions: Conditions,
-    constraints: Constraints,
-    quantity: Quantity,
-    wins: Callable[[list[Candidate]], bool],
-) -> list[BreakEven]:
-    """The nearest borders beyond which ``wins`` accepts the ranking.
+class Moved:
+    """Rankings with one quantity moved and nothing else; each value is planned for once.
 
     Args:
         strategy: Whose plans.
         conditions: What is known now.
         constraints: What the user demands.
-        quantity: What is moved; nothing else changes.
-        wins: Whether the plan that is asked for wins, given all plans, best first.
+        quantity: What is moved.
+    """
+
+    def __init__(
+        self, strategy: str, conditions: Conditions, constraints: Constraints, quantity: Quantity
+    ) -> None:
+        self.quantity = quantity
+        self.now = quantity.read(conditions)
+        self._at = (strategy, conditions, constraints)
+        self._known: dict[float, list[Candidate]] = {}
+
+    def ranked(self, value: float) -> list[Candidate]:
+        """All plans there, best first; none where nothing can run."""
+        if value not in self._known:
+            strategy, conditions, constraints = self._at
+            try:
+                found = plan(strategy, self.quantity.move(conditions, value), constraints)
+            except PlanningError:
+                found = []
+            self._known[value] = found
+        return self._known[value]
+
+
+def break_even(
+    moved: Moved, wins: Callable[[Candidate], bool], among: Collection[Key] = ()
+) -> list[BreakEven]:
+    """The nearest borders beyond which a plan that ``wins`` accepts is the best.
+
+    Args:
+        moved: What is moved, and from where.
+        wins: Whether a plan is what is asked for.
+        among: Plans that count; empty = all.
 
     Returns:
         At most one border above and one below; none where it never wins within the span.
     """
-    now = quantity.read(conditions)
-    if now <= 0.0:
+    if moved.now <= 0.0:
         return []
-
-    def won(value: float) -> bool:
-        try:
-            return wins(plan(strategy, quantity.move(conditions, value), constraints))
-        except PlanningError:
-            return False
-
+    asked = _Asked(moved, wins, among)
     found = []
     for above in (True, False):
-        span = quantity.span if above else 1.0 / quantity.span
-        lost_at = now
-        for step in range(1, STEPS + 1):
-            value = now * span ** (step / STEPS)
-            if won(value):
-                found.append(BreakEven(quantity, now, _border(won, lost_at, value), above))
-                break
-            lost_at = value
+        span = moved.quantity.span if above else 1.0 / moved.quantity.span
+        values = [moved.now * span ** (step / STEPS) for step in range(STEPS + 1)]
+        borders = (asked.first_won(*cell) for cell in zip(values, values[1:], strict=False))
+        border = next((value for value in borders if value is not None), None)
+        if border is not None:
+            found.append(BreakEven(moved.quantity, moved.now, border, above))
     return found
 
 
-def _border(won: Callable[[float], bool], lost_at: float, won_at: float) -> float:
-    """Halve (in ratio) the interval between a value that loses and one that wins."""
-    while max(lost_at, won_at) / min(lost_at, won_at) > 1.0 + PRECISION:
-        middle = (lost_at * won_at) ** 0.5
-        if won(middle):
-            won_at = middle
-        else:
-            lost_at = middle
-    return won_at
+@dataclass(frozen=True)
+class _Asked:
+    """Where what is asked for wins; arguments as of ``break_even``."""
+
+    moved: Moved
+    wins: Callable[[Candidate], bool]
+    among: Collection[Key]
+
+    def first_won(self, lost_at: float, end: float) -> float | None:
+        """The winning value next to ``lost_at``, where it loses; None = none up to ``end``."""
+        won = self._won(end)
+        if max(lost_at, end) / min(lost_at, end) <= 1.0 + PRECISION:
+            return end if won else None
+        if not won and self._hopeless(lost_at, end):
+            return None
+        middle = (lost_at * end) ** 0.5
+        nearer = self.first_won(lost_at, middle)
+        return nearer if nearer is not None else self.first_won(middle, end)
+
+    def _ranked(self, value: float) -> list[Candidate]:
+        ranked = self.moved.ranked(value)
+        return [one for one in ranked if one.key in self.among] if self.among else ranked
+
+    def _won(self, value: float) -> bool:
+        return any(map(self.wins, self._ranked(value)[:1]))
+
+    def _hopeless(self, first: float, second: float) -> bool:
+        """Whether it loses at both values and everywhere between.
+
+        Prices are straight lines in the load or in 1/rate, or nearly so: a plan that is best at
+        both is best between. And they all rise or all fall: what costs more at its cheaper end
+        than the best does at its dearer one has no part in the matter. What wins between
+        two other plans, however narrowly, is found by halving.
+        """
+        ends = [self._ranked(first), self._ranked(second)]
+        best = [ranked[0] if ranked else None for ranked in ends]
+        if best[0] is None or best[1] is None:
+            return best[0] is best[1]
+        asked = [
+            next((one.cost for one in ranked if self.wins(one)), math.inf) for ranked in ends
+        ]
+        return best[0].key == best[1].key or min(asked) > max(best[0].cost, best[1].cost)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from dnn_offload.planning.break_even import break_even, BreakEven, QUANTITIES, Quantity
+from dnn_offload.planning.break_even import break_even, BreakEven, Moved, QUANTITIES, Quantity
 from dnn_offload.planning.limits import forbidden_ends
 from dnn_offload.planning.objective import late_share
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key
@@ -91,23 +91,27 @@ def explain(
     few = replace(constraints, most=1, keep=frozenset(plan.key for plan in ranked[:2]))
     rivals: list[Rival] = []
 
-    def borders(wins: Callable[[list[Candidate]], bool]) -> tuple[BreakEven, ...]:
-        return tuple(
-            border
-            for quantity in quantities
-            for border in break_even(strategy, conditions, few, quantity, wins)
-        )
+    moved = [Moved(strategy, conditions, few, quantity) for quantity in quantities]
+
+    def borders(
+        wins: Callable[[Candidate], bool], among: Collection[Key] = ()
+    ) -> tuple[BreakEven, ...]:
+        return tuple(border for one in moved for border in break_even(one, wins, among))
 
     if len(ranked) > 1:
         runner_up = ranked[1]
-        outright = borders(lambda plans: plans[0].key == runner_up.key)
-        ahead = outright or borders(_before(runner_up.key, winner.key))
+
+        def is_runner_up(plan: Candidate) -> bool:
+            return plan.key == runner_up.key
+
+        outright = borders(is_runner_up)
+        ahead = outright or borders(is_runner_up, (runner_up.key, winner.key))
         rivals.append(Rival('the runner-up', runner_up, ahead, bool(outright)))
     elsewhere = next((c for c in ranked if c.is_local != winner.is_local), None)
     told = bool(rivals) and rivals[0].outright and rivals[0].candidate is elsewhere
     if elsewhere is not None and not told:
         name = 'a plan with a server' if winner.is_local else 'the plan without a server'
-        found = borders(lambda plans: plans[0].is_local != winner.is_local)
+        found = borders(lambda plan: plan.is_local != winner.is_local)
         rivals.append(Rival(name, elsewhere, found, of_many=winner.is_local))
     forbidden = forbidden_ends(conditions, constraints)
     return Explanation(winner, tuple(rivals), tuple(forbidden))
@@ -178,16 +182,6 @@ def _amount(number: float, unit: str) -> str:
         if number >= factor:
             return f'{number / factor:.3g} {name}'
     return f'{number:.3g} bit/s'
-
-
-def _before(first: Key, second: Key) -> Callable[[list[Candidate]], bool]:
-    """Whether the one plan comes before the other, or the other is not possible."""
-
-    def ahead(plans: list[Candidate]) -> bool:
-        met = next((plan.key for plan in plans if plan.key in (first, second)), None)
-        return met == first
-
-    return ahead
 
 
 def _capital(text: str) -> str:

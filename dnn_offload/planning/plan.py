@@ -210,6 +210,13 @@ class Candidate:
         return self.server == ''
 
     @property
+    def where(self) -> str:
+        """Its cuts for people: ``cut 12``, ``cut 12 to 40`` or ``branches near cut 12``."""
+        near = 'branches near ' if self.frontier else ''
+        back = f' to {self.return_index}' if self.return_id else ''
+        return f'{near}cut {self.cut_index}{back}'
+
+    @property
     def key(self) -> Key:
         """What makes two candidates the same plan: cuts, codecs, server, threads."""
         return (

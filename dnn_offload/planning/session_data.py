@@ -15,6 +15,7 @@ from dnn_offload.planning.plan import Candidate, Conditions, Key, LinkState
 from dnn_offload.planning.switch import Decision
 
 WANTED = 64  # plans of each server and thread count that are looked at one by one
+MAX_TABLE = 512  # rows of a published cost table: the bound of Plan.table
 
 
 @dataclass(frozen=True)
@@ -158,13 +159,13 @@ class PlanningOutcome:
         return chosen if chosen is not None else next(iter(loads.values()), math.nan)
 
     def table(self, size: int) -> list[Candidate]:
-        """The best ``size`` candidates; the chosen one and all-local are always among them."""
-        chosen = self.decision.candidate
-        head = list(self.ranked[:size])
-        for wanted in (
-            next((c for c in self.ranked if c.is_local), None),
-            next((c for c in self.ranked if c.key == chosen.key), None),
-        ):
-            if wanted is not None and wanted not in head:
-                head = [*head[: size - 1], wanted] if len(head) >= size else [*head, wanted]
-        return sorted(head, key=search.rank_key)
+        """The chosen plan, all-local and the front, then the best others; best first.
+
+        Args:
+            size: Rows wanted; more come only where the front has more, never above ``MAX_TABLE``.
+        """
+        local = next((c.key for c in self.ranked if c.is_local), None)
+        ends = {self.decision.candidate.key, local}
+        by_need = sorted(self.ranked, key=lambda c: (c.key not in ends, c.key not in self.front))
+        needed = sum(c.key in ends or c.key in self.front for c in self.ranked)
+        return sorted(by_need[: min(max(size, needed), MAX_TABLE)], key=search.rank_key)

@@ -97,7 +97,8 @@ def _label_cuts(axis: Axes, rows: Sequence[Candidate]) -> None:
         return
     step = max(len(rows) // 20, 1)
     places = [at for at in range(0, len(rows) - step, step)] + [len(rows) - 1]
-    axis.set_xticks(places, [_number(rows[at]) for at in places], fontsize=8)
+    names = [_number(rows[at]).replace(' near', '\nnear') for at in places]
+    axis.set_xticks(places, names, fontsize=8)
     last = max(row.cut_index for row in rows)
     axis.set_xlabel(
         f'cut (0 = picture, {last} = all on the robot), with the best codec and server of each'
@@ -105,12 +106,14 @@ def _label_cuts(axis: Axes, rows: Sequence[Candidate]) -> None:
 
 
 def _number(row: Candidate) -> str:
-    return f'{row.cut_index} to {row.return_index}' if row.return_id else str(row.cut_index)
+    return row.where.removeprefix('cut ')
 
 
 def _short(row: Candidate) -> str:
     if row.is_local:
         return 'all on robot'
+    if row.frontier:
+        return f'({row.codec})'  # its label is what it is near to
     text = row.label
     if len(text) > LABEL_CHARS:
         text = '…' + text[-(LABEL_CHARS - 1):]

@@ -93,7 +93,7 @@ def draw_front(axis: Axes, ranked: Sequence[Candidate], *, title: str) -> None:
         markeredgecolor='#ffffff', markeredgewidth=1.2, linestyle='none', label='the choice',
     )
     for plan in front[:: max(-(-len(front) // LABELLED), 1)]:
-        name = 'all on the robot' if plan.is_local else f'cut {plan.cut_index}, {plan.codec}'
+        name = 'all on the robot' if plan.is_local else f'{plan.where}, {plan.codec}'
         axis.annotate(
             name, (plan.latency_ms, plan.energy_j), textcoords='offset points', xytext=(6, 5),
             fontsize=8,

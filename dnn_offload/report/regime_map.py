@@ -20,7 +20,7 @@ from dnn_offload.planning.break_even import (  # noqa: E402
     Quantity,
     with_edge_load,
 )
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints  # noqa: E402
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key  # noqa: E402
 from dnn_offload.planning.search import plan  # noqa: E402
 from dnn_offload.report.axes import log_axes  # noqa: E402
 
@@ -48,21 +48,18 @@ def regimes(
         one plan for each number, by position of the cut.
     """
     few = replace(constraints, most=1)
-    seen: dict[tuple[int, str, str, str, str, int], Candidate] = {}
-    grid: list[list[tuple[int, str, str, str, str, int] | None]] = []
+    seen: dict[tuple[int, Key], Candidate] = {}
+    grid: list[list[tuple[int, Key] | None]] = []
     for load in loads:
         at_load = with_edge_load(conditions, load)
-        row: list[tuple[int, str, str, str, str, int] | None] = []
+        row: list[tuple[int, Key] | None] = []
         for bps in bandwidths_bps:
             try:
                 best = plan(strategy, uplink.move(at_load, bps), few)[0]
             except PlanningError:
                 row.append(None)
                 continue
-            name = (
-                best.cut_index, best.codec, best.server, best.return_id, best.return_codec,
-                best.threads,
-            )
+            name = best.cut_index, best.key
             seen.setdefault(name, best)
             row.append(name)
         grid.append(row)
@@ -139,21 +136,21 @@ def _regions(
 ) -> Iterator[tuple[NDArray[np.bool_], str, int | None]]:
     """Regions worth a name: (points, name, position of its cut; None = all on the robot).
 
-    Plans with too little room for a name are taken together where they share codec and server.
+    Plans with too little room for a name are taken together where they are of one shape and share
+    codec and server.
     """
-    small: dict[tuple[str, str], list[int]] = {}
+    small: dict[tuple[str, str, bool, bool], list[int]] = {}
     for number, best in enumerate(plans):
         inside = cells == number
         if inside.mean() >= LABELLED_SHARE:
             yield inside, _name(best), None if best.is_local else best.cut_index
         else:
-            small.setdefault((best.codec, best.server), []).append(number)
-    for (codec, _), numbers in small.items():
+            shape = best.codec, best.server, bool(best.frontier), bool(best.return_id)
+            small.setdefault(shape, []).append(number)
+    for numbers in small.values():
         inside = np.isin(cells, numbers)
-        cuts = [plans[number].cut_index for number in numbers]
-        if len(cuts) > 1 and inside.mean() >= LABELLED_SHARE:
-            middle = (min(cuts) + max(cuts)) // 2
-            yield inside, f'cuts {min(cuts)} to {max(cuts)}\n{codec}', middle
+        if len(numbers) > 1 and inside.mean() >= LABELLED_SHARE:
+            yield inside, *_named_together([plans[number] for number in numbers])
 
 
 def _middle(inside: NDArray[np.bool_]) -> tuple[int, int, float]:
@@ -167,8 +164,17 @@ def _middle(inside: NDArray[np.bool_]) -> tuple[int, int, float]:
 def _name(best: Candidate) -> str:
     if best.is_local:
         return 'all on the robot'
-    where = 'picture' if best.cut_index == 0 else f'cut {best.cut_index}'
-    text = f'{where}\n{best.codec}'
-    if best.return_id:
-        text += f'\nback at {best.return_index}'
-    return text
+    return f'{"picture" if best.where == "cut 0" else best.where}\n{best.codec}'
+
+
+def _named_together(plans: Sequence[Candidate]) -> tuple[str, int | None]:
+    """Name of plans of one shape, codec and server, and the position amid their cuts."""
+    first, last = (extreme(plans, key=lambda best: best.cut_index) for extreme in (min, max))
+    if len({best.where for best in plans}) == 1:  # apart in threads, or in other branches
+        return _name(first), None if first.is_local else first.cut_index
+    near = 'branches near ' if first.frontier else ''
+    back = ', and back' if first.return_id else ''
+    one = first.cut_index == last.cut_index
+    cuts = f'cut {first.cut_index}' if one else f'cuts {first.cut_index} to {last.cut_index}'
+    middle = (first.cut_index + last.cut_index) // 2
+    return f'{near}{cuts}{back}\n{first.codec}', middle
