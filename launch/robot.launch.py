@@ -43,7 +43,7 @@ def arguments() -> list[DeclareLaunchArgument]:
 def nodes(context: LaunchContext) -> list[Node]:
     """Return the nodes; what is given on the command line overrides the file."""
     given = launch_parts.given(context, *launch_parts.OVERRIDES)
-    common = [LaunchConfiguration('params_file'), *given]
+    common = [*launch_parts.parameter_file(context), *given]
     chosen = launch_parts.network(context)
     source = LaunchConfiguration('source').perform(context)
     # With its type: launch_ros would make a number of "0".
@@ -56,6 +56,7 @@ def nodes(context: LaunchContext) -> list[Node]:
         'output': 'screen',
         'respawn': True,
         'respawn_delay': 2.0,
+        'on_exit': launch_parts.tell_cause,
         'arguments': ['--ros-args', '--log-level', LaunchConfiguration('log_level')],
     }
     made = [

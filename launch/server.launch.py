@@ -30,8 +30,9 @@ def nodes(context: LaunchContext) -> list[Node]:
             output='screen',
             respawn=True,
             respawn_delay=2.0,
+            on_exit=launch_parts.tell_cause,
             parameters=[
-                LaunchConfiguration('params_file'),
+                *launch_parts.parameter_file(context),
                 *launch_parts.given(context, *launch_parts.OVERRIDES),
                 *launch_parts.network(context),
             ],

@@ -11,6 +11,7 @@ from dnn_offload.doctor.examination import Examination
 from dnn_offload.doctor.machine import Ended, Machine, Space
 from dnn_offload.doctor.settings import Settings
 
+USER = 1000
 COLCON = {
     'folder': '/ws/install/dnn_offload', 'messages': True, 'ros_part': True, 'rclpy': True,
     'copies': ['/ws/install/dnn_offload'], 'distributions': [],
@@ -57,6 +58,8 @@ class MadeUpMachine(Machine):
         environment: Environment variables.
         space: Of /dev/shm.
         locks: Names of files that a process has locked.
+        clock_error_s: What its wall clock may be off by; None = it does not tell.
+        owners: Name of a file to whom it belongs; all others are of ``USER``.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class MadeUpMachine(Machine):
         environment: Mapping[str, str] | None = None,
         space: Space | None = None,
         locks: Sequence[str] = (),
+        owners: Mapping[str, int] | None = None,
+        clock_error_s: float | None = None,
     ) -> None:
         super().__init__(root, environment or {})
         self.children = {'where_installed': said(COLCON), **(children or {})}
@@ -74,6 +79,8 @@ class MadeUpMachine(Machine):
         self.asked: list[tuple[str, ...]] = []
         self._space = space
         self._locks = set(locks)
+        self._owners = dict(owners or {})
+        self._clock_error_s = clock_error_s
 
     def write(self, name: str, text: str) -> None:
         path = self.path(name)
@@ -85,6 +92,15 @@ class MadeUpMachine(Machine):
 
     def locked(self, path: Path) -> bool | None:
         return path.name in self._locks if path.exists() else None
+
+    def user(self) -> int:
+        return USER
+
+    def owner(self, path: Path) -> int | None:
+        return self._owners.get(path.name, USER)
+
+    def clock_error_s(self) -> float | None:
+        return self._clock_error_s
 
     def which(self, program: str) -> str | None:
         return program if any(line.split()[0] == program for line in self.tools) else None

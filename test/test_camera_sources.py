@@ -407,16 +407,20 @@ class Device:
         self.gone = True
 
 
-def test_a_camera_that_gives_another_mode_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_that_gives_another_mode_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(camera_sources.cv2, 'VideoCapture', Device)
-    asked = SourceSettings('0', width=1920, height=1080, rate_hz=30.0, pixel_format='MJPG')
+    (tmp_path / 'video0').touch()
+    device = f'device:{tmp_path}/video0'
+    asked = SourceSettings(device, width=1920, height=1080, rate_hz=30.0, pixel_format='MJPG')
     source = open_source(asked)
     assert source.mode == '640x480 YUYV 10 Hz'
     assert source.note.startswith(
         'the camera gives 640x480 YUYV 10 Hz where 1920x1080 MJPG 30 Hz was asked for; its '
         'pictures are resized'
     )
-    assert open_source(SourceSettings('0', rate_hz=5.0)).note == ''
+    assert open_source(SourceSettings(device, rate_hz=5.0)).note == ''
     reader = PictureReader(asked, time.monotonic)
     reader.start()
     try:
@@ -444,6 +448,18 @@ def test_why_a_camera_cannot_be_opened(tmp_path: Path) -> None:
     assert 'there is no /dev/video77' in why_not_opened('77')
     assert 'by-id' in why_not_opened(str(tmp_path / 'none'))
     assert 'in use' in why_not_opened(str(tmp_path))
+
+
+@pytest.mark.parametrize('source', ['77', '/dev/video77', 'device:/dev/v4l/by-id/none'])
+def test_a_camera_that_is_not_there_is_told_without_asking_opencv(
+    monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """Which writes lines of its own into the node's log, for each try."""
+    asked: list[object] = []
+    monkeypatch.setattr(camera_sources.cv2, 'VideoCapture', lambda *given: asked.append(given))
+    with pytest.raises(ImageError, match=r'cannot open device .*; there is no /dev/v.*plugged in'):
+        open_source(SourceSettings(source))
+    assert asked == []
 
 
 def test_a_silent_camera_is_noticed() -> None:

@@ -151,6 +151,15 @@ def test_compose_names_what_there_is() -> None:
             assert service['network_mode'] == service['ipc'] == 'host'
 
 
+@pytest.mark.parametrize('page', ['deploy/compose.yaml', 'docs/deployment.md'])
+def test_compose_is_told_whose_nodes_there_are(page: str) -> None:
+    """bash has a UID that it does not export; of another user's nodes no data comes."""
+    assert 'UID: ${UID:-1000}' in (DEPLOY / 'compose.yaml').read_text(encoding='utf-8')
+    lines = (ROOT / page).read_text(encoding='utf-8').splitlines()
+    builds = [line for line in lines if re.search(r'docker compose .*up --build', line)]
+    assert builds and all('env UID=$(id -u) docker compose' in line for line in builds)
+
+
 def test_the_try_outs_parameters_are_valid() -> None:
     content = yaml.safe_load((DEPLOY / 'tryout_robot.yaml').read_text(encoding='utf-8'))
     nodes = {f'/**/{node.name}': node for node in ROBOT_NODES}

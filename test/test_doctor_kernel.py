@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import pytest
 
 from dnn_offload.doctor import board_checks, kernel_checks
 from dnn_offload.doctor.finding import State
-from dnn_offload.doctor.machine import Space
+from dnn_offload.doctor.machine import Machine, Space
+from dnn_offload.doctor.wall_clock import UNSYNCHRONISED_S
 from made_up_machine import examination, MadeUpMachine
 
 GIB = 1 << 30
@@ -64,6 +66,40 @@ def test_stale_shared_memory(tmp_path: Path) -> None:
     assert 'rm -f /dev/shm/fastrtps_*' in found.cure
     machine.tools['fastdds shm'] = ''
     assert kernel_checks.check_shm(examination(machine)).cure == 'fastdds shm clean'
+
+
+NOBODYS = 4_000_000_000  # a user number of no user
+
+
+def test_segments_of_other_users(tmp_path: Path) -> None:
+    """Nodes of two users see each other and get no data."""
+    names = [f'fastrtps_{number:016x}' for number in range(4)]
+    machine = MadeUpMachine(
+        tmp_path, space=Space(GIB, GIB // 2), locks=[f'{name}_el' for name in names[:3]],
+        owners={names[0]: 0, names[1]: NOBODYS, names[3]: 0},
+    )
+    segments(machine, 4, 1)
+    found = kernel_checks.check_shm(examination(machine))
+    assert found.state is State.WARNING and 'no data comes' in found.found
+    # Not the one that is stale, nor that of this user.
+    assert found.facts['others'] == {'root': 1, f"'#{NOBODYS}'": 1} and found.facts['live'] == 3
+    assert 'User=' in found.cure and 'sudo -u root' in found.cure and 'with_ros.sh' in found.cure
+    # One that may not even be opened is somebody's.
+    machine.path(f'/dev/shm/{names[0]}_el').unlink()
+    assert 'root' in kernel_checks.check_shm(examination(machine)).facts['others']
+
+
+def test_segments_of_one_user_and_little_room(tmp_path: Path) -> None:
+    name = 'fastrtps_0000000000000000'
+    machine = MadeUpMachine(tmp_path, space=Space(GIB, GIB // 2), locks=[f'{name}_el'])
+    segments(machine, 1, 1)
+    assert kernel_checks.check_shm(examination(machine)).state is State.OK
+    machine = MadeUpMachine(
+        tmp_path, space=Space(GIB, 16 << 20), locks=[f'{name}_el'], owners={name: 0}
+    )
+    both = kernel_checks.check_shm(examination(machine))
+    assert both.state is State.FAILURE
+    assert '--shm-size' in both.cure and 'no data comes' in both.found
 
 
 @pytest.mark.parametrize(
@@ -179,3 +215,35 @@ def test_heat_and_machines_that_tell_nothing(tmp_path: Path) -> None:
     hot = MadeUpMachine(tmp_path)
     hot.write('/sys/class/thermal/thermal_zone0/temp', '86000\n')
     assert board_checks.check_throttling(examination(hot)).state is State.WARNING
+
+
+@pytest.mark.parametrize(
+    ('error_s', 'rtc', 'state', 'words'),
+    [
+        (0.02, False, State.OK, 'is synchronised'),
+        (1.5, True, State.OK, 'is synchronised'),  # by timesyncd, half an hour after its last word
+        (16.0, True, State.WARNING, 'is not synchronised: pictures'),
+        (16.0, False, State.WARNING, 'and none runs while this machine is off'),
+        (None, False, State.SKIPPED, 'not known'),
+    ],
+)
+def test_the_wall_clock(
+    tmp_path: Path, error_s: float | None, rtc: bool, state: State, words: str
+) -> None:
+    machine = MadeUpMachine(tmp_path, clock_error_s=error_s)
+    if rtc:
+        machine.write('/sys/class/rtc/rtc0/name', 'rtc-efi\n')
+    found = kernel_checks.check_time(examination(machine))
+    assert found.state is state and words in found.found
+    assert ('chrony' in found.cure) == (state is not State.OK)
+    if error_s is not None:
+        assert found.facts == {
+            'synchronised': state is State.OK, 'largest_error_s': error_s, 'rtc': rtc,
+        }
+
+
+def test_the_kernel_is_asked_and_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    error_s = Machine().clock_error_s()
+    assert error_s is None or 0.0 <= error_s <= UNSYNCHRONISED_S
+    monkeypatch.setattr(ctypes, 'CDLL', lambda name: object())  # another C library
+    assert Machine().clock_error_s() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from dnn_offload.doctor import link_checks, model_checks
 from dnn_offload.doctor.examination import Examination, MissingError
 from dnn_offload.doctor.finding import Finding, State
 from dnn_offload.doctor.machine import Ended
+from dnn_offload.doctor.settings import DEFAULT_MODEL
+from dnn_offload.simulate.made_up import made_up_profile
 from made_up_machine import domain, examination, MadeUpMachine, MODEL, NO_ROS, said, SERVER
 from plan_cases import profiles
 
@@ -72,6 +75,23 @@ def test_the_network_of_the_others_is_meant_but_their_code_is_not_run(tmp_path: 
     assert other.model_name() == 'torchvision:resnet18'
     asked = exam_of(tmp_path, settings={'model': 'demo:detector'})
     assert asked.model_name() == 'demo:detector'
+
+
+def test_the_network_of_a_robot_is_meant_where_there_is_no_server(tmp_path: Path) -> None:
+    def profile(model: str) -> dict[str, Any]:
+        return {'profile': replace(made_up_profile(), model=model).to_json(), 'plan': None}
+
+    robots = {
+        '/a': {'profile': '', 'plan': None}, '/b': {'profile': 'no profile', 'plan': None},
+        '/c': profile('torchvision:alexnet'), '/d': profile('torchvision:vgg16'),
+    }
+    alone = exam_of(tmp_path, servers=[], robots=robots)
+    assert alone.model_name() == 'torchvision:alexnet'
+    second = exam_of(tmp_path, servers=[], robots=robots, settings={'namespace': 'd'})
+    assert second.model_name() == 'torchvision:vgg16'
+    assert exam_of(tmp_path, robots=robots).model_name() == SERVER['model']
+    silent = exam_of(tmp_path, servers=[], robots={'/a': robots['/a']})
+    assert silent.model_name() == DEFAULT_MODEL
 
 
 def agreement(tmp_path: Path, **around: Any) -> Finding:

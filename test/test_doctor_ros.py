@@ -128,6 +128,28 @@ def test_peers_and_their_state(tmp_path: Path) -> None:
     assert failed.state is State.FAILURE and 'no weights' in failed.found
 
 
+@pytest.mark.parametrize(
+    ('changes', 'silent'),
+    [
+        ({'servers': []}, '/edge_server/remote_inference_node'),
+        ({'robots': {'/robot': {'profile': '', 'plan': None}}}, '/robot'),
+    ],
+)
+def test_peers_of_another_user_are_seen_and_not_heard(
+    tmp_path: Path, changes: dict[str, Any], silent: str
+) -> None:
+    name = 'fastrtps_0123456789abcdef'
+    machine = MadeUpMachine(
+        tmp_path, {'look_around': said(domain(**changes))}, locks=[f'{name}_el'],
+        owners={name: 0},
+    )
+    for file in (name, f'{name}_el'):
+        machine.write(f'/dev/shm/{file}', '')
+    found = ros_checks.check_peers(examination(machine))
+    assert found.state is State.WARNING and found.cure == 'do what the check shm says'
+    assert f'nothing is heard of {silent}, and root runs ROS nodes' in found.found
+
+
 def test_peers_of_another_commit(tmp_path: Path) -> None:
     other = peers(tmp_path, other_messages=['/dnn_offload/server_status'])
     assert other.state is State.FAILURE and 'same commit' in other.cure

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / 'dnn_offload'
 # Modules of the top level: the shared vocabulary, for all rooms.
 SHARED = {
     'errors', 'tensors', 'exchange', 'own_program', 'whole_file', 'writable', 'ending',
-    'file_lock',
+    'file_lock', 'process_end',
 }  # fmt: skip
 
 # room -> rooms that it may import, beside itself and SHARED.

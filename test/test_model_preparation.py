@@ -182,7 +182,7 @@ def test_stop_ends_the_attempt_and_there_is_no_other() -> None:
 def test_an_attempt_that_crashes_takes_nothing_from_the_cache_the_next_time() -> None:
     attempts = Attempts()
     watch = watch_of(attempts)
-    attempts.progress = Progress('failed', 0.0, 'the preparation process ended with status -11')
+    attempts.progress = Progress('failed', 0.0, 'the preparation process died from SIGSEGV')
     attempts.crashed = True
     assert watch.poll(0.0).stage == 'failed'
     attempts.progress = Progress('export', 0.5, 'tracing')

@@ -85,6 +85,14 @@ def test_a_child_that_ends_without_a_word_fails_with_what_it_said(tmp_path: Path
     assert 'out of cheese' in failed.warnings[0]
 
 
+def test_a_child_that_died_from_a_signal_fails_with_the_cause(tmp_path: Path) -> None:
+    code = 'import os, signal; os.kill(os.getpid(), signal.SIGILL)'
+    preparation = started(tmp_path, code)
+    failed = wait_for(preparation, 'failed')
+    assert 'the preparation process died from SIGILL: an instruction' in failed.message
+    assert 'dnn-offload doctor --only torch' in failed.message and preparation.crashed
+
+
 def test_warnings_of_the_child_are_kept_in_order(tmp_path: Path) -> None:
     lines = [json.dumps({**json.loads(EXPORT), 'warning': text}) for text in ('one', 'two')]
     assert wait_for(started(tmp_path, write(*lines, DONE)), 'done').warnings == ('one', 'two')

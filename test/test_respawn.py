@@ -35,6 +35,8 @@ def test_every_respawn_waits() -> None:
         if settings.get('respawn')
     ]
     assert len(respawning) >= 2, 'robot and server'
+    text = ' '.join(path.read_text(encoding='utf-8') for path in LAUNCH.glob('*.launch.py'))
+    assert text.count('launch_parts.tell_cause') == len(respawning), 'why it died is said'
     for settings in respawning:
         delay_s = settings.get('respawn_delay')
         assert isinstance(delay_s, float) and delay_s >= LEAST_DELAY_S

@@ -7,6 +7,7 @@ Weights are random and sharpened, so that scores reach from 0 to 1 as those of a
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from dnn_offload.cli import models_command
 from dnn_offload.demo.scenes.render import render
 from dnn_offload.errors import ModelError
 from dnn_offload.graph.export import export
@@ -27,12 +29,14 @@ from dnn_offload.graph.sources import resolve
 from dnn_offload.graph.torchvision_compat import import_torchvision
 from dnn_offload.graph.torchvision_detection import single_shot
 from dnn_offload.graph.weights import Weights
+from dnn_offload.vision.classes import is_background
 from dnn_offload.vision.decode import decode_detections, Detection
 from dnn_offload.vision.preprocess import Mapping
 from graph_models import check_every_cut
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
+ROOT = Path(__file__).resolve().parents[1]
 NAME = 'ssdlite320_mobilenet_v3_large'
 SIDE = 320
 WHOLE = Mapping(1.0, 1.0, 0.0, 0.0, SIDE, SIDE)
@@ -183,3 +187,15 @@ def test_what_cannot_be_taken_apart_is_refused():
         single_shot(build(6), ('__background__', 'cup', 'ball'))
     with pytest.raises(ModelError, match='fixed'):
         resolve(f'torchvision:{NAME}', weights='random', input_size=(240, 320))
+
+
+def test_what_is_said_of_its_classes_is_what_it_can_say() -> None:
+    """Of its 91 numbers some are the background, or were never used."""
+    import_torchvision()
+    from torchvision.models import get_model_weights
+
+    names = next(iter(get_model_weights(NAME))).meta['categories']
+    count = sum(not is_background(names, number) for number in range(len(names)))
+    page = (ROOT / 'docs/first-day.md').read_text(encoding='utf-8')
+    assert f'the {count} classes of COCO' in page
+    assert f'{count} classes of COCO' in dict(models_command.TRIED)[f'torchvision:{NAME}']

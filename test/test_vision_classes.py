@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dnn_offload.errors import ConfigurationError
-from dnn_offload.vision.classes import class_name, is_background, wanted_ids
+from dnn_offload.vision.classes import class_name, is_background, known_names, wanted_ids
 
 COCO_LIKE = ('__background__', 'person', 'N/A', 'bicycle', 'N/A', 'person')
 
@@ -40,3 +40,19 @@ def test_the_nearest_name_is_offered():
         wanted_ids(COCO_LIKE, ('bicicle',))
     with pytest.raises(ConfigurationError, match='it brings no names'):
         wanted_ids((), ('person',))
+
+
+@pytest.mark.parametrize(
+    ('names', 'wanted', 'kept'),
+    [
+        (COCO_LIKE, ('__background__', 'person', 'persn'), ['person']),
+        (COCO_LIKE, ('N/A',), []),
+        ((), ('class 3', 'foo'), ['class 3']),
+    ],
+)
+def test_what_is_kept_of_a_wish_is_taken(
+    names: tuple[str, ...], wanted: tuple[str, ...], kept: list[str]
+) -> None:
+    """A robot whose start-up file asks for the background, too, still gets its network."""
+    assert known_names(names, wanted) == kept
+    assert all(wanted_ids(names, [name]) for name in kept)

@@ -98,6 +98,17 @@ def test_a_silent_robot_is_said_once_and_nothing_of_its_parts() -> None:
     assert alarms(now_s=NOW_S + 5.0, server_s=NOW_S + 5.0) == ['/a: silent for 5 s [1]']
 
 
+def test_a_robot_that_is_there_and_was_never_heard_may_be_another_users() -> None:
+    system = System(0.0)
+    system.set_present({'/a': 1}, 0.0)
+    (alarm,) = system.look(NOW_S).alarms
+    assert alarm.text.startswith('silent for 20 s, though its nodes are on the domain')
+    assert 'doctor --only shm' in alarm.text and alarm.serious
+    system.set_present({}, NOW_S)
+    (alarm,) = system.look(NOW_S).alarms
+    assert alarm.text == 'silent for 20 s, its nodes have left the domain'
+
+
 def test_a_node_that_says_what_is_wrong_stands_for_what_follows_from_it() -> None:
     said = alarms(stream_s=NOW_S - 9.0, health=HealthFact('camera_node', 1, 'unplugged'))
     assert said == ['/a: camera_node: unplugged [0]']

@@ -19,7 +19,7 @@ from dnn_offload.writable import make_folder
 # Tried by the tests at every cut; others of torchvision's classification networks work as well.
 TRIED = (
     ('demo:detector', 'detector of the demo: 7 classes, 240x320'),
-    ('torchvision:ssdlite320_mobilenet_v3_large', 'detector: 90 classes of COCO, 320x320'),
+    ('torchvision:ssdlite320_mobilenet_v3_large', 'detector: 80 classes of COCO, 320x320'),
     ('torchvision:lraspp_mobilenet_v3_large', 'segmentation: 21 classes, 520x520'),
     ('torchvision:squeezenet1_1', 'small; a robot runs it alone'),
     ('torchvision:mobilenet_v2', 'small, depthwise'),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import json
 import threading
 from typing import Any, TypeVar
 
 from dnn_offload.doctor.finding import Finding, skipped
 from dnn_offload.doctor.machine import Ended, Machine
 from dnn_offload.doctor.settings import DEFAULT_MODEL, Settings
+from dnn_offload.errors import MALFORMED
 
 SOURCE_ROS = 'source /opt/ros/jazzy/setup.bash, or "source tools/env.sh" after "make setup"'
 START_SERVER = (
@@ -150,10 +152,28 @@ class Examination:
         return ready
 
     def model_name(self) -> str:
-        """The model that is meant: as asked, as the robot or server has it, or the detector."""
+        """The model that is meant: as asked, as a server or else a robot has it, or the detector.
+
+        Of the robots the one of ``--namespace``, or the first one by name.
+        """
         if self.settings.model:
             return self.settings.model
-        answer = None if self.no_ros() is not None else self.look().answer
-        servers = (answer or {}).get('servers', [])
-        named = [str(server['model']) for server in servers if server['model']]
-        return named[0] if named else DEFAULT_MODEL
+        answer = (None if self.no_ros() is not None else self.look().answer) or {}
+        named = [str(server['model']) for server in answer.get('servers', [])]
+        for namespace, robot in sorted(answer.get('robots', {}).items()):
+            if self.counts(namespace):
+                named.append(_model_of(robot['profile']))
+        return next(filter(None, named), DEFAULT_MODEL)
+
+    def counts(self, namespace: str) -> bool:
+        """Whether a robot is the one that was asked for, or none was."""
+        wanted = self.settings.namespace.rstrip('/')
+        return wanted in ('', namespace, namespace.lstrip('/'))
+
+
+def _model_of(profile: str) -> str:
+    """The network of a profile in JSON; '' where there is none, or none that can be read."""
+    try:
+        return str(json.loads(profile)['model'])
+    except MALFORMED:
+        return ''

@@ -1,11 +1,18 @@
-"""Settings of the kernel that large messages and load signals depend on."""
+"""Settings of the kernel that large messages, load signals and stamps depend on."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+import pwd
 import re
+import time
+from typing import NamedTuple
 
 from dnn_offload.doctor.examination import Examination
-from dnn_offload.doctor.finding import failure, Finding, fine, skipped, warning
+from dnn_offload.doctor.finding import failure, Finding, fine, skipped, together, warning
+from dnn_offload.doctor.machine import Space
+from dnn_offload.doctor.wall_clock import UNSYNCHRONISED_S
 
 BUFFER_BYTES = 4 << 20     # what config/fastdds.xml asks for
 FRAGMENT_S = 3
@@ -19,6 +26,23 @@ STALE_BYTES = 64 << 20
 SHM = '/dev/shm'
 _SEGMENT = re.compile(r'fastrtps_[0-9a-f]{16}')
 _MB = 1e6
+
+
+class Segments(NamedTuple):
+    """Segments of Fast DDS in shared memory.
+
+    Attributes:
+        live: In use, as far as this user may see that.
+        stale: Nobody uses them any more.
+        stale_bytes: What those take [byte].
+        others: User to segments of theirs in use, of users other than this one. Those that may
+            not even be looked at count.
+    """
+
+    live: int
+    stale: int
+    stale_bytes: int
+    others: Mapping[str, int]
 
 
 def _set_lasting(settings: str) -> str:
@@ -79,15 +103,20 @@ def check_shm(exam: Examination) -> Finding:
             f'there is no {SHM}: messages inside this machine go through the network stack',
             'mount it: sudo mount -t tmpfs tmpfs /dev/shm (a container: --ipc host)',
         )
-    stale, stale_bytes, live = _segments(exam)
-    facts = {
-        'total_bytes': space.total_bytes, 'free_bytes': space.free_bytes, 'live': live,
-        'stale': stale, 'stale_bytes': stale_bytes,
-    }
-    found = (
-        f'{space.free_bytes / _MB:.0f} of {space.total_bytes / _MB:.0f} MB free, {live} Fast DDS '
-        f'segments in use, {stale} stale'
-        + (f' ({stale_bytes / _MB:.0f} MB, left by processes that were killed)' if stale else '')
+    found = segments(exam)
+    room = _room(exam, space, found).knowing(
+        total_bytes=space.total_bytes, free_bytes=space.free_bytes, live=found.live,
+        stale=found.stale, stale_bytes=found.stale_bytes, others=dict(found.others),
+    )
+    return together([room, _other_users(found.others)]) if found.others else room
+
+
+def _room(exam: Examination, space: Space, found: Segments) -> Finding:
+    stale_mb = found.stale_bytes / _MB
+    words = (
+        f'{space.free_bytes / _MB:.0f} of {space.total_bytes / _MB:.0f} MB free, {found.live} '
+        f'Fast DDS segments in use, {found.stale} stale'
+        + (f' ({stale_mb:.0f} MB, left by processes that were killed)' if found.stale else '')
     )
     clean = (
         'fastdds shm clean' if exam.machine.which('fastdds')
@@ -97,16 +126,27 @@ def check_shm(exam: Examination) -> Finding:
     if space.free_bytes < SHM_WANTED_BYTES:
         made = failure if space.free_bytes < SHM_NEEDED_BYTES else warning
         return made(
-            f'{found}: each node wants a segment of 16 MiB', clean if stale else larger
-        ).knowing(**facts)
-    if stale_bytes > STALE_BYTES:
-        return warning(found, clean).knowing(**facts)
-    return fine(found).knowing(**facts)
+            f'{words}: each node wants a segment of 16 MiB', clean if found.stale else larger
+        )
+    return warning(words, clean) if found.stale_bytes > STALE_BYTES else fine(words)
 
 
-def _segments(exam: Examination) -> tuple[int, int, int]:
-    """Stale segments, their bytes, segments in use. The owner of a live one locks its ``_el``."""
+def _other_users(others: Mapping[str, int]) -> Finding:
+    counts = ', '.join(f'{count} of {name}' for name, count in others.items())
+    name = next(iter(others))
+    return warning(
+        f'segments of other users are in use ({counts}): their nodes and those of this user see '
+        'each other, and no data comes',
+        'run all ROS nodes of this machine as one user: give the service User= in a drop-in, or '
+        f'run what you start by hand as its user: sudo -u {name} '
+        'CHECKOUT/deploy/with_ros.sh dnn-offload top (docs/deployment.md)',
+    )
+
+
+def segments(exam: Examination) -> Segments:
+    """What is in shared memory of Fast DDS; who uses a segment has its ``_el`` locked."""
     stale = stale_bytes = live = 0
+    others: Counter[str] = Counter()
     for name in exam.machine.names(SHM):
         if not _SEGMENT.fullmatch(name):
             continue
@@ -114,13 +154,24 @@ def _segments(exam: Examination) -> tuple[int, int, int]:
         locked = exam.machine.locked(path.with_name(f'{name}_el'))
         live += locked is True
         if locked is not False:
+            owner = exam.machine.owner(path)
+            if owner not in (None, exam.machine.user()):
+                others[_user_name(owner)] += 1
             continue
         stale += 1
         try:
             stale_bytes += 512 * path.stat().st_blocks
         except OSError:
             continue  # gone meanwhile
-    return stale, stale_bytes, live
+    return Segments(live, stale, stale_bytes, others)
+
+
+def _user_name(number: int) -> str:
+    """As sudo takes it; those of a container have no name outside."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"'#{number}'"
 
 
 def check_psi(exam: Examination) -> Finding:
@@ -143,3 +194,25 @@ def check_psi(exam: Examination) -> Finding:
     return fine(found).knowing(psi=percent)
 
 
+def check_time(exam: Examination) -> Finding:
+    """Whether somebody keeps the wall clock right."""
+    error_s = exam.machine.clock_error_s()
+    if error_s is None:
+        return skipped(
+            'not known: the kernel does not tell whether its clock is kept right, as in some '
+            'containers',
+            'ask on the host: timedatectl, or chronyc tracking',
+        )
+    keeps = bool(exam.machine.names('/sys/class/rtc'))
+    facts = {'synchronised': error_s < UNSYNCHRONISED_S, 'largest_error_s': error_s, 'rtc': keeps}
+    if error_s < UNSYNCHRONISED_S:
+        return fine('the wall clock is synchronised').knowing(**facts)
+    now = time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())
+    return warning(
+        f'the wall clock ({now}) is not synchronised'
+        + ('' if keeps else ', and none runs while this machine is off')
+        + ': pictures stamped on another machine look old, or of the future',
+        'sudo apt install chrony on all machines; without a way to the Internet let one of them '
+        'serve the others (local stratum 10 and allow in its /etc/chrony/chrony.conf, server NAME '
+        'iburst in theirs)',
+    ).knowing(**facts)

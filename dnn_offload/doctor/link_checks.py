@@ -188,9 +188,8 @@ def _edge_profile(exam: Examination) -> tuple[Profile, str]:
         MissingError: There is none.
     """
     robots = {} if exam.no_ros() is not None else (exam.look().answer or {}).get('robots', {})
-    wanted = exam.settings.namespace.rstrip('/')
     for namespace, robot in sorted(robots.items()):
-        if not robot['profile'] or wanted not in ('', namespace, namespace.lstrip('/')):
+        if not robot['profile'] or not exam.counts(namespace):
             continue
         try:
             profile = Profile.from_json(robot['profile'])

@@ -16,7 +16,9 @@ import threading
 import time
 from typing import Any, NamedTuple
 
+from dnn_offload.doctor.wall_clock import largest_error_s
 from dnn_offload.file_lock import locked
+from dnn_offload.process_end import signal_name
 
 CHILDREN = Path(__file__).resolve().parent / 'children'
 COMMAND_LIMIT_S = 3.0
@@ -52,12 +54,7 @@ class Ended:
     @property
     def signal(self) -> str:
         """Name of the signal that it died from; '' if it did not."""
-        if self.status >= 0 or self.timed_out:
-            return ''
-        try:
-            return signal.Signals(-self.status).name
-        except ValueError:
-            return f'signal {-self.status}'
+        return '' if self.timed_out else signal_name(self.status)
 
     @property
     def last(self) -> dict[str, Any]:
@@ -155,6 +152,21 @@ class Machine:
     def locked(self, path: Path) -> bool | None:
         """See ``file_lock``; of a path that is of this machine's own tree."""
         return locked(path)
+
+    def user(self) -> int:
+        """Number of the user whose nodes are started here."""
+        return os.geteuid()
+
+    def owner(self, path: Path) -> int | None:
+        """Number of the user whom a file belongs to; None when it is gone."""
+        try:
+            return path.stat().st_uid
+        except OSError:
+            return None
+
+    def clock_error_s(self) -> float | None:
+        """See ``wall_clock.largest_error_s``."""
+        return largest_error_s()
 
     # ---- commands --------------------------------------------------------------------------
 

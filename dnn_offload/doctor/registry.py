@@ -75,6 +75,7 @@ CHECKS = (
     _check('buffers', 'net.core.rmem_max and wmem_max', 'kernel_checks'),
     _check('fragments', 'net.ipv4.ipfrag_*', 'kernel_checks'),
     _check('shm', 'shared memory, and what dead processes left in it', 'kernel_checks'),
+    _check('time', 'whether the wall clock is kept right', 'kernel_checks'),
     _check('wifi', 'power save and signal', 'board_checks'),
     _check('clock', 'governor and limits of the clock', 'board_checks'),
     _check('throttling', 'heat and supply', 'board_checks'),

@@ -8,6 +8,7 @@ from typing import Any
 
 from dnn_offload.doctor.examination import Examination, SOURCE_ROS
 from dnn_offload.doctor.finding import failure, Finding, fine, skipped, together, warning
+from dnn_offload.doctor.kernel_checks import segments
 
 DISTRIBUTION = 'jazzy'
 RMW = 'rmw_fastrtps_cpp'
@@ -133,6 +134,14 @@ def check_peers(exam: Examination) -> Finding:
         findings.append(fine(
             f'robot {namespace}' + (f' ({_planned(plan)})' if plan else ' (no plan yet)')
         ))
+    silent = _silent(domain)
+    others = segments(exam).others if silent else {}
+    if others:
+        findings.append(warning(
+            f'nothing is heard of {", ".join(silent)}, and {", ".join(others)} runs ROS nodes on '
+            'this machine, too: users hear nothing of each other',
+            'do what the check shm says',
+        ))
     if not findings:
         found = f'no robot and no server within {exam.settings.listen_s:g} s'
         peers = exam.machine.environment.get('ROS_STATIC_PEERS', '')
@@ -159,6 +168,18 @@ def check_peers(exam: Examination) -> Finding:
         ],
         robots=sorted(domain['robots']), devices=devices, nodes=domain['nodes'],
     )
+
+
+def _silent(domain: Mapping[str, Any]) -> list[str]:
+    """Robots and servers that are on the domain, and nothing of theirs has come."""
+    robots = [
+        name for name, robot in domain['robots'].items()
+        if not robot['profile'] and not robot['plan']
+    ]
+    servers = [] if domain['servers'] else [
+        name for name in domain['nodes'] if name.endswith('/remote_inference_node')
+    ]
+    return [*sorted(robots), *servers]
 
 
 def _server(server: dict[str, Any]) -> Finding:

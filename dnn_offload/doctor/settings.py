@@ -13,7 +13,8 @@ class Settings:
     """See ``dnn-offload doctor --help``.
 
     Attributes:
-        model: Model source; '' = that of a robot or server that is found, else the detector.
+        model: Model source; '' = that of a server that is found, else of a robot, else the
+            detector.
         weights, allow_code, input_size: Of the model.
         cache: Folder of exported networks and profiles.
         camera: Picture source; '' = the first camera, if there is one.

@@ -71,13 +71,18 @@ def difference(asked: DeviceMode, got: DeviceMode) -> str:
     )
 
 
-def why_not_opened(device: str) -> str:
-    """The likely reason, and what to do about it.
+def device_path(device: str) -> str:
+    """Path of a device that is named by its index or by its path."""
+    return f'/dev/video{device}' if device.isdigit() else device
+
+
+def why_out_of_reach(device: str) -> str:
+    """Why there is no use in opening a device, and what to do about it; '' = try it.
 
     Args:
         device: Index or path.
     """
-    path = f'/dev/video{device}' if device.isdigit() else device
+    path = device_path(device)
     if not os.path.exists(path):
         others = ', '.join(sorted(glob.glob('/dev/video*'))) or 'none'
         return (
@@ -86,7 +91,18 @@ def why_not_opened(device: str) -> str:
         )
     if not os.access(path, os.R_OK | os.W_OK):
         return f'this user may not use {path}: sudo usermod -aG video $USER, and log in again'
-    return (
+    return ''
+
+
+def why_not_opened(device: str) -> str:
+    """The likely reason why a device within reach was not opened, and what to do about it.
+
+    Args:
+        device: Index or path.
+    """
+    path = device_path(device)
+    # It may have gone meanwhile.
+    return why_out_of_reach(device) or (
         f'is {path} in use (fuser -v {path})? One camera often has two devices, only the first '
         'gives pictures; a camera on the CSI connector needs camera_ros (docs/cameras.md)'
     )

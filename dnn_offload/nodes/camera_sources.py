@@ -12,7 +12,13 @@ import cv2
 import numpy as np
 
 from dnn_offload.errors import ImageError, without_password
-from dnn_offload.nodes.camera_device import DeviceMode, difference, negotiate, why_not_opened
+from dnn_offload.nodes.camera_device import (
+    DeviceMode,
+    difference,
+    negotiate,
+    why_not_opened,
+    why_out_of_reach,
+)
 
 PICTURE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 URL_SCHEMES = ('rtsp://', 'rtsps://', 'http://', 'https://', 'udp://', 'tcp://')
@@ -146,6 +152,10 @@ class CaptureSource(PictureSource):
                 ],
             )
         else:
+            # OpenCV writes two lines of its own for each try, and there are many.
+            hint = why_out_of_reach(address.value)
+            if hint:
+                raise ImageError(f'cannot open {self.description}', hint=hint)
             target = int(address.value) if address.value.isdigit() else address.value
             self._capture = cv2.VideoCapture(target, cv2.CAP_V4L2)
         took_s = time.monotonic() - began_s

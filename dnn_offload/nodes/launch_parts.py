@@ -5,8 +5,13 @@ from __future__ import annotations
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.events.process import ProcessExited
+import launch.logging
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.parameter_descriptions import ParameterValue
+
+from dnn_offload.nodes.launch_files import parameter_files
+from dnn_offload.process_end import cause_of, how_it_ended
 
 SHARE = get_package_share_directory('dnn_offload')
 PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'
@@ -97,12 +102,24 @@ def given(context: LaunchContext, *names: str) -> list[dict[str, bool]]:
     return [values] if values else []  # launch_ros makes a broken file of an empty one
 
 
+def parameter_file(context: LaunchContext) -> list[str]:
+    """Return the parameter file that was given, or the default one; refuses what is no file."""
+    return parameter_files(LaunchConfiguration('params_file').perform(context))
+
+
 def network(context: LaunchContext) -> list[dict[str, ParameterValue]]:
     """Return what was given of the network, as parameters that override the file's."""
     texts = {name: LaunchConfiguration(name).perform(context) for name in NETWORK}
     # With their type: launch_ros would take what looks like a number for one.
     values = {n: ParameterValue(text, value_type=str) for n, text in texts.items() if text}
     return [values] if values else []
+
+
+def tell_cause(event: ProcessExited, context: LaunchContext) -> None:
+    """Say what killed a node (its ``on_exit``): launch names a number and starts it again."""
+    # While it ends, launch itself kills who does not hear it.
+    if cause_of(event.returncode) and not context.is_shutdown:
+        launch.logging.get_logger(event.process_name).error(how_it_ended(event.returncode))
 
 
 def environment() -> list[SetEnvironmentVariable]:

@@ -31,7 +31,7 @@ from dnn_offload.transport.vision_messages import (
     vision_info_message,
 )
 from dnn_offload.vision.answers import Answers, decode, DecodeSettings
-from dnn_offload.vision.classes import wanted_ids
+from dnn_offload.vision.classes import known_names, wanted_ids
 from dnn_offload.vision.drawing import draw
 from dnn_offload.vision.preprocess import Mapping
 from dnn_offload.vision.segmentation import Segmentation
@@ -128,7 +128,7 @@ class ResultOutput:
             # From the start-up file, before the names were known. Those that exist count.
             self.complaint = f'parameter classes: {error}'
             self._node.get_logger().error(self.complaint)
-            known = [name for name in wanted if name in self._class_names]
+            known = known_names(self._class_names, wanted)
             ids = wanted_ids(self._class_names, known) if known else frozenset()
         self._settings = DecodeSettings(class_ids=ids, **values)
 

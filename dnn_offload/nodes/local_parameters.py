@@ -119,7 +119,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         (),
         'Names of the classes that are published, as in vision_info; empty = all. In a '
         'segmentation the pixels of the others become background (255 where the network has '
-        'none). A name that the network does not have is refused.',
+        'none). A name that the network does not have is refused; in a start-up file it is told, '
+        'and the others count.',
     ),
     ParameterSpec(
         'max_detections',

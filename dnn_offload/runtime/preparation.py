@@ -12,6 +12,7 @@ from typing import IO
 
 from dnn_offload.errors import MALFORMED, ModelError
 from dnn_offload.own_program import own_program
+from dnn_offload.process_end import how_it_ended
 from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.profile_wishes import ProfileWishes
 
@@ -129,7 +130,7 @@ class Preparation:
         self._read(process)
         if ended and not self._progress.finished:
             self.crashed = process.returncode < 0
-            self._fail(f'the preparation process ended with status {process.returncode}')
+            self._fail(f'the preparation process {how_it_ended(process.returncode)}')
         if self._progress.finished:
             self._reap()
         return self._progress

@@ -39,7 +39,8 @@ def wanted_ids(class_names: Sequence[str], wanted: Sequence[str]) -> frozenset[i
     """
     if not wanted:
         return None
-    unknown = [name for name in wanted if not _ids(class_names, name)]
+    taken = known_names(class_names, wanted)
+    unknown = [name for name in wanted if name not in taken]
     if unknown:
         known = [name for name in class_names if name not in _NOTHING]
         near = [m for name in unknown for m in difflib.get_close_matches(name, known, 1)]
@@ -50,6 +51,11 @@ def wanted_ids(class_names: Sequence[str], wanted: Sequence[str]) -> frozenset[i
             hint=f'did you mean {", ".join(near)}?' if near else '',
         )
     return frozenset(i for name in wanted for i in _ids(class_names, name))
+
+
+def known_names(class_names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Those of the wanted names that ``wanted_ids`` takes, in their order; none may be left."""
+    return [name for name in wanted if _ids(class_names, name)]
 
 
 def _ids(class_names: Sequence[str], name: str) -> list[int]:

@@ -51,7 +51,8 @@ def alarms_of(
         yield Alarm(
             '', 'no robot and no server of dnn_offload is heard: are they started, and is this '
             'shell on their ROS_DOMAIN_ID and network (multicast, firewall, '
-            'ROS_AUTOMATIC_DISCOVERY_RANGE)?', True,
+            'ROS_AUTOMATIC_DISCOVERY_RANGE), and of their user (dnn-offload doctor --only shm)?',
+            True,
         )
     for robot in robots:
         for text, serious in _of_robot(robot, servers):
@@ -63,8 +64,15 @@ def alarms_of(
 
 def _of_robot(robot: RobotView, servers: Sequence[ServerView]) -> Iterator[tuple[str, bool]]:
     if robot.silent_s > SILENT_S:
-        left = ', its nodes have left the domain' if robot.gone else ''
-        yield f'silent for {robot.silent_s:.0f} s{left}', True
+        more = ''
+        if robot.gone:
+            more = ', its nodes have left the domain'
+        elif robot.never_heard:
+            more = (
+                ', though its nodes are on the domain: are they of another user of this machine '
+                '(dnn-offload doctor --only shm)?'
+            )
+        yield f'silent for {robot.silent_s:.0f} s{more}', True
         return
     if robot.inference_nodes > 1:
         yield (

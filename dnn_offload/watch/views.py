@@ -101,6 +101,11 @@ class RobotView:
     link: LinkView
     nodes: tuple[NodeView, ...]
 
+    @property
+    def never_heard(self) -> bool:
+        """Whether discovery alone has told of it."""
+        return not (self.stream or self.plan or self.load or self.nodes)
+
 
 @dataclass(frozen=True)
 class ServerView:

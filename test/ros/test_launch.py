@@ -103,6 +103,20 @@ def test_a_bad_choice_is_refused(tmp_path: Path, name: str) -> None:
     assert "['debug', 'info'" in (tmp_path / f'{name}.log').read_text(encoding='utf-8')
 
 
+@pytest.mark.parametrize('name', ['robot', 'server'])
+def test_a_parameter_file_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+    """launch_ros would log that, and start the nodes on their defaults."""
+    process = start(name, tmp_path, f'namespace:=/nofile_{name}', 'params_file:=~/gone.yaml')
+    try:
+        assert process.wait(30) != 0
+    finally:
+        kill_group(process)
+    log = tmp_path / f'{name}.log'
+    said = log.read_text(encoding='utf-8')
+    assert f'params_file: {Path.home()}/gone.yaml is not there' in said
+    assert 'started with pid' not in said
+
+
 @pytest.fixture
 def graph() -> Iterator[Graph]:
     with running_graph() as made:
@@ -131,6 +145,7 @@ def test_robot_and_server_come_up_and_a_killed_node_comes_back(
         os.kill(first[0], signal.SIGKILL)
         node = '/robot_l/local_inference_node'
         assert wait_for(lambda: len(processes(log, 'local_inference_node')) == 2, 20)
+        assert 'died from SIGKILL: if nobody sent it, the kernel did' in log.read_text()
         assert wait_for(lambda: active(graph, node), ACTIVE_WITHIN_S)
         assert not processes(log, 'camera_node')
     finally:
@@ -142,6 +157,7 @@ def test_robot_and_server_come_up_and_a_killed_node_comes_back(
             finally:
                 kill_group(process)
     assert robot.returncode == 0 and server.returncode == 0
+    assert 'died from' not in (tmp_path / 'server.log').read_text(encoding='utf-8')
 
 
 @pytest.mark.parametrize('by', ['file', 'argument'])
