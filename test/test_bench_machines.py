@@ -179,7 +179,7 @@ def test_groups_of_the_dead_are_removed_and_others_are_not() -> None:
     dead.mkdir()
     living.mkdir()
     try:
-        quota.remove_left_over(found[0])
+        quota.remove_left_over()
         assert not dead.exists() and living.exists()
     finally:
         living.rmdir()

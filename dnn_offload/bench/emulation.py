@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from dnn_offload.bench.scenario.scenario import Conditions, Point
+from dnn_offload.testbed.guardian import Guardian
 from dnn_offload.testbed.loadavg import EmulatedLoadAverage, seen_as_loadavg
 from dnn_offload.testbed.network import Network, why_no_network
 from dnn_offload.testbed.quota import CpuGroup, entrance, why_no_quota
@@ -53,6 +54,7 @@ class Emulation:
         first = self._point.conditions
         self._folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:  # what was made goes again if the rest cannot be
+            stack.enter_context(Guardian())
             self.network = stack.enter_context(Network(
                 first.uplink_mbps * 1e6, first.downlink_mbps * 1e6, self._burst_bytes
             ))

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 
 from dnn_offload.errors import OffloadError
+from dnn_offload.testbed.left_over import is_alive
 
 BURST_BYTES = 32768
 TICK_S = 0.004            # at 250 Hz; the shaper is filled once a tick
@@ -101,7 +102,7 @@ class Network:
         reason = why_no_network()
         if reason:
             raise OffloadError('cannot make a network', hint=reason)
-        _remove_left_over()
+        remove_left_over()
         try:
             self._make()
         except BaseException:
@@ -228,13 +229,13 @@ def _delete(namespace: str) -> None:
         _run('ip', 'netns', 'delete', namespace)
 
 
-def _remove_left_over() -> None:
+def remove_left_over() -> None:
     """Remove the namespaces of processes that were killed before they could."""
     if not _NAMESPACES.exists():
         return
     for path in _NAMESPACES.iterdir():
         match = re.fullmatch(rf'{_PREFIX}(\d+)[rs]', path.name)
-        if match is not None and not Path('/proc', match[1]).exists():
+        if match is not None and not is_alive(int(match[1])):
             _delete(path.name)
 
 

@@ -15,6 +15,7 @@ import signal
 import time
 
 from dnn_offload.errors import ConfigurationError, OffloadError
+from dnn_offload.testbed.left_over import is_alive
 
 PERIOD_US = 5_000
 MIN_QUOTA_US = 1_000      # kernel/sched/core.c: min_cfs_quota_period
@@ -101,7 +102,7 @@ class CpuGroup:
         if reason or found is None:
             raise OffloadError('cannot limit the CPU', hint=reason)
         base, version = found
-        remove_left_over(base)
+        remove_left_over(self._root)
         try:
             if version == 2:
                 _share_cpu(base)
@@ -142,11 +143,12 @@ def entrance(folder: Path) -> Path:
     return folder / 'cgroup.procs'
 
 
-def remove_left_over(base: Path) -> None:
+def remove_left_over(root: Path = _ROOT) -> None:
     """Remove the groups of processes that have ended, and what runs in them."""
-    for path in base.glob(f'{_PREFIX}*'):
+    found = cgroup_folder(root)
+    for path in () if found is None else found[0].glob(f'{_PREFIX}*'):
         match = re.fullmatch(rf'{_PREFIX}(\d+)_\w+', path.name)
-        if match is not None and not Path('/proc', match[1]).exists():
+        if match is not None and not is_alive(int(match[1])):
             _remove(path)
 
 
