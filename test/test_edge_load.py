@@ -85,6 +85,25 @@ def test_a_probe_that_reads_too_high_is_corrected_once_frames_went_elsewhere() -
     assert robot.run(2.0, 1.0, 1.0, here=False)[0] == pytest.approx(1.0, rel=0.05)
 
 
+def test_the_first_load_is_what_frames_said_until_a_probe_was_compared() -> None:
+    """A probe read less than half, and the robot took its frames back for a second and a half."""
+    robot = Robot()
+    robot.run(3.0, 1.0, 1.0, here=True)
+    robot.run(1.6, 4.0, 2.2, here=True)
+    for _ in range(20):
+        assert robot.run(0.2, 4.0, 2.2, here=False)[0] == pytest.approx(4.0, rel=0.05)
+    robot.run(1.0, 1.0, 1.0, here=True)
+    assert robot.run(1.2, 1.0, 1.0, here=False)[0] == pytest.approx(1.0, rel=0.05)
+
+
+def test_a_first_load_that_ends_at_once_is_seen_to_end() -> None:
+    robot = Robot()
+    robot.run(3.0, 1.0, 1.0, here=True)
+    robot.run(1.6, 4.0, 2.2, here=True)
+    robot.run(1.2, 4.0, 2.2, here=False)
+    assert robot.run(0.2, 1.0, 1.0, here=False)[0] < 1.2
+
+
 def test_scouts_set_a_probe_right_that_was_never_compared() -> None:
     robot = Robot()
     assert robot.run(1.0, 2.0, 3.0, here=False) == (pytest.approx(3.0), 'probe')

@@ -28,6 +28,11 @@ class Calibration:
         self._bases: deque[float] = deque(maxlen=REMEMBERED)
         self._slopes: deque[float] = deque(maxlen=REMEMBERED)
 
+    @property
+    def knows_load(self) -> bool:
+        """Whether it was ever compared on a machine that was not calm."""
+        return bool(self._slopes)
+
     def learn(self, reading: float, seen: float, growth: float) -> bool:
         """Take a comparison.
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from dnn_offload.cost.load import AUTO, LoadReadings, relative
 from dnn_offload.cost.load_factors import StepFilter
 from dnn_offload.cost.profile import Profile
-from dnn_offload.planning.calibration import Calibration
+from dnn_offload.planning.calibration import Calibration, CALM
 
 WINDOW_S = 1.0             # frames younger than this count
 # So many of the newest are all off the rest by such a ratio: that does not count.
@@ -191,7 +191,12 @@ class EdgeLoad:
         factor = relative(reading, name, profile.load_ratios)
         if source == AUTO:
             self._compare(factor, name, now_s)
-            factor = self._calibration(name).factor(factor, self.growth(now_s))
+            calibration = self._calibration(name)
+            seen, seen_s = self._last_seen
+            if factor >= CALM and not calibration.knows_load and now_s - seen_s < COMPARE_UNTIL_S:
+                # The first load: a probe may read half of it, and is not compared yet.
+                return EdgeLoadEstimate(seen, 'frames')
+            factor = calibration.factor(factor, self.growth(now_s))
         sure = source == AUTO and self._is_sure(name, now_s)
         return EdgeLoadEstimate(factor, name or source, sure)
 
