@@ -113,12 +113,25 @@ def test_hiccups_and_unknown_stages_teach_nothing() -> None:
 
 def test_frames_that_took_less_than_their_stages_count_in_the_median() -> None:
     overheads = Overheads()
-    for extra_ms in (-4.0, -2.0, 1.0, 2.0, 6.0, 9.0, -1.0):
+    for extra_ms in (-4.0, -2.0, 1.0, 2.0, 6.0, 9.0, -1.0, 1.0, 7.0, -3.0, 1.0):
         overheads.add('s', 20.0 + extra_ms, 20.0)
     assert overheads.of('s') == pytest.approx(1.0)
     for _ in range(40):
         overheads.add('s', 15.0, 20.0)
     assert overheads.of('s') == 0.0, 'no place gives time back'
+
+
+def test_the_first_frames_to_a_server_are_cold() -> None:
+    """Three of a visit's five took 9 ms more, and no frame went there again to tell otherwise."""
+    overheads = Overheads()
+    for extra_ms in (15.0, 13.0, 12.0, 4.0, 3.0):
+        overheads.add('s', 20.0 + extra_ms, 20.0)
+        overheads.add(ON_ROBOT, 20.0 + extra_ms, 20.0)
+    assert overheads.of('s') == pytest.approx(4.0)
+    assert overheads.of(ON_ROBOT) == pytest.approx(12.0), 'where frames run all the time'
+    for _ in range(5):
+        overheads.add('s', 26.0, 20.0)
+    assert overheads.of('s') == pytest.approx(6.0)
 
 
 def test_overheads_decide_between_close_plans() -> None:
