@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from dnn_offload.demo.live_view import LiveView
+from dnn_offload.demo.live_view import LiveView, rate_mbps
 
 VALUES: dict[str, float | str] = {
     'fps': '15.0', 'latency_ms': '41.5', 'load': '1.20', 'uplink_mbps': '20.0', 'cut': '5 pool',
@@ -37,4 +37,10 @@ def test_a_file_gets_a_line_now_and_then() -> None:
         'begins',
         '  3.0 s  quiet                15.0 fps   41.5 ms  load  1.20  uplink 20.0 Mbit/s'
         '  laptop     cut 5 pool int8  remote 7 local 1 rescued 0 dropped 2',
+    ]
+
+
+def test_a_rate_within_one_machine_is_no_long_number() -> None:
+    assert [rate_mbps(bps) for bps in (2e6, 62.84e6, 9.6e8, 1e9, 1e11)] == [
+        '2.0', '62.8', '960.0', 'over 1000', 'over 1000',
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dnn_offload.demo.live_view import rate_mbps
 from dnn_offload.testbed.recorder import Recorder
 
 RATE_WINDOW_S = 1.5
@@ -18,7 +19,7 @@ def live_values(recorder: Recorder) -> dict[str, float | str]:
         'fps': f'{len(recent) / RATE_WINDOW_S:.1f}',
         'latency_ms': f'{recent[-1].latency_ms:.1f}' if recent else 'nan',
         'load': f'{load.factor:.2f}' if load is not None else 'nan',
-        'uplink_mbps': f'{plan.uplink_bps / 1e6:.1f}' if plan is not None else '?',
+        'uplink_mbps': rate_mbps(plan.uplink_bps) if plan is not None else '?',
         'cut': '-', 'codec': '', 'where': '-', 'reason': plan.reason if plan is not None else '',
         'navigation_hz': str((latest.navigation or {}).get('loop_hz', '?'))[:5],
         'remote': 0, 'local': 0, 'rescued': 0, 'dropped': 0,

@@ -13,6 +13,14 @@ from rich.text import Text
 
 from dnn_offload.report.terminal import Redrawn, sparkline
 
+MOST_MBPS = 1000.0
+
+
+def rate_mbps(rate_bps: float) -> str:
+    """A link's rate [Mbit/s]; within one machine it says little how far above a network's it is."""
+    mbps = rate_bps / 1e6
+    return f'{mbps:.1f}' if mbps < MOST_MBPS else f'over {MOST_MBPS:g}'
+
 
 class LiveView(Redrawn):
     """Shows what is going on.
