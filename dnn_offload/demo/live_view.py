@@ -17,7 +17,7 @@ MOST_MBPS = 1000.0
 
 
 def rate_mbps(rate_bps: float) -> str:
-    """A link's rate [Mbit/s]; within one machine it says little how far above a network's it is."""
+    """A link's rate [Mbit/s]; within one machine no more than that it is above a network's."""
     mbps = rate_bps / 1e6
     return f'{mbps:.1f}' if mbps < MOST_MBPS else f'over {MOST_MBPS:g}'
 
