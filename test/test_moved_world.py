@@ -118,6 +118,18 @@ def test_caution_ends_where_the_world_has_moved() -> None:
     assert run_for(clock, 8.0, local(40.0), remote(60.0)) == 0
 
 
+@pytest.mark.parametrize('busier, switches', [(False, 1), (True, 0)])
+def test_the_robot_is_no_hasty_refuge_while_it_gets_busier(busier: bool, switches: int) -> None:
+    """Load comes: frames of the server tell at once what a probe of the robot tells in 0.6 s."""
+    clock = Clock()
+    run_for(clock, 8.0, local(12.0), remote(10.0))
+    clock.policy.robot_busier = busier
+    assert run_for(clock, 0.4, local(12.0), remote(50.0)) == switches
+    if busier:
+        assert run_for(clock, 2.0, local(62.0), remote(50.0)) == 0
+        assert run_for(clock, 1.0, local(20.0), remote(50.0)) == 1, 'three rounds are enough'
+
+
 def test_a_place_that_was_never_steady_is_taken_once_it_is_far_cheaper() -> None:
     """A slow link's price scatters widely; after much going back and forth it is fast again."""
     clock = Clock()

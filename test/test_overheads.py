@@ -134,6 +134,20 @@ def test_the_first_frames_to_a_server_are_cold() -> None:
     assert overheads.of('s') == pytest.approx(6.0)
 
 
+def test_pictures_that_come_far_older_tell_that_the_robot_is_busy() -> None:
+    overheads = Overheads()
+    told = []
+    for age_ms in [2.0, 3.0, 1.5] * 6 + [17.0, 2.0, 2.0, 17.0, 12.0, 27.0] + [20.0] * 15:
+        overheads.add_age(age_ms)
+        told.append(overheads.ages_rise)
+    assert not any(told[:22]), 'one that was held up'
+    assert told[22] and told[23], 'two of the newest three, and all'
+    assert not told[-1], 'it is as usual now'
+    for _ in range(3):
+        overheads.add_age(2.0)
+    assert not overheads.ages_rise
+
+
 def test_overheads_decide_between_close_plans() -> None:
     server = ServerState('s', made_up_profile(cuts=12, whole_ms=40.0, speed=1.3), LINK)
     close = Conditions(EDGE, servers=(server,))

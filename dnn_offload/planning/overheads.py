@@ -33,6 +33,8 @@ MIN_FRAMES = 5       # fewer say nothing
 # what they say too little the next frames put right.
 WARM_FRAMES = 10
 ASSUMED_REMOTE_EXTRA_MS = 3.0  # a server's overhead over the robot's, before one was measured
+NEWEST_AGES = 3
+AGE_RATIO, AGE_RISE_MS = 2.0, 4.0  # both, of their median over the usual one
 LONGEST_MS = 500.0   # more is a hiccup of the machine, not an overhead
 OLDEST_MS = 2000.0   # older pictures are of a clock that is not ours
 
@@ -53,6 +55,18 @@ class Overheads:
         """Take a frame, wherever it ran: acquisition to its arrival at the inference."""
         if math.isfinite(age_ms) and 0.0 <= age_ms <= OLDEST_MS:
             self._ages_ms.append(age_ms)
+
+    @property
+    def ages_rise(self) -> bool:
+        """Whether the newest pictures came far older than usual: something keeps the robot busy.
+
+        A link or a server that becomes slow does not make them so.
+        """
+        newest = list(self._ages_ms)[-NEWEST_AGES:]
+        if len(self._ages_ms) < MIN_FRAMES:
+            return False
+        usual_ms = statistics.median(self._ages_ms)
+        return statistics.median(newest) > max(AGE_RATIO * usual_ms, usual_ms + AGE_RISE_MS)
 
     def add(
         self,

@@ -368,6 +368,7 @@ class PlannerSession:
             ranked, note = [], self._uptake.problem
         sure = (ON_ROBOT,) if edge_load.sure else ()
         self._policy.frame_period_ms = conditions.frame_period_ms
+        self._policy.robot_busier = self._overheads.ages_rise and not edge_load.sure
         decision = self._policy.decide(
             ranked, now_s, survey.lost, fallback=fallback, sure=sure,
             untried=lambda plan: ours and self._trials.untried(plan, conditions, now_s),

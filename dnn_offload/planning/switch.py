@@ -127,6 +127,7 @@ class SwitchPolicy:
         self.min_gain_ratio = min_gain_ratio
         self.hold_ticks = hold_ticks
         self.frame_period_ms = 0.0  # between two pictures, at the next decision; 0 = not known
+        self.robot_busier = False   # than the price of the robot knows yet
         self._memory = _Memory()
         self._trust = ServerTrust(first_backoff_s, max_backoff_s, stable_s)
 
@@ -313,8 +314,8 @@ class SwitchPolicy:
         most = 1.0
         if memory.world.made_better(best.server, best.cost, now_s):
             most = MOVED_STEP
-        if memory.world.made_worse(old.cost):
-            most = WORSE_STEP
+        if memory.world.made_worse(old.cost):  # by what may make the robot worse, too
+            most = 1.0 if self.robot_busier and best.is_local else WORSE_STEP
         caution = self._caution(now_s) if most == 1.0 else 1.0
         in_ms = self.objective.unit == 'ms'
         floor, least_of_all = (self.min_gain_ms, 1e-3) if in_ms else (0.0, 1e-9)
