@@ -19,7 +19,7 @@ from dnn_offload.errors import ProfileError
 from dnn_offload.msg import FrameReport, LinkSample, Load, Plan, PlanCost, ServerStatus
 from dnn_offload.nodes import base, planner_parameters, topics
 from dnn_offload.nodes.plan_marker import plan_marker
-from dnn_offload.nodes.plan_words import plan_line, price_line, reason_line
+from dnn_offload.nodes.plan_words import plan_line, reason_line
 from dnn_offload.nodes.planner_settings import check_planner_settings, planner_settings
 from dnn_offload.nodes.process import run
 from dnn_offload.planning.costs import energy_terms
@@ -357,13 +357,11 @@ class PartitionPlannerNode(base.OffloadNode):
         return f'{outcome.switch_reason}; profile of {" and ".join(provisional)} is provisional'
 
     def _marker(self, outcome: PlanningOutcome) -> Marker:
-        plan = outcome.decision.candidate
-        lines = (
-            plan_line(plan, self._session.measured_ms),
-            price_line(plan),
+        return plan_marker(
+            plan_line(outcome.decision.candidate, self._session.measured_ms),
             reason_line(self._reason(outcome)),
+            self.setting('marker_frame_id'),
         )
-        return plan_marker(lines, self.setting('marker_frame_id'))
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """What runs, why, what it should cost, and what else there is."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from rclpy.duration import Duration
 from visualization_msgs.msg import Marker
 
@@ -14,11 +12,12 @@ LETTER_M = 0.12
 LIFETIME_S = 5    # the planner speaks every second: older text is of a planner that is gone
 
 
-def plan_marker(lines: Iterable[str], frame_id: str) -> Marker:
-    """Text that turns to the viewer.
+def plan_marker(plan: str, reason: str, frame_id: str) -> Marker:
+    """Text of two lines that turns to the viewer.
 
     Args:
-        lines: Its lines, of ``plan_words``; empty ones are left out.
+        plan: The first line: what runs (``plan_words.plan_line``).
+        reason: The second: why (``plan_words.reason_line``).
         frame_id: Frame whose origin the text floats above. Its stamp is zero and it is locked to
             the frame: rviz takes the newest transform into its own fixed frame, and again for
             each picture. With a stamp of now that transform is not there yet, and the text is
@@ -32,5 +31,5 @@ def plan_marker(lines: Iterable[str], frame_id: str) -> Marker:
     marker.pose.orientation.w = 1.0
     marker.scale.z = LETTER_M
     marker.color.r = marker.color.g = marker.color.b = marker.color.a = 1.0
-    marker.text = '\n'.join(filter(None, lines))
+    marker.text = f'{plan}\n{reason}'
     return marker

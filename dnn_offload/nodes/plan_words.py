@@ -1,4 +1,4 @@
-"""A plan in a few short lines, for rviz: what runs, the parts of its price, why. Pure."""
+"""A plan in two short lines, for rviz: what runs, with the parts of its price, and why. Pure."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ import textwrap
 from dnn_offload.planning.plan import Candidate
 
 LINE_CHARS = 60
+_NAME_CHARS = 10  # of a server, at least, beside the parts of a price
 _CUT_OFF = ' ...'
 _ASIDE = re.compile(r'\s*\([^()]*\)')
 
 
 def plan_line(plan: Candidate, measured_ms: float) -> str:
-    """Where the plan runs, its cut and codec, and its price.
+    """Where the plan runs, its cut and codec, and its price with its parts (``price``).
 
-    What it draws, how long its frames took and its thread count follow, as far as there is room.
+    What it draws, how long its frames took and its thread count follow, as far as there is room;
+    where there is none for the parts either, the price stands alone.
 
     Args:
         plan: The plan that runs.
         measured_ms: Latency of the last frames; NaN = unknown.
     """
-    price = f'{plan.latency_ms:.0f} ms'
     if plan.is_local:
-        line = f'all on the robot, {price}'
+        line = f'all on the robot, {plan.latency_ms:.0f} ms'
     else:
         codecs = f'{plan.codec}/{plan.return_codec}' if plan.return_codec else plan.codec
-        rest = f', {plan.where} as {codecs}, {price}'
+        what = f', {plan.where} as {codecs}, '
+        rest = what + price(plan)
+        if min(len(plan.server), _NAME_CHARS) + len(rest) > LINE_CHARS:
+            rest = f'{what}{plan.latency_ms:.0f} ms'
         line = f'{_short(plan.server, LINE_CHARS - len(rest))}{rest}'
     extras = (
         f'{plan.energy_j:.2f} J' if plan.energy_j >= 0.0 else '',
@@ -40,27 +44,25 @@ def plan_line(plan: Candidate, measured_ms: float) -> str:
     return line
 
 
-def price_line(plan: Candidate) -> str:
-    """Where the predicted time goes, e.g. ``robot 12 + link 9 + server 13 = 34 ms``.
+def price(plan: Candidate) -> str:
+    """Where the predicted time of a plan with a server goes, e.g. ``12 + 9 + 13 = 34 ms``.
 
-    ``other`` is what frames wait, are late, and take beside the stages. The parts are rounded so
-    that they add up to the price. Empty where all is on the robot: there is one part.
+    Robot, link, server; and what frames wait, are late, and take beside the stages, where there
+    is some. The parts are rounded so that they add up.
     """
-    if plan.is_local:
-        return ''
-    parts = {
-        'robot': plan.head_ms + plan.encode_ms - plan.overlap_ms + plan.rest_ms + plan.finish_ms,
-        'link': plan.uplink_ms + plan.downlink_ms,
-        'server': plan.queue_ms + plan.decode_ms + plan.tail_ms,
-        'other': plan.wait_ms + plan.late_ms + plan.overhead_ms,
-    }
+    parts_ms = (
+        plan.head_ms + plan.encode_ms - plan.overlap_ms + plan.rest_ms + plan.finish_ms,
+        plan.uplink_ms + plan.downlink_ms,
+        plan.queue_ms + plan.decode_ms + plan.tail_ms,
+        plan.wait_ms + plan.late_ms + plan.overhead_ms,
+    )
     total = round(plan.latency_ms)
-    whole = {name: math.floor(ms) for name, ms in parts.items()}
-    by_rest = sorted(parts, key=lambda name: whole[name] - parts[name])
-    for name in by_rest[: total - sum(whole.values())]:
-        whole[name] += 1
-    shown = [f'{name} {ms}' for name, ms in whole.items() if ms or name != 'other']
-    return f'{" + ".join(shown)} = {total} ms'
+    whole = [math.floor(ms) for ms in parts_ms]
+    by_rest = sorted(range(len(whole)), key=lambda i: whole[i] - parts_ms[i])
+    for i in by_rest[: total - sum(whole)]:
+        whole[i] += 1
+    shown = whole if whole[-1] else whole[:-1]
+    return f'{" + ".join(map(str, shown))} = {total} ms'
 
 
 def reason_line(reason: str) -> str:

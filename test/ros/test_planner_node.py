@@ -56,16 +56,15 @@ def test_offloads_with_a_table_and_reasons(tmp_path: Path) -> None:
         assert {p.plan_id for p in refreshed} == {plan.plan_id}
         assert wait_for(lambda: bool(markers) and 'desk' in markers[-1].text)
         marker = markers[-1]
-        runs, parts, why = marker.text.splitlines()  # the whole reason is in the plan
-        assert runs.startswith('desk, cut 0 as jpeg, ') and ' ms' in runs
-        priced = re.match(r'robot (\d+) \+ link (\d+) \+ server (\d+)( \+ other (\d+))? = ', parts)
-        assert priced is not None and parts.endswith(' ms')
+        runs, why = marker.text.splitlines()  # two lines; the whole reason is in the plan
+        priced = re.match(r'desk, cut 0 as jpeg, (\d+) \+ (\d+) \+ (\d+)( \+ \d+)? = \d+ ms', runs)
+        assert priced is not None, runs
         assert int(priced[3]) == pytest.approx(
             sum(getattr(plan.table[0], name) for name in ('queue_ms', 'decode_ms', 'tail_ms')),
             abs=1.5,
         )
         assert plan.reason.startswith(why.removesuffix(' ...')[:10])
-        assert 10 < max(len(runs), len(parts), len(why)) <= LINE_CHARS
+        assert 10 < max(len(runs), len(why)) <= LINE_CHARS
         # Drawn with the newest transform, and gone soon after the planner is.
         assert (marker.header.stamp.sec, marker.header.stamp.nanosec) == (0, 0)
         assert marker.frame_locked and 2 < marker.lifetime.sec < 10
