@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 
+import psutil
 import pytest
 
 from dnn_offload.bench.emulation import why_loopback
@@ -147,9 +148,29 @@ def test_an_interrupted_bench_takes_everything_down(tmp_path: Path, number: int)
 
 
 @pytest.mark.skipif(why_loopback() != '', reason=why_loopback() or 'possible')
-def test_the_next_bench_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+def test_a_killed_bench_leaves_nothing_for_long(tmp_path: Path) -> None:
     process = _start(tmp_path, SCENARIO)
     _wait_for_nodes(process)
+    process.kill()
+    process.communicate()
+    end_s = time.monotonic() + 20.0
+    while _left(process.pid) and time.monotonic() < end_s:
+        time.sleep(0.1)
+    assert _left(process.pid) == []
+
+
+@pytest.mark.skipif(why_loopback() != '', reason=why_loopback() or 'possible')
+def test_the_next_bench_removes_what_one_left_that_was_killed_with_its_guardian(
+    tmp_path: Path,
+) -> None:
+    process = _start(tmp_path, SCENARIO)
+    _wait_for_nodes(process)
+    guardians = [
+        child for child in psutil.Process(process.pid).children(recursive=True)
+        if 'dnn_offload.testbed.guardian' in child.cmdline()
+    ]
+    assert len(guardians) == 1
+    guardians[0].kill()
     process.kill()
     process.communicate()
     assert _left(process.pid) != []
