@@ -9,13 +9,14 @@ from typing import Any
 
 from dnn_offload.bench.emulation import Emulation
 from dnn_offload.bench.place import Place
-from dnn_offload.bench.rows.other_rows import TODAYS_PLAN, TodaysStream
+from dnn_offload.bench.rows.other_rows import TODAYS_PLAN, todays_stream
 from dnn_offload.bench.scenario.changes import cost, difference, reaction_s
-from dnn_offload.bench.scenario.scenario import Conditions, Point, Scenario, TODAY
+from dnn_offload.bench.scenario.scenario import Conditions, Point, Scenario
 from dnn_offload.bench.scenario.stretches import windows
 from dnn_offload.bench.steady import navigation_set_hz
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.report.bench_records import Step, Window
+from dnn_offload.report.bench_targets import TODAY
 from dnn_offload.report.records import FrameRow, LoadSample
 from dnn_offload.testbed.session import SERVER_ID, Session
 
@@ -58,9 +59,8 @@ def play(
     """
     recorder = session.recorder
     first, start_s = len(recorder.rows), recorder.now_s()
-    made: list[tuple[float, str]] = []
     try:
-        _through(scenario, point, session, emulation, advance, made)
+        made = _through(scenario, point, session, emulation, advance)
     finally:  # an early end keeps them, too
         frames = tuple(
             replace(frame, time_s=frame.time_s - start_s) for frame in recorder.rows[first:]
@@ -93,11 +93,11 @@ def play_today(
     """
     session = place.session
     recorder = session.recorder
-    with TodaysStream(place) as stream:
+    with todays_stream(place) as stream:
         start_s = recorder.now_s()
         try:
             _through(
-                scenario, point, session, place.emulation, advance, [],
+                scenario, point, session, place.emulation, advance,
                 lambda wanted: stream.server(runs=wanted.server), stream.check,
             )
         finally:
@@ -119,17 +119,18 @@ def play_today(
 
 def _through(
     scenario: Scenario, point: Point, session: Session, emulation: Emulation,
-    advance: Callable[[float], None], made: list[tuple[float, str]],
+    advance: Callable[[float], None],
     changed: Callable[[Conditions], None] = lambda conditions: None,
     check: Callable[[], None] = lambda: None,
-) -> None:
-    """Have conditions change while time passes.
+) -> list[tuple[float, str]]:
+    """Have conditions change while time passes; when each was commanded [s], and what it was.
 
-    ``made`` gets when each change was commanded [s] and what it was, ``changed`` the conditions
-    once they hold, and ``check`` is called all the while; the others are as of ``play``.
+    ``changed`` gets the conditions once they hold, and ``check`` is called all the while; the
+    others are as of ``play``.
     """
     recorder = session.recorder
     start_s, told_s = recorder.now_s(), 0.0
+    made: list[tuple[float, str]] = []
     changes, now = list(scenario.timeline), point.conditions
     while (passed_s := recorder.now_s() - start_s) < scenario.duration_s:
         session.fleet.check()
@@ -144,6 +145,7 @@ def _through(
         advance(passed_s - told_s)
         told_s = passed_s
         time.sleep(TICK_S)
+    return made
 
 
 def _loads(session: Session, start_s: float) -> list[LoadSample]:

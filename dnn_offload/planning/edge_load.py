@@ -250,18 +250,18 @@ class EdgeLoad:
 
     def _forget_before_step(self, now_s: float, whole: bool) -> None:
         """Where the newest frames all say that the load is another, older ones say nothing."""
+        kept = self._recent(now_s, whole=whole)
+        ratios = [frame.wall_ms / frame.profile_ms for frame in kept]
         for least, ratio in STEPS:
-            recent = self._recent(now_s, whole=whole)
-            newest: list[_Frame] = []
-            while recent and (len(newest) < least or not _enough(newest)):
-                newest.append(recent.pop())
-            if len(recent) < MIN_FRAMES:
+            split = max(len(kept) - least, 0)
+            while split > 0 and not _enough(kept[split:]):
+                split -= 1
+            if split < MIN_FRAMES:
                 continue
             # The median: a hiccup now and then makes no level that calm frames could fall from.
-            level = statistics.median(frame.wall_ms / frame.profile_ms for frame in recent)
-            ratios = [frame.wall_ms / frame.profile_ms for frame in newest]
-            if min(ratios) > ratio * level or max(ratios) < level / ratio:
-                last_s = recent[-1].at_s
+            level, newest = statistics.median(ratios[:split]), ratios[split:]
+            if min(newest) > ratio * level or max(newest) < level / ratio:
+                last_s = kept[split - 1].at_s
                 self._frames = deque(
                     (one for one in self._frames if one.at_s > last_s or one.whole != whole),
                     maxlen=self._frames.maxlen,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import psutil
 
 
-def is_alive(pid: int, proc: Path = Path('/proc')) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether a process is there and has not ended; one that nobody has waited for has."""
     try:
-        state = (proc / str(pid) / 'stat').read_text(encoding='ascii', errors='replace')
-    except OSError:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
         return False
-    return state.rpartition(')')[2].split()[:1] not in (['Z'], ['X'])

@@ -163,7 +163,7 @@ def test_what_users_do_today_is_played_along_a_timeline(monkeypatch: pytest.Monk
                 (end_s + 9.0, 40.0), (end_s - 9.0, 40.0),
             ]
 
-    monkeypatch.setattr(timeline, 'TodaysStream', Stream)
+    monkeypatch.setattr(timeline, 'todays_stream', Stream)
     scenario = parse(
         'title: t\nrows: [compressed_image]\nduration_s: 1.0\ndeadline_ms: 60\n'
         'timeline: [{at_s: 0.2, load: 1}, {at_s: 0.5, server: false}]', 'tiny',

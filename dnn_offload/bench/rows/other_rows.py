@@ -16,13 +16,13 @@ import time
 
 from dnn_offload.bench.place import Place
 from dnn_offload.bench.rows.simulated import ALPHA_MS
-from dnn_offload.bench.scenario.scenario import TODAY
 from dnn_offload.cost.link_state import LinkState
 from dnn_offload.errors import OffloadError
 from dnn_offload.own_program import own_program
 from dnn_offload.planning.plan import Conditions, ServerState
 from dnn_offload.planning.search import plan
 from dnn_offload.report.bench_records import measure_answers, p95, Window
+from dnn_offload.report.bench_targets import TODAY
 from dnn_offload.runtime.model_cache import cache_key
 from dnn_offload.testbed.loadavg import seen_as_loadavg
 from dnn_offload.testbed.processes import NodeProcess
@@ -100,58 +100,84 @@ def _today(place: Place) -> list[tuple[str, str, list[str]]]:
     ]
 
 
-class TodaysStream:
-    """The row ``compressed_image`` while conditions change; it runs in the ``with`` block.
+class AnsweringNodes:
+    """Nodes of a row, of which the last prints every answer; they run in the ``with`` block.
 
     Args:
-        place: What runs.
+        place: What else runs.
+        parts: Side, module and arguments of each.
 
     Raises:
         OffloadError: A process fails.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._detector, self._listener = (_process(place, *part) for part in _today(place))
-        self._dead = False  # the detector, by our doing
+    def __init__(self, place: Place, parts: Sequence[tuple[str, str, list[str]]]) -> None:
+        self._processes = [_process(place, *part) for part in parts]
+        self._at_server = [
+            process for process, part in zip(self._processes, parts, strict=True)
+            if part[0] == 'server'
+        ]
+        self._dead = False  # those at the server, by our doing
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> TodaysStream:
+    def __enter__(self) -> AnsweringNodes:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_silent(self._place))
-            for process in (self._detector, self._listener):
+            for process in self._processes:
                 stack.callback(process.kill)
                 process.start()
-
-            def warm() -> bool:
-                self.check()
-                return len(_lines(self._listener.log_path)) >= WARM_UP
-
-            if not wait_until(warm, START_TIMEOUT_S):
-                raise OffloadError(
-                    f'row {TODAY} gives no answer', hint=self._detector.last_lines(20)
-                )
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *failure: object) -> None:
         self._stack.close()
 
+    @property
+    def log(self) -> Path:
+        """What the last of them has printed."""
+        return self._processes[-1].log_path
+
+    def last_lines(self) -> str:
+        """What those at the server said last."""
+        return '\n'.join(process.last_lines(20) for process in self._at_server)
+
     def server(self, *, runs: bool) -> None:
-        """The server dies, or comes back; with it the detector, which then loads its network."""
+        """The server dies, or comes back; with it its nodes, which then load their network."""
         if runs == self._dead:
-            (self._detector.start if runs else self._detector.kill)()
+            for process in self._at_server:
+                (process.start if runs else process.kill)()
             self._dead = not runs
 
     def check(self) -> None:
         """Raise OffloadError if a process has failed."""
-        for process in (self._detector, self._listener):
-            if not (self._dead and process is self._detector):
+        for process in self._processes:
+            if not (self._dead and process in self._at_server):
                 _check(process)
+
+    def answered(self, count: int) -> bool:
+        """Wait for so many answers; False if they do not come in time."""
+        def enough() -> bool:
+            self.check()
+            return len(_lines(self.log)) >= count
+
+        return wait_until(enough, START_TIMEOUT_S)
 
     def answers(self) -> list[tuple[float, float]]:
         """Acquisition [s] and latency [ms] of every answer so far."""
-        return _numbers(_lines(self._listener.log_path))
+        found = [line.split() for line in _lines(self.log)]
+        return [(float(taken_s), float(latency_ms)) for taken_s, latency_ms in found]
+
+
+@contextlib.contextmanager
+def todays_stream(place: Place) -> Iterator[AnsweringNodes]:
+    """The row ``compressed_image`` while conditions change, once it answers.
+
+    Raises:
+        OffloadError: A process fails, or no answer comes.
+    """
+    with _silent(place), AnsweringNodes(place, _today(place)) as nodes:
+        if not nodes.answered(WARM_UP):
+            raise OffloadError(f'row {TODAY} gives no answer', hint=nodes.last_lines())
+        yield nodes
 
 
 def _model(place: Place) -> list[str]:
@@ -197,23 +223,10 @@ def _answers(
     place: Place, frames: int, parts: Sequence[tuple[str, str, list[str]]]
 ) -> list[tuple[float, float]]:
     """Acquisition [s] and latency [ms], as the last of some nodes prints them for every answer."""
-    processes = [_process(place, *part) for part in parts]
-    last = processes[-1]
-    try:
-        for process in processes:
-            process.start()
-
-        def enough() -> bool:
-            for process in processes:
-                _check(process)
-            return len(_lines(last.log_path)) >= frames + WARM_UP
-
-        if not wait_until(enough, START_TIMEOUT_S) and _is_silent(last.log_path):
+    with AnsweringNodes(place, parts) as nodes:
+        if not nodes.answered(frames + WARM_UP) and _is_silent(nodes.log):
             return []  # one that fails must not look better than one that is slow
-        return _numbers(_lines(last.log_path)[WARM_UP:WARM_UP + frames])
-    finally:
-        for process in processes:
-            process.kill()
+        return nodes.answers()[WARM_UP:WARM_UP + frames]
 
 
 def _is_silent(log: Path) -> bool:
@@ -243,11 +256,6 @@ def _lines(log: Path) -> list[str]:
     text = log.read_text(encoding='utf-8', errors='replace')
     rows = text.splitlines() if text.endswith('\n') else text.splitlines()[:-1]
     return [row for row in rows if row and all(_is_number(word) for word in row.split())]
-
-
-def _numbers(lines: Sequence[str]) -> list[tuple[float, float]]:
-    found = [line.split() for line in lines]
-    return [(float(taken_s), float(latency_ms)) for taken_s, latency_ms in found]
 
 
 def _is_number(word: str) -> bool:

@@ -10,17 +10,11 @@ from typing import Any
 import yaml
 
 from dnn_offload.bench.scenario import values
-from dnn_offload.bench.scenario.scenario import (
-    Conditions,
-    LIVE_FROM_MBPS,
-    Point,
-    Row,
-    Scenario,
-    TODAY,
-)
+from dnn_offload.bench.scenario.scenario import Conditions, LIVE_FROM_MBPS, Point, Row, Scenario
 from dnn_offload.bench.scenario.values import Reader
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.search import STRATEGIES
+from dnn_offload.report.bench_targets import TODAY
 
 # Parameters of the planner that a row may set, and what they are for all other rows.
 ROW_SETTINGS: dict[str, object] = {

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dnn_offload.errors import ConfigurationError
+from dnn_offload.report.bench_targets import TODAY
 
 LIVE_FROM_MBPS = 0.5  # below, discovery alone would take a minute: the simulator stands in
-TODAY = 'compressed_image'  # what users do today: along a timeline, too
 
 
 @dataclass(frozen=True)
