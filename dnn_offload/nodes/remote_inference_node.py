@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import psutil
@@ -35,6 +35,14 @@ MAX_DETAIL = 400
 LIVE_SERVICE_PARAMETERS = ('client_timeout_s', 'max_request_bytes')
 
 
+class _Counts(NamedTuple):
+    """Of frames, since the start of the process."""
+
+    served: int = 0
+    superseded: int = 0
+    refused: int = 0
+
+
 class RemoteInferenceNode(OffloadNode):
     """See the module; hooks as in ``OffloadNode``."""
 
@@ -56,6 +64,7 @@ class RemoteInferenceNode(OffloadNode):
         self._tensors: TensorServer | None = None
         self._load = LoadWatch(self._is_idle)
         self._max_clients = 1
+        self._counted = _Counts()  # until the last deactivation
         self._status_timer: Any = None
         self._profile_publisher: Any = None
 
@@ -93,6 +102,7 @@ class RemoteInferenceNode(OffloadNode):
         if self._state == ServerStatus.STATE_READY:
             self._enter(ServerStatus.STATE_STOPPING, 'deactivated')
         self._load.stop()
+        self._counted = self._counts()
         tensors, tail = self._tensors, self._tail
         self._tensors = self._tail = None
         if tensors is not None:
@@ -206,17 +216,27 @@ class RemoteInferenceNode(OffloadNode):
             status.model_identity = self._served.model.identity
             status.fingerprint = self._served.fingerprint
         status.load_factor = self._load_factor()
+        counts = self._counts()
+        status.frames_served = counts.served
+        status.frames_superseded = counts.superseded
+        status.frames_refused = counts.refused
         if self._tail is not None and self._tensors is not None:
-            statistics = self._tail.statistics()
-            status.queue_ms = statistics.queue_ms
-            status.frames_served = statistics.served
-            status.frames_superseded = statistics.superseded
-            status.frames_refused = self._tensors.counters.refused
+            status.queue_ms = self._tail.statistics().queue_ms
             status.clients = len(self._tensors.clients)
         status.cpu_percent = psutil.cpu_percent(None)
         status.memory_available_bytes = psutil.virtual_memory().available
         status.profile_revision = self._profile_revision
         self._statuses.publish(status)
+
+    def _counts(self) -> _Counts:
+        """Since the start of the process; those of the service begin at each activation."""
+        if self._tail is None or self._tensors is None:
+            return self._counted
+        now, before = self._tail.statistics(), self._counted
+        return _Counts(
+            before.served + now.served, before.superseded + now.superseded,
+            before.refused + self._tensors.counters.refused,
+        )
 
     def _is_idle(self) -> bool:
         """Whether frames say nothing about the load; called from the thread of ``_load``."""
@@ -244,6 +264,7 @@ class RemoteInferenceNode(OffloadNode):
         if self._tail is None or self._tensors is None or self._served is None:
             return WARN, self._detail, {'server': self._server}
         statistics, counters = self._tail.statistics(), self._tensors.counters
+        counts = self._counts()
         values: dict[str, object] = {
             'server': self._server,
             'model': self._served.model.program.source,
@@ -251,9 +272,9 @@ class RemoteInferenceNode(OffloadNode):
             'max_clients': self._max_clients,
             'backend': self._served.model.backend,
             'threads': self._served.threads,
-            'served': statistics.served,
-            'superseded': statistics.superseded,
-            'refused': counters.refused,
+            'served': counts.served,
+            'superseded': counts.superseded,
+            'refused': counts.refused,
             'ignored_messages': counters.ignored,
             'queue_ms': statistics.queue_ms,
             'load_factor': self._load_factor(),
