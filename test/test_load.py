@@ -491,3 +491,20 @@ def test_real_schedstat_counts_a_busy_thread() -> None:
         thread.join()
     assert times is not None
     assert times.cpu_ns > 20 * MS
+
+
+def test_what_a_source_said_before_a_pause_is_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down = 1.2
+    monkeypatch.setattr(
+        load_sources, 'run_probe', lambda cpu_ms, cores, nice: ProbeRun(slow_down * 8.0, 8.0)
+    )
+    tracker = LoadTracker(str(tmp_path))
+    for tick in range(20):
+        tracker.probe(0.2 * tick)
+        assert tracker.readings(0.2 * tick).probe == pytest.approx(1.2)
+    slow_down = 1.0
+    assert math.isnan(tracker.readings(60.0).probe)  # the network ran here meanwhile
+    tracker.probe(60.2)
+    assert tracker.readings(60.2).probe == pytest.approx(1.0)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 import threading
 import time
 from typing import cast
 
 import pytest
 
+from dnn_offload.cost import load_sources
 from dnn_offload.cost.load import LoadReadings, LoadTracker
-from dnn_offload.nodes.load_watch import LoadWatch
+from dnn_offload.cost.load_sources import ProbeRun
+from dnn_offload.nodes.load_watch import (
+    DOUBT_SHARE,
+    LoadWatch,
+    PROBE_PERIOD_S,
+    READ_PERIOD_S,
+    WINDOW,
+)
 
 
 class Tracker:
@@ -19,6 +28,7 @@ class Tracker:
     def __init__(self) -> None:
         self.threads: set[str] = set()
         self.probes = 0
+        self.wants_probe_soon = False
 
     def sample(self, now_s: float) -> None:
         self.threads.add(threading.current_thread().name)
@@ -111,3 +121,44 @@ def test_the_real_tracker_gives_a_factor() -> None:
         time.sleep(0.05)
     watch.stop()
     assert watch.readings.factor > 0.0
+
+
+def test_one_probe_that_met_somebody_is_no_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window holds several, and one in doubt is looked after soon."""
+    slow_down = [1.0, 1.0, 1.0, 1.6]
+    monkeypatch.setattr(load_sources, 'run_probe', lambda cpu_ms, cores, nice: ProbeRun(
+        cpu_ms * (slow_down.pop(0) if slow_down else 1.0), cpu_ms
+    ))
+    tracker = LoadTracker(str(tmp_path), probe_window_s=WINDOW * PROBE_PERIOD_S)
+    highest, due_s, doubts = 0.0, 0.0, 0
+    for tick in range(60):
+        now_s = READ_PERIOD_S * tick
+        if now_s >= due_s:
+            assert not tracker.probe(now_s)
+            doubts += tracker.wants_probe_soon
+            due_s = now_s + PROBE_PERIOD_S * (DOUBT_SHARE if tracker.wants_probe_soon else 1.0)
+        highest = max(highest, tracker.readings(now_s).probe)
+    assert highest < 1.25 and doubts == 1
+
+
+def test_a_probe_in_doubt_is_followed_by_the_next_one_soon() -> None:
+    tracker, idle = Tracker(), threading.Event()
+    idle.set()
+    watch = LoadWatch(
+        idle.is_set, tracker=cast('LoadTracker', tracker), probe_period_s=600.0
+    )
+    watch.start()
+    wait_for_probes(tracker, 1)
+    watch.stop()
+    assert tracker.probes == 1
+    tracker.wants_probe_soon = True
+    watch = LoadWatch(
+        idle.is_set, tracker=cast('LoadTracker', tracker), probe_period_s=1.0
+    )
+    began_s = time.monotonic()
+    watch.start()
+    wait_for_probes(tracker, 4)
+    assert time.monotonic() - began_s < 2.0, 'two of them would take that long'
+    watch.stop()

@@ -126,11 +126,13 @@ class LoadTracker:
     Args:
         root: Where /proc is.
         probe_cpu_ms: CPU time of one probe [ms].
+        probe_window_s: Probes are averaged over so long; several must fall into it [s].
         smooth: Whether ``readings`` are calmed by ``StepFilter``.
     """
 
     def __init__(
-        self, root: str = PROC, *, probe_cpu_ms: float = 8.0, smooth: bool = True
+        self, root: str = PROC, *, probe_cpu_ms: float = 8.0, probe_window_s: float = 2.0,
+        smooth: bool = True,
     ) -> None:
         self.root = root
         self.probe_cpu_ms = probe_cpu_ms
@@ -142,7 +144,7 @@ class LoadTracker:
         self._schedstat = SchedstatFactor()
         self._slices = RecentWork()
         self._runnable = RunnableFactor()
-        self._probe = ProbeFactor(confirm=PROBES_OF_A_STEP)
+        self._probe = ProbeFactor(probe_window_s, confirm=PROBES_OF_A_STEP)
         self._psi = PsiFactor()
         self._own_average = OwnLoadAverage()
         self._filters = (
@@ -202,14 +204,20 @@ class LoadTracker:
             self._nice or 0,
         )
 
-    def probe(self, now_s: float) -> None:
-        """Spend ``probe_cpu_ms`` on the cores of the watched process, at its niceness."""
+    def probe(self, now_s: float) -> bool:
+        """Spend ``probe_cpu_ms`` on the cores of the watched process, at its niceness.
+
+        Returns:
+            Whether it is sure by now that the load is another than before.
+        """
         cores = self._cores if self.pinned else ()
         before_ns = self._own_cpu_ns()
         run = load_sources.run_probe(self.probe_cpu_ms, cores, self._nice)
         run = without_own(run, (self._own_cpu_ns() - before_ns) / 1e6, self.cores)
-        if self._probe.update(now_s, run) and 'probe' in self._filters:
+        stepped = self._probe.update(now_s, run)
+        if stepped and 'probe' in self._filters:
             self._filters['probe'].reset()  # so many probes are all the confirmation it waits for
+        return stepped
 
     def _own_cpu_ns(self) -> int:
         cpu_ns = load_sources.read_process_cpu_ns(self._pid) if self._pid else None
@@ -250,7 +258,10 @@ class LoadTracker:
 
     def _calm(self, source: str, value: float) -> float:
         calm = self._filters.get(source)
-        if calm is None or not math.isfinite(value):
+        if calm is None:
+            return value
+        if not math.isfinite(value):
+            calm.reset()  # when it tells again, what it said long ago is no start
             return value
         return calm.update(value)
 

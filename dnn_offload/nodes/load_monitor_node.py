@@ -1,16 +1,18 @@
 """Publishes how loaded this machine is; the measuring is in ``cost/load.py``.
 
 One thread does all the reading: it is the one runnable thread that the number of runnable
-processes is corrected for, and a probe that waits for a busy core delays no callback.
+processes is corrected for, and a probe that waits for a busy core delays no callback. What
+callbacks hear is left for it in a queue.
 """
 
 from __future__ import annotations
 
+from collections import deque
 import math
 import socket
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from dnn_offload.cost.load import LoadReadings, LoadTracker, MIN_EVIDENCE_MS
 from dnn_offload.cost.machine_facts import MachineFacts, MachineReader
@@ -22,6 +24,16 @@ from dnn_offload.nodes.process import run
 FACTS_PERIOD_S = 1.0
 STALE_S = 3.0
 DOUBT_SHARE = 0.3  # of the period, until the next probe tells whether the load has changed
+MAX_HEARD = 1000   # reports that wait to be read; a stuck reader keeps the newest
+
+
+class _Heard(NamedTuple):
+    """What a frame report says of the inference process."""
+
+    at_s: float
+    pid: int
+    tids: tuple[int, ...]
+    cpu_ms: float
 
 
 class LoadMonitorNode(base.OffloadNode):
@@ -32,9 +44,9 @@ class LoadMonitorNode(base.OffloadNode):
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__(**node_arguments)
-        self._lock = threading.Lock()  # guards _tracker
-        self._stop = threading.Event()
+        self._stop = threading.Event()  # of the thread
         self._thread: threading.Thread | None = None
+        self._heard: deque[_Heard] = deque(maxlen=MAX_HEARD)
         self._due_publish_s = self._due_probe_s = self._due_facts_s = 0.0
         self._renew()
         self._apply()
@@ -60,16 +72,17 @@ class LoadMonitorNode(base.OffloadNode):
         self.subscribe(
             FrameReport, topics.FRAMES_FOR_LOAD, self._on_frame_report, may_wait=True
         )
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name='load', daemon=True)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._stop, self._thread), name='load', daemon=True
+        )
         self._thread.start()
 
     def deactivate(self) -> None:
-        """Stop to read."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._stop.set()
-            thread.join(2.0)
+        """Stop to read; a probe that waits for its core ends later."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(2.0)
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:
         """Everything is live."""
@@ -83,50 +96,56 @@ class LoadMonitorNode(base.OffloadNode):
         self._inference_timeout_s: float = self.setting('inference_timeout_s')
 
     def _on_frame_report(self, message: FrameReport) -> None:
-        self._reported_at_s = time.monotonic()
-        if message.pid:
-            tids = (message.compute_tid,) if message.compute_tid else ()
-            with self._lock:
-                self._tracker.watch(message.pid, tids)
-                # One scout among short bursts would make their waits look like a load.
-                scout = message.label == SCOUT_LABEL
-                cpu_ms = 0.0 if scout else message.head_cpu_ms
-                self._tracker.ran(self._reported_at_s, cpu_ms)
+        # One scout among short bursts would make their waits look like a load.
+        cpu_ms = 0.0 if message.label == SCOUT_LABEL else message.head_cpu_ms
+        tids = (message.compute_tid,) if message.compute_tid else ()
+        self._heard.append(_Heard(time.monotonic(), message.pid, tids, cpu_ms))
 
     # ---- in the thread ---------------------------------------------------------------------
 
-    def _run(self) -> None:
-        step = self.guarded(self._step)
+    def _run(self, stop: threading.Event, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()  # the tracker is for one
+        step = self.guarded(lambda: self._step(stop))
         self._due_publish_s = self._due_probe_s = self._due_facts_s = time.monotonic()
         due_s = time.monotonic()
-        while not self._stop.is_set():
+        while not stop.is_set():
             step()
             now_s = time.monotonic()
             due_s = max(due_s + self._sample_period_s, now_s)
-            self._stop.wait(due_s - now_s)
+            stop.wait(due_s - now_s)
 
-    def _step(self) -> None:
+    def _step(self, stop: threading.Event) -> None:
         now_s = time.monotonic()
-        with self._lock:
-            silent = now_s - self._reported_at_s > self._inference_timeout_s
-            if silent and self._tracker.watched_pid:
-                self._tracker.watch(0)
-            self._tracker.sample(now_s)
-            if now_s >= self._due_probe_s and self._wants_probe():
-                self._tracker.probe(now_s)
-                soon = DOUBT_SHARE if self._tracker.wants_probe_soon else 1.0
-                self._due_probe_s = now_s + soon * self._probe_period_s
-                self._probes += 1
+        tracker = self._tracker
+        self._listen(now_s)
+        tracker.sample(now_s)
+        if now_s >= self._due_probe_s and self._wants_probe():
+            if tracker.probe(now_s):
+                self._due_publish_s = now_s  # the load is another: planners wait for that
+            soon = DOUBT_SHARE if tracker.wants_probe_soon else 1.0
+            self._due_probe_s = now_s + soon * self._probe_period_s
+            self._probes += 1
         if now_s >= self._due_facts_s:
             self._due_facts_s = now_s + FACTS_PERIOD_S
             self._facts = self._machine.read()
-        if now_s >= self._due_publish_s:
+        if now_s >= self._due_publish_s and not stop.is_set():
             self._due_publish_s = max(self._due_publish_s + self._period_s, now_s)
-            with self._lock:
-                self._readings = self._tracker.readings(time.monotonic())
-                self._read_at_s = now_s
-                message = self._message(self._readings, self._facts)
-            self._loads.publish(message)
+            self._readings = tracker.readings(time.monotonic())
+            self._read_at_s = now_s
+            self._loads.publish(self._message(self._readings, self._facts))
+
+    def _listen(self, now_s: float) -> None:
+        """Watch the inference process that speaks, until it falls silent."""
+        while self._heard:
+            heard = self._heard.popleft()
+            self._reported_at_s = heard.at_s
+            if heard.pid:
+                self._tracker.watch(heard.pid, heard.tids)
+                self._tracker.ran(heard.at_s, heard.cpu_ms)
+        silent = now_s - self._reported_at_s > self._inference_timeout_s
+        if silent and self._tracker.watched_pid:
+            self._tracker.watch(0)
 
     def _wants_probe(self) -> bool:
         if self._probe_when == 'always':

@@ -12,6 +12,8 @@ from dnn_offload.cost.load import LoadReadings, LoadTracker
 SAMPLE_PERIOD_S = 0.05
 READ_PERIOD_S = 0.2
 PROBE_PERIOD_S = 2.0
+DOUBT_SHARE = 0.15  # of the period, until the next probe tells whether the load has changed
+WINDOW = 3.5        # periods that probes are averaged over: one that met somebody is no load
 
 
 class LoadWatch:
@@ -23,7 +25,7 @@ class LoadWatch:
     Args:
         idle: Whether a probe is wanted: measured frames tell better. Called from the thread.
         tracker: Replaced in tests; used by the thread only.
-        probe_period_s: Least time between two probes [s].
+        probe_period_s: Time between two probes, where the last one is not in doubt [s].
     """
 
     def __init__(
@@ -34,7 +36,7 @@ class LoadWatch:
         probe_period_s: float = PROBE_PERIOD_S,
     ) -> None:
         self._idle = idle
-        self._tracker = tracker or LoadTracker()
+        self._tracker = tracker or LoadTracker(probe_window_s=WINDOW * probe_period_s)
         self._probe_period_s = probe_period_s
         self._readings = LoadReadings()
         self._stop = threading.Event()
@@ -62,15 +64,16 @@ class LoadWatch:
             thread.join(timeout_s)
 
     def _run(self, stop: threading.Event) -> None:
-        read_s = probed_s = float('-inf')
+        read_s = due_s = float('-inf')
         told = False
         while not stop.is_set():
             now_s = time.monotonic()
             try:
                 self._tracker.sample(now_s)
-                if now_s - probed_s >= self._probe_period_s and self._idle():
-                    probed_s = now_s
+                if now_s >= due_s and self._idle():
                     self._tracker.probe(now_s)
+                    soon = DOUBT_SHARE if self._tracker.wants_probe_soon else 1.0
+                    due_s = now_s + soon * self._probe_period_s
                 if now_s - read_s >= READ_PERIOD_S:
                     read_s = now_s
                     self._readings = self._tracker.readings(time.monotonic())

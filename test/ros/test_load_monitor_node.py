@@ -11,6 +11,7 @@ import time
 
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import NodeProcess, running_graph, wait_for
+from lifecycle_msgs.msg import Transition
 import psutil
 import pytest
 
@@ -207,4 +208,41 @@ def test_what_is_warned_of_and_how_long_inference_may_be_silent_are_live(
         assert not wait_for(lambda: loads[-1].inference_pid == 0, 6.0)  # 5 s by default
         put('inference_timeout_s', 0.5)
         assert wait_for(lambda: loads[-1].inference_pid == 0, 1.5)
+        node.trigger_deactivate()
+
+
+def test_a_probe_that_waits_for_its_core_delays_no_callback_and_ends_with_its_life(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits, ended = threading.Event(), threading.Event()
+
+    def probe(tracker: LoadTracker, now_s: float) -> bool:
+        waits.set()
+        ended.wait(30.0)
+        return False
+
+    def threads() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == 'load']
+
+    monkeypatch.setattr(LoadTracker, 'probe', probe)
+    with running_graph() as graph:
+        loads: list[Load] = graph.collect(Load, '/load')
+        reports = graph.publisher(FrameReport, '/frame_report')
+        node = LoadMonitorNode()
+        node.trigger_configure()
+        node.trigger_activate()
+        graph.add(node)
+        assert waits.wait(20.0)
+        for _ in range(20):
+            reports.publish(FrameReport(pid=os.getpid()))
+        began_s = time.monotonic()
+        assert graph.set_parameter('/load_monitor_node', 'probe_rate_hz', 1.0).successful
+        assert time.monotonic() - began_s < 2.0
+        assert graph.change_state('/load_monitor_node', Transition.TRANSITION_DEACTIVATE)
+        waits.clear()
+        assert graph.change_state('/load_monitor_node', Transition.TRANSITION_ACTIVATE)
+        assert not waits.wait(1.0), 'two threads read'
+        assert len(threads()) == 2 and not loads
+        ended.set()
+        assert wait_for(lambda: len(threads()) == 1 and len(loads) > 2)
         node.trigger_deactivate()
