@@ -28,7 +28,7 @@ def test_probes_take_at_most_a_tenth_of_a_slow_link() -> None:
     assert 0 < nbytes * 8 / 30.0 < 0.13e6
 
 
-@pytest.mark.parametrize('before_bps, after_bps, within_s', [(1e6, 20e6, 0.8), (20e6, 1e6, 2.0)])
+@pytest.mark.parametrize('before_bps, after_bps, within_s', [(1e6, 20e6, 0.5), (20e6, 1e6, 2.0)])
 def test_an_idle_link_that_has_changed_is_probed_again_at_once(
     before_bps: float, after_bps: float, within_s: float
 ) -> None:
@@ -43,7 +43,7 @@ def test_an_idle_link_that_has_changed_is_probed_again_at_once(
     ]
     telling = [at_s for at_s, bps in probes if 0.5 < bps / after_bps < 2.0]
     assert telling[0] - changed_s < 6.0
-    assert 0.5 <= telling[2] - telling[0] < within_s
+    assert 0.3 <= telling[2] - telling[0] < within_s, 'transfer_fit.CHANGES asks for 0.3 s'
     assert telling[4] - telling[3] > 1.0, 'then it is known'
 
 
@@ -70,8 +70,8 @@ def test_looks_between_probes_see_that_a_slow_link_has_become_faster(
         if isinstance(e, Sample) and e.probe and at_s > changed_s
         and 0.5 < 8e3 * e.nbytes / e.duration_ms / after_bps < 2.0
     ]
-    assert telling[0] < 2.7, 'looks every 2.4, 1.9 and 1.3 s, probes every 7.6, 6.1 and 4.3'
-    assert telling[2] - telling[0] < 0.8
+    assert telling[0] < 1.8, 'looks every 1.6, 1.0 and 0.6 s, probes every 9.0, 9.0 and 6.2'
+    assert 0.3 <= telling[2] - telling[0] < 0.6
 
 
 def test_probes_and_looks_share_a_tenth_of_a_slow_link() -> None:
@@ -80,8 +80,8 @@ def test_probes_and_looks_share_a_tenth_of_a_slow_link() -> None:
     began_s = network.now_s
     network.run(60.0)
     sent = probes_from(network, began_s)
-    assert sum(probe.is_look for probe in sent) > 20
-    assert sum(not probe.is_look for probe in sent) >= 8
+    assert sum(probe.is_look for probe in sent) > 40
+    assert sum(not probe.is_look for probe in sent) >= 6
     assert sum(probe.total_bytes for probe in sent) * 8 / 60.0 < 0.11e6
 
 

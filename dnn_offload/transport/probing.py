@@ -2,10 +2,11 @@
 
 A probe is long: radios and shapers let a first burst pass at wire speed, so only what comes
 behind 48 kB measures. At 1 Mbit/s that is half a second, and to keep to its share of the link
-one goes every six. Between them go *looks*, of 6 kB: no measure of the rate, but one that
+one goes every five. Between them go *looks*, of 6 kB: no measure of the rate, but one that
 suddenly takes half as long as those before says that the link has become faster, and a probe
-follows at once. No looks go where they pass in the burst and so show nothing, where probes are
-frequent anyway, or would become so rare that what they say fades in between.
+follows at once. Where looks go, probes become as rare as may be for what they say not to fade in
+between, and looks get the rest of the share. None go where they pass in the burst and so show
+nothing, where probes are frequent anyway, or need the share for themselves.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ MEASURED_TRIPS = 5.0      # but so many round trips: one is in what is measured
 SURPRISE = 2.0            # ratio to what was seen before: another link, or a hiccup?
 NEAR = 1.25               # ratio to what frames have said since: that is known already
 CONFIRMING = 2            # so many more probes tell, and then the next one comes in its time
-CONFIRM_S = 0.25          # so soon
+CONFIRM_S = 0.16          # so soon: three span what the estimate asks for (transfer_fit.CHANGES)
 PACKET_BYTES = 1200       # fits into one with its header
 LOOK_BYTES = 6000         # three packets and more behind the first: shapers let two pass at once
-LOOK_SHARE = 0.025        # of the link, which probes leave to looks where those go
 LONGEST_GAP_S = 9.0       # between probes, where looks go: estimates fade after 10 (cost/link.py)
+LOOK_SHARES = (0.015, 0.05)  # of the link: no looks where probes leave less, and no more of them
 LOOKS = 5                 # looks are compared with the median of so many
 CLEAR_S = 0.005           # by which one must be shorter: acknowledgements scatter by some ms
 BLIND_LOOKS = 3           # so many
@@ -139,7 +140,7 @@ class Probing:
             if self.confirm:
                 return self._probed_s + max(CONFIRM_S, takes_s)
         looking = math.isfinite(self._look_period_s(now_s, timing))
-        least_s = takes_s / (SHARE - LOOK_SHARE if looking else SHARE)
+        least_s = takes_s / (SHARE - self._look_share() if looking else SHARE)
         idle_s = self._busy_s + max(timing.probe_period_s, least_s)
         if takes_s > timing.longest_probe_s:
             return idle_s
@@ -157,10 +158,16 @@ class Probing:
         rate_bps = self._believed_bps()
         if self._limit_bps > 0.0 or rate_bps <= 0.0 or self._blind(now_s):
             return math.inf
-        period_s = 8.0 * LOOK_BYTES / rate_bps / LOOK_SHARE
+        share = self._look_share()
+        if share < LOOK_SHARES[0]:
+            return math.inf
+        period_s = 8.0 * LOOK_BYTES / rate_bps / share
         often = self._probe_s() / SHARE < 2.0 * max(period_s, timing.probe_period_s)
-        rarely = self._probe_s() / (SHARE - LOOK_SHARE) > LONGEST_GAP_S
-        return math.inf if often or rarely else period_s
+        return math.inf if often else period_s
+
+    def _look_share(self) -> float:
+        """What probes leave of the link."""
+        return min(SHARE - self._probe_s() / LONGEST_GAP_S, LOOK_SHARES[1])
 
     def _blind(self, now_s: float) -> bool:
         """Whether looks pass in the burst, as far as is known."""
