@@ -118,3 +118,12 @@ def test_a_pause_of_the_camera_is_no_rate() -> None:
     for seq in range(1, 30):
         period.add(seq, 0.1 * seq + (1.0 if seq > 20 else 0.0))
     assert period.period_ms == pytest.approx(100.0)
+
+
+def test_a_robot_that_restarts_at_once_starts_anew() -> None:
+    period = FramePeriod()
+    for seq in range(1, 12):
+        period.add(seq, 100.0 + 0.1 * seq)
+    for seq in range(1, 9):
+        period.add(seq, 105.0 + 0.03 * seq)
+    assert period.period_ms == pytest.approx(30.0)

@@ -305,3 +305,54 @@ def test_a_way_back_that_is_measured_is_kept_when_the_uplink_speeds_up() -> None
             wire.send(1, 60_000, bps, 3.0)
             downlink(wire.estimator, 210.0, wire.now_s)
     assert wire.estimator.state(wire.now_s).downlink_ms(4000) > 150.0
+
+
+class Rig:
+    """A link at a desk: probes and frames, each frame with its answer, 0.07 ms for 2.5 kB."""
+
+    def __init__(self) -> None:
+        self.link, self.now_s = LinkEstimator(lost_after=1), 0.0
+
+    def send(self, count: int, nbytes: int, ms: float, every_s: float, *, probe: bool) -> None:
+        for _ in range(count):
+            self.now_s += every_s
+            self.link.add(LinkEvidence(UPLINK, nbytes, ms, probe=probe), self.now_s)
+            if not probe:
+                self.link.add(LinkEvidence(DOWNLINK, 2_472, 0.07), self.now_s)
+
+    @property
+    def answer_ms(self) -> float:
+        return self.link.state(self.now_s).downlink_ms(2_472)
+
+
+def test_load_that_ends_on_the_robot_leaves_a_good_way_back_as_it_was() -> None:
+    """Seen: its own transfers took longer under load; calm, the link seemed to be another."""
+    rig = Rig()
+    rig.send(4, 49_152, 1.1, 1.5, probe=True)
+    rig.send(5, 11_821, 0.8, 0.067, probe=False)
+    rig.send(2, 49_152, 1.1, 1.5, probe=True)
+    rig.send(1, 49_152, 4.0, 0.3, probe=True)     # load: everything takes longer
+    rig.send(4, 11_821, 2.0, 0.067, probe=False)
+    rig.send(5, 49_152, 1.1, 1.5, probe=True)     # it is gone
+    assert rig.answer_ms < 1.0
+
+
+def test_a_good_way_back_stays_known_while_probes_go_up_as_before() -> None:
+    rig = Rig()
+    rig.send(4, 49_152, 1.1, 1.5, probe=True)
+    rig.send(5, 11_821, 0.8, 0.067, probe=False)
+    rig.send(80, 49_152, 1.1, 1.5, probe=True)    # two minutes at home
+    assert rig.answer_ms < 1.0
+    rig.now_s += 120.0                            # and two without a sign of it
+    assert rig.answer_ms > 3.0
+
+
+def test_a_bad_way_back_is_forgotten_so_that_it_is_tried_again() -> None:
+    rig = Rig()
+    rig.send(4, 49_152, 1.1, 1.5, probe=True)
+    for _ in range(20):
+        rig.now_s += 0.1
+        rig.link.add(LinkEvidence(DOWNLINK, 2_472, 90.0), rig.now_s)
+    assert rig.answer_ms > 80.0
+    rig.send(80, 49_152, 1.1, 1.5, probe=True)
+    assert rig.answer_ms < 10.0

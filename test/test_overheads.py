@@ -177,3 +177,21 @@ def test_plans_that_come_back_have_an_overhead_of_their_own() -> None:
         overheads.add('desk' + RETURN, 70.0, 36.0)
     assert overheads.of('desk' + RETURN) == 34.0
     assert overheads.of('desk') == 4.0
+
+
+def test_what_four_frames_of_a_visit_say_is_enough() -> None:
+    overheads = Overheads()
+    for latency_ms in (34.0, 29.0, 30.0, 28.0):
+        assert not overheads.knows('s')
+        overheads.add('s', latency_ms, 20.0)
+    assert overheads.knows('s') and overheads.of('s') == pytest.approx(9.0)
+
+
+def test_a_server_that_is_forgotten_is_a_stranger_when_it_comes_back() -> None:
+    overheads = Overheads()
+    for place in (ON_ROBOT, 's', 's' + RETURN, 't'):
+        for _ in range(10):
+            overheads.add(place, 27.0, 20.0)
+    overheads.forget_servers({'t'})
+    known = [place for place in (ON_ROBOT, 's', 's' + RETURN, 't') if overheads.knows(place)]
+    assert known == [ON_ROBOT, 't']

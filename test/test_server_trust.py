@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from dnn_offload.errors import ConfigurationError
 from dnn_offload.planning.server_trust import ServerTrust
 
 
@@ -25,3 +28,8 @@ def test_a_second_death_counts_while_the_first_does() -> None:
     trust.watch(['s'], 131.0)
     trust.watch([], 132.0)
     assert trust.blocked(132.0) == {}, 'the first one after a stable time'
+
+
+def test_a_stable_time_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match='stable_s'):
+        ServerTrust(first_backoff_s=4.0, max_backoff_s=60.0, stable_s=0.0)

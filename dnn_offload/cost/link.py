@@ -4,7 +4,9 @@ Samples come from ``LinkSample`` messages: durations on the robot's clock alone.
 passes at once in the burst of a radio or shaper, upwards (0 where there is none). Each
 direction is fitted on its own (``transfer_fit.py``): robust, forgetting, quick to see a
 change. An estimate that is not refreshed returns to the prior, a link that lost frames is
-tried again with back-off: neither optimism nor pessimism lasts for ever. A limit of our own
+tried again with back-off: neither optimism nor pessimism lasts for ever. Only answers measure
+the way back, and none come while nothing is offloaded: while probes go up as before, it is not
+priced higher for being long ago, which would keep us from going there again. A limit of our own
 pacing (``max_uplink_bps``) is not the link's: samples taken under one teach only the
 estimate under that same limit, unless they are far slower than the limit explains.
 
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 import math
 
 from dnn_offload.cost.link_state import LinkState
-from dnn_offload.cost.transfer_fit import line, TransferFit
+from dnn_offload.cost.transfer_fit import Line, line, TransferFit
 from dnn_offload.errors import ConfigurationError
 
 UPLINK = 0     # LinkSample.kind
@@ -101,6 +103,7 @@ class LinkEstimator:
         self._uplink = TransferFit(line(defaults.uplink_alpha_ms, defaults.uplink_bps))
         self._downlink = self._new_downlink()
         self._limited: tuple[float, TransferFit] | None = None
+        self._answer_bytes = 0  # the last one's
         self._losses = 0
         self._dead_times = 0
         self._dead_until_s = -math.inf
@@ -110,8 +113,11 @@ class LinkEstimator:
         defaults = self.defaults
         return TransferFit(line(defaults.downlink_alpha_ms, defaults.downlink_bps))
 
-    def add(self, evidence: LinkEvidence, now_s: float) -> None:
+    def add(self, evidence: LinkEvidence, now_s: float) -> bool:
         """Take one ``LinkSample``; a transfer without payload, or not finite, is ignored.
+
+        Returns:
+            Whether the link is now seen to be another than before.
 
         Raises:
             ConfigurationError: Unknown kind.
@@ -120,11 +126,11 @@ class LinkEstimator:
         limit_bps = evidence.max_uplink_bps
         if kind == LOST:
             self.lost(now_s)
-            return
+            return False
         if kind not in (UPLINK, DOWNLINK):
             raise ConfigurationError('unknown kind of link sample', given=kind, allowed='0, 1, 2')
         if nbytes <= 0 or not math.isfinite(evidence.duration_ms):
-            return
+            return False
         duration_ms = max(evidence.duration_ms, MIN_DURATION_MS)
         self._losses = 0
         if self.dead(now_s):
@@ -132,19 +138,23 @@ class LinkEstimator:
         self._dead_until_s = -math.inf
         if kind == DOWNLINK:
             self._dead_times = 0  # a whole round trip
-            self._downlink.add(nbytes, duration_ms, now_s, probe=probe)
+            self._answer_bytes = nbytes
+            change = self._downlink.add(nbytes, duration_ms, now_s, probe=probe)
         elif limit_bps <= 0.0:
-            speedups = self._uplink.speedups
-            self._uplink.add(nbytes, duration_ms, now_s, probe=probe)
-            if self._uplink.speedups > speedups and self._downlink.idle_s(now_s) > STALE_S:
-                # Nothing measures the way back while nothing is offloaded: what is remembered
-                # of it is from the slow time, and would keep us from ever trying.
-                self._downlink = self._new_downlink()
+            change = self._uplink.add(nbytes, duration_ms, now_s, probe=probe)
+            if change < 1.0 and self._downlink.idle_s(now_s) > STALE_S:
+                # What is remembered of the way back is from the slow time, and would keep us
+                # from ever trying. Not so where it was the robot that was slow.
+                fresh = self._new_downlink()
+                if self._answer_ms(fresh.fitted) < self._answer_ms(self._downlink.fitted):
+                    self._downlink = fresh
         else:
-            self._under_limit(limit_bps, now_s).add(nbytes, duration_ms, now_s, probe=probe)
+            limited = self._under_limit(limit_bps, now_s)
+            change = limited.add(nbytes, duration_ms, now_s, probe=probe)
             explained_ms = self.defaults.uplink_alpha_ms + 8e3 * nbytes / limit_bps
             if duration_ms > BELOW_LIMIT * explained_ms:
                 self._uplink.add(nbytes, duration_ms, now_s, probe=probe)
+        return change != 1.0
 
     def lost(self, now_s: float) -> None:
         """Nothing came back within the time allowed."""
@@ -163,7 +173,6 @@ class LinkEstimator:
 
     def state(self, now_s: float, max_uplink_bps: float = 0.0) -> LinkState:
         """The estimate now, under a limit of our own (0 = none); rates 0 while dead."""
-        down = self._downlink.line(now_s)
         if max_uplink_bps > 0.0:
             fit = self._under_limit(max_uplink_bps, now_s)
             up = fit.line(now_s)
@@ -172,6 +181,9 @@ class LinkEstimator:
             fit = self._uplink
             up = fit.line(now_s)
             up_bps = up.bps
+        down = self._downlink.line(now_s)
+        if fit.freshness(now_s) >= 1.0:
+            down = min(down, self._downlink.fitted, key=self._answer_ms)
         if self.dead(now_s):
             return LinkState(up.alpha_ms, 0.0, down.alpha_ms, 0.0, 0.0)
         confidence = 0.7 * fit.confidence(now_s) + 0.3 * self._downlink.confidence(now_s)
@@ -180,6 +192,10 @@ class LinkEstimator:
         return LinkState(
             up.alpha_ms, up_bps, down.alpha_ms, down.bps, confidence, up.burst_bytes
         )
+
+    def _answer_ms(self, way_back: Line) -> float:
+        """What an answer like the last one takes."""
+        return way_back.ms(self._answer_bytes)
 
     def _under_limit(self, limit_bps: float, now_s: float) -> TransferFit:
         """The estimate under this limit; a new limit starts from what the link can do."""

@@ -99,22 +99,28 @@ class TransferFit:
         self._classes = (self._small, self._large, self._probes)
         self._recent: deque[tuple[float, _Sample]] = deque(maxlen=CHANGES[-1][0])
         self._newest_s = -math.inf
-        self.speedups = 0      # how often it was seen that the link has become faster
         self._evidence = 0.0
         self._unfitted = 0
         self._largest = 0.0
 
-    def add(self, nbytes: int, duration_ms: float, now_s: float, *, probe: bool = False) -> None:
-        """Take one transfer; times before the newest sample are taken as now."""
+    def add(self, nbytes: int, duration_ms: float, now_s: float, *, probe: bool = False) -> float:
+        """Take one transfer; times before the newest sample are taken as now.
+
+        Returns:
+            1, or where the link is now seen to be another: by what factor, at least, transfers
+            take longer than before, below 1 where they are faster.
+        """
         now_s = max(now_s, self._newest_s)
         sample = (now_s, float(nbytes), duration_ms, PROBE_WEIGHT if probe else 1.0, probe)
+        change = 1.0
         if any(self._classes):
             if self._unfitted >= FIT_EVERY:
                 self._fit()
-            self._watch_for_change(sample)
+            change = self._watch_for_change(sample)
         self._newest_s = now_s
         self._keep(sample)
         self._unfitted += 1
+        return change
 
     def _keep(self, sample: _Sample) -> None:
         _, nbytes, _, _, probe = sample
@@ -123,14 +129,19 @@ class TransferFit:
 
     def line(self, now_s: float) -> Line:
         """The estimate now; fades to the prior when no sample has come for long."""
-        self._refresh()
+        here, prior = self.fitted, self.prior
         fresh = self.freshness(now_s)
         if fresh >= 1.0:
-            return self._line
-        here, prior = self._line, self.prior
+            return here
         slope = here.ms_per_byte**fresh * prior.ms_per_byte ** (1.0 - fresh)
         alpha_ms = fresh * here.alpha_ms + (1.0 - fresh) * prior.alpha_ms
         return _bounded(alpha_ms, slope, fresh * here.burst_bytes)
+
+    @property
+    def fitted(self) -> Line:
+        """What the samples say, however old they are; the prior before the first."""
+        self._refresh()
+        return self._line
 
     def confidence(self, now_s: float) -> float:
         """0 = assumed .. 1 = many agreeing samples, lately."""
@@ -152,8 +163,8 @@ class TransferFit:
         if self._unfitted:
             self._fit()
 
-    def _watch_for_change(self, sample: _Sample) -> None:
-        """Forget what is older than a run of samples that all deviate the same way."""
+    def _watch_for_change(self, sample: _Sample) -> float:
+        """Forget what is older than a run of samples that all deviate the same way: ``add``."""
         _, nbytes, ms, _, probe = sample
         behind = nbytes + self._line.burst_bytes if probe else nbytes  # the burst is over
         ratio = (ms + NOISE_MS) / (self._line.ms(behind) + NOISE_MS)
@@ -166,14 +177,15 @@ class TransferFit:
             ratios = [r for r, _ in last]
             if len(last) < run or sample[0] - last[0][1][0] < span_s:
                 continue
-            if min(ratios) > factor or max(ratios) < 1.0 / factor:
+            slower = min(ratios) > factor
+            if slower or max(ratios) < 1.0 / factor:
                 for kind in self._classes:
                     kind.clear()
                 self._recent.clear()
-                self.speedups += max(ratios) < 1.0
                 for _, kept in last[:-1]:  # the newest is added by the caller
                     self._keep(kept)
-                return
+                return min(ratios) if slower else max(ratios)
+        return 1.0
 
     def _fit(self) -> None:
         """Iteratively re-weighted least squares with weak priors on both parameters."""

@@ -202,7 +202,7 @@ class PartitionPlannerNode(base.OffloadNode):
                 self._provisional.pop(f'server {server}', None)
 
     def _on_load(self, message: Load) -> None:
-        self._session.feed_load(
+        urgent = self._session.feed_load(
             LoadReadings(
                 loadavg=message.factor_loadavg,
                 loadavg_own_removed=message.factor_loadavg_own_removed,
@@ -217,6 +217,8 @@ class PartitionPlannerNode(base.OffloadNode):
             ),
             time.monotonic(),
         )
+        if urgent:
+            self._tick()
 
     def _on_frame_report(self, message: FrameReport) -> None:
         for transfer in message.transfers:

@@ -28,6 +28,7 @@ from dnn_offload.planning.calibration import Calibration, CALM
 WINDOW_S = 1.0             # frames younger than this count
 # So many of the newest are all off the rest by such a ratio: that does not count.
 STEPS = ((3, 2.0), (4, 1.35))
+STEPPED = 1.35             # ratio of two readings of one source, one after the other
 CALM_PERIOD_S = 0.15       # the mean of the window is averaged at most so often
 MIN_EVIDENCE_MS = 40.0     # wall time that they must add up to
 MIN_FRAMES = 3
@@ -92,7 +93,8 @@ class EdgeLoad:
         self._growth = 1.0
         self._growth_at_s = -math.inf
         self._last_seen = (math.nan, -math.inf)  # factor by frames, when
-        self._compared: list[float] = []
+        self._compared: list[float] = []  # of one source
+        self._compared_source = ''
         self._calibrations: dict[str, Calibration] = {}  # by source
         self._scouts: deque[_Scout] = deque(maxlen=SCOUTS)
         self._scouted_s: dict[str, deque[float]] = {}  # source -> when it was compared
@@ -109,14 +111,16 @@ class EdgeLoad:
         self._scouts.clear()
         self._scouted_s.clear()
 
-    def add_readings(self, readings: LoadReadings, now_s: float) -> None:
-        """Take a message of the load monitor."""
-        self._readings = readings
+    def add_readings(self, readings: LoadReadings, now_s: float) -> bool:
+        """Take a message of the load monitor; whether it says another load than the last one."""
+        before, self._readings = self._readings, readings
         self._readings_at_s = now_s
         while self._scouts and now_s - self._scouts[0].at_s >= READING_LAG_S:
             scout = self._scouts.popleft()
             if now_s - scout.at_s <= SCOUT_STALE_S:
                 self._compare_scout(scout)
+        old, new = before.of(AUTO), readings.of(AUTO)
+        return readings.source == before.source and (new > old * STEPPED or new < old / STEPPED)
 
     def add_frame(
         self,
@@ -127,7 +131,7 @@ class EdgeLoad:
         now_s: float,
         *,
         whole: bool = True,
-    ) -> None:
+    ) -> bool:
         """Take a frame whose head (or whole network) ran here.
 
         Args:
@@ -137,13 +141,16 @@ class EdgeLoad:
             load_ratios: What each load source read while the profile was taken.
             now_s: Monotonic clock [s].
             whole: Whether the whole network ran; a single one then is a scout.
+
+        Returns:
+            Whether the newest frames say that the load is another.
         """
         values = (profile_ms, wall_ms, cpu_ms)
         sane = all(math.isfinite(v) and v >= 0.0 for v in values)
         if not sane or not says_load(profile_ms, whole=whole):
-            return
+            return False
         self._frames.append(_Frame(now_s, profile_ms, wall_ms, whole))
-        self._forget_before_step(now_s, whole)
+        stepped = self._forget_before_step(now_s, whole)
         if whole and not _enough(self._recent(now_s, whole=True)):
             self._load_ratios = load_ratios
             self._scouts.append(_Scout(now_s, wall_ms / profile_ms, self._readings.of(AUTO)))
@@ -155,6 +162,7 @@ class EdgeLoad:
             # At least a 10 s average, however rarely frames come.
             self._growth += min(since_s / GROWTH_TIME_S, 0.1) * (growth - self._growth)
             self._growth_at_s = now_s
+        return stepped
 
     def growth(self, now_s: float) -> float:
         """Growth of CPU time against the profile, fading to 1 without evidence."""
@@ -227,6 +235,9 @@ class EdgeLoad:
         """Learn what frames said over what ``source`` says just after they went elsewhere."""
         seen, seen_s = self._last_seen
         since_s = now_s - seen_s
+        if source != self._compared_source:
+            self._compared.clear()
+            self._compared_source = source
         if COMPARE_AFTER_S <= since_s < COMPARE_UNTIL_S:
             self._compared.append(factor)
         elif since_s >= COMPARE_UNTIL_S and self._compared:
@@ -248,7 +259,7 @@ class EdgeLoad:
             self._calm.update(_ratio(recent))
         return self._calm.mean
 
-    def _forget_before_step(self, now_s: float, whole: bool) -> None:
+    def _forget_before_step(self, now_s: float, whole: bool) -> bool:
         """Where the newest frames all say that the load is another, older ones say nothing."""
         kept = self._recent(now_s, whole=whole)
         ratios = [frame.wall_ms / frame.profile_ms for frame in kept]
@@ -267,7 +278,8 @@ class EdgeLoad:
                     maxlen=self._frames.maxlen,
                 )
                 self._calm.reset()  # so many frames are all the confirmation that it waits for
-                return
+                return True
+        return False
 
     def _recent(self, now_s: float, *, whole: bool) -> list[_Frame]:
         """Frames of the window that ran all here, or the heads of others."""

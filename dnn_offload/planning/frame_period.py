@@ -31,7 +31,8 @@ class FramePeriod:
         """
         if frame_seq <= 0 or not math.isfinite(stamp_s):
             return
-        if self._frames and frame_seq < self._frames[-1][0] - WINDOW:
+        last, last_s = self._frames[-1] if self._frames else (0, math.inf)
+        if frame_seq < last - WINDOW or (frame_seq < last and stamp_s > last_s):
             self._frames.clear()  # another life of the inference process
         self._frames.append((frame_seq, stamp_s))
 

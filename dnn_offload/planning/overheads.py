@@ -20,6 +20,7 @@ the load of then did.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 import math
 import statistics
 
@@ -28,6 +29,7 @@ RETURN = ' and back'  # after a server's name: plans with a second cut, which wa
 WINDOW = 40          # frames behind the median
 AGE_WINDOW = 15      # frames behind the median of the age
 MIN_FRAMES = 5       # fewer say nothing
+MIN_VISITED = 4      # one of a visit's may be lost
 # Of fewer from a server the lower quarter tells: a visit's are the first that go there, through
 # code and caches that are cold. What they say too much would stay, since nothing goes there then;
 # what they say too little the next frames put right.
@@ -98,6 +100,12 @@ class Overheads:
             else:
                 kept.append(overhead_ms - computed * self.by_load(slow_down))
 
+    def forget_servers(self, known: Collection[str]) -> None:
+        """Keep the robot's and those of the servers that are still known."""
+        for place in list(self._frames):
+            if place != ON_ROBOT and place.removesuffix(RETURN) not in known:
+                del self._frames[place]
+
     def knows(self, place: str) -> bool:
         """Whether enough frames have told what a place takes."""
         return self._signed(place) is not None
@@ -144,7 +152,7 @@ class Overheads:
 
     def _signed(self, place: str) -> float | None:
         frames = self._frames.get(place, ())
-        if len(frames) < MIN_FRAMES:
+        if len(frames) < (MIN_FRAMES if place == ON_ROBOT else MIN_VISITED):
             return None
         if place != ON_ROBOT and len(frames) < WARM_FRAMES:
             return sorted(frames)[len(frames) // 4]

@@ -17,7 +17,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 import math
 
-from dnn_offload.planning.plan import Candidate
+from dnn_offload.planning.plan import Candidate, Key
+from dnn_offload.planning.session_data import FrameEvidence
+from dnn_offload.planning.switch import Decision
+from dnn_offload.planning.trials import Trials
 
 LATER_SHARE = 0.01        # of the time: by so much may results come later for scouts
 WORK_SHARE = 0.05         # of the time: for so long may scouts hold the robot's worker
@@ -27,6 +30,7 @@ LONGEST_PERIOD_S = 10.0   # rarer ones say nothing about now (edge_load.SCOUTS_W
 WORTH_A_VISIT = 3.0
 VISIT_AGAIN_S = 60.0      # where a visit has not told enough: no stream, or no answers
 LONGEST_PAUSE_S = 960.0   # between such visits, each pause twice the one before
+STREAM_S = 1.0            # without a frame for so long there is none that could visit
 DEADLINE_SHARE = 0.7      # of the deadline; the engine looks at each frame again
 
 
@@ -52,7 +56,7 @@ class Visits:
         self._made: dict[str, tuple[float, float]] = {}  # the last one, and the pause behind it
 
     def interrupted(self, server: str) -> None:
-        """Another plan has ended a visit: it may be made again at once."""
+        """Another plan has ended a visit, or no picture came: it may be made again at once."""
         self._made.pop(server, None)
 
     def due(
@@ -84,3 +88,76 @@ class Visits:
                 self._made[plan.server] = now_s, min(2.0 * pause_s, LONGEST_PAUSE_S)
                 return plan
         return None
+
+
+class SingleFrames:
+    """Trials and visits of one planner, one at a time; clocks are passed in, not thread-safe.
+
+    Attributes:
+        trials: What is known of plans whose prices are predictions, and the plan that single
+            frames run under now, on a visit, too.
+        reason: Why they run under it, in words.
+    """
+
+    def __init__(self) -> None:
+        self.trials = Trials()
+        self.reason = ''
+        self._visits = Visits()
+        self._framed_s = -math.inf  # the last frame, under whatever plan
+
+    @property
+    def wanted(self) -> frozenset[Key]:
+        """Plans that must be among the candidates of a tick wherever they rank."""
+        trial = self.trials.trial
+        return frozenset([trial.key] if trial is not None else [])
+
+    def frame(self, frame: FrameEvidence, now_s: float) -> bool:
+        """Take a frame; whether it was one of these."""
+        self._framed_s = now_s
+        return self.trials.frame(frame, now_s)
+
+    def settle(self, now_s: float) -> None:
+        """End what has told enough, or will tell no more."""
+        without_a_frame = self.trials.settle(now_s)
+        if without_a_frame is not None:
+            self._visits.interrupted(without_a_frame.server)
+
+    def drop(self) -> None:
+        """Another plan goes out, or other plans are demanded: what was begun ends untold."""
+        trial = self.trials.trial
+        if trial is not None:
+            self._visits.interrupted(trial.server)
+        self.trials.drop()
+
+    def reset(self) -> None:
+        """Forget what was learnt: a profile is another one."""
+        self.drop()
+        self.trials.reset()
+
+    def due(
+        self,
+        decision: Decision,
+        ranked: Sequence[Candidate],
+        strangers: Collection[str],
+        now_s: float,
+    ) -> Candidate | None:
+        """The plan that single frames are to run under from now on; None = no other.
+
+        Args:
+            decision: Of this tick; the trial that it asks for goes first.
+            ranked: All candidates, best first.
+            strangers: See ``Visits.due``. None is visited while no pictures come: that would
+                end before its first frame.
+            now_s: Monotonic clock [s].
+        """
+        if self.trials.trial is not None:
+            return None
+        if decision.trial is not None:
+            self.reason = decision.reason
+            return decision.trial
+        if now_s - self._framed_s > STREAM_S:
+            return None
+        plan = self._visits.due(decision.candidate, ranked, strangers, now_s)
+        if plan is not None:
+            self.reason = 'visit: no frame has been to this server'
+        return plan

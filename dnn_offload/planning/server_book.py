@@ -47,6 +47,19 @@ class Survey:
     lost: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class LinkNews:
+    """What a measured transfer, or a loss, has told.
+
+    Attributes:
+        dead: Nothing gets through any more.
+        stepped: The link is seen to be another than before.
+    """
+
+    dead: bool = False
+    stepped: bool = False
+
+
 @dataclass
 class _Server:
     """What is known of one server."""
@@ -69,6 +82,11 @@ class ServerBook:
     def knows(self, name: str) -> bool:
         """Whether anything is remembered of a server."""
         return name in self._servers
+
+    @property
+    def names(self) -> Collection[str]:
+        """Servers of which anything is remembered."""
+        return self._servers.keys()
 
     def set_link_defaults(self, defaults: LinkDefaults) -> None:
         """Start all estimates from other assumptions."""
@@ -102,13 +120,13 @@ class ServerBook:
             server.was_ready = True
         return report.state != READY or server.restarted
 
-    def add_transfer(self, name: str, evidence: LinkEvidence, now_s: float) -> bool:
-        """A measured transfer, or a loss; True if the link is dead now."""
+    def add_transfer(self, name: str, evidence: LinkEvidence, now_s: float) -> LinkNews:
+        """A measured transfer, or a loss."""
         server = self._server(name)
         if server is None:
-            return False
-        server.estimator.add(evidence, now_s)
-        return evidence.kind == LOST and server.estimator.dead(now_s)
+            return LinkNews()
+        stepped = server.estimator.add(evidence, now_s)
+        return LinkNews(evidence.kind == LOST and server.estimator.dead(now_s), stepped)
 
     def give_up(self, name: str, now_s: float) -> None:
         """Leave a server alone for a while, twice as long each time."""

@@ -11,6 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 import math
 
+from dnn_offload.errors import ConfigurationError
+
 
 @dataclass
 class _Record:
@@ -29,9 +31,14 @@ class ServerTrust:
             doubles with each further one, and there is none after the first.
         max_backoff_s: Longest such wait [s].
         stable_s: For each time that a server stays so long, half its deaths are forgotten [s].
+
+    Raises:
+        ConfigurationError: ``stable_s`` is not above 0.
     """
 
     def __init__(self, first_backoff_s: float, max_backoff_s: float, stable_s: float) -> None:
+        if not stable_s > 0.0:
+            raise ConfigurationError('stable_s', given=stable_s, allowed='above 0')
         self._first_backoff_s = first_backoff_s
         self._max_backoff_s = max_backoff_s
         self._stable_s = stable_s

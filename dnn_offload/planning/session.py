@@ -34,11 +34,10 @@ from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
     Constraints,
-    Key,
     ServerState,
 )
 from dnn_offload.planning.published_plans import PublishedPlans
-from dnn_offload.planning.scouting import scout_period_s, Visits
+from dnn_offload.planning.scouting import scout_period_s, SingleFrames
 from dnn_offload.planning.server_book import ServerBook, ServerReport, Survey
 from dnn_offload.planning.session_data import (
     FrameEvidence,
@@ -48,7 +47,7 @@ from dnn_offload.planning.session_data import (
 )
 from dnn_offload.planning.standstill import Standstill
 from dnn_offload.planning.switch import SwitchPolicy
-from dnn_offload.planning.trials import is_predicted, Trials
+from dnn_offload.planning.trials import is_predicted
 from dnn_offload.planning.uptake import Uptake
 
 __all__ = ['FrameEvidence', 'PlannerSession', 'PlannerSettings', 'PlanningOutcome', 'WANTED']
@@ -60,8 +59,9 @@ MAX_UNANSWERED = 5         # frames in a row without an answer: the server is le
 class PlannerSession:
     """Facts in, decisions out; not thread-safe.
 
-    The ``feed_*`` methods return True when the plan that runs now cannot go on, so that the
-    caller ticks at once instead of at its next period.
+    The ``feed_*`` methods return True when the plan that runs now cannot go on, or when the load
+    or a link is known to have stepped, so that the caller ticks at once instead of at its next
+    period.
     """
 
     def __init__(self, settings: PlannerSettings | None = None) -> None:
@@ -85,8 +85,8 @@ class PlannerSession:
         self._outlawed = False  # the plan that runs breaks what the user demands since
         self._last_servers: tuple[ServerState, ...] = ()
         self._uptake = Uptake()
-        self._trials = Trials()
-        self._visits = Visits()
+        self._singles = SingleFrames()
+        self._trials = self._singles.trials
         self._standstill = Standstill()
         self._last: PlanningOutcome | None = None
 
@@ -158,7 +158,7 @@ class PlannerSession:
             self._cause = ', '.join(changes)
             self._outlawed = self._outlawed or not self._is_legal(policy.current)
             self._uptake.reset()
-            self._drop_trial()
+            self._singles.drop()
             policy.reset(keep_promises=same_unit)
 
     def _is_legal(self, plan: Candidate | None) -> bool:
@@ -176,7 +176,7 @@ class PlannerSession:
         self._edge_load.reset_frames()
         self._published.sizes.reset()
         self._uptake.reset()
-        self._trials.reset()
+        self._singles.reset()
         if old is not None and old.model_identity != profile.model_identity:
             self._cause = f'model {profile.model}'
             self._policy.reset()
@@ -184,7 +184,7 @@ class PlannerSession:
 
     def feed_server_profile(self, name: str, profile: Profile) -> None:
         """A server's profile."""
-        self._trials.reset()
+        self._singles.reset()
         self._servers.add_profile(name, profile)
 
     def knows_server(self, name: str) -> bool:
@@ -196,9 +196,9 @@ class PlannerSession:
         gone = self._servers.add_report(report, now_s)
         return gone and report.server == self.current_server
 
-    def feed_load(self, readings: LoadReadings, now_s: float) -> None:
+    def feed_load(self, readings: LoadReadings, now_s: float) -> bool:
         """A message of the load monitor."""
-        self._edge_load.add_readings(readings, now_s)
+        return self._edge_load.add_readings(readings, now_s)
 
     def feed_link(self, name: str, evidence: LinkEvidence, now_s: float) -> bool:
         """A measured transfer, or a loss."""
@@ -206,8 +206,8 @@ class PlannerSession:
         if not self._limit_told:  # a sample may be read behind reports that are newer
             self._max_uplink_bps = limit_bps
         checked = replace(evidence, max_uplink_bps=limit_bps)
-        dead = self._servers.add_transfer(name, checked, now_s)
-        return dead and name == self.current_server
+        told = self._servers.add_transfer(name, checked, now_s)
+        return told.stepped or (told.dead and name == self.current_server)
 
     def feed_frame(self, frame: FrameEvidence, now_s: float) -> bool:
         """The end of a frame."""
@@ -220,7 +220,7 @@ class PlannerSession:
         if frame.result_codec in profile.output_bytes:
             self._result_codec = frame.result_codec
         self._frame_period.add(frame.frame_seq, frame.stamp_s)
-        if self._trials.frame(frame, now_s):
+        if self._singles.frame(frame, now_s):
             # It says nothing of the plan in force, but what a frame takes there beside its stages.
             if frame.answered and not frame.stood_in:
                 self._learn_extras(frame, profile, now_s)
@@ -242,7 +242,7 @@ class PlannerSession:
             if plan is not None and frame.answered:
                 self._trials.ran(plan, frame, now_s)
         profiled_ms = self._published.profiled_ms(frame, profile)
-        self._edge_load.add_frame(
+        stepped = self._edge_load.add_frame(
             profiled_ms,
             self._load_behind(frame, profiled_ms, profile) * profiled_ms,
             frame.head_cpu_ms,
@@ -250,7 +250,7 @@ class PlannerSession:
             now_s,
             whole=not frame.server,
         )
-        return gone
+        return gone or stepped
 
     def _load_behind(self, frame: FrameEvidence, profiled_ms: float, profile: Profile) -> float:
         """The robot's load that explains what a frame's piece on it took; 0 = nothing ran."""
@@ -346,7 +346,8 @@ class PlannerSession:
         constraints = self._constraints()
         note = ''
         ours = settings.strategy == search.DEFAULT_STRATEGY
-        self._trials.settle(now_s)
+        self._singles.settle(now_s)
+        self._overheads.forget_servers(self._servers.names)
         if (
             self._last is not None
             and self._nothing_under_way
@@ -388,13 +389,10 @@ class PlannerSession:
             self._published.renew(decision.candidate, edge_load.factor, profile)
         if ours:
             self._trials.follow(decision.candidate, conditions)
-        trial, trial_reason = decision.trial, decision.reason
-        if ours and trial is None and self._trials.trial is None:
-            trial = self._visits.due(
-                decision.candidate, ranked, self._strangers(survey, now_s), now_s
-            )
-            trial_reason = 'visit: no frame has been to this server'
-        if trial is not None and self._trials.trial is None:
+        trial = None
+        if ours:
+            trial = self._singles.due(decision, ranked, self._strangers(survey, now_s), now_s)
+        if trial is not None:
             number = self._published.add(trial, edge_load.factor, profile, trial=True)
             self._trials.begin(
                 trial, number, now_s, predicted=is_predicted(trial, conditions)
@@ -421,7 +419,7 @@ class PlannerSession:
             problem=self.objective_problem,
             trial=self._trials.trial,
             trial_id=self._trials.trial_id,
-            trial_reason=trial_reason,
+            trial_reason=self._singles.reason,
         )
         self._last = replace(
             outcome, decision=replace(decision, switched=False, urgent=False)
@@ -458,13 +456,8 @@ class PlannerSession:
             threads=settings.threads,
             objective=self._objective,
             most=settings.most,
-            keep=self._policy.wanted | self._tried,
+            keep=self._policy.wanted | self._singles.wanted,
         )
-
-    @property
-    def _tried(self) -> frozenset[Key]:
-        trial = self._trials.trial
-        return frozenset([trial.key] if trial is not None else [])
 
     def _scout_period_s(self, chosen: Candidate, local: Candidate) -> float:
         """Scouts belong to our own strategy; the published ones run as they were meant."""
@@ -472,18 +465,12 @@ class PlannerSession:
             return 0.0
         return scout_period_s(chosen, local.latency_ms, self._deadline_ms)
 
-    def _drop_trial(self) -> None:
-        trial = self._trials.trial
-        if trial is not None:
-            self._visits.interrupted(trial.server)
-        self._trials.drop()
-
     def _publish(
         self, plan: Candidate, edge_load: float, profile: Profile, *, again: bool = False
     ) -> None:
         """Give the plan that goes out a new id."""
         self._published.add(plan, edge_load, profile)
-        self._drop_trial()
+        self._singles.drop()
         self._latencies_ms.clear()
         self._unanswered = 0
         self._uptake.published(self._published.last_id, plan.is_local, again=again)

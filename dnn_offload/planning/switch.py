@@ -40,6 +40,7 @@ MAX_NEEDED = 0.5           # share of the latency; caution lets a plan pass that
 FULL_STEP = 2.0            # a gain half as large again as the least counts as a whole tick
 MOVED_STEP = 1.5           # ticks that one counts for where another place is far better now
 WORSE_STEP = 3.0           # the same where the plan that runs is far worse: its own frames say so
+CLOSE = 0.5                # of what is demanded: what prices may be off unnoticed is as much
 REASON_CHARS = 512
 
 
@@ -72,6 +73,7 @@ class _Memory:
     current: Candidate | None = None
     better_ticks: int = 0
     excess: float = 0.0
+    is_close: bool = False  # not enough is gained, but nearly
     left_at_s: dict[Key, float] = field(default_factory=dict)
     returns: float = 0.0
     returns_at_s: float = 0.0
@@ -96,7 +98,7 @@ class SwitchPolicy:
         min_gain_ratio: The same as a share of the current plan's cost.
         hold_ticks: Ticks for which 1.5 times the least gain must last; a gain of 1.25 times the
             least must last twice as long, one of 1.1 times five times as long.
-        first_backoff_s, max_backoff_s, stable_s: See ``ServerTrust``.
+        first_backoff_s, max_backoff_s, stable_s: See ``ServerTrust``; the last above 0.
 
     Raises:
         ConfigurationError: A value out of its range.
@@ -146,11 +148,12 @@ class SwitchPolicy:
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing is under way: no gain that must last, no trial, no price to watch."""
+        """Whether nothing is under way: no gain that nearly lasts, no trial, no price to watch."""
         memory = self._memory
         return (
             memory.current is not None
             and memory.excess == 0.0
+            and not memory.is_close
             and memory.awaited is None
             and memory.promises.watched is None
         )
@@ -324,6 +327,7 @@ class SwitchPolicy:
         needed = min(least * caution, max(MAX_NEEDED * old.cost, least))
         needed += self._doubt_ms(old) + self._doubt_ms(best)
         numbers = self._numbers(old, best, best_cost, needed)
+        memory.is_close = gain > CLOSE * needed
         if best.key == old.key or gain <= 0.0:
             memory.better_ticks, memory.excess = 0, 0.0
         else:

@@ -72,7 +72,7 @@ class Trials:
         self._trial: Candidate | None = None
         self._trial_id = 0
         self._began_s = -math.inf
-        self._answers = 0
+        self._ran = self._answers = 0
         self._predicted = True
         self._priced: dict[Key, Candidate] = {}  # as predicted at the last tick
         self._followed: Candidate | None = None
@@ -136,13 +136,15 @@ class Trials:
                 only the way to the server and back is new (``scouting.Visits``).
         """
         self._trial, self._trial_id = plan, plan_id
-        self._began_s, self._answers, self._predicted = now_s, 0, predicted
+        self._began_s, self._predicted = now_s, predicted
+        self._ran = self._answers = 0
 
     def frame(self, frame: FrameEvidence, now_s: float) -> bool:
         """Take a frame; whether it ran under the trial."""
         trial = self._trial
         if trial is None or frame.plan_id != self._trial_id:
             return False
+        self._ran += 1
         if frame.answered and not frame.stood_in:
             if self._predicted:
                 self._learn(trial, frame, now_s)
@@ -158,20 +160,26 @@ class Trials:
         priced = self._priced.get(plan.key, plan)
         self._seen.setdefault(_pieces(plan), _Seen()).add(frame, priced, now_s)
 
-    def settle(self, now_s: float) -> None:
+    def settle(self, now_s: float) -> Candidate | None:
         """End the trial when enough frames came, or when no more are to be expected.
+
+        Returns:
+            The plan whose trial ended without a frame: no pictures came.
 
         A plan that got no answer at all stays as it was priced: the stream has paused, or the
         robot knows no trials. If answers do not come for the plan's own sake, frames under it
         are rescued and it is left as any other.
         """
-        if self._trial is None:
-            return
+        tried = self._trial
+        if tried is None:
+            return None
         needed = NEEDED_FRAMES if self._predicted else TRIAL_FRAMES
-        if self._answers >= needed or now_s - self._began_s >= TRIAL_PATIENCE_S:
-            if self._predicted:
-                self._seen.setdefault(_pieces(self._trial), _Seen()).last_s = now_s
-            self._trial = None
+        if self._answers < needed and now_s - self._began_s < TRIAL_PATIENCE_S:
+            return None
+        if self._predicted:
+            self._seen.setdefault(_pieces(tried), _Seen()).last_s = now_s
+        self._trial = None
+        return None if self._ran else tried
 
     def corrected(self, plans: Sequence[Candidate]) -> list[Candidate]:
         """Plans with what was learnt of their pieces.
