@@ -38,8 +38,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'probe_rate_hz',
         2.0,
-        'Probes per second; twice as many for a moment where one is off those before it, so that '
-        'a change of load is soon known.',
+        'Probes per second; more than three times as many for a moment where one is off those '
+        'before it, so that a change of load is soon known.',
         unit='Hz',
         minimum=0.2,
         maximum=5.0,

@@ -125,8 +125,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'max_detections',
         100,
-        'Most detections published per picture, the best ones. A detector hands on its 300 best '
-        'boxes, overlapping ones among them.',
+        'Most detections published per picture, the best ones. A network hands on no more than '
+        'its own best boxes, overlapping ones among them: demo:detector 100, ssdlite320 300.',
         minimum=1,
         maximum=1000,
     ),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS, name_part
 from dnn_offload.nodes.parameters import by_name, ParameterSpec
 from dnn_offload.runtime.thread_count import DEFAULTS
+from dnn_offload.transport.topics import tensor_reader_depth
 
 NODE = 'remote_inference_node'
 SUMMARY = (
@@ -39,8 +40,9 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'max_clients',
         8,
-        'Robots served at a time; others are refused. For each, the reader keeps up to 23 '
-        'messages while the node is busy: 123 kB as robots send, 2.0 MB at the very worst.',
+        f'Robots served at a time; others are refused. For each, the reader keeps up to '
+        f'{tensor_reader_depth(1)} messages while the node is busy: 123 kB as robots send, 1.5 MB '
+        'at the very worst.',
         minimum=1,
         maximum=64,
         at_configure=True,

@@ -41,8 +41,8 @@ def byte_array(data: bytes | bytearray | memoryview) -> array.array[int]:
 def read_message(serialised: bytes, message_type: type) -> Any:
     """Deserialise what came from the network.
 
-    Subscriptions to what strangers send are raw: rclpy ends the executor when a message cannot
-    be deserialised.
+    Subscriptions to what strangers send are raw: what cannot be read is refused here and told,
+    where the middleware throws it away at best.
 
     Raises:
         RefusedError: The bytes are no such message.
