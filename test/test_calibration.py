@@ -53,3 +53,14 @@ def test_the_factor_grows_with_the_reading(pairs: list[tuple[float, float]]) -> 
     values = [calibration.factor(reading, 1.1) for reading in (0.6, 1.0, 1.5, 3.0, 10.0)]
     assert values == sorted(values)
     assert values[0] > 0.0
+
+
+def test_another_base_is_known_after_three_comparisons() -> None:
+    """The machine beneath has become faster: frames take less on it, calm or loaded."""
+    calibration = Calibration()
+    for _ in range(7):
+        assert calibration.learn(1.0, 1.5, 1.0)
+    for number in range(3):
+        assert calibration.factor(1.0, 1.0) == pytest.approx(1.5), number
+        assert calibration.learn(1.0, 1.1, 1.0)
+    assert calibration.factor(1.0, 1.0) == pytest.approx(1.1)

@@ -153,6 +153,19 @@ def test_an_answer_that_cannot_be_sent_is_logged_and_survived(
     assert 'no room for a message' in bench.logged[0]
 
 
+@pytest.mark.parametrize('ratio', [0.6, 1.6])
+def test_a_step_in_load_is_told_by_four_frames(ratio: float) -> None:
+    """The median of three seconds would tell half of them later."""
+    bench = Bench()
+    for number in range(20):
+        bench.server._loads.append((100.0 + 0.1 * number, 1.0))
+    told = []
+    for number in range(20, 25):
+        bench.server._loads.append((100.0 + 0.1 * number, ratio))
+        told.append(bench.server.statistics(100.0 + 0.1 * number).load_factor)
+    assert told == [1.0, 1.0, 1.0, ratio, ratio]
+
+
 def test_load_factor_is_relative_to_the_profile() -> None:
     cuts = tuple(
         CutProfile(c.cut_id, c.index, c.label, c.depth, c.nbytes, 1.0, 2.0)

@@ -14,8 +14,11 @@ from __future__ import annotations
 from collections import deque
 import statistics
 
+from dnn_offload.cost.level import since_step
+
 CALM = 1.25                # readings below this tell the base, others the slope
 REMEMBERED = 7             # comparisons behind each median
+STEPS = ((3, 1.2),)        # so many in a row, so far off those before, are another base
 PLAUSIBLE = (0.4, 2.5)     # seen over expected; beyond, the load changed, or a frame had a hiccup
 BASE_RANGE = (0.6, 1.8)    # what is learnt stays within
 SLOPE_RANGE = (0.1, 2.5)
@@ -50,6 +53,8 @@ class Calibration:
         base, slope = self._parameters(growth)
         if reading < CALM:
             self._bases.append(_within(BASE_RANGE, seen / _shape(reading, slope)))
+            for _ in range(since_step(list(self._bases), STEPS)):
+                self._bases.popleft()
         else:
             self._slopes.append(_within(SLOPE_RANGE, (seen / base - 1.0) / (reading - 1.0)))
         return True

@@ -20,14 +20,13 @@ import math
 import statistics
 from typing import NamedTuple
 
+from dnn_offload.cost.level import since_step
 from dnn_offload.cost.load import AUTO, LoadReadings, relative
 from dnn_offload.cost.load_factors import StepFilter
 from dnn_offload.cost.profile import Profile
 from dnn_offload.planning.calibration import Calibration, CALM
 
 WINDOW_S = 1.0             # frames younger than this count
-# So many of the newest are all off the rest by such a ratio: that does not count.
-STEPS = ((3, 2.0), (4, 1.35))
 STEPPED = 1.35             # ratio of two readings of one source, one after the other
 CALM_PERIOD_S = 0.15       # the mean of the window is averaged at most so often
 MIN_EVIDENCE_MS = 40.0     # wall time that they must add up to
@@ -262,24 +261,19 @@ class EdgeLoad:
     def _forget_before_step(self, now_s: float, whole: bool) -> bool:
         """Where the newest frames all say that the load is another, older ones say nothing."""
         kept = self._recent(now_s, whole=whole)
-        ratios = [frame.wall_ms / frame.profile_ms for frame in kept]
-        for least, ratio in STEPS:
-            split = max(len(kept) - least, 0)
-            while split > 0 and not _enough(kept[split:]):
-                split -= 1
-            if split < MIN_FRAMES:
-                continue
-            # The median: a hiccup now and then makes no level that calm frames could fall from.
-            level, newest = statistics.median(ratios[:split]), ratios[split:]
-            if min(newest) > ratio * level or max(newest) < level / ratio:
-                last_s = kept[split - 1].at_s
-                self._frames = deque(
-                    (one for one in self._frames if one.at_s > last_s or one.whole != whole),
-                    maxlen=self._frames.maxlen,
-                )
-                self._calm.reset()  # so many frames are all the confirmation that it waits for
-                return True
-        return False
+        start = since_step(
+            [frame.wall_ms / frame.profile_ms for frame in kept],
+            enough=lambda index: _enough(kept[index:]),
+        )
+        if not start:
+            return False
+        last_s = kept[start - 1].at_s
+        self._frames = deque(
+            (one for one in self._frames if one.at_s > last_s or one.whole != whole),
+            maxlen=self._frames.maxlen,
+        )
+        self._calm.reset()  # so many frames are all the confirmation that it waits for
+        return True
 
     def _recent(self, now_s: float, *, whole: bool) -> list[_Frame]:
         """Frames of the window that ran all here, or the heads of others."""

@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from dnn_offload.codec import bundle
+from dnn_offload.cost.level import since_step
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.exchange import TailJob, TailResult, Verdict
@@ -187,6 +188,7 @@ class TailServer:
         with self._changed:
             waits = [wait for at_s, wait in self._waits if now_s - at_s <= MEMORY_S]
             loads = [load for at_s, load in self._loads if now_s - at_s <= MEMORY_S]
+            loads = loads[since_step(loads):]
             typical_ms = statistics.median(self._compute_ms) if self._compute_ms else 0.0
             # What is known now, or what frames met lately, whichever is worse.
             backlog_ms = typical_ms * len(self._queue)
