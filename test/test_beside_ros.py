@@ -1,4 +1,4 @@
-"""The set-up beside a sourced ROS 2 uses it: its packages are seen, only what it lacks is added."""
+"""The set-up beside a sourced ROS 2 uses it: it sees its packages, adds only what it lacks."""
 
 from __future__ import annotations
 

@@ -159,6 +159,28 @@ def test_parameters_in_the_table_of_the_readme_are_those_of_their_node() -> None
     assert len(seen) > 3
 
 
+def test_defaults_in_the_table_of_the_readme_are_declared() -> None:
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    table = re.search(r'(?ms)^\| node \| parameter \|.*?\n\n', text)
+    assert table is not None
+    node, compared = '', 0
+    for row in table[0].strip().splitlines()[2:]:
+        first, names, told = (cell.strip() for cell in row.split('|')[1:4])
+        node = first.strip('`') or node
+        if node == 'all':  # in words
+            continue
+        told = re.sub(r'\(.*?\)', '', told)
+        for name, value in zip(
+            re.findall(r'`(\w+)`', names), (each.strip() for each in told.split(',')), strict=True
+        ):
+            default = NODES[node][name].default
+            said: object = {'none': '', 'all': ()}.get(value, value.strip('`'))
+            numeric = isinstance(default, int | float)
+            assert (float(value) if numeric else said) == default, row
+            compared += 1
+    assert compared > 8
+
+
 def test_the_scenario_that_is_shown_is_taken() -> None:
     block, = re.findall(r'(?ms)^```yaml\n(.*?)^```', (ROOT / 'docs/bench.md').read_text())
     assert scenarios.parse(block, 'shown').title

@@ -26,6 +26,7 @@ class Record(Protocol):
     rows: list[FrameRow]
     loads: list[LoadSample]
     profile: Profile | None
+    navigation_states: dict[str, int]  # what it said that it does -> how often
 
 
 def write_outcome(
@@ -44,7 +45,14 @@ def write_outcome(
     rows = sorted((row for row in record.rows if row.time_s >= 0.0), key=lambda r: r.frame_seq)
     write_frames_csv(out / 'frames.csv', record.rows)
     (out / 'summary.json').write_text(
-        json.dumps(_summary(verdict, deadline_ms, cores, model), indent=1), encoding='utf-8'
+        json.dumps(
+            {
+                **_summary(verdict, deadline_ms, cores, model),
+                'navigation_states': record.navigation_states,
+            },
+            indent=1,
+        ),
+        encoding='utf-8',
     )
     cut_count = record.profile.cuts[-1].index if record.profile is not None else 1
     plot_timeline(
@@ -64,6 +72,10 @@ def write_outcome(
             [(name, count) for name, count in
              {**verdict.outcomes, **{f'dropped: {k}': v for k, v in
                                      verdict.drop_reasons.items()}}.items()],
+        )),
+        ('Navigation', table(
+            ('what it did for what was seen', 'of its reports'),
+            list(record.navigation_states.items()),
         )),
         ('Ground', f'<p>{_ground(cores, deadline_ms)}</p>'),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 import contextlib
 from dataclasses import dataclass, replace
@@ -76,6 +77,7 @@ class Recorder:
         self.rows: list[FrameRow] = []
         self.loads: list[LoadSample] = []
         self.latest = Snapshot()
+        self.navigation_states: dict[str, int] = Counter()  # what it said since begin()
         self.profile: Profile | None = None
         self.counters: dict[int, dict[str, int]] = {}  # pid of each life -> its last counters
         self.phase = 'start'
@@ -284,7 +286,9 @@ class Recorder:
             )
 
     def _on_navigation(self, msg: String) -> None:
-        self.latest.navigation = json.loads(msg.data)
+        self.latest.navigation = said = json.loads(msg.data)
+        if self._start_s is not None:
+            self.navigation_states[said['state']] += 1
 
     def _on_profile(self, msg: String) -> None:
         self.profile = Profile.from_json(msg.data)

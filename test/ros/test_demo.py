@@ -84,6 +84,9 @@ def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
         assert statistics.median(rates_bps) < 1.2 * UPLINK_BPS, rates_bps
     else:  # nothing was sent there at all
         assert [text for text in notes['slow_uplink'] if text.startswith('all-remote ran on')]
+    states = summary['navigation_states']
+    assert states['clear'] > 10, states
+    assert states.get('slow', 0) + states.get('stop', 0) > 10, 'it reacts to what is seen'
     assert len(rows) == sum(summary['outcomes'].values()) > 200
     assert len({row['frame_seq'] for row in rows}) == len(rows)
     assert {row['outcome'] for row in rows} >= {'remote', 'local'}

@@ -238,6 +238,15 @@ def test_gil_monitor(session: Session, put: Callable[..., None]) -> None:
     assert wait_for(lambda: STATUS in session.recorder.diagnostics) and not measured()
     put(gil_monitor=True)
     assert wait_for(measured)
+    # Paced by ourselves to a rate at which a frame takes seconds; unpaced a publish() held it 1 s.
+    put(max_uplink_bps=1e6)
+    recorder = session.recorder
+    recorder.take_gil_longest_ms()
+    session.run_inner_cut(200_000)
+    assert wait_for(lambda: recorder.rows[-1].uplink_ms > 500.0, 30.0)
+    time.sleep(2.0)  # it is told once a second
+    held_ms = recorder.take_gil_longest_ms()
+    assert 0.0 < held_ms < 50.0, 'about 1 ms alone, more beside others'
     put(gil_monitor=False)
     assert wait_for(lambda: not measured())
 
