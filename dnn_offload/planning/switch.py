@@ -38,8 +38,7 @@ CLEAR_GAIN = 3.0           # times the least gain: so much more is no noise, the
 MAX_CAUTION = 8.0          # most that the demanded gain is multiplied by
 MAX_NEEDED = 0.5           # share of the latency; caution lets a plan pass that is twice as fast
 FULL_STEP = 2.0            # a gain half as large again as the least counts as a whole tick
-MOVED_STEP = 1.5           # ticks that one counts for where another place is far better now
-WORSE_STEP = 3.0           # the same where the plan that runs is far worse: its own frames say so
+MOVED_STEP = 3.0           # ticks that one counts for where a place costs far else than it did
 CLOSE = 0.5                # of what is demanded: what prices may be off unnoticed is as much
 REASON_CHARS = 512
 
@@ -318,7 +317,7 @@ class SwitchPolicy:
         if memory.world.made_better(best.server, best.cost, now_s):
             most = MOVED_STEP
         if memory.world.made_worse(old.cost):  # by what may make the robot worse, too
-            most = 1.0 if self.robot_busier and best.is_local else WORSE_STEP
+            most = 1.0 if self.robot_busier and best.is_local else MOVED_STEP
         caution = self._caution(now_s) if most == 1.0 else 1.0
         in_ms = self.objective.unit == 'ms'
         floor, least_of_all = (self.min_gain_ms, 1e-3) if in_ms else (0.0, 1e-9)
