@@ -59,7 +59,7 @@ class Probing:
         self._count = 0
         self._rate_bps = 0.0        # behind the burst of the last probe; 0 = none yet
         self._known_bps = 0.0       # rate of delivery before it
-        self._probed_s = -math.inf  # when that was
+        self._began_s = -math.inf   # when that began
         self._trip_s = 0.0          # its round trip
         self._frame_s = -math.inf   # when the last frame was given to be sent
         self._busy_s = -math.inf    # last slice sent, but for those of looks
@@ -110,7 +110,7 @@ class Probing:
             self._looked_s = now_s
             pieces = [(0, PACKET_BYTES), (PACKET_BYTES, LOOK_BYTES)]
             return self._transfer(pieces, chunk_bytes, PACKET_BYTES, now_s, is_look=True)
-        self._known_bps = self._window.rate_bps
+        self._known_bps, self._began_s = self._window.rate_bps, now_s
         # One packet for the round trip, the burst, and what is measured.
         total = self._size_of_probe()
         pieces = [(0, PACKET_BYTES), (PACKET_BYTES, BURST_BYTES), (BURST_BYTES, total)]
@@ -138,7 +138,7 @@ class Probing:
             if self._alarmed:
                 return now_s
             if self.confirm:
-                return self._probed_s + max(CONFIRM_S, takes_s)
+                return self._began_s + max(CONFIRM_S, 2.0 * takes_s)
         looking = math.isfinite(self._look_period_s(now_s, timing))
         least_s = takes_s / (SHARE - self._look_share() if looking else SHARE)
         idle_s = self._busy_s + max(timing.probe_period_s, least_s)
@@ -258,7 +258,7 @@ class Probing:
             surprising = _differ(rate_bps, self._known_bps, SURPRISE)
             if not surprising:
                 self._misled_until_s = now_s + self._probe_s() / SHARE
-        self._rate_bps, self._probed_s, self._alarmed = rate_bps, now_s, False
+        self._rate_bps, self._alarmed = rate_bps, False
         if surprising:
             self._looks_s.clear()
         if self.confirm:
