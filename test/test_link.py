@@ -343,8 +343,23 @@ def test_a_good_way_back_stays_known_while_probes_go_up_as_before() -> None:
     rig.send(5, 11_821, 0.8, 0.067, probe=False)
     rig.send(80, 49_152, 1.1, 1.5, probe=True)    # two minutes at home
     assert rig.answer_ms < 1.0
-    rig.now_s += 120.0                            # and two without a sign of it
+    before_ms = rig.answer_ms
+    rig.now_s += 10.3                             # a probe is late: no cliff
+    assert rig.answer_ms < before_ms + 0.3
+    rig.now_s += 120.0                            # two minutes without a sign of it
     assert rig.answer_ms > 3.0
+
+
+def test_a_way_back_is_not_trusted_beyond_a_fall_of_the_uplink() -> None:
+    rig = Rig()
+    rig.send(4, 49_152, 1.1, 1.5, probe=True)
+    rig.send(5, 11_821, 0.8, 0.067, probe=False)
+    rig.send(40, 49_152, 1.1, 1.5, probe=True)    # a minute at home
+    assert rig.answer_ms < 1.0
+    rig.send(5, 49_152, 400.0, 1.5, probe=True)   # the robot has driven into a dead corner
+    assert rig.answer_ms > 2.0
+    rig.send(1, 49_152, 400.0, 1.5, probe=False)  # an answer tells
+    assert rig.answer_ms < 2.0
 
 
 def test_a_bad_way_back_is_forgotten_so_that_it_is_tried_again() -> None:

@@ -609,128 +609,39 @@ def test_an_old_sample_does_not_bring_an_old_limit_back() -> None:
     assert world.session.max_uplink_bps == 0.0
 
 
-def _run_with_frames(world: World, seconds: float, overhead_ms: float) -> list[PlanningOutcome]:
-    """Two pictures per tick, which take what is planned and ``overhead_ms`` at the server."""
-    seen, answered = [], 0
-    for _ in range(round(seconds / TICK_S)):
-        outcome = world.run(TICK_S)
-        seen.append(outcome)
-        for _ in range(2):
-            plan, plan_id = outcome.decision.candidate, outcome.plan_id
-            if outcome.trial is not None and answered < 5:
-                plan, plan_id, answered = outcome.trial, outcome.trial_id, answered + 1
-            stages_ms = plan.latency_ms - plan.overhead_ms
-            world.session.feed_frame(
-                FrameEvidence(
-                    plan_id, plan.cut_id, plan.server, True, not plan.is_local, False,
-                    plan.head_ms, plan.head_ms, stages_ms + overhead_ms * (not plan.is_local),
-                    stages_ms=stages_ms, tail_ms=plan.tail_ms, rest_ms=plan.rest_ms,
-                ),
-                world.now_s,
-            )
-    return seen
-
-
-@pytest.mark.parametrize('overhead_ms', [0.3, 6.0])
-def test_the_assumption_about_a_server_that_was_never_used_does_not_keep_a_robot_from_it(
-    overhead_ms: float,
-) -> None:
-    world = World()
-    # 12 ms here; 10 ms there, and by the assumption of its overhead 13.
-    world.session.feed_edge_profile(make_profile(11.9))
-    world.session.feed_server_profile('desk', make_profile(3.0))
-    seen = _run_with_frames(world, 6.0, overhead_ms)
-    local, there = (
-        next(c for c in seen[0].ranked if c.is_local is here) for here in (True, False)
-    )
-    assert local.latency_ms < there.latency_ms
-    assert local.latency_ms - there.latency_ms + there.overhead_ms > 2.0
-    visits = {outcome.trial_id: outcome for outcome in seen if outcome.trial is not None}
-    assert len(visits) == 1, 'once is enough'
-    (visit,) = visits.values()
-    assert visit.trial is not None and visit.trial.server == 'desk'
-    known = next(c for c in seen[-1].ranked if not c.is_local)
-    assert known.overhead_ms == pytest.approx(overhead_ms, abs=0.2)
-    assert (seen[-1].decision.candidate.server == 'desk') == (overhead_ms < 1.0)
-    # Pieces that were measured stay as measured.
-    assert known.tail_ms == pytest.approx(there.tail_ms)
-
-
-@pytest.mark.parametrize('quiet_s', [0.0, 1.8, 3.4])
-def test_a_visit_waits_for_the_first_picture(quiet_s: float) -> None:
-    """Seen: a camera that opens slowly, and for a minute no frame could go to a server."""
-    world = World()
-    world.session.feed_edge_profile(make_profile(11.9))
-    world.session.feed_server_profile('desk', make_profile(3.0))
-    for _ in range(round(quiet_s / TICK_S)):
-        assert world.run(TICK_S).trial is None
-    assert _run_with_frames(world, 6.0, 0.3)[-1].decision.candidate.server == 'desk'
-
-
-def test_a_visit_that_pictures_did_not_come_to_is_made_when_they_come() -> None:
-    world = World()
-    world.session.feed_edge_profile(make_profile(11.9))
-    world.session.feed_server_profile('desk', make_profile(3.0))
-    here = _run_with_frames(world, TICK_S, 0.3)[0].decision.candidate  # and the camera stops
-    visited = [world.run(TICK_S).trial for _ in range(20)]
-    assert here.is_local and visited[0] is not None and visited[-1] is None
-    assert _run_with_frames(world, 6.0, 0.3)[-1].decision.candidate.server == 'desk'
-
-
-def test_another_profile_ends_a_visit_that_is_made_again() -> None:
-    world = World()
-    world.session.feed_edge_profile(make_profile(11.9))
-    world.session.feed_server_profile('desk', make_profile(3.0))
-    assert _run_with_frames(world, 2 * TICK_S, 0.3)[-1].trial is not None
-    world.session.feed_server_profile('desk', make_profile(3.1))
-    assert _run_with_frames(world, 6.0, 0.3)[-1].decision.candidate.server == 'desk'
-
-
-def test_a_change_of_plan_does_not_send_visits_to_who_did_not_answer() -> None:
-    world = World()
-    world.session.feed_edge_profile(make_profile(11.9))
-    world.session.feed_server_profile('desk', make_profile(3.0))
-    visits = []
-    for second in range(40):
-        for outcome in (world.run(TICK_S) for _ in range(5)):
-            ran = outcome.trial is not None
-            visits += [(second, outcome.trial_id)] * ran
-            plan_id = outcome.trial_id or outcome.plan_id
-            world.session.feed_frame(
-                FrameEvidence(plan_id, '', '', True, False, ran, 11.9, 11.9, 12.0), world.now_s
-            )
-        if second % 8 == 4:  # the demands change, and a plan goes out
-            world.session.set_settings(PlannerSettings(private_layers=second % 3))
-    assert len({trial for _, trial in visits}) == 1, visits
-
-
-def test_published_strategies_visit_nobody() -> None:
-    world = World(strategy='neurosurgeon')
-    world.session.feed_edge_profile(make_profile(11.9))
-    world.session.feed_server_profile('desk', make_profile(3.0))
-    assert all(outcome.trial is None for outcome in _run_with_frames(world, 2.0, 0.3))
-
-
-def test_what_has_stepped_is_planned_with_at_once() -> None:
-    """The caller need not wait for its next tick: load by readings, by frames, and the link."""
+def test_what_has_stepped_is_told() -> None:
+    """The caller need not wait for its next tick: load by readings, by frames, and the uplink."""
     world = offloading()
     session = world.session
-    readings = LoadReadings(probe=1.0, factor=1.0, source='probe')
-    assert not session.feed_load(readings, world.now_s), 'of another source'
-    assert not session.feed_load(replace(readings, factor=1.3), world.now_s)
-    assert session.feed_load(replace(readings, factor=2.6), world.now_s)
-    assert session.feed_load(replace(readings, factor=1.0), world.now_s)
-    assert not session.feed_load(LoadReadings(), world.now_s)
-    assert not session.feed_load(LoadReadings(), world.now_s), 'nothing is known'
-    slow = LinkEvidence(UPLINK, 60_000, 480.0)
-    told = [session.feed_link('desk', slow, world.now_s + 0.2 * number) for number in range(4)]
-    assert told == [False, False, True, False]
+    readings = LoadReadings(probe=1.0, factor=1.0, source='procs_running')
 
-    def whole(took_ms: float) -> bool:
+    def after_load(factor: float) -> bool:
+        session.feed_load(replace(readings, factor=factor), world.now_s)
+        return session.stepped
+
+    assert session.stepped is False
+    assert [after_load(factor) for factor in (1.0, 1.3, 1.0, 2.6)] == [False, False, False, True]
+    world.run(TICK_S, load=2.6)
+    assert session.stepped is False
+    session.feed_load(LoadReadings(factor=1.0, source='probe'), world.now_s)
+    session.feed_load(LoadReadings(), world.now_s)
+    session.feed_load(LoadReadings(), world.now_s)
+    assert session.stepped is False, 'another source, or none'
+    slow = LinkEvidence(UPLINK, 60_000, 480.0)
+    told = []
+    for number in range(3):
+        assert not session.feed_link('desk', slow, world.now_s + 0.2 * number)
+        told.append(session.stepped)
+    assert told == [False, False, True]
+    world.now_s += 0.6
+    session.tick(world.now_s)
+
+    def after_frame(took_ms: float) -> bool:
         world.now_s += 0.05
-        return session.feed_frame(
+        session.feed_frame(
             FrameEvidence(0, '', '', True, False, False, took_ms, took_ms, took_ms), world.now_s
         )
+        return session.stepped
 
-    assert not any(whole(100.0) for _ in range(8))
-    assert [whole(300.0) for _ in range(4)] == [False, False, True, False]
+    assert not any(after_frame(100.0) for _ in range(8))
+    assert [after_frame(300.0) for _ in range(3)] == [False, False, True]

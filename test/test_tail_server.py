@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
+import math
 import queue
 import time
 
@@ -18,7 +20,7 @@ from dnn_offload.errors import RefusedError
 from dnn_offload.exchange import TailJob, TailResult, Verdict
 from dnn_offload.runtime import admission
 from dnn_offload.runtime.admission import Admission
-from dnn_offload.runtime.tail_server import TailQueue, TailServer
+from dnn_offload.runtime.tail_server import _Load, TailQueue, TailServer
 from fake_tail_model import FakeModel, spec
 
 
@@ -153,17 +155,51 @@ def test_an_answer_that_cannot_be_sent_is_logged_and_survived(
     assert 'no room for a message' in bench.logged[0]
 
 
-@pytest.mark.parametrize('ratio', [0.6, 1.6])
-def test_a_step_in_load_is_told_by_four_frames(ratio: float) -> None:
+class Told:
+    """What a server tells of its load, frame by frame, on a clock of our own."""
+
+    def __init__(self) -> None:
+        self.server = Bench().server
+        self.now_s = 100.0
+        self.noise = np.random.default_rng(2)
+
+    def frames(
+        self, count: int, load: float, work: str = 'one', scatter: float = 0.0
+    ) -> list[float]:
+        told = []
+        for _ in range(count):
+            self.now_s += 0.066
+            seen = load * float(np.exp(scatter * self.noise.standard_normal()))
+            self.server._take_load(_Load(self.now_s, seen, work))
+            told.append(self.server.statistics(self.now_s).load_factor or math.nan)
+        return told
+
+
+@pytest.mark.parametrize('load', [0.6, 1.6])
+def test_a_step_in_load_is_told_within_half_a_second(load: float) -> None:
     """The median of three seconds would tell half of them later."""
-    bench = Bench()
-    for number in range(20):
-        bench.server._loads.append((100.0 + 0.1 * number, 1.0))
-    told = []
-    for number in range(20, 25):
-        bench.server._loads.append((100.0 + 0.1 * number, ratio))
-        told.append(bench.server.statistics(100.0 + 0.1 * number).load_factor)
-    assert told == [1.0, 1.0, 1.0, ratio, ratio]
+    told = Told()
+    told.frames(40, 1.0)
+    assert told.frames(7, load) == [1.0] * 4 + [load] * 3
+
+
+def test_a_noisy_step_in_load_is_told_once() -> None:
+    for _ in range(20):
+        told = Told()
+        told.frames(40, 1.0, scatter=0.05)
+        high = [load > 1.25 for load in told.frames(60, 1.6, scatter=0.08)]
+        assert sum(a != b for a, b in pairwise(high)) <= 1 and high[-1] and high.index(True) < 12
+
+
+def test_a_hiccup_and_robots_of_different_work_are_no_steps() -> None:
+    told = Told()
+    told.frames(30, 1.0)
+    assert told.frames(3, 2.5) == [1.0] * 3
+    assert told.frames(5, 1.0) == [1.0] * 5
+    both = Told()
+    both.frames(10, 1.0, 'one')
+    for _ in range(20):
+        assert both.frames(1, 2.2, 'two') + both.frames(2, 1.0, 'one') == [1.0] * 3
 
 
 def test_load_factor_is_relative_to_the_profile() -> None:

@@ -14,16 +14,16 @@ STEPS = ((3, 2.0), (4, 1.35))
 MIN_BEFORE = 3  # fewer make no level
 
 
-def since_step(
+def newest_level(
     values: Sequence[float],
     steps: Sequence[tuple[int, float]] = STEPS,
     *,
     enough: Callable[[int], bool] = lambda start: True,
 ) -> int:
-    """Index from which on positive values, oldest first, are of the level of the newest; 0 = all.
+    """Index from which on values are of the newest level; 0 = all are, as far as can be told.
 
     Args:
-        values: The row.
+        values: The row, oldest first, all positive.
         steps: How many of the newest must be off, and by what ratio at least; the first that
             holds counts.
         enough: Whether the values from an index on say enough; if not, more must be off.

@@ -5,8 +5,9 @@ passes at once in the burst of a radio or shaper, upwards (0 where there is none
 direction is fitted on its own (``transfer_fit.py``): robust, forgetting, quick to see a
 change. An estimate that is not refreshed returns to the prior, a link that lost frames is
 tried again with back-off: neither optimism nor pessimism lasts for ever. Only answers measure
-the way back, and none come while nothing is offloaded: while probes go up as before, it is not
-priced higher for being long ago, which would keep us from going there again. A limit of our own
+the way back, and none come while nothing is offloaded: while probes go up, and none says that
+the link has become slower, it is not priced higher for being long ago, which would keep us from
+going there again. A limit of our own
 pacing (``max_uplink_bps``) is not the link's: samples taken under one teach only the
 estimate under that same limit, unless they are far slower than the limit explains.
 
@@ -104,6 +105,7 @@ class LinkEstimator:
         self._downlink = self._new_downlink()
         self._limited: tuple[float, TransferFit] | None = None
         self._answer_bytes = 0  # the last one's
+        self._slower_since = False  # the uplink, since the last answer
         self._losses = 0
         self._dead_times = 0
         self._dead_until_s = -math.inf
@@ -117,7 +119,7 @@ class LinkEstimator:
         """Take one ``LinkSample``; a transfer without payload, or not finite, is ignored.
 
         Returns:
-            Whether the link is now seen to be another than before.
+            Whether the uplink is now seen to be another than before.
 
         Raises:
             ConfigurationError: Unknown kind.
@@ -138,7 +140,7 @@ class LinkEstimator:
         self._dead_until_s = -math.inf
         if kind == DOWNLINK:
             self._dead_times = 0  # a whole round trip
-            self._answer_bytes = nbytes
+            self._answer_bytes, self._slower_since = nbytes, False
             change = self._downlink.add(nbytes, duration_ms, now_s, probe=probe)
         elif limit_bps <= 0.0:
             change = self._uplink.add(nbytes, duration_ms, now_s, probe=probe)
@@ -154,7 +156,9 @@ class LinkEstimator:
             explained_ms = self.defaults.uplink_alpha_ms + 8e3 * nbytes / limit_bps
             if duration_ms > BELOW_LIMIT * explained_ms:
                 self._uplink.add(nbytes, duration_ms, now_s, probe=probe)
-        return change != 1.0
+        if kind == UPLINK and change > 1.0:
+            self._slower_since = True
+        return kind == UPLINK and change != 1.0
 
     def lost(self, now_s: float) -> None:
         """Nothing came back within the time allowed."""
@@ -182,8 +186,9 @@ class LinkEstimator:
             up = fit.line(now_s)
             up_bps = up.bps
         down = self._downlink.line(now_s)
-        if fit.freshness(now_s) >= 1.0:
-            down = min(down, self._downlink.fitted, key=self._answer_ms)
+        if not self._slower_since:
+            held = self._downlink.line(now_s, least_fresh=fit.freshness(now_s))
+            down = min(down, held, key=self._answer_ms)
         if self.dead(now_s):
             return LinkState(up.alpha_ms, 0.0, down.alpha_ms, 0.0, 0.0)
         confidence = 0.7 * fit.confidence(now_s) + 0.3 * self._downlink.confidence(now_s)

@@ -127,10 +127,15 @@ class TransferFit:
         kind = self._small if nbytes < BURST_BYTES else self._large
         (self._probes if probe else kind).append(sample)
 
-    def line(self, now_s: float) -> Line:
-        """The estimate now; fades to the prior when no sample has come for long."""
+    def line(self, now_s: float, *, least_fresh: float = 0.0) -> Line:
+        """The estimate now; fades to the prior when no sample has come for long.
+
+        Args:
+            now_s: The time.
+            least_fresh: How fresh it is taken to be at least, 0 .. 1; nothing without a sample.
+        """
         here, prior = self.fitted, self.prior
-        fresh = self.freshness(now_s)
+        fresh = max(self.freshness(now_s), least_fresh)
         if fresh >= 1.0:
             return here
         slope = here.ms_per_byte**fresh * prior.ms_per_byte ** (1.0 - fresh)

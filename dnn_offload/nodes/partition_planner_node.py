@@ -49,6 +49,7 @@ PRICED_STAGES = (
     ('downlink_ms',),
 )
 THIS_ROBOT = 'this robot'
+STEPS_APART_S = 0.5  # ticks for steps in load or link, at least
 UNANSWERED = (FrameReport.DROP_NO_ANSWER, FrameReport.DROP_CANNOT_RESCUE)
 
 
@@ -72,6 +73,7 @@ class PartitionPlannerNode(base.OffloadNode):
         self._say_what_is_minimised()
         self._outcome: PlanningOutcome | None = None
         self._published_at_s = 0.0
+        self._stepped_s = -math.inf  # the last tick between two periods
         self._tried_id = 0
         self._profile_problem = ''
         self._provisional: dict[str, str] = {}  # whose profile rests on what, until it is measured
@@ -202,7 +204,7 @@ class PartitionPlannerNode(base.OffloadNode):
                 self._provisional.pop(f'server {server}', None)
 
     def _on_load(self, message: Load) -> None:
-        urgent = self._session.feed_load(
+        self._session.feed_load(
             LoadReadings(
                 loadavg=message.factor_loadavg,
                 loadavg_own_removed=message.factor_loadavg_own_removed,
@@ -217,12 +219,12 @@ class PartitionPlannerNode(base.OffloadNode):
             ),
             time.monotonic(),
         )
-        if urgent:
-            self._tick()
+        self._tick_where_stepped()
 
     def _on_frame_report(self, message: FrameReport) -> None:
         for transfer in message.transfers:
-            self._on_link_sample(transfer)
+            if self._take_transfer(transfer):
+                self._tick()
         busy_ms = [sum(getattr(message, name) for name in stages) for stages in PRICED_STAGES]
         urgent = self._session.feed_frame(
             FrameEvidence(
@@ -255,9 +257,16 @@ class PartitionPlannerNode(base.OffloadNode):
         )
         if urgent:
             self._tick()
+        self._tick_where_stepped()
 
     def _on_link_sample(self, message: LinkSample) -> None:
-        urgent = self._session.feed_link(
+        if self._take_transfer(message):
+            self._tick()
+        self._tick_where_stepped()
+
+    def _take_transfer(self, message: LinkSample) -> bool:
+        """Feed a measured transfer, or a loss; whether the plan that runs cannot go on."""
+        return self._session.feed_link(
             names.check_name(message.server, 'server'),
             LinkEvidence(
                 kind=message.kind,
@@ -268,10 +277,21 @@ class PartitionPlannerNode(base.OffloadNode):
             ),
             time.monotonic(),
         )
-        if urgent:
-            self._tick()
 
     # ---- plans -----------------------------------------------------------------------------
+
+    def _tick_where_stepped(self) -> None:
+        """Plan with another load or link at once; the next tick comes a whole period later.
+
+        Rarely, however much wavers: each search costs some milliseconds, each tick is a round of
+        ``hold_ticks``.
+        """
+        now_s = time.monotonic()
+        due = self._session.stepped and now_s - self._stepped_s >= STEPS_APART_S
+        if due and self._timer is not None:
+            self._stepped_s = now_s
+            self._timer.reset()
+            self._tick()
 
     def _tick(self) -> None:
         if not self.is_active:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 import statistics
 
-from dnn_offload.cost.level import since_step
+from dnn_offload.cost.level import newest_level
 
 CALM = 1.25                # readings below this tell the base, others the slope
 REMEMBERED = 7             # comparisons behind each median
@@ -53,7 +53,7 @@ class Calibration:
         base, slope = self._parameters(growth)
         if reading < CALM:
             self._bases.append(_within(BASE_RANGE, seen / _shape(reading, slope)))
-            for _ in range(since_step(list(self._bases), STEPS)):
+            for _ in range(newest_level(list(self._bases), STEPS)):
                 self._bases.popleft()
         else:
             self._slopes.append(_within(SLOPE_RANGE, (seen / base - 1.0) / (reading - 1.0)))

@@ -20,7 +20,7 @@ import math
 import statistics
 from typing import NamedTuple
 
-from dnn_offload.cost.level import since_step
+from dnn_offload.cost.level import newest_level
 from dnn_offload.cost.load import AUTO, LoadReadings, relative
 from dnn_offload.cost.load_factors import StepFilter
 from dnn_offload.cost.profile import Profile
@@ -261,7 +261,7 @@ class EdgeLoad:
     def _forget_before_step(self, now_s: float, whole: bool) -> bool:
         """Where the newest frames all say that the load is another, older ones say nothing."""
         kept = self._recent(now_s, whole=whole)
-        start = since_step(
+        start = newest_level(
             [frame.wall_ms / frame.profile_ms for frame in kept],
             enough=lambda index: _enough(kept[index:]),
         )

@@ -59,6 +59,10 @@ class Visits:
         """Another plan has ended a visit, or no picture came: it may be made again at once."""
         self._made.pop(server, None)
 
+    def forget_servers(self, known: Collection[str]) -> None:
+        """Keep those that are still known."""
+        self._made = {server: made for server, made in self._made.items() if server in known}
+
     def due(
         self,
         chosen: Candidate,
@@ -118,9 +122,13 @@ class SingleFrames:
 
     def settle(self, now_s: float) -> None:
         """End what has told enough, or will tell no more."""
-        without_a_frame = self.trials.settle(now_s)
-        if without_a_frame is not None:
-            self._visits.interrupted(without_a_frame.server)
+        ended = self.trials.settle(now_s)
+        if ended is not None and self._framed_s < self.trials.began_s:  # the camera has paused
+            self._visits.interrupted(ended.server)
+
+    def forget_servers(self, known: Collection[str]) -> None:
+        """Keep what is known of servers that are still known."""
+        self._visits.forget_servers(known)
 
     def drop(self) -> None:
         """Another plan goes out, or other plans are demanded: what was begun ends untold."""

@@ -59,9 +59,12 @@ MAX_UNANSWERED = 5         # frames in a row without an answer: the server is le
 class PlannerSession:
     """Facts in, decisions out; not thread-safe.
 
-    The ``feed_*`` methods return True when the plan that runs now cannot go on, or when the load
-    or a link is known to have stepped, so that the caller ticks at once instead of at its next
-    period.
+    The ``feed_*`` methods return True when the plan that runs now cannot go on, so that the
+    caller ticks at once instead of at its next period.
+
+    Attributes:
+        stepped: The load or a link is known to be another since the last tick: the caller need
+            not wait for its next period either.
     """
 
     def __init__(self, settings: PlannerSettings | None = None) -> None:
@@ -89,6 +92,7 @@ class PlannerSession:
         self._trials = self._singles.trials
         self._standstill = Standstill()
         self._last: PlanningOutcome | None = None
+        self.stepped = False
 
     def _make_policy(self) -> SwitchPolicy:
         settings = self._settings
@@ -196,9 +200,10 @@ class PlannerSession:
         gone = self._servers.add_report(report, now_s)
         return gone and report.server == self.current_server
 
-    def feed_load(self, readings: LoadReadings, now_s: float) -> bool:
+    def feed_load(self, readings: LoadReadings, now_s: float) -> None:
         """A message of the load monitor."""
-        return self._edge_load.add_readings(readings, now_s)
+        decides = self._last is not None and self._last.edge_load.source == readings.source
+        self.stepped |= self._edge_load.add_readings(readings, now_s) and decides
 
     def feed_link(self, name: str, evidence: LinkEvidence, now_s: float) -> bool:
         """A measured transfer, or a loss."""
@@ -207,7 +212,8 @@ class PlannerSession:
             self._max_uplink_bps = limit_bps
         checked = replace(evidence, max_uplink_bps=limit_bps)
         told = self._servers.add_transfer(name, checked, now_s)
-        return told.stepped or (told.dead and name == self.current_server)
+        self.stepped |= told.stepped
+        return told.dead and name == self.current_server
 
     def feed_frame(self, frame: FrameEvidence, now_s: float) -> bool:
         """The end of a frame."""
@@ -242,7 +248,7 @@ class PlannerSession:
             if plan is not None and frame.answered:
                 self._trials.ran(plan, frame, now_s)
         profiled_ms = self._published.profiled_ms(frame, profile)
-        stepped = self._edge_load.add_frame(
+        self.stepped |= self._edge_load.add_frame(
             profiled_ms,
             self._load_behind(frame, profiled_ms, profile) * profiled_ms,
             frame.head_cpu_ms,
@@ -250,7 +256,7 @@ class PlannerSession:
             now_s,
             whole=not frame.server,
         )
-        return gone or stepped
+        return gone
 
     def _load_behind(self, frame: FrameEvidence, profiled_ms: float, profile: Profile) -> float:
         """The robot's load that explains what a frame's piece on it took; 0 = nothing ran."""
@@ -316,6 +322,7 @@ class PlannerSession:
         if profile is None:
             return None
         began_s = time.perf_counter()
+        self.stepped = False
         settings = self._settings
         self._published.sizes.tick(now_s)
         edge_load = self._edge_load.estimate(profile, settings.load_source, now_s)
@@ -348,6 +355,7 @@ class PlannerSession:
         ours = settings.strategy == search.DEFAULT_STRATEGY
         self._singles.settle(now_s)
         self._overheads.forget_servers(self._servers.names)
+        self._singles.forget_servers(self._servers.names)
         if (
             self._last is not None
             and self._nothing_under_way

@@ -39,7 +39,7 @@ MAX_CAUTION = 8.0          # most that the demanded gain is multiplied by
 MAX_NEEDED = 0.5           # share of the latency; caution lets a plan pass that is twice as fast
 FULL_STEP = 2.0            # a gain half as large again as the least counts as a whole tick
 MOVED_STEP = 3.0           # ticks that one counts for where a place costs far else than it did
-CLOSE = 0.5                # of what is demanded: what prices may be off unnoticed is as much
+CLOSE = 0.8                # of the least gain: prices may be off by the rest unnoticed
 REASON_CHARS = 512
 
 
@@ -326,7 +326,7 @@ class SwitchPolicy:
         needed = min(least * caution, max(MAX_NEEDED * old.cost, least))
         needed += self._doubt_ms(old) + self._doubt_ms(best)
         numbers = self._numbers(old, best, best_cost, needed)
-        memory.is_close = gain > CLOSE * needed
+        memory.is_close = gain > CLOSE * least
         if best.key == old.key or gain <= 0.0:
             memory.better_ticks, memory.excess = 0, 0.0
         else:

@@ -72,7 +72,7 @@ class Trials:
         self._trial: Candidate | None = None
         self._trial_id = 0
         self._began_s = -math.inf
-        self._ran = self._answers = 0
+        self._answers = 0
         self._predicted = True
         self._priced: dict[Key, Candidate] = {}  # as predicted at the last tick
         self._followed: Candidate | None = None
@@ -136,15 +136,13 @@ class Trials:
                 only the way to the server and back is new (``scouting.Visits``).
         """
         self._trial, self._trial_id = plan, plan_id
-        self._began_s, self._predicted = now_s, predicted
-        self._ran = self._answers = 0
+        self._began_s, self._answers, self._predicted = now_s, 0, predicted
 
     def frame(self, frame: FrameEvidence, now_s: float) -> bool:
         """Take a frame; whether it ran under the trial."""
         trial = self._trial
         if trial is None or frame.plan_id != self._trial_id:
             return False
-        self._ran += 1
         if frame.answered and not frame.stood_in:
             if self._predicted:
                 self._learn(trial, frame, now_s)
@@ -160,11 +158,16 @@ class Trials:
         priced = self._priced.get(plan.key, plan)
         self._seen.setdefault(_pieces(plan), _Seen()).add(frame, priced, now_s)
 
+    @property
+    def began_s(self) -> float:
+        """When the newest trial began."""
+        return self._began_s
+
     def settle(self, now_s: float) -> Candidate | None:
         """End the trial when enough frames came, or when no more are to be expected.
 
         Returns:
-            The plan whose trial ended without a frame: no pictures came.
+            The plan whose trial ended now, if any.
 
         A plan that got no answer at all stays as it was priced: the stream has paused, or the
         robot knows no trials. If answers do not come for the plan's own sake, frames under it
@@ -179,7 +182,7 @@ class Trials:
         if self._predicted:
             self._seen.setdefault(_pieces(tried), _Seen()).last_s = now_s
         self._trial = None
-        return None if self._ran else tried
+        return tried
 
     def corrected(self, plans: Sequence[Candidate]) -> list[Candidate]:
         """Plans with what was learnt of their pieces.

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import statistics
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from dnn_offload.codec import bundle
-from dnn_offload.cost.level import since_step
+from dnn_offload.cost.level import newest_level
 from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.exchange import TailJob, TailResult, Verdict
@@ -27,6 +27,15 @@ from dnn_offload.vision.preprocess import prepare, PreprocessSpec
 MEMORY_S = 3.0          # how long a frame says something about queue and load
 _ENOUGH_FRAMES = 3
 _SHORTEST_TAIL_MS = 0.3  # shorter ones are mostly overhead and say nothing about load
+_SHORTEST_STEP_S = 0.25  # frames that are all off for less are a hiccup
+
+
+class _Load(NamedTuple):
+    """What a frame told of the load: its compute time over the profiled one."""
+
+    at_s: float
+    load: float
+    work: str  # whose frame, and between which cuts
 
 
 class TailQueue:
@@ -133,7 +142,7 @@ class TailServer:
         self._queue = TailQueue()
         self._running = False
         self._waits: deque[tuple[float, float]] = deque(maxlen=64)
-        self._loads: deque[tuple[float, float]] = deque(maxlen=64)
+        self._loads: deque[_Load] = deque(maxlen=64)
         self._compute_ms: deque[float] = deque(maxlen=16)
         self._served = self._superseded = self._refused = 0
         self._thread = threading.Thread(target=self._run, name='tail', daemon=True)
@@ -187,8 +196,7 @@ class TailServer:
         now_s = time.monotonic() if now_s is None else now_s
         with self._changed:
             waits = [wait for at_s, wait in self._waits if now_s - at_s <= MEMORY_S]
-            loads = [load for at_s, load in self._loads if now_s - at_s <= MEMORY_S]
-            loads = loads[since_step(loads):]
+            loads = [seen.load for seen in self._loads if now_s - seen.at_s <= MEMORY_S]
             typical_ms = statistics.median(self._compute_ms) if self._compute_ms else 0.0
             # What is known now, or what frames met lately, whichever is worse.
             backlog_ms = typical_ms * len(self._queue)
@@ -241,6 +249,24 @@ class TailServer:
             reason = f'the server failed on it: {type(error).__name__}'
             return TailResult(job, Verdict.REFUSED, reason, queue_ms=queue_ms)
 
+    def _take_load(self, newest: _Load) -> None:
+        """Remember what a frame took; all before a step in load says nothing any more.
+
+        Frames of one kind are compared: others have ratios of their own.
+        """
+        self._loads.append(newest)
+        alike = [
+            seen for seen in self._loads
+            if seen.work == newest.work and newest.at_s - seen.at_s <= MEMORY_S
+        ]
+        start = newest_level(
+            [seen.load for seen in alike],
+            enough=lambda index: newest.at_s - alike[index].at_s >= _SHORTEST_STEP_S,
+        )
+        if start:
+            while self._loads[0] is not alike[start]:
+                self._loads.popleft()
+
     def _expected_ms(self, job: TailJob, part: ServerPart, segment: Any) -> float:
         """What a frame's work took when it was profiled; 0 = not known [ms].
 
@@ -274,7 +300,8 @@ class TailServer:
             self._compute_ms.append(compute_ms)
             expected_ms = 0.0 if by_torch else self._expected_ms(job, part, segment)
             if expected_ms >= _SHORTEST_TAIL_MS:
-                self._loads.append((computed_s, compute_ms / expected_ms))
+                work = f'{job.client} {job.cut_id} {job.return_id}'
+                self._take_load(_Load(computed_s, compute_ms / expected_ms, work))
         return TailResult(
             job, Verdict.OK, '', payload, specs, queue_ms=queue_ms,
             decode_ms=1e3 * (decoded_s - began_s), compute_ms=compute_ms,

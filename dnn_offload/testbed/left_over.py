@@ -11,3 +11,5 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:
+        return True  # somebody else's

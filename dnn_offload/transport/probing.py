@@ -29,7 +29,10 @@ MEASURED_TRIPS = 5.0      # but so many round trips: one is in what is measured
 SURPRISE = 2.0            # ratio to what was seen before: another link, or a hiccup?
 NEAR = 1.25               # ratio to what frames have said since: that is known already
 CONFIRMING = 2            # so many more probes tell, and then the next one comes in its time
-CONFIRM_S = 0.16          # so soon: three span what the estimate asks for (transfer_fit.CHANGES)
+# So soon, from begin to begin: three span what the estimate asks for (transfer_fit.CHANGES), less
+# where they are far off, and what the planner reads the first one later.
+CONFIRM_S, FAR_CONFIRM_S = 0.31, 0.21
+FAR = 2.6                 # ratio
 PACKET_BYTES = 1200       # fits into one with its header
 LOOK_BYTES = 6000         # three packets and more behind the first: shapers let two pass at once
 LONGEST_GAP_S = 9.0       # between probes, where looks go: estimates fade after 10 (cost/link.py)
@@ -60,6 +63,7 @@ class Probing:
         self._rate_bps = 0.0        # behind the burst of the last probe; 0 = none yet
         self._known_bps = 0.0       # rate of delivery before it
         self._began_s = -math.inf   # when that began
+        self._confirm_s = 0.0       # until the one that confirms it
         self._trip_s = 0.0          # its round trip
         self._frame_s = -math.inf   # when the last frame was given to be sent
         self._busy_s = -math.inf    # last slice sent, but for those of looks
@@ -138,7 +142,7 @@ class Probing:
             if self._alarmed:
                 return now_s
             if self.confirm:
-                return self._began_s + max(CONFIRM_S, 2.0 * takes_s)
+                return self._began_s + max(self._confirm_s, 2.0 * takes_s)
         looking = math.isfinite(self._look_period_s(now_s, timing))
         least_s = takes_s / (SHARE - self._look_share() if looking else SHARE)
         idle_s = self._busy_s + max(timing.probe_period_s, least_s)
@@ -258,6 +262,9 @@ class Probing:
             surprising = _differ(rate_bps, self._known_bps, SURPRISE)
             if not surprising:
                 self._misled_until_s = now_s + self._probe_s() / SHARE
+        if not self.confirm:
+            is_far = _differ(rate_bps, self._known_bps, FAR)
+            self._confirm_s = FAR_CONFIRM_S if is_far else CONFIRM_S
         self._rate_bps, self._alarmed = rate_bps, False
         if surprising:
             self._looks_s.clear()
