@@ -172,8 +172,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'rate_hz',
         5.0,
-        'Planning rounds per second. Plans are searched where something has moved since the '
-        'last search, and every two seconds.',
+        'Planning rounds per second; a step in load or link makes one at once. Plans are searched '
+        'where something has moved since the last search, and every two seconds.',
         unit='Hz',
         minimum=0.2,
         maximum=50.0,

@@ -51,7 +51,7 @@ class World:
         self.state = ServerStatus.STATE_READY
         self.session = 1  # another one: the server was started again
         self.identity = 'abc'
-        self.load = 1.0
+        self.load = self.server_load = 1.0
         self.uplink_ms = 12.0
         self.runs: int | None = None  # id of the plan that frames run; None = the newest
         self.speaks = True
@@ -63,7 +63,7 @@ class World:
         self.status.publish(
             ServerStatus(
                 server='desk', session=self.session, state=self.state,
-                model_identity=self.identity, load_factor=1.0,
+                model_identity=self.identity, load_factor=self.server_load,
             )
         )
 

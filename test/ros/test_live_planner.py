@@ -48,7 +48,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Graph, W
 def world(running: tuple[Graph, World]) -> World:
     """Offloads to the desk under default parameters, whatever was set before."""
     graph, found = running
-    found.load, found.uplink_ms, found.speaks = 1.0, 12.0, True
+    found.load, found.server_load, found.uplink_ms, found.speaks = 1.0, 1.0, 12.0, True
     for name, spec in DEFAULTS.items():
         if name in CHANGED:
             assert graph.set_parameter(NODE, name, spec.default).successful
@@ -172,9 +172,17 @@ def test_what_a_gain_must_be(
 
 def test_rate_hz(world: World, put: Callable[..., None]) -> None:
     put(rate_hz=0.2, hold_ticks=1)
-    world.uplink_ms = 4_800.0
+    world.server_load = 30.0
     assert stays(world, 'desk'), 'a round before its time'
     put(rate_hz=20.0)
+    comes(world, lambda plan: not plan.server, 2.5)
+
+
+def test_a_step_of_the_link_does_not_wait_for_the_next_round(
+    world: World, put: Callable[..., None]
+) -> None:
+    put(rate_hz=0.2, hold_ticks=1)
+    world.uplink_ms = 4_800.0
     comes(world, lambda plan: not plan.server, 2.5)
 
 
