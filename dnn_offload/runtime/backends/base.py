@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 class LoadedModel(Protocol):
-    """A model that is ready to run in slices. Used by one thread at a time."""
+    """A model that is ready to run in slices, by one thread at a time.
+
+    What it is, and ``route``, other threads may ask meanwhile: a server looks at what a frame says
+    of itself while another frame is computed.
+    """
 
     @property
     def identity(self) -> str:
