@@ -137,6 +137,26 @@ def test_frames_under_a_placement_tell_the_load() -> None:
     assert after.edge_load.factor == pytest.approx(2.0, rel=0.15)
 
 
+def test_what_was_learnt_of_a_piece_does_not_say_the_load() -> None:
+    """Seen: learnt under a load that was read too high, it made frames say that load for good."""
+    session, now_s, outcome = _settled(4_000)
+    now_s, outcome = run(session, now_s)
+    plan = outcome.decision.candidate
+    idle_ms = plan.head_ms / outcome.edge_load.factor
+    for _ in range(9):
+        session._trials.ran(plan, frame(outcome, outcome.plan_id, 0.7 * plan.head_ms), now_s)
+    session.set_settings(PlannerSettings(shapes=ALL_SHAPES, private_layers=1))  # said anew
+    now_s, after = run(session, now_s)
+    assert after.plan_id != outcome.plan_id and after.decision.candidate.key == plan.key
+    assert after.decision.candidate.head_ms == pytest.approx(0.7 * plan.head_ms, rel=0.05)
+    for number in range(60):
+        session.feed_frame(frame(after, after.plan_id, idle_ms), now_s + 0.02 * number)
+    last = session.tick(now_s + 1.2)
+    assert last is not None and last.edge_load.source == 'frames'
+    assert last.edge_load.factor == pytest.approx(1.0, rel=0.05)
+    assert last.decision.candidate.head_ms == pytest.approx(idle_ms, rel=0.05), 'and is put right'
+
+
 def test_a_new_profile_of_the_robot_is_what_frames_are_set_against() -> None:
     session, now_s, outcome = _settled(4_000)
     plan = outcome.decision.candidate

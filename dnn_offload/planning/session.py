@@ -394,14 +394,17 @@ class PlannerSession:
             self._publish(decision.candidate, edge_load.factor, profile, again=True)
         if not self._repriced:
             self._repriced = True
-            self._published.renew(decision.candidate, edge_load.factor, profile)
+            plan = self._trials.as_predicted(decision.candidate)
+            self._published.renew(plan, edge_load.factor, profile)
         if ours:
             self._trials.follow(decision.candidate, conditions)
         trial = None
         if ours:
             trial = self._singles.due(decision, ranked, self._strangers(survey, now_s), now_s)
         if trial is not None:
-            number = self._published.add(trial, edge_load.factor, profile, trial=True)
+            number = self._published.add(
+                self._trials.as_predicted(trial), edge_load.factor, profile, trial=True
+            )
             self._trials.begin(
                 trial, number, now_s, predicted=is_predicted(trial, conditions)
             )
@@ -477,7 +480,7 @@ class PlannerSession:
         self, plan: Candidate, edge_load: float, profile: Profile, *, again: bool = False
     ) -> None:
         """Give the plan that goes out a new id."""
-        self._published.add(plan, edge_load, profile)
+        self._published.add(self._trials.as_predicted(plan), edge_load, profile)
         self._singles.drop()
         self._latencies_ms.clear()
         self._unanswered = 0

@@ -184,6 +184,14 @@ class Trials:
         self._trial = None
         return tried
 
+    def as_predicted(self, plan: Candidate) -> Candidate:
+        """A plan as it was priced at the last search, before what was learnt of its pieces.
+
+        Load is reckoned from these times. From corrected ones, a correction that was learnt under
+        a wrong estimate of the load would make frames say that load, and so confirm itself.
+        """
+        return self._priced.get(plan.key, plan)
+
     def corrected(self, plans: Sequence[Candidate]) -> list[Candidate]:
         """Plans with what was learnt of their pieces.
 
