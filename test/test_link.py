@@ -320,6 +320,11 @@ class Rig:
             if not probe:
                 self.link.add(LinkEvidence(DOWNLINK, 2_472, 0.07), self.now_s)
 
+    def use(self) -> None:
+        """Probes, and frames with their answers."""
+        self.send(4, 49_152, 1.1, 1.5, probe=True)
+        self.send(5, 11_821, 0.8, 0.067, probe=False)
+
     @property
     def answer_ms(self) -> float:
         return self.link.state(self.now_s).downlink_ms(2_472)
@@ -328,8 +333,7 @@ class Rig:
 def test_load_that_ends_on_the_robot_leaves_a_good_way_back_as_it_was() -> None:
     """Seen: its own transfers took longer under load; calm, the link seemed to be another."""
     rig = Rig()
-    rig.send(4, 49_152, 1.1, 1.5, probe=True)
-    rig.send(5, 11_821, 0.8, 0.067, probe=False)
+    rig.use()
     rig.send(2, 49_152, 1.1, 1.5, probe=True)
     rig.send(1, 49_152, 4.0, 0.3, probe=True)     # load: everything takes longer
     rig.send(4, 11_821, 2.0, 0.067, probe=False)
@@ -339,8 +343,7 @@ def test_load_that_ends_on_the_robot_leaves_a_good_way_back_as_it_was() -> None:
 
 def test_a_good_way_back_stays_known_while_probes_go_up_as_before() -> None:
     rig = Rig()
-    rig.send(4, 49_152, 1.1, 1.5, probe=True)
-    rig.send(5, 11_821, 0.8, 0.067, probe=False)
+    rig.use()
     rig.send(80, 49_152, 1.1, 1.5, probe=True)    # two minutes at home
     assert rig.answer_ms < 1.0
     before_ms = rig.answer_ms
@@ -352,8 +355,7 @@ def test_a_good_way_back_stays_known_while_probes_go_up_as_before() -> None:
 
 def test_a_way_back_is_not_trusted_beyond_a_fall_of_the_uplink() -> None:
     rig = Rig()
-    rig.send(4, 49_152, 1.1, 1.5, probe=True)
-    rig.send(5, 11_821, 0.8, 0.067, probe=False)
+    rig.use()
     rig.send(40, 49_152, 1.1, 1.5, probe=True)    # a minute at home
     assert rig.answer_ms < 1.0
     rig.send(5, 49_152, 400.0, 1.5, probe=True)   # the robot has driven into a dead corner
