@@ -121,6 +121,18 @@ def test_frames_that_took_less_than_their_stages_count_in_the_median() -> None:
     assert overheads.of('s') == 0.0, 'no place gives time back'
 
 
+def test_waits_that_come_now_here_now_there_are_in_the_sum() -> None:
+    """Each frame waits 3 ms for a busy processor once: in a stage, before all, or beside."""
+    overheads = Overheads()
+    for number in range(36):
+        waits_ms = [3.0 * (number % 3 == part) for part in range(3)]
+        stages_ms, age_ms = 10.0 + waits_ms[0], 1.0 + waits_ms[1]
+        overheads.add_age(age_ms)
+        overheads.add('s', stages_ms + age_ms + 1.0 + waits_ms[2], stages_ms, age_ms)
+    # Priced from the usual stage, 10 ms; every single frame takes 15.
+    assert 10.0 + overheads.of('s') == pytest.approx(15.0)
+
+
 def test_the_first_frames_to_a_server_are_cold() -> None:
     """Three of a visit's five took 9 ms more, and no frame went there again to tell otherwise."""
     overheads = Overheads()
