@@ -466,7 +466,7 @@ class OffloadNode(LifecycleNode):
         blind = why_nice_is_blind() if self.setting('nice') > 0 else ''
         if blind and blind != self._blind:
             self._blind = blind
-            self.get_logger().info(blind)
+            self.get_logger().warning(blind)
 
     # ---- diagnostics -----------------------------------------------------------------------
 

@@ -36,16 +36,12 @@ def descriptor_of(spec: ParameterSpec) -> ParameterDescriptor:
     if spec.minimum is not None and spec.maximum is not None and not spec.is_array:
         if spec.scalar_type is int:
             descriptor.integer_range = [
-                IntegerRange(
-                    from_value=int(spec.minimum), to_value=int(spec.maximum), step=int(spec.step)
-                )
+                IntegerRange(from_value=int(spec.minimum), to_value=int(spec.maximum))
             ]
         else:
             descriptor.floating_point_range = [
                 FloatingPointRange(
-                    from_value=float(spec.minimum),
-                    to_value=float(spec.maximum),
-                    step=float(spec.step),
+                    from_value=float(spec.minimum), to_value=float(spec.maximum)
                 )
             ]
     return descriptor

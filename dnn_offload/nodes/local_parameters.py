@@ -103,7 +103,6 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'acts on what comes out of the network; the server need not know.',
         minimum=0.0,
         maximum=1.0,
-        step=0.01,
     ),
     ParameterSpec(
         'iou_threshold',
@@ -112,7 +111,6 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'the better one stays.',
         minimum=0.0,
         maximum=1.0,
-        step=0.01,
     ),
     ParameterSpec(
         'classes',

@@ -160,7 +160,7 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'input_size',
         '',
-        'Input of the network as HEIGHTxWIDTH; empty = the model\'s own.',
+        'Input of the network as HEIGHTxWIDTH, each 32 to 2048; empty = the model\'s own.',
         unit='pixel',
         at_configure=True,
         check=_input_size,

@@ -33,7 +33,6 @@ class ParameterSpec:
         description: One or more sentences for people.
         unit: Unit of the value, e.g. ``ms``; empty for none.
         minimum, maximum: Inclusive range of a number, or of each number of an array.
-        step: Granularity for sliders; 0 = any value of the range.
         choices: Allowed values; empty = any. Of an array: allowed items.
         read_only: Only from the start-up file or the command line; never changed live.
         at_configure: Takes effect at the next ``configure``, not at once.
@@ -47,7 +46,6 @@ class ParameterSpec:
     unit: str = ''
     minimum: float | None = None
     maximum: float | None = None
-    step: float = 0.0
     choices: tuple[Scalar, ...] = ()
     read_only: bool = False
     at_configure: bool = False
