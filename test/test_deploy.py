@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import importlib.util
 import os
 from pathlib import Path
 import re
@@ -15,6 +14,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 import yaml
 
+from dnn_offload.demo import video
 from dnn_offload.nodes.document_parameters import ROBOT_NODES
 from dnn_offload.nodes.parameters import by_name
 
@@ -144,8 +144,8 @@ def test_compose_names_what_there_is() -> None:
         if command[:2] == ['ros2', 'launch']:
             check_launch(command)
         elif command:
-            assert command[:2] == ['python3', '-m']
-            assert importlib.util.find_spec(command[2]) is not None
+            assert command[:3] == ['python3', '-m', video.__name__]
+            assert video.arguments_of(command[3:]).path == Path('/scenes/drive.mp4')
         if name != 'scenes':
             # One without the other: nodes see each other, and no data comes.
             assert service['network_mode'] == service['ipc'] == 'host'
@@ -184,7 +184,10 @@ def test_units_start_what_there_is_and_end_it_gently(unit: Path) -> None:
     assert words[-1].removeprefix('$') in environment
     assert 'DNN_OFFLOAD=' in service['Environment']
     assert service['KillSignal'] == 'SIGINT' and service['Restart'] == 'always'
-    assert service['MemoryMax'].endswith('%')
+    page = (ROOT / 'docs/deployment.md').read_text(encoding='utf-8')
+    for limit in ('CPUWeight', 'MemoryHigh', 'MemoryMax'):
+        if limit in service:
+            assert f'`{limit}={service[limit]}`' in page, 'the page says another'
     assert service['OOMPolicy'] == 'continue'  # the launch brings back what the kernel ended
     robot = 'robot' in unit.stem  # navigation comes first there: 100 is what others have
     assert int(service.get('CPUWeight', '100')) == (30 if robot else 100)

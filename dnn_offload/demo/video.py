@@ -169,8 +169,8 @@ def write_video(
     return count
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a video from the command line."""
+def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('path', type=Path)
     parser.add_argument('--seconds', type=float, default=20.0)
@@ -178,7 +178,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=7)
     parser.add_argument('--split', default='val')
     parser.add_argument('--hand-on', nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    return parser.parse_args(words)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a video from the command line."""
+    options = arguments_of(arguments)
     if options.hand_on:
         cv2.setNumThreads(1)
         text, first, step = options.hand_on
