@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 import re
 from typing import Any
@@ -45,6 +46,38 @@ def test_what_one_node_subscribes_to_matches_what_another_publishes() -> None:
             assert end.type_name == source.type_name
             assert source.quality.reliability is Reliability.RELIABLE
             assert source.quality.latched or not end.quality.latched, end.name
+
+
+def declared(source: Path) -> dict[str, set[str]]:
+    """Launch arguments of a file by the function that declares them."""
+    found: dict[str, set[str]] = {}
+    for function in ast.parse(source.read_text(encoding='utf-8')).body:
+        if isinstance(function, ast.FunctionDef):
+            calls = [call for call in ast.walk(function) if isinstance(call, ast.Call)]
+            names = {
+                call.args[0].value for call in calls
+                if isinstance(call.func, ast.Name) and call.func.id == 'DeclareLaunchArgument'
+                and isinstance(call.args[0], ast.Constant)
+            }
+            for call in calls:  # launch_parts.NAME(), or NAME() within it
+                name = getattr(call.func, 'attr', getattr(call.func, 'id', ''))
+                names |= {f'{name}()'} if name.endswith(('_argument', '_arguments')) else set()
+            found[function.name] = {str(name) for name in names}
+    return found
+
+
+@pytest.mark.parametrize(('column', 'file'), [(2, 'robot'), (3, 'server'), (4, 'demo')])
+def test_the_table_of_launch_arguments_is_that_of_the_files(column: int, file: str) -> None:
+    parts = declared(ROOT / 'dnn_offload/nodes/launch_parts.py')
+    names = declared(ROOT / f'launch/{file}.launch.py')['arguments']
+    while calls := {name for name in names if name.endswith('()')}:
+        names = (names - calls).union(*(parts[call.removesuffix('()')] for call in calls))
+    told = set()
+    for row in re.findall(r'^\|.*\|$', page().split('## Lifecycle')[0], flags=re.MULTILINE):
+        cells = [cell.strip() for cell in row.split('|')]
+        if cells[column] and cells[1].startswith('`'):
+            told |= set(re.findall(r'`(\w+)`', cells[1]))
+    assert told == names
 
 
 def test_tables_show_topics_overrides_parameters_and_messages() -> None:
