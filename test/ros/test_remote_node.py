@@ -32,7 +32,6 @@ from dnn_offload.nodes.parameters import by_name
 from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.conversion import meta_of
-from dnn_offload.transport.uplink import DdsUplink
 
 SERVER = 'server_a'
 NODE = '/edge/remote_inference_node'
@@ -548,9 +547,3 @@ def test_a_model_that_comes_later_is_served_then(graph: Graph, tmp_path: Path) -
             (tmp_path / 'log').read_text()
         )
     assert 'next try in 5 s' in (tmp_path / 'log').read_text()
-
-
-def test_uplink_type_is_the_engines() -> None:
-    """What the engine calls is there (``exchange.Uplink``)."""
-    for method in ('send', 'cancel', 'connected', 'backlog_bytes', 'lost'):
-        assert callable(getattr(DdsUplink, method))

@@ -249,6 +249,13 @@ def test_kill_9_of_the_robot(session: Session) -> None:
     recorder = session.recorder
     assert wait_until(lambda: _clients(session) == 1, 5.0)
     old_pid = robot.pid
+    # Its life so far is accounted for while it can still report; then it dies in full stream.
+    recorder.deactivate('local_inference_node')
+    assert wait_until(lambda: recorder.counters[old_pid]['in_flight'] == 0, 5.0)
+    assert accounting_failures(recorder.rows, list(recorder.counters.values())) == []
+    recorder.activate('local_inference_node')
+    _use(session, _middle_cut(session), 'int8')
+    assert wait_until(lambda: _clients(session) == 1, 5.0)
     robot.kill()
     assert wait_until(lambda: _clients(session) == 0, 40.0), 'the server remembers a dead robot'
     # What was open when it died has no report, and cannot have one: its account is closed, now
