@@ -5,8 +5,9 @@ calls in whatever order:
 
 * ``entered == remote + local + rescued + dropped + in_flight`` after every call;
 * at most one frame waits: a newer one supersedes it;
-* results are published in strictly increasing order of frame and of stamp; publishing a
-  frame ends every older open one as ``no_answer``;
+* results are published in strictly increasing order of frame, and of stamp but where a camera's
+  clock was set back (``STAMP_RESET_S``); publishing a frame ends every older open one as
+  ``no_answer``;
 * a call for a frame that has already ended (or is elsewhere) changes nothing and says so by
   ``None`` or ``False``; an answer for an ended frame is counted as late.
 """
