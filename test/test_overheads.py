@@ -8,7 +8,13 @@ import math
 import pytest
 
 from dnn_offload.planning.costs import local_candidate
-from dnn_offload.planning.overheads import ASSUMED_REMOTE_EXTRA_MS, ON_ROBOT, Overheads, RETURN
+from dnn_offload.planning.overheads import (
+    as_priced,
+    ASSUMED_REMOTE_EXTRA_MS,
+    ON_ROBOT,
+    Overheads,
+    RETURN,
+)
 from dnn_offload.planning.plan import Conditions, LinkState, ServerState
 from dnn_offload.planning.search import plan
 from dnn_offload.simulate.made_up import made_up_profile
@@ -131,6 +137,13 @@ def test_waits_that_come_now_here_now_there_are_in_the_sum() -> None:
         overheads.add('s', stages_ms + age_ms + 1.0 + waits_ms[2], stages_ms, age_ms)
     # Priced from the usual stage, 10 ms; every single frame takes 15.
     assert 10.0 + overheads.of('s') == pytest.approx(15.0)
+
+
+def test_stages_count_as_priced_where_that_is_nearly_what_they_took() -> None:
+    assert as_priced(10.0, 9.0) == 9.0 and as_priced(10.0, 12.0) == 12.0
+    # The load has come, or gone, and no price knows of it yet.
+    assert as_priced(40.0, 10.0) == 40.0 and as_priced(10.0, 40.0) == 10.0
+    assert math.isnan(as_priced(math.nan, 10.0))
 
 
 def test_the_first_frames_to_a_server_are_cold() -> None:

@@ -40,6 +40,7 @@ MIN_VISITED = 4      # one of a visit's may be lost
 # what they say too little the next frames put right.
 WARM_FRAMES = 10
 ASSUMED_REMOTE_EXTRA_MS = 3.0  # a server's overhead over the robot's, before one was measured
+NEARLY = 0.8         # of two times of the same stages
 NEWEST_AGES = 3
 AGE_RATIO, AGE_RISE_MS = 2.0, 4.0  # both, of their median over the usual one
 LONGEST_MS = 500.0   # more is a hiccup of the machine, not an overhead
@@ -72,6 +73,16 @@ class _Frame:
         """Its own; below 0 where stages overlap, or the wait was shorter than the modelled one."""
         beside_ms = self.latency_ms - self.stages_ms - self.age_ms
         return (beside_ms - self.by_load_ms) / self.slow_down
+
+
+def as_priced(measured_ms: float, priced_ms: float) -> float:
+    """What the stages of a frame count for: their price, where that is nearly what they took [ms].
+
+    A price that is a little too low or high comes out right then. One that is far off is about to
+    be another, and what a frame took beyond it no overhead. NaN = not known.
+    """
+    near = NEARLY * measured_ms <= priced_ms <= measured_ms / NEARLY
+    return priced_ms if near else measured_ms
 
 
 class Overheads:

@@ -28,7 +28,7 @@ from dnn_offload.planning.edge_load import EdgeLoad, says_load
 from dnn_offload.planning.frame_period import FramePeriod
 from dnn_offload.planning.limits import forbidden_ends
 from dnn_offload.planning.objective import LATENCY_OBJECTIVE, Objective
-from dnn_offload.planning.overheads import ON_ROBOT, Overheads, place_of, RETURN
+from dnn_offload.planning.overheads import as_priced, ON_ROBOT, Overheads, place_of, RETURN
 from dnn_offload.planning.pareto import pareto_set
 from dnn_offload.planning.plan import (
     Candidate,
@@ -269,9 +269,12 @@ class PlannerSession:
         self._published.learn_size(frame, now_s)
         profiled_ms = self._published.profiled_ms(frame, profile)
         load = self._load_behind(frame, profiled_ms, profile)
+        stages_ms = frame.stages_ms
+        if self._last is not None and self._as_planned(frame):
+            stages_ms = as_priced(stages_ms, self._last.decision.candidate.stages_ms)
         self._overheads.add(
             place_of(frame.server, frame.return_cut),
-            frame.latency_ms, frame.stages_ms + self._wait_ms(frame), frame.age_ms,
+            frame.latency_ms, stages_ms + self._wait_ms(frame), frame.age_ms,
             slow_down=self._slow_down(frame, profiled_ms, load),
             computed=self._published.robot_share(frame, profiled_ms, profile),
         )
