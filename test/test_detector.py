@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+
+import cv2
 import numpy as np
 import pytest
 from safetensors.torch import save_file
@@ -18,6 +22,7 @@ from dnn_offload.demo.detection_metrics import (
 )
 from dnn_offload.demo.detector import assign, loss, pair_iou, Truth
 from dnn_offload.demo.evaluate_detector import choose_cuts, choose_ways, measure
+from dnn_offload.demo.evaluate_detector import main as evaluate_main
 from dnn_offload.demo.scenes.cache import write_shard
 from dnn_offload.demo.scenes.render import render
 from dnn_offload.demo.scenes.shapes import CLASS_NAMES as DRAWN
@@ -115,6 +120,44 @@ def test_codecs_leave_the_detections_nearly_alone():
             assert row.score == plain.score
         elif row.way.codec == 'int8_zstd':
             assert abs(row.score.ap - plain.score.ap) < 0.1
+
+
+@pytest.fixture
+def threads_as_before(one_thread):
+    threads = cv2.getNumThreads()
+    yield
+    cv2.setNumThreads(threads)
+
+
+def test_the_command_prints_its_map_also_per_codec(threads_as_before, tmp_path, capsys):
+    scenes, file = 2, tmp_path / 'table.json'
+    given = ['--scenes', str(scenes), '--codec', 'raw,jpeg', '--cut', '0', '--json', str(file)]
+    assert evaluate_main(given) == 0
+    head, plain, per_class, columns, *lines = capsys.readouterr().out.splitlines()
+    boxes = sum(len(render(seed, 'val').boxes) for seed in range(scenes))
+    assert head == f'{scenes} held-out scenes, {boxes} boxes; all local:'
+    local, *cut = json.loads(file.read_text())
+    figures = [float(word) for word in re.findall(r' (\d\.\d{3})\b', plain)]
+    assert len(figures) == 5 and figures[0] > 0.3, 'mAP, at .5, small, large, recall'
+    assert figures[:3] + figures[4:] == pytest.approx(
+        [local[key] for key in ('map_50_95', 'map_50', 'map_small', 'recall')], abs=6e-4
+    )
+    assert plain.startswith('  mAP@[.5:.95] ') and 'mAP@.5 ' in plain
+    assert set(re.findall('[a-z]+', per_class)) <= {*' '.join(CLASS_NAMES).split()}
+    assert columns.split() == ['cut', 'after', 'codec', 'bytes', 'mAP', 'mAP@.5', 'change']
+    assert {row['codec'] for row in cut} == {'raw', 'jpeg'}
+    for row, line in zip(cut, lines, strict=True):
+        number, *_, codec, payload, found, _, change = line.split()
+        assert (int(number), codec, int(payload)) == (0, row['codec'], row['payload_bytes'])
+        assert float(found) == pytest.approx(row['map_50_95'], abs=6e-4)
+        assert float(change) == pytest.approx(row['map_50_95'] - local['map_50_95'], abs=2e-4)
+        if codec == 'raw':
+            assert change == '+0.0000'
+
+
+def test_the_command_prints_one_score_where_nothing_is_cut(threads_as_before, capsys):
+    assert evaluate_main(['--scenes', '1']) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_cuts_and_codecs_that_do_not_exist_are_refused():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 
+from dnn_offload.demo.closing import summary_lines
 from dnn_offload.demo.phases import AUTO, BASELINES, duration_s, Phase, PHASES
 from dnn_offload.demo.verdict import (
     accounting_failures,
@@ -12,6 +14,7 @@ from dnn_offload.demo.verdict import (
     PhaseFinding,
     serves,
     UNCHECKED,
+    Verdict,
     Window,
 )
 from dnn_offload.exchange import SCOUT_LABEL
@@ -301,7 +304,7 @@ def test_a_forced_strategy_that_ran_elsewhere_is_no_comparison() -> None:
     assert broken.failures == ('all-remote did not use the server that was back',)
     early = _judge_return(8.0, 8.5, 90.0, 'local')
     assert early.failures == ()
-    assert early.notes[0].startswith('all-remote ran on the robot')
+    assert early.notes[0].startswith('all-remote ran on the robot') and UNCHECKED in early.notes[0]
     rows = _stream({AUTO: 30.0, 'local': 30.0, 'remote': 30.0})
     windows = [Window('p', s, 2.0 * n, 2.0 * n + 2.0) for n, s in enumerate((AUTO, *BASELINES))]
     for outcome, noted in (('local', True), ('remote', False)):
@@ -310,6 +313,9 @@ def test_a_forced_strategy_that_ran_elsewhere_is_no_comparison() -> None:
             Phase('p', 'p', 'p'), (0.0, 6.0), windows, given, deadline_ms=DEADLINE_MS, grace_s=0.2
         )
         assert bool(finding.notes) == noted
+        last_lines = summary_lines(Verdict((finding,), {}, {}), Path('somewhere'))
+        kept = 'all promises kept' + (' but for 1 not checked' if noted else '')
+        assert finding.failures == () and last_lines[3].split(';')[0] == kept
 
 
 def test_a_silent_stream_is_broken() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 from pathlib import Path
 import sys
 
@@ -11,6 +13,7 @@ import rclpy
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
+from dnn_offload.demo.apart import domain_of, no_other_demo
 from dnn_offload.demo.script import DemoOptions, run
 from dnn_offload.ending import ending_politely
 from dnn_offload.errors import ConfigurationError
@@ -48,7 +51,8 @@ def main() -> int:
         help='of the nodes; their logs are in the folder for results',
     )
     parser.add_argument(
-        '--domain', type=int, default=97, help='ROS domain where ROS_DOMAIN_ID is not set',
+        '--domain', type=int, default=argparse.SUPPRESS,
+        help='ROS domain where ROS_DOMAIN_ID is not set (default: one that nobody is in)',
     )
     parser.add_argument(
         '--namespace', type=_namespace, default='',
@@ -61,19 +65,28 @@ def main() -> int:
         given = getattr(arguments, name)
         if not least <= given <= most:
             parser.error(f'--{name.replace("_", "-")}: {given:g} is not in {least:g}..{most:g}')
-    try:
-        make_folder('--out', arguments.out)
-    except ConfigurationError as error:
-        parser.error(str(error))
-    try:
-        prepare_environment(arguments.domain)
-    except PackageNotFoundError:
+    with contextlib.ExitStack() as stack:
+        try:
+            make_folder('--out', arguments.out)
+            domain = domain_of(os.environ, getattr(arguments, 'domain', None))
+            stack.enter_context(no_other_demo(domain, arguments.namespace, arguments.out))
+        except ConfigurationError as error:
+            parser.error(str(error))
+        try:
+            prepare_environment(domain)
+        except PackageNotFoundError:
+            print(
+                'demo: the package is not installed in this environment; run "make setup" and '
+                'then "make demo", or source install/setup.bash', file=sys.stderr,
+            )
+            return 2
         print(
-            'demo: the package is not installed in this environment; run "make setup" and then '
-            '"make demo", or source install/setup.bash', file=sys.stderr,
+            f'ROS domain {domain}; to look on from another shell: export ROS_DOMAIN_ID={domain}',
+            flush=True,
         )
-        return 2
-    with ending_politely(), ros_log_folder(arguments.out), swept_segments():
+        stack.enter_context(ending_politely())
+        stack.enter_context(ros_log_folder(arguments.out))
+        stack.enter_context(swept_segments())
         options = DemoOptions(
             arguments.out, arguments.model, arguments.rate_hz, arguments.deadline_ms,
             time_scale=arguments.time_scale, log_level=arguments.log_level,

@@ -14,10 +14,15 @@ import numpy as np
 from dnn_offload.cost.profile import Profile
 from dnn_offload.demo.phases import AUTO, BASELINES
 from dnn_offload.demo.verdict import Verdict
+from dnn_offload.errors import ConfigurationError
 from dnn_offload.report.page import embed_png, gallery, page, table, verdict_line
 from dnn_offload.report.records import Event, FrameRow, LoadSample, Span, write_frames_csv
 from dnn_offload.report.timeline import plot_timeline
 from dnn_offload.testbed.processes import Cores
+
+REPORT, TIMELINE, ANNOTATED = 'report.html', 'timeline.png', 'annotated.mp4'
+FRAMES, SUMMARY = 'frames.csv', 'summary.json'
+OUTCOME = (REPORT, TIMELINE, ANNOTATED, FRAMES, SUMMARY)  # as the last line names them
 
 
 class Record(Protocol):
@@ -27,6 +32,22 @@ class Record(Protocol):
     loads: list[LoadSample]
     profile: Profile | None
     navigation_states: dict[str, int]  # what it said that it does -> how often
+
+
+def remove_outcome(out: Path) -> None:
+    """Remove what the last run left: nobody shall take it for that of a run that fails.
+
+    Raises:
+        ConfigurationError: Something is in the way that cannot be removed.
+    """
+    for name in OUTCOME:
+        try:
+            (out / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                'what the last run left cannot be removed',
+                given=f'{out / name}: {error.strerror or error}', hint='choose another --out',
+            ) from error
 
 
 def write_outcome(
@@ -43,8 +64,8 @@ def write_outcome(
 ) -> None:
     """Write ``frames.csv``, ``summary.json``, ``timeline.png`` and ``report.html``."""
     rows = sorted((row for row in record.rows if row.time_s >= 0.0), key=lambda r: r.frame_seq)
-    write_frames_csv(out / 'frames.csv', record.rows)
-    (out / 'summary.json').write_text(
+    write_frames_csv(out / FRAMES, record.rows)
+    (out / SUMMARY).write_text(
         json.dumps(
             {
                 **_summary(verdict, deadline_ms, cores, model),
@@ -56,7 +77,7 @@ def write_outcome(
     )
     cut_count = record.profile.cuts[-1].index if record.profile is not None else 1
     plot_timeline(
-        out / 'timeline.png', rows, record.loads, spans, events, deadline_ms=deadline_ms,
+        out / TIMELINE, rows, record.loads, spans, events, deadline_ms=deadline_ms,
         cut_count=cut_count, title=f'{model} between a robot and a server: one run of the demo',
     )
     failures = list(verdict.failures)
@@ -64,7 +85,7 @@ def write_outcome(
         failures += [f'{finding.phase.title}: {text}' for text in finding.failures]
     sections = [
         ('', verdict_line(verdict.passed, failures)),
-        ('Timeline', f'<img src="{embed_png(out / "timeline.png")}" alt="timeline">'),
+        ('Timeline', f'<img src="{embed_png(out / TIMELINE)}" alt="timeline">'),
         ('Phases', _phase_table(verdict)),
         ('What the robot saw', gallery(_captions(verdict, pictures))),
         ('Outcomes', table(
@@ -79,7 +100,7 @@ def write_outcome(
         )),
         ('Ground', f'<p>{_ground(cores, deadline_ms)}</p>'),
     ]
-    (out / 'report.html').write_text(page('dnn_offload demo', sections), encoding='utf-8')
+    (out / REPORT).write_text(page('dnn_offload demo', sections), encoding='utf-8')
 
 
 def _summary(

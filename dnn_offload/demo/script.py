@@ -17,7 +17,7 @@ from dnn_offload.demo import phases as script
 from dnn_offload.demo.closing import summary_lines
 from dnn_offload.demo.live_values import live_values
 from dnn_offload.demo.live_view import LiveView
-from dnn_offload.demo.outcome_files import write_outcome
+from dnn_offload.demo.outcome_files import ANNOTATED, remove_outcome, write_outcome
 from dnn_offload.demo.phases import AUTO, Phase, PHASES
 from dnn_offload.demo.pictures import SnapshotStore
 from dnn_offload.demo.verdict import (
@@ -93,6 +93,7 @@ class Demo:
         options.out.mkdir(parents=True, exist_ok=True)
         for log in (options.out / 'logs').glob('*.log'):
             log.unlink()
+        remove_outcome(options.out)
         self._fleet = Fleet(
             options.out / 'logs', options.model, options.cache_dir, log_level=options.log_level
         )
@@ -108,7 +109,7 @@ class Demo:
         options = self._options
         self._draw_drive()
         with ExitStack() as stack:
-            pictures = SnapshotStore(options.out / 'annotated.mp4', 10.0)
+            pictures = SnapshotStore(options.out / ANNOTATED, 10.0)
             stack.callback(pictures.close)
             recorder = Recorder(self._robot, self._rendezvous, pictures.add)
             stack.callback(recorder.close)

@@ -205,7 +205,9 @@ def judge_phase(
     if phase.max_uplink_bps > 0.0 and not any(row.uplink_bytes > 0 for row in inside):
         notes.append(f'limit of the uplink {UNCHECKED}: nothing was sent')
     if not truly_remote:
-        notes.append('all-remote ran on the robot: auto was compared with all-local only')
+        notes.append(
+            f'all-remote ran on the robot, {UNCHECKED}: auto was compared with all-local only'
+        )
     if phase.server == 'kill':
         failures += _kill_failures(inside, kill, deadline_ms)
         if kill is not None:

@@ -26,6 +26,7 @@ from dnn_offload.demo.scenes.shapes import CLASS_NAMES
 from dnn_offload.errors import ImageError
 from dnn_offload.own_program import own_program
 
+SIZE = (640, 480)  # of the demo's pictures: width, height [px]
 EDITION = 1  # of the drawing; raise it when scenes change, so that kept videos are drawn anew
 FEW = 16  # so few pictures are drawn sooner than a process has started
 
@@ -112,11 +113,26 @@ def _draw_together(
             yield np.frombuffer(data, np.uint8).reshape(shape), json.loads(line)
 
 
+def open_video(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    """A video to write pictures of ``size`` (width, height) to.
+
+    Raises:
+        ImageError: The file cannot be written.
+    """
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), fps, size)
+    if not writer.isOpened():
+        raise ImageError(
+            'the video cannot be written', given=str(path),
+            hint='check the folder; this OpenCV may lack an mp4v encoder',
+        )
+    return writer
+
+
 def write_video(
     path: Path,
     seconds: float,
     fps: float,
-    size: tuple[int, int] = (640, 480),
+    size: tuple[int, int] = SIZE,
     seed: int = 7,
     *,
     split: str = 'val',
@@ -147,12 +163,7 @@ def write_video(
         return count
     path.parent.mkdir(parents=True, exist_ok=True)
     truth_path(path).unlink(missing_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), fps, size)
-    if not writer.isOpened():
-        raise ImageError(
-            'the video cannot be written', given=str(path),
-            hint='check the folder; this OpenCV may lack an mp4v encoder',
-        )
+    writer = open_video(path, fps, size)
     workers = 1 if count <= FEW else min(len(os.sched_getaffinity(0)), 8)
     drawn = _draw(particulars, 0, 1) if workers == 1 else _draw_together(particulars, workers)
     frames = []

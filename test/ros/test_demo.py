@@ -1,12 +1,14 @@
 """The demo as a user starts it, with shorter phases: its files, accounts, phases, constraints.
 
-How fast things go depends on the machine and on who else uses it: promises about times
-(``MAY_BREAK``) are judged by the demo itself and printed here. All others must be kept.
+How fast things go depends on the machine and on who else uses it: promises about times are judged
+by the demo itself. Where it says that one is broken it is run once more; ``demo_promises`` has
+what fails at once, and what fails when it is broken again. All others must be kept.
 """
 
 from __future__ import annotations
 
 import csv
+from itertools import chain
 import json
 import os
 from pathlib import Path
@@ -16,10 +18,13 @@ import subprocess
 
 from ament_index_python.packages import get_package_prefix
 import cv2
+from demo_promises import broken_twice, judge, Judgement
 import psutil
+import pytest
 
+PROGRAM = Path(get_package_prefix('dnn_offload')) / 'lib' / 'dnn_offload' / 'demo'
 TIME_SCALE = '0.6'
-LIMIT_S = 280
+LIMIT_S = 280  # of one run
 COLUMNS = [
     'time_s', 'phase', 'strategy', 'frame_seq', 'outcome', 'drop_reason', 'cut', 'cut_index',
     'cut_label', 'depth', 'codec', 'server', 'plan_epoch', 'plan_id', 'uplink_bytes', 'age_ms',
@@ -30,47 +35,61 @@ COLUMNS = [
 PHASES = [
     'quiet', 'load_up', 'private', 'slow_uplink', 'server_killed', 'server_back', 'load_down',
 ]
-# What a machine that others use may break, and a correct program then tells.
-MAY_BREAK = re.compile(
-    r'auto took .* ms, the best baseline'         # slower than the better of the two, or
-    r'|auto gave .* results/s'                    # with fewer results
-    r'|too few results to compare'                # a window of a second passed without frames
-    r'|a cut inside the network served [1-9]\d* of'  # some, but not most: found too late
-    r'|\d+ results after their deadline'          # no time to finish even here
-    r'|the server was not used within'            # noticed too late, or
-    r'|all-remote did not use the server'         # later still
-)
-MOST_BROKEN = 2  # of these in one run; more is no accident
 UPLINK_BPS = 2e6
 BEGUN_S = 1.5  # after the first frame of a phase its parameters are in force
+NOT_CHECKED = 'NOT CHECKED'  # marks a note of what nothing could show
 
 
+@pytest.mark.timeout(2 * LIMIT_S + 20)
 def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
-    program = Path(get_package_prefix('dnn_offload')) / 'lib' / 'dnn_offload' / 'demo'
-    out = tmp_path / 'out'
+    first = _played(tmp_path / 'out')
+    if first.soft:
+        print('once more, for these may be the machine:', sorted(first.soft))
+        again = _played(tmp_path / 'out')  # the drive is there already
+        assert broken_twice(first, again) == [], 'broken in two runs'
+
+
+def test_a_demo_that_cannot_run_says_why_and_leaves_no_old_results(tmp_path: Path) -> None:
+    results = ('report.html', 'timeline.png', 'annotated.mp4', 'frames.csv', 'summary.json')
+    for name in (*results, 'own.txt'):
+        (tmp_path / name).write_text('of the last run', encoding='utf-8')
+    (tmp_path / 'drive.mp4').mkdir()  # so the drive cannot be drawn; no node is started then
+    own = {name: value for name, value in os.environ.items() if name != 'ROS_DOMAIN_ID'}
     done = subprocess.run(
-        [str(program), '--out', str(out), '--time-scale', TIME_SCALE, '--namespace', 'fleet/a'],
+        [str(PROGRAM), '--out', str(tmp_path)],
+        capture_output=True, text=True, timeout=60, check=False, env=own,
+    )
+    assert done.returncode == 2, done.stderr
+    assert 'the video cannot be written' in done.stderr
+    assert [name for name in results if (tmp_path / name).exists()] == []
+    assert (tmp_path / 'own.txt').exists()
+    assert re.match(r'ROS domain [2-5]\d; .* export ROS_DOMAIN_ID=[2-5]\d\n', done.stdout)
+
+
+def _played(out: Path) -> Judgement:
+    """Play the demo and look at all that it leaves; what a busy machine may have broken."""
+    done = subprocess.run(
+        [str(PROGRAM), '--out', str(out), '--time-scale', TIME_SCALE, '--namespace', 'fleet/a'],
         capture_output=True, text=True, timeout=LIMIT_S, check=False,
     )
     print(done.stdout)
     assert done.returncode in (0, 1), done.stderr  # 2: it could not run
+    assert f'ROS domain {os.environ["ROS_DOMAIN_ID"]};' in done.stdout, 'the domain given'
     summary = json.loads((out / 'summary.json').read_text(encoding='utf-8'))
-    assert summary['failures'] == [], 'frames are unaccounted for'
     assert [phase['name'] for phase in summary['phases']] == PHASES
     broken = [text for phase in summary['phases'] for text in phase['failures']]
-    assert [text for text in broken if not MAY_BREAK.match(text)] == []
-    assert len(broken) <= MOST_BROKEN, broken
     assert (done.returncode == 0) == summary['passed'] == (broken == [])
     notes = {phase['name']: phase['notes'] for phase in summary['phases']}
+    _notes_are_counted(done.stdout, summary['passed'], [*chain(*notes.values())])
     assert any('when it was killed' in text for text in notes.pop('server_killed'))
     returned = notes.pop('server_back')
     assert 'the server was not used within 5 s of being ready' in broken or any(
         'used' in text for text in returned
     )
     # What there is to note elsewhere: a busy machine took the server for dead under all-remote.
-    others = [text for texts in notes.values() for text in texts]
+    others = [*chain(*notes.values())]
     allowed = (
-        'all-remote ran on the robot', 'limit of the uplink NOT CHECKED',
+        'all-remote ran on the robot', f'limit of the uplink {NOT_CHECKED}',
         'a cut inside the network served',
     )
     assert all(text.startswith(allowed) for text in others), others
@@ -79,6 +98,8 @@ def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
         reader = csv.DictReader(file)
         rows = list(reader)
     assert reader.fieldnames == COLUMNS
+    judgement = judge(summary, rows)
+    assert judgement.hard == ()
     rates_bps = _phases_were_as_they_say(rows)
     if rates_bps:
         assert statistics.median(rates_bps) < 1.2 * UPLINK_BPS, rates_bps
@@ -98,7 +119,17 @@ def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
     assert cv2.imread(str(out / 'timeline.png')).shape[0] > 600
     video = cv2.VideoCapture(str(out / 'annotated.mp4'))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) > 100
-    _nothing_left_running(str(program.parent))
+    _nothing_left_running(str(PROGRAM.parent))
+    return judgement
+
+
+def _notes_are_counted(printed: str, passed: bool, notes: list[str]) -> None:
+    """What was not checked is said in the last lines, and no note forgets to say so."""
+    assert all(NOT_CHECKED in text for text in notes if text.startswith('all-remote ran on'))
+    unchecked = sum(NOT_CHECKED in text for text in notes)
+    kept = 'all promises kept' + (f' but for {unchecked} not checked' if unchecked else '')
+    if passed:
+        assert kept in [line.split(';')[0] for line in printed.splitlines()]
 
 
 def _phases_were_as_they_say(rows: list[dict[str, str]]) -> list[float]:
