@@ -15,7 +15,7 @@ help:  ## list the targets
 
 setup:  ## make .venv (or use the sourced ROS 2 Jazzy) and build the package into install/
 	@test -n "$(PYTHON)" || { echo "no Python here: install python3, 3.10 to 3.12 \
-	(Ubuntu, Debian: sudo apt install python3 python3-venv)" >&2; exit 1; }
+	(Ubuntu, Debian: sudo apt install python3 python3-dev python3-venv)" >&2; exit 1; }
 	@$(PYTHON) tools/bootstrap.py
 
 build: setup  ## the same: only what changed is built

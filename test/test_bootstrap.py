@@ -16,13 +16,16 @@ from environment.commands import CommandError, run, SetupError
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Runs the set-up as a Python of another version would.
-AS_OTHER_PYTHON = """
-import runpy, sys
-sys.version_info = ({}, {}, 0, 'final', 0)
-sys.argv = [{!r}]
+# Runs the set-up of a checkout in a Python that is not as this one.
+IN_A_CHANGED_PYTHON = """
+import runpy, sys, sysconfig
+{change}
+sys.argv = ['{tree}/tools/bootstrap.py']
+sys.path.insert(0, '{tree}/tools')
 runpy.run_path(sys.argv[0], run_name='__main__')
 """
+OTHER_VERSION = "sys.version_info = ({}, {}, 0, 'final', 0)"
+WITHOUT_HEADERS = "sysconfig.get_path = lambda name: '/no/headers/here'"
 
 
 def checkout(folder: Path) -> Path:
@@ -45,13 +48,13 @@ def programs(folder: Path, *names: str) -> str:
     return str(folder)
 
 
-def start(tree: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the set-up of a checkout, outside any ROS environment."""
+def start(tree: Path, script: str = '', **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the set-up of a checkout, or a script, outside any ROS environment."""
     env = {key: value for key, value in os.environ.items() if not key.startswith('AMENT')}
     for name in ('ROS_DISTRO', 'PYTHONPATH', 'CC', 'CXX'):
         env.pop(name, None)
     return subprocess.run(
-        [sys.executable, str(tree / 'tools/bootstrap.py')],
+        [sys.executable, *(['-c', script] if script else [str(tree / 'tools/bootstrap.py')])],
         env=env | variables, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
@@ -65,9 +68,17 @@ def sentence(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
+def ros_tree(prefix: Path, minor: int = sys.version_info[1]) -> Path:
+    """Make a prefix that looks like a ROS 2 that is made for a Python."""
+    (prefix / 'share/rclpy').mkdir(parents=True)
+    (prefix / 'share/rclpy/package.xml').touch()
+    (prefix / f'lib/python3.{minor}/site-packages/rclpy').mkdir(parents=True)
+    return prefix
+
+
 @pytest.mark.parametrize('version', [(3, 9), (3, 13), (2, 7)])
 def test_a_wrong_python_gets_one_sentence(tmp_path: Path, version: tuple[int, int]) -> None:
-    script = AS_OTHER_PYTHON.format(*version, str(ROOT / 'tools/bootstrap.py'))
+    script = IN_A_CHANGED_PYTHON.format(tree=ROOT, change=OTHER_VERSION.format(*version))
     done = subprocess.run(
         [sys.executable, '-c', script],
         env={'PATH': str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
@@ -87,13 +98,65 @@ def test_a_supported_python_elsewhere_on_path_is_taken(
     for program in (broken, good):
         program.chmod(0o755)
     monkeypatch.setenv('PATH', str(tmp_path))
-    assert bootstrap.find_python() == str(good)
+    assert bootstrap.find_python([12, 11, 10]) == str(good)
+    assert bootstrap.find_python([12]) is None
 
 
 def test_supported_versions() -> None:
     assert not bootstrap.supported((3, 9))
     assert all(bootstrap.supported((3, minor)) for minor in (10, 11, 12))
     assert not bootstrap.supported((3, 13))
+
+
+def start_beside_ros(
+    folder: Path, here: int, ros: int, path: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the set-up by one Python, beside a Jazzy that is made for another."""
+    tree = checkout(folder / 'tree')
+    script = IN_A_CHANGED_PYTHON.format(tree=tree, change=OTHER_VERSION.format(3, here))
+    prefix = str(ros_tree(folder / 'ros', ros))
+    return start(tree, script, PATH=path, ROS_DISTRO='jazzy', AMENT_PREFIX_PATH=prefix)
+
+
+def test_another_python_than_that_of_ros_gets_one_sentence(tmp_path: Path) -> None:
+    said = sentence(start_beside_ros(tmp_path, 11, 12, programs(tmp_path / 'bin')))
+    assert f'{tmp_path}/ros is made for Python 3.12' in said and 'here is 3.11' in said
+    assert 'python3.12-venv' in said and 'PYTHON=/path/to/python3.12' in said
+    assert not (tmp_path / 'tree/.venv').exists()
+
+
+def test_the_python_of_ros_is_taken_where_it_is_on_path(tmp_path: Path) -> None:
+    path = programs(tmp_path / 'bin')
+    for minor in (11, 12):
+        other = tmp_path / f'bin/python3.{minor}'
+        answer = f'[ "$1" = -c ] && echo 3.{minor} || echo "3.{minor} starts $1"'
+        other.write_text(f'#!/bin/sh\n{answer}\n', encoding='utf-8')
+        other.chmod(0o755)
+    done = start_beside_ros(tmp_path, 10, 11, path)
+    assert done.stdout == f'3.11 starts {tmp_path}/tree/tools/bootstrap.py\n', done.stderr
+
+
+@pytest.mark.parametrize(
+    'place', ['lib/python3.12/site-packages', 'local/lib/python3.12/dist-packages']
+)
+def test_what_python_a_ros_is_made_for(
+    place: str, ros_prefix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('ROS_DISTRO', 'jazzy')
+    assert bootstrap.ros_pythons() == (str(ros_prefix), [])  # it does not tell: any may try
+    (ros_prefix / place / 'rclpy').mkdir(parents=True)
+    assert bootstrap.ros_pythons() == (str(ros_prefix), [12])
+    (ros_prefix / 'pyvenv.cfg').touch()  # an environment with wheels, such as our own
+    assert bootstrap.ros_pythons() == ('', [])
+    (ros_prefix / 'pyvenv.cfg').unlink()
+    monkeypatch.setenv('ROS_DISTRO', 'humble')  # its own sentence comes later
+    assert bootstrap.ros_pythons() == ('', [])
+
+
+def test_the_python_of_ros_goes_on(tmp_path: Path) -> None:
+    here = sys.version_info[1]
+    said = sentence(start_beside_ros(tmp_path, here, here, programs(tmp_path / 'bin')))
+    assert 'C compiler is missing' in said  # the next thing that it looks for
 
 
 def test_a_missing_c_compiler_gets_one_sentence(tmp_path: Path) -> None:
@@ -114,6 +177,23 @@ def test_a_chosen_compiler_must_be_there(tmp_path: Path) -> None:
     path = programs(tmp_path / 'bin', 'gcc', 'g++')
     said = sentence(start(tree, PATH=path, CXX='my-g++ -O1'))
     assert 'my-g++' in said
+
+
+@pytest.mark.parametrize('ros', ['jazzy', ''])
+def test_missing_python_headers_get_one_sentence_before_anything_is_made(
+    tmp_path: Path, ros: str
+) -> None:
+    tree = checkout(tmp_path / 'tree')
+    path = programs(tmp_path / 'bin', 'gcc', 'g++', 'make')
+    script = IN_A_CHANGED_PYTHON.format(tree=tree, change=WITHOUT_HEADERS)
+    jazzy = {'ROS_DISTRO': 'jazzy', 'AMENT_PREFIX_PATH': str(ros_tree(tmp_path / 'ros'))}
+    said = sentence(start(tree, script, PATH=path, **(jazzy if ros else {})))
+    assert '/no/headers/here' in said and f'apt install python3.{sys.version_info[1]}-dev' in said
+    assert not (tree / '.venv').exists() and not (tree / 'build').exists()
+
+
+def test_this_python_has_its_headers() -> None:
+    machine.check_python_headers()  # else nobody could have built what is tested here
 
 
 def test_a_path_with_a_space_gets_one_sentence(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib import metadata
 import json
 from pathlib import Path
 import shutil
@@ -10,7 +12,8 @@ import sys
 
 import pytest
 
-from environment import build, venv
+from environment import build, venv, verify
+from environment.commands import CommandError, SetupError
 
 PACKAGE = f'dnn_offload/lib/python3.{sys.version_info[1]}/site-packages/dnn_offload'
 INSTALLED = (
@@ -79,13 +82,16 @@ def test_a_half_made_environment_is_made_anew(
     assert 'half-made' in capsys.readouterr().out
 
 
-def test_a_damaged_environment_is_made_anew_although_stamped(place: Path) -> None:
+def test_a_damaged_environment_is_made_anew_although_stamped(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment = Recorded(whole=False)
     environment.create()
     environment.finish(environment.wanted_stamp())
     environment.steps.clear()
     assert environment.ensure()
     assert environment.steps == ['create', 'install', 'finish']
+    assert 'half-made' in capsys.readouterr().out
 
 
 def test_changed_requirements_are_installed_into_a_whole_environment(place: Path) -> None:
@@ -119,7 +125,7 @@ class BareVenv(venv.Environment):
         subprocess.run(command, check=True, timeout=120)
 
     def install(self) -> None:
-        for name in venv.MODULES:
+        for name in self.modules():
             self.module(name).touch()
 
     def finish(self, stamp: dict[str, str]) -> None:
@@ -142,7 +148,7 @@ def made(place: Path) -> BareVenv:
 
 
 def test_any_module_that_is_gone_is_noticed(made: BareVenv) -> None:
-    for name in venv.MODULES:
+    for name in made.modules():
         module = made.module(name)
         module.unlink()
         assert not made.looks_whole(), name
@@ -150,10 +156,58 @@ def test_any_module_that_is_gone_is_noticed(made: BareVenv) -> None:
     assert made.looks_whole()
 
 
-def test_a_module_that_is_gone_is_brought_back(made: BareVenv) -> None:
-    made.module('torch').unlink()
+@pytest.mark.parametrize(
+    'name', ['torch', 'torchvision', 'ruff', 'mypy', 'xdist', 'pytest_timeout', 'colcon_core']
+)
+def test_a_module_that_is_gone_is_brought_back(made: BareVenv, name: str) -> None:
+    made.module(name).unlink()
     assert made.ensure()
     assert made.looks_whole()
+    assert made.module(name).is_file()
+
+
+def installed_by(distribution: str) -> set[str]:
+    """Return what a distribution put beside the others' modules; nothing where it is not here."""
+    try:
+        files = metadata.files(distribution) or ()
+    except metadata.PackageNotFoundError:
+        return set()
+    return {file.parts[0].removesuffix('.py') for file in files if file.parts[0] != '..'}
+
+
+@pytest.mark.parametrize('prefix', [None, Path('/opt/ros/jazzy')], ids=['wheels', 'beside ROS'])
+def test_every_requirement_has_a_module_that_is_looked_for(prefix: Path | None) -> None:
+    environment = venv.Environment(prefix)
+    torch = [venv.REQUIREMENTS / f'{name}.txt' for name in ('torch', 'torchvision')]
+    required = [name for path in [*environment.files, *torch] for name in verify.names(path)]
+    assert {'numpy', 'torch', 'torchvision', 'pytest-xdist', 'ruff'} <= set(required)
+    looked_for = set(environment.modules())
+    for distribution in required:
+        found = installed_by(distribution)
+        assert not found or found & looked_for, f'{distribution}: {found}'
+    assert len(looked_for) >= len(required)
+    wheels = {'colcon_core', 'colcon_ros', 'ament_cmake', 'rosidl_default_generators'}
+    assert (wheels <= looked_for) == (prefix is None)
+    assert {'rclpy', 'em', 'catkin_pkg', 'cv_bridge'} <= looked_for
+
+
+def test_the_map_of_modules_names_requirements_only() -> None:
+    required = {name for path in venv.REQUIREMENTS.glob('*.txt') for name in verify.names(path)}
+    assert set(venv.IMPORTED_AS) <= required
+
+
+def test_an_environment_with_gaps_gets_no_stamp(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(command: Sequence[str | Path], *_: object, **__: object) -> str:
+        if venv.LOOK in command and 'ruff' in command:
+            raise CommandError(['python'], 'not found: ruff')
+        return ''
+
+    monkeypatch.setattr(venv, 'run', run)
+    with pytest.raises(SetupError, match='not found: ruff'):
+        venv.Environment(None).finish({})
+    assert not venv.STAMP.exists()
 
 
 @pytest.mark.parametrize('name', ['python', 'activate'])

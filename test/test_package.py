@@ -136,6 +136,13 @@ def test_ros_pins_are_jazzy() -> None:
     assert pins['ros-rclpy'].startswith('7.1.')  # Kilted is 9.x
 
 
+@pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md', 'docs/first-day.md'])
+def test_what_must_be_installed_is_named(page: str) -> None:
+    text = (ROOT / page).read_text(encoding='utf-8')
+    for name in ('gcc', 'g++', 'make', 'git', 'python3-dev', 'python3-venv'):
+        assert name in text, name
+
+
 def test_every_node_module_is_an_executable() -> None:
     cmake = (ROOT / 'CMakeLists.txt').read_text(encoding='utf-8')
     for path in (ROOT / 'dnn_offload/nodes').glob('*_node.py'):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import re
+import subprocess
 import sys
 import time
 
@@ -12,6 +14,7 @@ import pytest
 import run_tests
 from run_tests import Tally
 
+ROOT = Path(__file__).resolve().parents[1]
 OUTCOMES = """
 import pytest
 
@@ -119,3 +122,90 @@ def test_node_tests_that_fail_are_run_once_more_and_named(
 def test_where_many_fail_none_is_run_again(tmp_path: Path) -> None:
     count = run_tests.MOST_AGAIN + 1
     assert ros_files(tmp_path, *[1] * count) == Tally(failed=count)
+
+
+# Entry points of Jazzy's packages, and what a newer pytest does not take in two of them.
+JAZZY_PLUGINS = {
+    'launch_testing': 'def pytest_pycollect_makemodule(path, parent): return None\n',
+    'launch_ros': 'def pytest_launch_collect_makemodule(path, parent, entrypoint): return None\n',
+    'launch_pytest': 'raise ImportError("made for another pytest")\n',
+}
+
+
+@pytest.fixture(params=JAZZY_PLUGINS)
+def plugin_of_jazzy(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """A plugin of pytest on PYTHONPATH, as in a shell where ROS 2 Jazzy is sourced."""
+    name, folder = request.param, tmp_path / 'site-packages'
+    metadata = folder / f'{name}-3.4.5.dist-info'
+    metadata.mkdir(parents=True)
+    (folder / f'{name}_hooks.py').write_text(JAZZY_PLUGINS[name])
+    (metadata / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: 3.4.5\n')
+    (metadata / 'entry_points.txt').write_text(f'[pytest11]\n{name} = {name}_hooks\n')
+    monkeypatch.setenv('PYTHONPATH', str(folder))
+    return name
+
+
+def test_the_runner_starts_beside_jazzy(plugin_of_jazzy: str, tmp_path: Path) -> None:
+    assert run_file(tmp_path, 'def test_passes(): pass\n') == Tally(passed=1)
+
+
+@pytest.mark.parametrize('config', ['pyproject.toml', 'test/ros/pytest.ini'])
+def test_pytest_by_hand_and_by_colcon_starts_beside_jazzy(
+    config: str, plugin_of_jazzy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv('PYTEST_DISABLE_PLUGIN_AUTOLOAD', raising=False)  # of the runner around us
+    path = tmp_path / 'test_made_up.py'
+    path.write_text('def test_passes(): pass\n')
+
+    def run_with(config: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, '-m', 'pytest', '-c', str(config), '--rootdir', str(tmp_path)]
+        return subprocess.run(
+            [*command, str(path)], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    done = run_with(ROOT / config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / 'pytest.ini').write_text('[pytest]\n')
+    assert run_with('pytest.ini').returncode != 0, 'the made-up plugin does no harm'
+
+
+def test_the_runner_loads_the_plugins_that_it_needs(tmp_path: Path) -> None:
+    source = f'def test_it(request):\n    for name in {run_tests.PLUGINS}:\n'
+    source += '        assert request.config.pluginmanager.has_plugin(name), name\n'
+    assert run_file(tmp_path, source) == Tally(passed=1)
+
+
+# How a file names a ROS domain.
+DOMAIN = re.compile(
+    r"prepare_environment\((\d+)\)|^DOMAIN = (\d+)|'--domain', type=int, default=(\d+)|"
+    r"domain_id=(\d+)|'--domain', '(\d+)'|'ROS_DOMAIN_ID'.*?'(\d+)'",
+    re.MULTILINE,
+)
+
+
+def test_no_domain_is_drawn_that_a_file_names() -> None:
+    paths = [path for top in ('benchmarks', 'dnn_offload', 'test/ros')
+             for path in (ROOT / top).rglob('*.py')]
+    named = {
+        int(next(filter(None, match.groups())))
+        for path in paths for match in DOMAIN.finditer(path.read_text(encoding='utf-8'))
+    } - {0}  # the user's own
+    assert {95, 96, 97} <= named
+    assert named == run_tests.NAMED_DOMAINS
+    assert not named & set(run_tests.ROS_DOMAINS)
+    assert set(run_tests.ROS_DOMAINS) | named == set(range(1, 102))
+
+
+def test_node_tests_are_given_the_domains_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    monkeypatch.setattr(
+        run_tests, 'pytest',
+        lambda arguments, cwd, env, limit_s: given.append(int(env['ROS_DOMAIN_ID'])) or Tally(),
+    )
+    for number in range(1000, 1101):
+        run_tests.ros_file(tmp_path / 'test_it.py', number)
+    assert set(given) == set(run_tests.ROS_DOMAINS)

@@ -13,7 +13,7 @@ import pytest
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 # tools/run_tests.py and colcon test choose one per file; by hand, keep off the user's domain.
-os.environ.setdefault('ROS_DOMAIN_ID', str(50 + os.getpid() % 51))
+os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 60))
 
 SOURCE = Path(__file__).resolve().parents[2]
 LOG_LINES = 40  # of each node, that are shown where a test fails

@@ -1,4 +1,4 @@
-"""What this machine is and has: platform, compilers, ROS 2, an NVIDIA GPU."""
+"""What this machine is and has: platform, compilers, headers, ROS 2, an NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import platform
 import shutil
+import sysconfig
 import threading
 import urllib.error
 import urllib.request
@@ -59,6 +60,23 @@ def check_compilers() -> None:
         raise SetupError(
             'make is missing; install it, for example "sudo apt install build-essential", and '
             'run this again.'
+        )
+
+
+def check_python_headers() -> None:
+    """Raise SetupError where this Python's C headers are missing (Debian splits them off).
+
+    The code that is generated for our messages is a C extension of Python, with wheels and beside
+    a distribution alike.
+    """
+    # Where CMake looks, too.
+    folders = [sysconfig.get_path(name) for name in ('include', 'platinclude')]
+    if not any((Path(folder) / 'Python.h').is_file() for folder in folders):
+        version = '.'.join(platform.python_version_tuple()[:2])
+        raise SetupError(
+            f'the C headers of Python {version} are missing (Python.h is not in {folders[0]}) and '
+            f'the messages cannot be built without them; install them, for example '
+            f'"sudo apt install python{version}-dev", and run this again.'
         )
 
 

@@ -41,6 +41,7 @@ def set_up(force: bool) -> None:
     ros_prefix = machine.ros_distribution()
     machine.check_platform(ros_prefix)
     machine.check_compilers()
+    machine.check_python_headers()
     with lock():
         if LOG.is_file() and LOG.stat().st_size > LOG_LIMIT_BYTES:
             LOG.unlink()

@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 
-from environment import machine
+from environment import machine, verify
 from environment.commands import clean_environment, CommandError, run, SetupError, step
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,13 +21,30 @@ REQUIREMENTS = ROOT / 'tools/requirements'
 CONSTRAINTS = REQUIREMENTS / 'constraints.txt'
 INSTALLER = ('pip==26.3', 'setuptools==79.0.1')  # the newest setuptools that colcon works with
 
-# Imported by name at the end of the set-up; only looked for at every later start.
-MODULES = (
-    'cv2', 'cv_bridge', 'hypothesis', 'matplotlib', 'numpy', 'psutil', 'pytest',
-    'rclpy', 'rich', 'safetensors', 'scipy', 'sensor_msgs', 'torch', 'yaml', 'zstandard',
+# Imported at the end of the set-up. Runtimes beside torch are not: where one does not start, torch
+# runs all. Nor is torchvision: it may miss its own operators, which we do without.
+STARTED = (
+    'cv2', 'cv_bridge', 'hypothesis', 'matplotlib', 'numpy', 'psutil', 'pytest', 'rclpy', 'rich',
+    'safetensors', 'scipy', 'sensor_msgs', 'torch', 'yaml', 'zstandard',
 )  # fmt: skip
+# Looked for at every start: these, and what each requirement is imported as. That is its name with
+# underscores and without ros-, but for these.
+IMPORTED_AS = {
+    'empy': 'em', 'opencv-python-headless': 'cv2', 'pillow': 'PIL', 'pytest-xdist': 'xdist',
+    'PyYAML': 'yaml', 'types-psutil': 'psutil-stubs', 'types-PyYAML': 'yaml-stubs',
+}  # fmt: skip
 LOOK = 'import sys; from importlib.util import find_spec; '
-LOOK += 'sys.exit(" ".join(m for m in sys.argv[1:] if find_spec(m) is None) or 0)'
+LOOK += 'gone = " ".join(m for m in sys.argv[1:] if find_spec(m) is None); '
+LOOK += 'sys.exit("not found: " + gone if gone else 0)'
+
+# What a sourced ROS 2 usually has from apt -> what pip brings where it is missing.
+BESIDE_ROS = {
+    'cv2': 'opencv-python-headless>=4.6,<4.12',  # the last that accept NumPy 1
+    'cv_bridge': 'cv-bridge==1.13.0.post0',
+    'catkin_pkg': 'catkin_pkg==1.1.1',
+    'em': 'empy==3.3.4',
+    'lark': 'lark==1.1.9',  # rosidl's parser
+}
 
 NETWORK_MARKS = re.compile(
     r'NewConnectionError|Failed to establish a new connection|NameResolutionError|'
@@ -81,6 +98,15 @@ class Environment:
             'requirements': digest.hexdigest(),
         }
 
+    def modules(self) -> list[str]:
+        """Return every module that a whole environment finds."""
+        files = [*self.files, REQUIREMENTS / 'torch.txt', REQUIREMENTS / 'torchvision.txt']
+        names = [name for path in files for name in verify.names(path)]
+        found = {
+            IMPORTED_AS.get(name, name.removeprefix('ros-').replace('-', '_')) for name in names
+        }
+        return sorted(found.union(STARTED, BESIDE_ROS))
+
     def found_stamp(self) -> dict[str, str]:
         """Return what the stamp says, {} where there is none that can be read."""
         try:
@@ -95,7 +121,7 @@ class Environment:
             return False
         try:
             variables = self.variables() | {'_ROS_WHEELS_BOOTSTRAP_COMPLETE': '1'}
-            run([self.python, '-c', LOOK, *MODULES], LOG, env=variables)
+            run([self.python, '-c', LOOK, *self.modules()], LOG, env=variables)
         except CommandError:
             return False
         return True
@@ -114,7 +140,8 @@ class Environment:
             self.finish(wanted)
             return True
         elif VENV.exists():
-            why = 'it is of another place, Python or ROS' if found else 'it is half-made'
+            moved = found and not same
+            why = 'it is of another place, Python or ROS' if moved else 'it is half-made'
             print(f'  the environment in .venv is made anew: {why}')
             with step('removing the old environment'):
                 shutil.rmtree(VENV)
@@ -198,12 +225,7 @@ class Environment:
         if self.ros_prefix is None:
             return []
         extra = []
-        for module, requirement in (
-            ('cv2', 'opencv-python-headless>=4.6,<4.12'),  # the last that accept NumPy 1
-            ('cv_bridge', 'cv-bridge==1.13.0.post0'),
-            ('catkin_pkg', 'catkin_pkg==1.1.1'),
-            ('em', 'empy==3.3.4'),
-        ):
+        for module, requirement in BESIDE_ROS.items():
             try:
                 run([self.python, '-c', LOOK, module], LOG, env=self.variables())
             except CommandError:
@@ -220,8 +242,9 @@ class Environment:
                 if self.ros_prefix is None:
                     mender = Path(__file__).with_name('cmake_paths.py')
                     run([self.python, mender], LOG, env=self.variables())
-                imports = f'import {", ".join(MODULES)}'
-                run([self.python, '-c', imports], LOG, env=self.variables(), cwd=VENV)
+                for code in (LOOK, f'import {", ".join(STARTED)}'):
+                    command: list[str | Path] = [self.python, '-c', code, *self.modules()]
+                    run(command, LOG, env=self.variables(), cwd=VENV)
             except CommandError as failure:
                 last = (failure.output.strip().splitlines() or ['no reason given'])[-1]
                 raise SetupError(

@@ -13,16 +13,26 @@ import re
 import sys
 
 SINCE = re.compile(r';\s*python_version >= "3\.(\d+)"')
-PIN = re.compile(r'^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s#;]+)')
+NAME = re.compile(r'^[A-Za-z0-9._-]+')
+PIN = re.compile(rf'({NAME.pattern})(?:\[[^\]]*\])?==([^\s#;]+)')
+
+
+def lines_for_this_python(path: Path) -> list[str]:
+    """Return the lines of a requirements file but for requirements of another Python."""
+    return [
+        line for line in path.read_text(encoding='utf-8').splitlines()
+        if not (since := SINCE.search(line)) or sys.version_info >= (3, int(since[1]))
+    ]
+
+
+def names(path: Path) -> list[str]:
+    """Return the distributions that a requirements file asks for, pinned or not."""
+    return [match[0] for match in map(NAME.match, lines_for_this_python(path)) if match]
 
 
 def pins(path: Path) -> list[tuple[str, str]]:
     """Return (name, version) of each pin of a requirements file that is for this Python."""
-    lines = [
-        line for line in path.read_text(encoding='utf-8').splitlines()
-        if not (since := SINCE.search(line)) or sys.version_info >= (3, int(since[1]))
-    ]
-    return [(match[1], match[2]) for match in map(PIN.match, lines) if match]
+    return [(match[1], match[2]) for match in map(PIN.match, lines_for_this_python(path)) if match]
 
 
 def version_problems(wanted: list[tuple[str, str]]) -> list[str]:
