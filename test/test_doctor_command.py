@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 
+import cv2
+import numpy as np
 import psutil
 import pytest
 
@@ -189,6 +191,25 @@ def test_a_lock_of_a_living_process_is_seen(tmp_path: Path) -> None:
     owner.communicate()
     assert Machine().locked(path) is False
     assert Machine().locked(tmp_path / 'none') is None
+
+
+def test_names_are_relative_to_where_the_user_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / 'recorded'
+    folder.mkdir()
+    for number in range(4):
+        cv2.imwrite(str(folder / f'{number}.png'), np.zeros((48, 64, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    assert Machine().exists('recorded/0.png')
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+    status = cli.main(['doctor', '--json', '--only', 'camera', '--camera', 'recorded'])
+    check = json.loads(capsys.readouterr().out)['checks'][0]
+    assert status == 0 and check['state'] == 'ok', check
+    assert (check['facts']['source'], check['facts']['width']) == ('recorded', 64)
+    # Children are started by their path: modules of the user's are not theirs.
+    (tmp_path / 'cv2.py').write_text("raise ImportError('of the user')\n")
+    assert cli.main(['doctor', '--json', '--only', 'camera', '--camera', 'recorded']) == 0
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

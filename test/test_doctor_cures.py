@@ -98,10 +98,15 @@ def test_a_finding_without_a_cure_is_seen(source: str) -> None:
     assert troubles("skipped('a', 'mend it: ' + b)\nfailure(a, f'see 1.5 of {b}')") == []
 
 
+def shown(sample: str) -> list[tuple[str, str, str]]:
+    """State and name of each check in a shown visit to the doctor, and its further rows."""
+    states = '|'.join(state.value for state in State)
+    return re.findall(rf'(?m)^({states}) +(\w+) +\S[^\n]*((?:\n {{20}}[^\n]*)*)', sample)
+
+
 def amiss(sample: str) -> list[str]:
     """What in a shown visit to the doctor does not fit together."""
-    states = '|'.join(state.value for state in State)
-    rows = re.findall(rf'(?m)^({states}) +(\w+) +\S[^\n]*((?:\n {{20}}[^\n]*)*)', sample)
+    rows = shown(sample)
     counted = re.search(r'(?m)^(\d+) ok, (\d+) skipped, (\d+) warnings?, (\d+) failures?;', sample)
     status = re.search(r'\$ echo \$\?\n(\d)', sample)
     assert counted is not None and status is not None
@@ -118,6 +123,7 @@ def test_what_the_page_shows_of_a_visit_fits_together() -> None:
     text = (ROOT / 'docs/doctor.md').read_text(encoding='utf-8')
     samples = [block for block in FENCE.findall(text) if block.startswith('$ dnn-offload doctor')]
     assert len(samples) == 2 and [amiss(sample) for sample in samples] == [[], []]
+    assert [name for _, name, _ in shown(samples[0])] == [check.name for check in CHECKS]
     model = re.findall(r'ok +model +.*', samples[0])[0]
     for wrong in (
         samples[0].replace('\n0\n', '\n1\n'), samples[0].replace('14 ok', '13 ok'),

@@ -135,8 +135,8 @@ def samples(bps: float, count: int = 8, kinds: tuple[int, ...] = (UPLINK, DOWNLI
 
 def link_of(transfers: list[Any], **changes: Any) -> Ended:
     return said({
-        'connected': True, 'state': 'connected', 'reasons': [], 'service_ms': [],
-        'samples': transfers, **changes,
+        'connected': True, 'greeted': True, 'state': 'connected', 'reasons': [],
+        'service_ms': [], 'samples': transfers, **changes,
     })
 
 
@@ -191,13 +191,45 @@ def test_links_with_trouble(tmp_path: Path) -> None:
     loss = {'kind': LOST, 'probe': False, 'nbytes': 0, 'duration_ms': 0.0}
     lossy = link_checks.check_link(exam_of(tmp_path, link=link_of([*samples(50e6), loss])))
     assert lossy.state is State.WARNING and 'fastdds_lossy.xml' in lossy.cure
-    refused = link_of([], connected=False, reasons=['8 robots are served already'])
-    full = link_checks.check_link(exam_of(tmp_path, link=refused))
-    assert full.state is State.FAILURE and '8 robots are served already' in full.found
     died = link_checks.check_link(exam_of(tmp_path, link=Ended(-11)))
     assert died.state is State.FAILURE and 'SIGSEGV' in died.found
     with pytest.raises(MissingError, match='no server'):
         link_checks.check_link(exam_of(tmp_path, servers=[]))
+
+
+FULL = 'the server is full: it serves 8 robots; raise max_clients'
+OTHER = 'the server runs another model; given: aaaa; allowed: bbbb'
+
+
+@pytest.mark.parametrize(
+    ('answer', 'found', 'cure', 'never'),
+    [
+        ({'reasons': [FULL], 'state': f'absent ({FULL})'}, 'full: it serves 8', 'stop a robot',
+         'firewall'),
+        ({'reasons': [OTHER], 'state': f'absent ({OTHER})'}, 'refuses this machine: the server ru',
+         'same network', 'firewall'),
+        ({'greeted': True, 'state': 'greeting (no acknowledgement for 1.0 s), 0.0 Mbit/s'},
+         'answered a greeting, but nothing large', 'fastdds_lossy.xml', 'firewall'),
+        ({'state': 'greeting (never seen), 0.0 Mbit/s'}, 'no greeting within 6 s', 'firewalls',
+         'lossy'),
+        ({'state': 'its status did not come'}, '6 s: its status did not come', 'firewalls',
+         'lossy'),
+    ],
+)
+def test_a_server_that_is_not_reached_has_a_cure_by_what_it_answers(
+    tmp_path: Path, answer: dict[str, Any], found: str, cure: str, never: str
+) -> None:
+    link = link_of([], **{'connected': False, 'greeted': False, **answer})
+    made = link_checks.check_link(exam_of(tmp_path, link=link))
+    assert made.state is State.FAILURE and made.found.startswith('laptop ')
+    assert found in made.found and cure in made.cure and never not in made.cure
+    assert 'never seen' not in made.found
+    assert made.facts['laptop']['state'] == answer['state']
+
+
+def test_a_server_without_a_place_says_it_in_these_words() -> None:
+    source = Path(link_checks.__file__).parents[1] / 'transport/tensor_server.py'
+    assert link_checks.FULL in source.read_text(encoding='utf-8')
 
 
 def test_expected_rate_by_plan(tmp_path: Path) -> None:

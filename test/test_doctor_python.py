@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from dnn_offload.doctor import python_checks
 from dnn_offload.doctor.finding import State
-from dnn_offload.doctor.machine import Ended
+from dnn_offload.doctor.machine import Ended, Machine
 from made_up_machine import COLCON, examination, MadeUpMachine, said
 
 TORCH = {'version': '2.13.0', 'capability': 'NEON', 'cuda': False, 'threads': 4, 'import_s': 2.0}
@@ -146,3 +147,27 @@ def test_which_install_wins(tmp_path: Path) -> None:
     old = install(tmp_path, distributions=[{'place': '/venv', 'version': '0.0.9'}])
     assert old.startswith('warning: ') and 'versions differ: 0.0.9, 0.1.0' in old
     assert install(tmp_path, folder='').startswith('failure: import dnn_offload finds nothing')
+
+
+def test_an_install_of_links_is_the_one_that_wins(tmp_path: Path) -> None:
+    # As "colcon build --symlink-install" makes it: its files are links to the source tree, what
+    # was generated is one to the build folder.
+    install, source, build = (tmp_path / name for name in ('install', 'source', 'build'))
+    for folder in (source, build):
+        (folder / 'dnn_offload').mkdir(parents=True)
+        (folder / 'dnn_offload/__init__.py').touch()
+    won = install / 'dnn_offload'
+    (won / 'nodes').mkdir(parents=True)
+    for target in (source, build):
+        (won / '__init__.py').unlink(missing_ok=True)
+        os.symlink(target / 'dnn_offload/__init__.py', won / '__init__.py')
+        machine = Machine(environment={'PYTHONPATH': str(install), 'PATH': os.environ['PATH']})
+        answer = machine.child('where_installed', limit_s=60.0).answer
+        assert answer is not None and answer['folder'] == answer['copies'][0] == str(won)
+        assert answer['ros_part']
+        assert not [copy for copy in answer['copies'] if copy.startswith(str(target))]
+        # Others that lie in the environment of the tests are no matter here.
+        alone = {**answer, 'copies': answer['copies'][:1], 'distributions': []}
+        assert python_checks.check_install(examination(
+            MadeUpMachine(tmp_path, {'where_installed': said({**alone, 'messages': True})})
+        )).found == f'colcon wins: {won}'

@@ -1,23 +1,20 @@
-"""The doctor's checks of ROS, peers, multicast and camera, on made-up machines."""
+"""The doctor's checks of ROS, peers and multicast, on made-up machines."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-import os
 from pathlib import Path
 import socket
 import subprocess
 import sys
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
-from dnn_offload.doctor import camera_check, ros_checks
+from dnn_offload.doctor import ros_checks
 from dnn_offload.doctor.examination import MissingError
 from dnn_offload.doctor.finding import Finding, State
-from dnn_offload.doctor.machine import CHILDREN, Ended, Machine
+from dnn_offload.doctor.machine import CHILDREN, Ended
 from dnn_offload.simulate.made_up import made_up_profile
 from made_up_machine import COLCON, domain, examination, MadeUpMachine, NO_ROS, said, SERVER
 
@@ -43,6 +40,10 @@ def test_ros_as_it_should_be(tmp_path: Path) -> None:
         ({'ROS_DOMAIN_ID': 'mine'}, State.FAILURE, '0 to 101'),
         ({'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}, State.WARNING, 'two machines'),
         ({'ROS_LOCALHOST_ONLY': '1'}, State.WARNING, 'ROS_LOCALHOST_ONLY'),
+        ({'ROS_LOCALHOST_ONLY': '1', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET'}, State.WARNING,
+         'unset ROS_LOCALHOST_ONLY, so that ROS_AUTOMATIC_DISCOVERY_RANGE counts'),
+        ({'ROS_LOCALHOST_ONLY': '1', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}, State.WARNING,
+         'unset ROS_AUTOMATIC_DISCOVERY_RANGE (and ROS_LOCALHOST_ONLY)'),
         ({'ROS_AUTOMATIC_DISCOVERY_RANGE': 'OFF'}, State.FAILURE, 'SUBNET'),
         ({'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LAN'}, State.FAILURE, 'SUBNET, LOCALHOST'),
         ({'ROS_DISTRO': 'humble'}, State.WARNING, 'jazzy'),
@@ -73,6 +74,30 @@ def test_who_names_peers_is_not_told_to_use_multicast(tmp_path: Path) -> None:
 def test_static_peers_make_up_for_a_short_range(tmp_path: Path) -> None:
     reach = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'ROS_STATIC_PEERS': '10.0.0.4'}
     assert ros(tmp_path, **reach).state is State.OK
+
+
+def test_static_peers_are_ignored_beside_localhost_only(tmp_path: Path) -> None:
+    reach = {'ROS_LOCALHOST_ONLY': '1', 'ROS_STATIC_PEERS': '10.0.0.4'}
+    found = ros(tmp_path, **reach)
+    assert found.state is State.WARNING
+    assert 'ROS ignores ROS_STATIC_PEERS: other machines are not found' in found.found
+    assert 'unset ROS_LOCALHOST_ONLY' in found.cure and found.facts['static_peers'] == ''
+    machine = MadeUpMachine(
+        tmp_path, {'look_around': said(domain(servers=[], robots={}))}, environment=reach
+    )
+    nobody = ros_checks.check_peers(examination(machine))
+    assert 'ROS_LOCALHOST_ONLY must not be set' in nobody.cure
+    assert 'ROS_STATIC_PEERS' not in nobody.cure
+
+
+def test_a_profile_is_looked_for_where_the_user_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gone = ros(Path('/'), FASTRTPS_DEFAULT_PROFILES_FILE='dds.xml')
+    assert gone.state is State.WARNING and 'names dds.xml, which is not there' in gone.found
+    (tmp_path / 'dds.xml').touch()
+    assert ros(Path('/'), FASTRTPS_DEFAULT_PROFILES_FILE='dds.xml').state is State.OK
 
 
 def test_middleware(tmp_path: Path) -> None:
@@ -202,92 +227,3 @@ def test_two_doctors_at_the_same_time_hear_each_other() -> None:
         if not answer['heard']:
             pytest.skip(f'no interface of this machine takes multicast: {answer}')
         assert set(answer['others'].values()) == {socket.gethostname()}
-
-
-CAMERA = {
-    'description': 'device 0', 'live': True, 'claimed_hz': 30.0, 'measured_hz': 29.6,
-    'pictures': 60, 'width': 640, 'height': 480, 'unreadable': 0, 'first_unreadable': '',
-}
-
-
-def camera(tmp_path: Path, ended: Ended, source: str = '') -> Finding:
-    machine = MadeUpMachine(tmp_path, {'try_camera': ended})
-    machine.write('/dev/video0', '')
-    return camera_check.check_camera(examination(machine, camera=source))
-
-
-def tried(source: Path) -> Ended:
-    """What the program of the check really says."""
-    here = {**os.environ, 'PYTHONPATH': str(CHILDREN.parents[2])}
-    return Machine(environment=here).child(
-        'try_camera', str(source), '--seconds', '0.3', limit_s=60.0
-    )
-
-
-def test_cameras(tmp_path: Path) -> None:
-    good = camera(tmp_path, said(CAMERA))
-    assert good.state is State.OK and '29.6 pictures/s of 30' in good.found
-    dark = camera(tmp_path, said({**CAMERA, 'measured_hz': 14.9}))
-    assert dark.state is State.WARNING and 'light' in dark.cure
-    blind = camera(tmp_path, said({**CAMERA, 'pictures': 0}))
-    assert blind.state is State.FAILURE and 'no picture' in blind.found
-    closed = camera(tmp_path, Ended(1, errors='cannot open device 0; is it plugged in?'))
-    assert closed.state is State.FAILURE and 'group "video"' in closed.cure
-    video = camera(tmp_path, said({**CAMERA, 'live': False, 'measured_hz': 400.0}), 'drive.mp4')
-    assert video.state is State.OK and '400 pictures/s can be read, made for 30' in video.found
-
-
-@pytest.mark.parametrize('made', ['missing', 'empty folder', 'broken picture', 'no video'])
-def test_a_file_or_folder_that_gives_nothing_has_a_cure_of_its_own(
-    tmp_path: Path, made: str
-) -> None:
-    path = tmp_path / 'pictures.jpg'
-    if made == 'empty folder':
-        path.mkdir()
-    elif made != 'missing':
-        path.write_bytes(b'xx' if made == 'broken picture' else b'hello ' * 100)
-    found = camera(tmp_path, tried(path), str(path))
-    assert found.state is State.FAILURE and str(path) in found.found
-    assert 'folder with pictures' in found.cure and 'video"' not in found.cure
-    stream = camera(tmp_path, Ended(1, errors='cannot open'), 'rtsp://robot/1')
-    assert 'sender' in stream.cure
-    secret = 'rtsp://me:p@ss@robot/1'
-    shut = camera(tmp_path, Ended(1, errors=f'cannot open {secret}'), secret)
-    assert 'ss@' not in f'{shut.found} {shut.facts}' and 'rtsp://robot/1' in shut.found
-
-
-def test_broken_pictures_in_a_folder_are_counted(tmp_path: Path) -> None:
-    folder = tmp_path / 'pictures'
-    folder.mkdir()
-    (folder / '0.jpg').write_bytes(b'xx')
-    none = camera(tmp_path, tried(folder), str(folder))
-    assert none.state is State.FAILURE and 'none of 1 pictures can be read' in none.found
-    for number in (1, 2):
-        cv2.imwrite(str(folder / f'{number}.jpg'), np.zeros((48, 64, 3), np.uint8))
-    some = camera(tmp_path, tried(folder), str(folder))
-    assert some.state is State.WARNING
-    assert '64x48, 1 of 3 pictures cannot be read' in some.found and '0.jpg' in some.found
-
-
-def test_cameras_that_are_not_looked_at(tmp_path: Path) -> None:
-    found = camera_check.check_camera(examination(MadeUpMachine(tmp_path / 'server')))
-    assert found.state is State.SKIPPED and '--camera' in found.cure
-    board = MadeUpMachine(tmp_path / 'pi', {'try_camera': said(CAMERA)})
-    for number, name in ((10, 'bcm2835-codec-decode'), (19, 'rpi-hevc-dec'), (0, 'unicam')):
-        board.write(f'/dev/video{number}', '')
-        board.write(f'/sys/class/video4linux/video{number}/name', f'{name}\n')
-    bare = camera_check.check_camera(examination(board))
-    assert bare.state is State.SKIPPED and 'camera_ros' in bare.cure and 'video10' in bare.found
-    board.write('/dev/video20', '')
-    board.write('/sys/class/video4linux/video20/name', 'HD Webcam C525\n')
-    plugged = camera_check.check_camera(examination(board))
-    assert plugged.state is State.OK and plugged.facts['source'] == '20'
-    pip = camera(tmp_path, Ended(127, missing=True))
-    assert pip.state is State.SKIPPED and 'ros2 run' in pip.cure
-    machine = MadeUpMachine(tmp_path / 'robot')
-    machine.write('/dev/video0', '')
-    machine.write('/proc/77/comm', 'camera_node')
-    machine.path('/proc/77/fd').mkdir()
-    os.symlink('/dev/video0', machine.path('/proc/77/fd/9'))
-    used = camera_check.check_camera(examination(machine))
-    assert used.state is State.SKIPPED and used.found == 'camera 0 is in use by camera_node (77)'

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import os
 import re
 
 from dnn_offload.doctor.examination import Examination, NOT_BY_PIP
-from dnn_offload.doctor.finding import failure, Finding, fine, skipped, warning
+from dnn_offload.doctor.finding import failure, Finding, fine, skipped, State, warning
 from dnn_offload.errors import without_password
 
 READ_S = 2.0
 LIMIT_S = 25.0
 SLOW = 0.7  # of the rate that the camera claims
+NODE_OPENS = 'video0'  # by default
 # Names of a Raspberry Pi's video devices that no picture can be read from as from a USB camera.
 CHIP_PARTS = ('bcm2835-', 'rpivid', 'rpi-hevc', 'rpi-', 'pispbe', 'unicam', 'rp1-cfe')
 _NO_PICTURES = (
@@ -21,9 +23,12 @@ _NO_PICTURES = (
 
 
 def check_camera(exam: Examination) -> Finding:
-    """Open the picture source as ``camera_node`` does, and read for two seconds."""
+    """Open the picture source as ``camera_node`` does by default, and read for two seconds."""
     source = exam.settings.camera
-    devices = [name for name in exam.machine.names('/dev') if re.fullmatch(r'video\d+', name)]
+    devices = sorted(
+        (name for name in exam.machine.names('/dev') if re.fullmatch(r'video\d+', name)),
+        key=lambda name: int(name.removeprefix('video')),
+    )
     if not source and not devices:
         return skipped(
             'there is no camera at this machine (no /dev/video*)',
@@ -38,7 +43,8 @@ def check_camera(exam: Examination) -> Finding:
             'a CSI camera needs camera_ros, and image:=/camera/image_raw of robot.launch.py; for '
             'anything else: --camera SOURCE',
         )
-    source = source or cameras[0].removeprefix('video')
+    chosen = '' if source else cameras[0]
+    source = source or chosen.removeprefix('video')
     user = _user_of(exam, source)
     if user:
         return skipped(
@@ -59,7 +65,18 @@ def check_camera(exam: Examination) -> Finding:
     if answer is None:
         why = ended.why.replace(source, told)
         return failure(f'{told}: {why}', _cure(source)).knowing(source=told)
-    return _judged(answer).knowing(source=told, **answer)
+    return _for_the_node(_judged(answer), chosen).knowing(source=told, **answer)
+
+
+def _for_the_node(made: Finding, chosen: str) -> Finding:
+    """With how ``camera_node`` is told of a device that the doctor has chosen itself."""
+    if chosen in ('', NODE_OPENS) or made.state is State.FAILURE:
+        return made
+    hint = (
+        f'camera_node opens {NODE_OPENS} unless it is told: ros2 launch dnn_offload '
+        f'robot.launch.py source:=/dev/{chosen}'
+    )
+    return replace(made, cure='; '.join(filter(None, (made.cure, hint))))
 
 
 def _is_part_of_the_chip(exam: Examination, device: str) -> bool:
@@ -114,8 +131,9 @@ def _judged(answer: dict[str, object]) -> Finding:
     if claimed_hz and measured_hz < SLOW * claimed_hz:
         return warning(
             found,
-            'more light (dark pictures are exposed longer), pixel_format MJPG, or a smaller '
-            'width and height of camera_node',
+            'more light (dark pictures are exposed longer), or pixel_format MJPG or a smaller '
+            'width and height of camera_node; the doctor does not ask for these: what they bring '
+            'is in source_mode of camera_node in /diagnostics, and "ros2 topic hz" tells the rate',
         )
     return fine(found)
 
@@ -124,7 +142,9 @@ def _user_of(exam: Examination, source: str) -> str:
     """Name and number of a process that has the device open, as far as we may see; or ''."""
     if not _is_device(source):
         return ''
-    device = f'/dev/video{source}' if source.isdigit() else source.removeprefix('device:')
+    name = source.removeprefix('device:')
+    # A process has open what a name like /dev/v4l/by-id/... leads to.
+    device = exam.machine.real(f'/dev/video{name}' if name.isdigit() else name)
     for pid in exam.machine.names('/proc'):
         if not pid.isdigit():
             continue

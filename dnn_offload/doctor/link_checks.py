@@ -19,6 +19,7 @@ FASTEST_BPS = 10e9  # more cannot be told from transfers of some 100 kB, as insi
 SAMPLE_S = 0.2     # between two transfers: they were one after another
 DEADLINE_MS = 500.0  # default of local_inference_node
 SHOWN = ('local', 'remote', 'auto')
+FULL = 'raise max_clients'  # in what a server says that has no place (transport/tensor_server.py)
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,8 @@ def _link(exam: Examination, server: dict[str, Any]) -> Finding:
             f'{name}: the link cannot be measured: {ended.why}', 'see the checks ros and install'
         )
     if not answer['connected']:
-        reason = answer['reasons'][-1] if answer['reasons'] else answer['state']
-        return failure(
-            f'{name} is seen, but a greeting was not answered within {LINK_S:g} s: {reason}',
-            'let UDP through the firewalls of both machines in both directions (ports '
-            '7400 and up), and look into the log of the server',
-        )
+        told = {key: answer[key] for key in ('greeted', 'state', 'reasons')}
+        return _not_connected(name, answer).knowing(**{name: told})
     measured = estimate(answer['samples'])
     state = measured.state
     facts = {
@@ -102,6 +99,36 @@ def _link(exam: Examination, server: dict[str, Any]) -> Finding:
     else:
         made = fine(found, way_back)
     return made.knowing(**{name: facts})
+
+
+def _not_connected(name: str, answer: dict[str, Any]) -> Finding:
+    """Why no frame could be sent to a server that is seen."""
+    if answer['reasons']:
+        reason = answer['reasons'][-1]
+        if FULL in reason:
+            return failure(
+                f'{name} has no place for this machine: {reason}',
+                'set a larger max_clients in the parameter file of the server and start it anew, '
+                'or stop a robot that needs no server; a robot that has a place keeps it',
+            )
+        return failure(
+            f'{name} refuses this machine: {reason}',
+            'give both sides the same network, weights and version of dnn_offload (checks '
+            'agreement and peers), and look into the log of the server',
+        )
+    if answer['greeted']:
+        return failure(
+            f'{name} has answered a greeting, but nothing large came through to it within '
+            f'{LINK_S:g} s',
+            'do what the checks fragments and wifi say on both machines; if it stays, set '
+            'config/fastdds_lossy.xml on both sides',
+        )
+    why = '' if answer['state'].startswith('greeting') else f': {answer["state"]}'
+    return failure(
+        f'{name} is seen, but has answered no greeting within {LINK_S:g} s{why}',
+        'let UDP through the firewalls of both machines in both directions (ports 7400 and up), '
+        'and look into the log of the server',
+    )
 
 
 def _not_back(exam: Examination, server: dict[str, Any]) -> tuple[str, str]:

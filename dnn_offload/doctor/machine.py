@@ -20,7 +20,8 @@ from dnn_offload.doctor.wall_clock import largest_error_s
 from dnn_offload.file_lock import locked
 from dnn_offload.process_end import signal_name
 
-CHILDREN = Path(__file__).resolve().parent / 'children'
+# Not of the file's own link: where colcon links files, others lie beside what it leads to.
+CHILDREN = Path(__file__).parent.resolve() / 'children'
 COMMAND_LIMIT_S = 3.0
 _MOST_WORDS = 160
 
@@ -113,8 +114,18 @@ class Machine:
     # ---- files -----------------------------------------------------------------------------
 
     def path(self, name: str) -> Path:
-        """A path of the machine, e.g. ``/proc/loadavg``, below ``root``."""
-        return self.root / name.lstrip('/')
+        """A path of the machine, e.g. ``/proc/loadavg``, below ``root``.
+
+        A relative one is as seen from the caller's directory, where nodes would be started.
+        """
+        return self.root / os.path.abspath(name).lstrip('/')
+
+    def real(self, name: str) -> str:
+        """The name of what a path of the machine leads to, links followed."""
+        # Not Path.resolve, which raises where links go in a circle.
+        root, path = (Path(os.path.realpath(one)) for one in (self.root, self.path(name)))
+        # An absolute link is a name of the machine already, also where ``root`` is made up.
+        return f'/{path.relative_to(root)}' if path.is_relative_to(root) else str(path)
 
     def read(self, name: str) -> str | None:
         """Text of a file without white space around it; None when it cannot be read."""
@@ -175,12 +186,15 @@ class Machine:
         return shutil.which(program, path=self.environment.get('PATH'))
 
     def run(self, command: Sequence[str], limit_s: float = COMMAND_LIMIT_S) -> Ended:
-        """Run a command to its end, or kill it and all that it started after ``limit_s``."""
+        """Run a command to its end, or kill it and all that it started after ``limit_s``.
+
+        It runs in the caller's directory, which the names that the user gave are relative to.
+        """
         began_s = time.monotonic()
         try:
             process = subprocess.Popen(
                 list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, text=True, errors='replace', cwd='/',
+                stderr=subprocess.PIPE, text=True, errors='replace',
                 env=self.environment, start_new_session=True,
             )
         except OSError as error:

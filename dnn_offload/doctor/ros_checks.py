@@ -13,6 +13,7 @@ from dnn_offload.doctor.kernel_checks import segments
 DISTRIBUTION = 'jazzy'
 RMW = 'rmw_fastrtps_cpp'
 PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+RANGE, PEERS = 'ROS_AUTOMATIC_DISCOVERY_RANGE', 'ROS_STATIC_PEERS'
 RANGES = ('SUBNET', 'LOCALHOST', 'OFF', 'SYSTEM_DEFAULT')
 MULTICAST_S = 2.0
 MULTICAST_LIMIT_S = 10.0
@@ -21,17 +22,28 @@ _NOBODY_CURE = (
     'rendezvous_namespace must be the same, and '
 )
 _BY_MULTICAST = 'ROS_AUTOMATIC_DISCOVERY_RANGE must be SUBNET'
+_ON_ALL_INTERFACES = 'ROS_LOCALHOST_ONLY must not be set'
 _BY_PEERS = (
     'ROS_STATIC_PEERS must name the addresses of the other machines on at least one side of '
     'each pair'
 )
 
 
+def localhost_only(environment: Mapping[str, str]) -> bool:
+    """Whether ``ROS_LOCALHOST_ONLY`` counts: deprecated, and rcl ignores the others beside it."""
+    return environment.get('ROS_LOCALHOST_ONLY', '0') == '1'
+
+
 def discovery_range(environment: Mapping[str, str]) -> str:
     """How far discovery reaches: one of ``RANGES``, or what else the user has set."""
-    if environment.get('ROS_LOCALHOST_ONLY', '0') == '1':  # deprecated, and it still wins
+    if localhost_only(environment):
         return 'LOCALHOST'
     return environment.get('ROS_AUTOMATIC_DISCOVERY_RANGE', '') or 'SUBNET'
+
+
+def static_peers(environment: Mapping[str, str]) -> str:
+    """Machines that discovery asks by name; '' = none."""
+    return '' if localhost_only(environment) else environment.get('ROS_STATIC_PEERS', '')
 
 
 def check_ros(exam: Examination) -> Finding:
@@ -77,16 +89,25 @@ def _domain(environment: Mapping[str, str]) -> Finding:
 
 
 def _reach(environment: Mapping[str, str]) -> Finding:
-    reach, peers = discovery_range(environment), environment.get('ROS_STATIC_PEERS', '')
+    reach, peers = discovery_range(environment), static_peers(environment)
     server = environment.get('ROS_DISCOVERY_SERVER', '')
     facts = {'discovery_range': reach, 'static_peers': peers, 'discovery_server': server}
     found = f'discovery {reach}' + (f', static peers {peers}' if peers else '')
     found += f', discovery server {server}' if server else ''
+    ignored = ' and '.join(
+        name for name in (RANGE, PEERS) if environment.get(name, '') not in ('', reach)
+    )
     if reach not in RANGES:
         made = failure(found, f'set ROS_AUTOMATIC_DISCOVERY_RANGE to one of {", ".join(RANGES)}')
     elif reach == 'OFF':
         made = failure(
             f'{found}: nobody is found', 'unset ROS_AUTOMATIC_DISCOVERY_RANGE, or set it to SUBNET'
+        )
+    elif localhost_only(environment) and ignored:
+        made = warning(
+            f'{found} by ROS_LOCALHOST_ONLY, beside which ROS ignores {ignored}'
+            + ('' if server else ': other machines are not found'),
+            f'unset ROS_LOCALHOST_ONLY, so that {ignored} counts',
         )
     elif reach == 'LOCALHOST' and not peers and not server:
         made = warning(
@@ -144,10 +165,13 @@ def check_peers(exam: Examination) -> Finding:
         ))
     if not findings:
         found = f'no robot and no server within {exam.settings.listen_s:g} s'
-        peers = exam.machine.environment.get('ROS_STATIC_PEERS', '')
+        environment = exam.machine.environment
+        way = (
+            _ON_ALL_INTERFACES if localhost_only(environment)
+            else _BY_PEERS if static_peers(environment) else _BY_MULTICAST
+        )
         findings.append(warning(
-            f'{found}; {len(domain["nodes"])} other ROS nodes',
-            _NOBODY_CURE + (_BY_PEERS if peers else _BY_MULTICAST),
+            f'{found}; {len(domain["nodes"])} other ROS nodes', _NOBODY_CURE + way
         ))
     if domain['other_messages'] or domain['unreadable']:
         findings.append(failure(

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+import contextlib
 import json
 import os
 from pathlib import Path
 import subprocess
+import threading
 from typing import Any
 
+from harness import wait_for
+from made_up_server import MadeUpRobot, MadeUpServer
 import pytest
 import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from std_msgs.msg import String
 
 from dnn_offload.testbed.session import Session, write_pictures
 from dnn_offload.transport import qos
+from dnn_offload.transport.tensor_server import ServiceSettings
 
+DOMAIN = 62  # see tools/run_tests.py
 CHECKS = 'torch,pictures,install,ros,peers,camera,model,agreement,link,fps'
 
 
@@ -118,9 +126,76 @@ def test_somebody_with_other_message_definitions() -> None:
 
 def test_an_empty_domain_is_a_warning_with_what_must_be_the_same() -> None:
     # Not the domain of the test before: a context's participant goes when Python collects it.
-    checks = doctor('--domain', '62', '--listen', '1.5', '--only', 'peers,agreement,link')
+    checks = doctor('--domain', str(DOMAIN), '--listen', '1.5', '--only', 'peers,agreement,link')
     assert checks['peers']['state'] == 'warning'
     assert 'ROS_DOMAIN_ID' in checks['peers']['cure']
     for name in ('agreement', 'link'):
         assert checks[name]['state'] == 'skipped'
         assert 'server' in checks[name]['found']
+
+
+@contextlib.contextmanager
+def spinning(name: str, context: rclpy.Context) -> Iterator[Node]:
+    """A node that is spun until the block is left."""
+    node = Node(name, context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    try:
+        yield node
+    finally:
+        executor.shutdown()
+        thread.join(5.0)
+        node.destroy_node()
+
+
+# Its tests come last: the one above wants the domain empty.
+@pytest.fixture
+def lone_server() -> Iterator[MadeUpServer]:
+    """A server on a domain of its own, which has room for one robot."""
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=DOMAIN)
+    with spinning('server', context) as node:
+        server = MadeUpServer(node, settings=ServiceSettings(max_clients=1))
+        yield server
+        server.stop()
+    rclpy.try_shutdown(context=context)
+
+
+def link_to(server: MadeUpServer) -> dict[str, Any]:
+    """What the doctor says of the link to it, where nothing can be sent."""
+    link = doctor('--domain', str(DOMAIN), '--only', 'link', expected=1)['link']
+    assert link['state'] == 'failure' and link['found'].startswith(f'{server.name} '), link
+    return link
+
+
+def test_a_server_that_is_full_is_told_from_a_link_that_is_shut(lone_server: MadeUpServer) -> None:
+    with spinning('robot', lone_server.node.context) as node:
+        robot = MadeUpRobot(node)
+        assert wait_for(lambda: robot.uplink.connected(lone_server.name))
+        link = link_to(lone_server)
+        assert robot.uplink.connected(lone_server.name)  # it keeps its place
+        robot.uplink.stop()
+    assert 'it serves 1 robots; raise max_clients' in link['found']
+    assert 'stop a robot' in link['cure'] and 'firewall' not in link['cure']
+
+
+def test_a_link_that_lets_only_small_messages_through(
+    lone_server: MadeUpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing of a probe arrives, as where fragments are lost.
+    monkeypatch.setattr(lone_server.tensors, '_acknowledge', lambda *arguments: None)
+    link = link_to(lone_server)
+    assert 'has answered a greeting, but nothing large came through' in link['found']
+    assert 'fastdds_lossy.xml' in link['cure'] and 'firewall' not in link['cure']
+    assert link['facts'][lone_server.name]['greeted']
+
+
+def test_a_server_that_hears_nothing(
+    lone_server: MadeUpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lone_server.tensors, '_greet', lambda *arguments: None)
+    link = link_to(lone_server)
+    assert 'has answered no greeting within 6 s' in link['found']
+    assert 'firewalls' in link['cure'] and not link['facts'][lone_server.name]['greeted']

@@ -1,4 +1,4 @@
-"""Opens a picture source as camera_node does and reads from it for a while."""
+"""Opens a picture source as camera_node does by default, and reads from it for a while."""
 
 from __future__ import annotations
 

@@ -45,7 +45,9 @@ def prefixes(variable: str) -> list[dict[str, str]]:
 def look() -> dict[str, Any]:
     """All of it."""
     spec = importlib.util.find_spec(PACKAGE)
-    folder = str(Path(spec.origin).resolve().parent) if spec and spec.origin else ''
+    # Of the folder, not of the file: "colcon build --symlink-install" links each file to the
+    # source tree or to the build folder, and what is imported is what lies in the install.
+    folder = str(Path(spec.origin).parent.resolve()) if spec and spec.origin else ''
     messages = bool(folder) and importlib.util.find_spec(f'{PACKAGE}.msg') is not None
     return {
         'folder': folder,
