@@ -127,7 +127,7 @@ def test_one_probe_that_met_somebody_is_no_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The window holds several, and one in doubt is looked after soon."""
-    slow_down = [1.0, 1.0, 1.0, 1.6]
+    slow_down = [1.0, 1.0, 1.0, 1.0, 1.0, 1.6]
     monkeypatch.setattr(load_sources, 'run_probe', lambda cpu_ms, cores, nice: ProbeRun(
         cpu_ms * (slow_down.pop(0) if slow_down else 1.0), cpu_ms
     ))
@@ -140,7 +140,7 @@ def test_one_probe_that_met_somebody_is_no_load(
             doubts += tracker.wants_probe_soon
             due_s = now_s + PROBE_PERIOD_S * (DOUBT_SHARE if tracker.wants_probe_soon else 1.0)
         highest = max(highest, tracker.readings(now_s).probe)
-    assert highest < 1.25 and doubts == 1
+    assert highest < 1.25 and doubts == 4 + 1, 'the first few, and the one that is off'
 
 
 def test_a_probe_in_doubt_is_followed_by_the_next_one_soon() -> None:

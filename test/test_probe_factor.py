@@ -26,9 +26,9 @@ def test_probe_factor_is_wall_over_cpu() -> None:
 @pytest.mark.parametrize('before, after', [(8.0, 1.0), (1.0, 4.0)])
 def test_three_probes_tell_of_a_step(before: float, after: float) -> None:
     source = ProbeFactor(window_s=2.0, confirm=3)
-    for tick in range(4):
-        assert not source.update(0.5 * tick, ProbeRun(8.0 * before, 8.0))
-        assert not source.doubtful
+    for tick in range(8):
+        assert not source.update(0.25 * tick, ProbeRun(8.0 * before, 8.0))
+        assert source.doubtful is (tick < 4), 'the first few are wanted soon'
     told = []
     for tick in range(3):
         told.append(source.update(2.0 + 0.25 * tick, ProbeRun(8.0 * after, 8.0)))
@@ -39,6 +39,14 @@ def test_three_probes_tell_of_a_step(before: float, after: float) -> None:
     assert source.doubtful, 'four are few'
     assert not source.update(3.0, ProbeRun(8.0 * after, 8.0))
     assert not source.doubtful
+
+
+def test_the_first_probe_of_all_may_have_met_somebody() -> None:
+    """A server that has just started: a robot read twice its load for two seconds, and left."""
+    source = ProbeFactor(window_s=7.0, confirm=3)
+    for tick, ratio in enumerate([2.1, 1.0, 1.0]):
+        assert not source.update(0.3 * tick, ProbeRun(8.0 * ratio, 8.0))
+    assert source.factor(0.6) == pytest.approx(1.0)
 
 
 def test_one_of_few_probes_after_a_step_that_met_somebody_is_passed_over() -> None:

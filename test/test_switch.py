@@ -374,6 +374,21 @@ def test_caution_never_demands_more_than_half(fast_ms: float, taken: int) -> Non
     assert run_for(clock, 10.0, local(100.0), remote(fast_ms)) == taken
 
 
+def test_a_return_counts_once_and_a_death_ends_the_caution() -> None:
+    """A robot that had come and gone twice did not go back to a server that was started again."""
+    clock = Clock()
+    clock.tick(local(60.0), remote(40.0))
+    assert run_for(clock, 4.0, local(40.0), remote(60.0)) == 1
+    assert run_for(clock, 4.0, local(60.0), remote(40.0)) == 1  # a return, and a quick one
+    once = clock.policy._memory.returns
+    assert once > 0.0 and remote(40.0).key not in clock.policy._memory.left_at_s
+    for _ in range(10):
+        assert clock.tick(local(60.0), remote(40.0), lost={'s'}).candidate.is_local
+    assert clock.policy._memory.returns == 0.0 and not clock.policy._memory.left_at_s
+    assert run_for(clock, 4.0, local(60.0), remote(40.0)) == 1
+    assert clock.policy._memory.returns == 0.0, 'it was not left for its price'
+
+
 @pytest.mark.parametrize(('slow_ms', 'fast_ms', 'taken'), [
     (11.7, 9.8, 1),    # a fifth of a short plan is worth it
     (11.7, 10.8, 0),

@@ -142,8 +142,9 @@ class ProbeFactor:
             more than ``STEP`` the same way: the load is another, and those before are forgotten.
             0 = never.
 
-    Right after such a step the few that are left are told by their median: one that met somebody
-    for a moment would be a third of their mean, and stays in it for the whole window.
+    Right after such a step, and at the start, the few that there are are told by their median: one
+    that met somebody for a moment would be a third of their mean, and stay in it for the whole
+    window.
     """
 
     STEP = 1.35
@@ -153,7 +154,7 @@ class ProbeFactor:
         self.window_s = window_s
         self.confirm = confirm
         self._runs: deque[tuple[float, ProbeRun]] = deque()
-        self._few = False  # since a step
+        self._few = confirm > 0  # since the start or a step
 
     def update(self, now_s: float, run: ProbeRun) -> bool:
         """Take a probe; True where it made those before forgotten."""
@@ -168,7 +169,7 @@ class ProbeFactor:
 
     @property
     def doubtful(self) -> bool:
-        """Whether more are needed soon: the newest is off, or few have come since a step."""
+        """Whether more are needed soon: the newest is off, or few have come yet."""
         return self._few or (self.confirm > 0 and self._newest_off() > 0)
 
     def factor(self, now_s: float) -> float:

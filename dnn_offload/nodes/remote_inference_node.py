@@ -241,7 +241,8 @@ class RemoteInferenceNode(OffloadNode):
     def _is_idle(self) -> bool:
         """Whether frames say nothing about the load; called from the thread of ``_load``."""
         tail = self._tail
-        return tail is None or tail.statistics().load_factor is None
+        # Before there is a model it is we who load this machine.
+        return tail is not None and tail.statistics().load_factor is None
 
     def _load_factor(self) -> float:
         """Compute time now over profiled compute time: measured, or what it would be."""

@@ -32,7 +32,7 @@ from dnn_offload.planning.plan import Candidate, Key
 from dnn_offload.planning.promises import Promises
 from dnn_offload.planning.server_trust import ServerTrust
 
-FORGET_RETURNS_S = 300.0   # half-life of the memory of returns
+FORGET_RETURNS_S = 120.0   # half-life of the memory of returns
 QUICK_RETURN_S = 10.0      # a return after less than this counts in full
 CLEAR_GAIN = 3.0           # times the least gain: so much more is no noise, the world has moved
 MAX_CAUTION = 8.0          # most that the demanded gain is multiplied by
@@ -442,7 +442,9 @@ class SwitchPolicy:
         previous_ms: float = math.nan,
     ) -> Decision:
         memory = self._memory
-        if memory.current is not None and not urgent:
+        if urgent:  # no noise, and what was learnt of noise before it is of another world
+            memory.returns, memory.left_at_s = 0.0, {}
+        elif memory.current is not None:
             memory.left_at_s[memory.current.key] = now_s
         memory.current = best
         memory.better_ticks, memory.excess = 0, 0.0
@@ -465,7 +467,7 @@ class SwitchPolicy:
             doubt: 1 = the gain may be noise, towards 0 = it is so large that the world moved.
         """
         memory = self._memory
-        left_s = memory.left_at_s.get(target)
+        left_s = memory.left_at_s.pop(target, None)  # counted once, however often it is taken
         memory.left_at_s = {
             key: at for key, at in memory.left_at_s.items() if now_s - at < FORGET_RETURNS_S
         }
