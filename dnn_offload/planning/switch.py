@@ -32,7 +32,7 @@ from dnn_offload.planning.plan import Candidate, Key
 from dnn_offload.planning.promises import Promises
 from dnn_offload.planning.server_trust import ServerTrust
 
-FORGET_RETURNS_S = 120.0   # half-life of the memory of returns
+FORGET_RETURNS_S = 60.0    # half-life of the memory of returns
 QUICK_RETURN_S = 10.0      # a return after less than this counts in full
 CLEAR_GAIN = 3.0           # times the least gain: so much more is no noise, the world has moved
 MAX_CAUTION = 8.0          # most that the demanded gain is multiplied by
