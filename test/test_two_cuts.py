@@ -14,7 +14,7 @@ import pytest
 from dnn_offload.cost.energy import PowerModel
 from dnn_offload.cost.profile import CodecCost, LayerProfile, Profile, Variant
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning import two_cuts
+from dnn_offload.planning import one_cut, two_cuts
 from dnn_offload.planning.costs import (
     late_cost_ms,
     local_candidate,
@@ -145,15 +145,43 @@ def test_no_pair_of_cuts_and_codecs_beats_the_front(
     constraints = Constraints(private_layers, deadline_ms=deadline_ms)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('dnn_offload.planning.two_cuts._LOOKS', 5)
-        found = two_cuts.candidates(at, constraints, Scope(deadline_ms=deadline_ms), keep=1)
+        scope = Scope(deadline_ms=deadline_ms)
+        found = two_cuts.candidates(at, constraints, scope, keep=1)
+        others = one_cut.candidates(at, constraints, scope)
+        beside = two_cuts.candidates(at, constraints, scope, keep=1, known=others)
     front = pareto_set(found)
-    for plan, _, _ in _all_plans(at, constraints):
-        assert any(
-            other.latency_ms <= plan.latency_ms * (1.0 + 1e-9)
-            and other.energy_j <= plan.energy_j * (1.0 + 1e-9)
-            for other in front
-        )
     assert len(front) >= len(found) - 1, 'beside the front there is at most the best'
+    assert len(beside) <= len(found)
+    for best in (front, pareto_set([*others, *beside])):
+        for plan, _, _ in _all_plans(at, constraints):
+            assert any(
+                other.latency_ms <= plan.latency_ms * (1.0 + 1e-9)
+                and other.energy_j <= plan.energy_j * (1.0 + 1e-9)
+                for other in best
+            )
+
+
+@settings(max_examples=40, deadline=None)
+@given(branching_conditions(most=6), st.sampled_from([0.0, 60.0]))
+def test_the_front_over_servers_and_thread_counts(at: Conditions, deadline_ms: float) -> None:
+    """Found together, each sparing the others pairs, they give the front of all found alone."""
+    edge = with_threads(at.edge_profile, 2, 4)
+    near = replace(at.servers[0], name='near', load_factor=2.5)
+    at = replace(
+        at, edge_profile=edge, power=replace(POWER, core_w=1.5), servers=(*at.servers, near)
+    )
+
+    def front(servers: tuple[ServerState, ...], threads: tuple[int, ...]) -> list[Candidate]:
+        demand = Constraints(deadline_ms=deadline_ms, threads=threads)
+        some = replace(at, servers=servers)
+        return two_cuts.candidates(some, demand, Scope(deadline_ms=deadline_ms))
+
+    alone = [
+        plan for server in at.servers for count in (1, 2, 4) for plan in front((server,), (count,))
+    ]
+    expected, seen = pareto_set(alone), pareto_set(front(at.servers, (1, 2, 4)))
+    assert [p.latency_ms for p in seen] == pytest.approx([p.latency_ms for p in expected])
+    assert [p.energy_j for p in seen] == pytest.approx([p.energy_j for p in expected])
 
 
 @settings(max_examples=60, deadline=None)
@@ -176,7 +204,7 @@ def test_the_best_over_all_thread_counts(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr('dnn_offload.planning.two_cuts._FIRST_LOOKS', 2)
             patch.setattr('dnn_offload.planning.two_cuts._LOOKS', 5)
-            patch.setattr('dnn_offload.planning.two_cuts._front', lambda prices: [])
+            patch.setattr('dnn_offload.planning.two_cuts._Front.search', lambda *_: None)
             found = two_cuts.candidates(at, demand, Scope(deadline_ms=deadline_ms), keep=keep)
         return [with_value(c, demand, local).value for c in found]
 

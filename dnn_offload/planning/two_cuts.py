@@ -54,6 +54,7 @@ def candidates(
     scope: Scope = EVERYTHING,
     *,
     keep: int = KEPT,
+    known: Collection[Candidate] = (),
 ) -> list[Candidate]:
     """The best plans with two cuts under the objective, in no particular order.
 
@@ -65,8 +66,10 @@ def candidates(
         constraints: What the user demands.
         scope: What the strategy considers.
         keep: Plans per server; pairs of cuts and a thread count, each with its best codecs.
+        known: Plans of other shapes: what these beat is not on the front.
     """
     found: dict[Key, Candidate] = {}
+    front = _Front(known)
     wanted = [key for key in constraints.keep if key[3]]
     for server in usable_servers(conditions, constraints):
         best, plans = _Best(keep), []
@@ -77,9 +80,10 @@ def candidates(
         for prices in sorted(each, key=lambda prices: prices.whole_ms):  # fast ones spare more
             if not prices.empty:
                 best.search(prices)
-                plans += _front(prices)
+                front.search(prices)
             plans += _kept(prices, wanted)
         found |= {plan.key: plan for plan in (*best.made(), *plans)}
+    found |= {plan.key: plan for plan in front.made()}
     return list(found.values())
 
 
@@ -159,54 +163,66 @@ class _Best:
         self._seen.append((prices, places, choices))
 
 
-def _front(prices: PairPrices) -> list[Candidate]:
-    """Plans that nothing with two cuts beats in both latency and energy; none without a power.
+class _Front:
+    """Plans that nothing beats in both latency and energy, over servers and thread counts.
 
     Exact over pairs and both codecs: a pair is looked at with all of them unless a plan that was
-    found beats even the pair's least latency together with its least energy.
+    found beats even the pair's least latency together with its least energy. There are none where
+    the robot's power is not known.
+
+    Args:
+        known: Plans of other shapes.
     """
-    power = prices.conditions.power
-    if power is None:
-        return []
-    joules = energy_weights(power, prices.load, prices.threads)
-    latency, energy = (prices.bounds(w).reshape(-1) for w in (ALL_EQUAL, joules))
-    ends = np.array([latency.argmin(), energy.argmin()])
-    if latency[ends[0]] >= TOO_MUCH:
-        return []
-    found = _Front(prices, ends)
-    # First what is likely to be on it, which spares most of the rest.
-    rest = found.open(np.arange(len(latency)), latency, energy)
-    first = pareto_indices(latency[rest], energy[rest])
-    found.look_at(rest[first])
-    found.look_at(found.open(np.delete(rest, first), latency, energy))
-    return prices.made(found.places, found.choices)
 
+    def __init__(self, known: Collection[Candidate]) -> None:
+        latency = np.array([plan.latency_ms for plan in known], np.float64)
+        energy = np.array([plan.energy_j for plan in known], np.float64)
+        best = pareto_indices(latency, energy)
+        self._latency: Floats = latency[best]  # fastest first
+        self._energy: Floats = energy[best]
+        self._each: list[PairPrices] = []
+        # Of each plan: whose prices, pair, codecs; -1 = known before.
+        self._plans: Ints = np.full((3, len(best)), -1, np.int64)
 
-class _Front:
-    """Plans of pairs with all their codecs that no other of them beats, fastest first."""
+    def search(self, prices: PairPrices) -> None:
+        """Look at all pairs of one server and thread count that may bring a plan."""
+        power = prices.conditions.power
+        if power is None:
+            return
+        joules = energy_weights(power, prices.load, prices.threads)
+        latency, energy = (prices.bounds(w).reshape(-1) for w in (ALL_EQUAL, joules))
+        self._each.append(prices)
+        # First what is likely to be on it, which spares most of the rest.
+        ends = np.array([latency.argmin(), energy.argmin()])
+        self._look_at(self._open(ends, latency, energy))
+        rest = self._open(np.arange(len(latency)), latency, energy)
+        first = pareto_indices(latency[rest], energy[rest])
+        self._look_at(rest[first])
+        self._look_at(self._open(np.delete(rest, first), latency, energy))
 
-    def __init__(self, prices: PairPrices, places: Ints) -> None:
-        self._prices = prices
-        self._latency: Floats = np.empty(0)
-        self._energy: Floats = np.empty(0)
-        self.places: Ints = np.empty(0, np.int64)
-        self.choices: Ints = np.empty(0, np.int64)
-        self.look_at(places)
+    def made(self) -> list[Candidate]:
+        """The plans with two cuts."""
+        made = []
+        for index, prices in enumerate(self._each):
+            _, places, choices = self._plans[:, self._plans[0] == index]
+            made += prices.made(places, choices)
+        return made
 
-    def look_at(self, places: Ints) -> None:
-        """Take the plans of these pairs as well."""
+    def _look_at(self, places: Ints) -> None:
+        """Take the plans of these pairs, of the newest prices, as well."""
+        prices, source = self._each[-1], len(self._each) - 1
         for start in range(0, len(places), _LOOKS):
             some = places[start : start + _LOOKS]
-            latency, energy = self._prices.latency_and_energy(some)
+            latency, energy = prices.latency_and_energy(some)
             choices, columns = np.indices(latency.shape).reshape(2, -1)
+            plans = np.stack([np.full(len(choices), source), some[columns], choices])
             latency = np.concatenate([self._latency, latency.reshape(-1)])
             energy = np.concatenate([self._energy, energy.reshape(-1)])
             best = pareto_indices(latency, energy)
             self._latency, self._energy = latency[best], energy[best]
-            self.places = np.concatenate([self.places, some[columns]])[best]
-            self.choices = np.concatenate([self.choices, choices])[best]
+            self._plans = np.concatenate([self._plans, plans], axis=1)[:, best]
 
-    def open(self, places: Ints, latency: Floats, energy: Floats) -> Ints:
+    def _open(self, places: Ints, latency: Floats, energy: Floats) -> Ints:
         """Of some pairs those that may bring a plan, by bounds on the cost of all pairs."""
         latency, energy = latency[places], energy[places]
         if not len(self._latency):

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from dnn_offload.planning import one_cut, placement, two_cuts
 from dnn_offload.planning.costs import local_candidates
+from dnn_offload.planning.limits import why_not
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Scope
 
 
@@ -40,7 +41,10 @@ def candidates(conditions: Conditions, constraints: Constraints) -> list[Candida
     scope = Scope(deadline_ms=constraints.deadline_ms)
     found = local_candidates(conditions, constraints)
     found += one_cut.candidates(conditions, constraints, scope)
-    for shape in (two_cuts, placement):
-        if shape.SHAPE in constraints.shapes:
-            found += shape.candidates(conditions, constraints, scope)
+    if two_cuts.SHAPE in constraints.shapes:
+        # What is over the user's limits beats nothing; plans of one cut are within.
+        known = [p for p in found if not (p.is_local and why_not(p, conditions, constraints))]
+        found += two_cuts.candidates(conditions, constraints, scope, known=known)
+    if placement.SHAPE in constraints.shapes:
+        found += placement.candidates(conditions, constraints, scope)
     return found
