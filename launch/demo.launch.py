@@ -9,6 +9,8 @@ So these are not arguments here, as they are of robot.launch.py and server.launc
 
 from __future__ import annotations
 
+import sys
+
 from ament_index_python.packages import get_package_prefix
 from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, GroupAction, Shutdown
@@ -61,7 +63,7 @@ def generate_launch_description() -> LaunchDescription:
             '--domain', EnvironmentVariable('ROS_DOMAIN_ID', default_value='0'),
         ],
         output='screen',
-        emulate_tty=True,  # for the live view, which also needs its lines bare
+        emulate_tty=sys.stdout.isatty(),  # for the live view, which also needs its lines bare
         output_format='{line}',
         on_exit=_over,
     )  # fmt: skip

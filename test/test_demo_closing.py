@@ -42,6 +42,8 @@ def test_a_demo_that_kept_all() -> None:
 def test_a_broken_promise_is_named_with_its_phase() -> None:
     told = lines(phase('a', 1.3, failures=('auto took 13 ms',)), phase('b', 1.0))[3]
     assert told == 'BROKEN: a: auto took 13 ms'
+    told = lines(phase('a', 1.3, failures=('auto took 13 ms',), notes=('killed in use',)))[3]
+    assert told == 'BROKEN: a: auto took 13 ms. Seen besides: a title: killed in use'
 
 
 def test_what_was_not_checked_is_no_kept_promise() -> None:

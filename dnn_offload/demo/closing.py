@@ -17,7 +17,9 @@ def summary_lines(verdict: Verdict, out: Path) -> list[str]:
     for item in verdict.phases:
         broken += [f'{item.phase.name}: {text}' for text in item.failures]
     seen = [f'{item.phase.title}: {text}' for item in verdict.phases for text in item.notes]
-    notes = f'; {"; ".join(seen)}' if seen else ''
+    notes = ''
+    if seen:  # beside a broken promise they shall not look like more of them
+        notes = f'{". Seen besides: " if broken else "; "}{"; ".join(seen)}'
     unchecked = sum(UNCHECKED in text for text in seen)
     kept = 'all promises kept' + (f' but for {unchecked} not checked' if unchecked else '')
     return [
