@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+import itertools
 import random
 from typing import Any
 
@@ -281,6 +282,22 @@ def test_scouts_run_here_now_and_then_and_overtake_nothing(make: Make, busy: boo
         plans = [r.plan for r in rig.node.reports[before:] if r.plan is not None]
         assert 'scout' not in {plan.label for plan in plans}
     check_accounts(rig.node, rig.stream.count)
+
+
+def test_scouts_are_not_in_step_with_a_loop_beside_them(make: Make) -> None:
+    """At 15 Hz every twelfth frame met another program's loop of 10 Hz in the same place."""
+    shared = make().engine._shared
+    shared.scout_period_s = 0.8
+    scouts_s = []
+    for frame in range(15 * 60):
+        now_s = frame / 15.0
+        if shared.scout_overdue(now_s) >= 1.0:
+            shared.note_whole(now_s)
+            scouts_s.append(now_s)
+    gaps_s = [after - before for before, after in itertools.pairwise(scouts_s)]
+    assert min(gaps_s) >= 0.8 and max(gaps_s) <= 1.25 * 0.8 + 1.0 / 15.0
+    places = Counter(round(frame_s * 15.0) % 3 for frame_s in scouts_s)  # 0.2 s = 3 frames
+    assert len(places) == 3 and max(places.values()) < 0.5 * len(scouts_s)
 
 
 def test_no_scout_makes_a_frame_late(make: Make) -> None:

@@ -25,6 +25,8 @@ from dnn_offload.runtime.window import StageWatch
 PREPROCESS = ('preprocess', 0, 0)
 FINISH = ('finish', 0, 0)
 HANDOVER = ('handover', 0, 0)  # from one thread's hand to another's, run queue included
+SCOUT_SPREAD = 0.25  # of their period
+GOLDEN = 0.618       # steps that fill 0 .. 1 evenly, and are never in step with anything
 _LINK_MEMORY = 0.3  # weight of the newest transfer in the sending rate
 
 
@@ -60,6 +62,7 @@ class Shared:
         self.scout_period_s = 0.0
         self.baselines: Callable[[int], Mapping[Key, float]] = lambda threads: {}
         self._whole_s = float('-inf')
+        self._phase = 0.0  # of the spread, by which the next comes later
         self._ms_per_byte = 0.0  # 0 = not known
         self._sender_free_s = float('-inf')  # when it should be done, by its rate
 
@@ -67,11 +70,15 @@ class Shared:
         """Periods since a frame ran all here, 1 and more = it is time; 0 without scouts."""
         if self.scout_period_s <= 0.0:
             return 0.0
-        return (now_s - self._whole_s) / self.scout_period_s
+        period_s = self.scout_period_s * (1.0 + SCOUT_SPREAD * self._phase)
+        return (now_s - self._whole_s) / period_s
 
     def note_whole(self, now_s: float) -> None:
         """A frame is run all here, for whatever reason."""
         self._whole_s = now_s
+        # Never in step with what else runs at a rate of its own here: at 15 Hz every twelfth frame
+        # meets a loop of 10 or 20 Hz always or never.
+        self._phase = (self._phase + GOLDEN) % 1.0
 
     def wake(self) -> None:
         """Let the worker decide again."""
