@@ -5,9 +5,9 @@
 Prints the slope of the resident memory in MB per hour with its 95 % interval (block bootstrap:
 neighbouring samples are alike), leaving out the first tenth, in which caches fill; and the same
 of its anonymous part alone, since code that runs for the first time (another plan, another
-codec) is resident from then on and is no leak, nor is the first moment in which the robot holds one
-picture more than ever before (0.9 MB): a busy one does. So that this has happened before measuring
-begins, each strategy plans for some seconds first, calm and beside busy processes.
+codec) is resident from then on and is no leak, nor is the first moment in which the robot holds
+one picture more than ever before (0.9 MB): a busy one does. So that this has happened before
+measuring begins, each strategy plans for some seconds first, calm and beside busy processes.
 """
 
 from __future__ import annotations
