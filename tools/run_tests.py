@@ -27,7 +27,7 @@ import xml.etree.ElementTree as ElementTree
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ('lint', 'unit', 'ros')
 # 0 to 101 are safe with Linux's range of ephemeral ports. 0 is the user's own, and some are named
-# in a file: by node tests that want one apart (61, 62), by benchmarks and the demo (the others).
+# in a file: by node tests that want one apart (61, 62), and by benchmarks (the others).
 NAMED_DOMAINS = {61, 62, 87, 95, 96, 97}
 ROS_DOMAINS = tuple(domain for domain in range(1, 102) if domain not in NAMED_DOMAINS)
 # Of pytest, by entry point. Others stay out: with those of a sourced ROS 2 Jazzy, which are for an
