@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 from dnn_offload.demo.closing import summary_lines
 from dnn_offload.demo.outcome_files import ANNOTATED, OUTCOME, remove_outcome, write_outcome
 from dnn_offload.demo.phases import Phase
-from dnn_offload.demo.verdict import PhaseFinding, Verdict
+from dnn_offload.demo.verdict import PhaseFinding, UNCHECKED, Verdict
 from dnn_offload.errors import ConfigurationError
 from dnn_offload.report.records import Span
 from dnn_offload.testbed.processes import Cores
@@ -23,10 +24,10 @@ FINDING = PhaseFinding(
 VERDICT = Verdict((FINDING,), {}, {})
 
 
-def write(out: Path) -> None:
+def write(out: Path, verdict: Verdict = VERDICT) -> None:
     record = SimpleNamespace(rows=[], loads=[], profile=None, navigation_states={'clear': 3})
     write_outcome(
-        out, VERDICT, record, [Span('quiet', 'quiet', 0.0, 5.0)], [],
+        out, verdict, record, [Span('quiet', 'quiet', 0.0, 5.0)], [],
         {'quiet': np.zeros((48, 64, 3), np.uint8)}, deadline_ms=500.0,
         cores=Cores(frozenset({0}), frozenset({1})), model='demo:detector',
     )
@@ -41,6 +42,21 @@ def test_all_that_a_run_writes_is_taken_away_before_the_next(tmp_path: Path) -> 
     remove_outcome(tmp_path)
     assert list(tmp_path.iterdir()) == []
     remove_outcome(tmp_path)  # a first run has nothing to take away
+
+
+@pytest.mark.parametrize('finding, headline', [
+    (FINDING, 'All promises kept.'),
+    (replace(FINDING, notes=('killed in use', f'the limit {UNCHECKED}')),
+     'All promises kept but for 1 not checked.'),
+    (replace(FINDING, failures=('auto took 13 ms',)), 'Promises were broken:'),
+])  # fmt: skip
+def test_the_report_begins_with_what_was_kept(
+    tmp_path: Path, finding: PhaseFinding, headline: str
+) -> None:
+    write(tmp_path, Verdict((finding,), {}, {}))
+    report = (tmp_path / 'report.html').read_text()
+    assert f'>{headline}</p>' in report
+    assert ('<li>quiet: auto took 13 ms</li>' in report) == bool(finding.failures)
 
 
 def test_what_is_not_the_demos_own_stays(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dnn_offload.demo.verdict import UNCHECKED, Verdict
+from dnn_offload.demo.verdict import Verdict
 
 
 def summary_lines(verdict: Verdict, out: Path) -> list[str]:
@@ -20,8 +20,6 @@ def summary_lines(verdict: Verdict, out: Path) -> list[str]:
     notes = ''
     if seen:  # beside a broken promise they shall not look like more of them
         notes = f'{". Seen besides: " if broken else "; "}{"; ".join(seen)}'
-    unchecked = sum(UNCHECKED in text for text in seen)
-    kept = 'all promises kept' + (f' but for {unchecked} not checked' if unchecked else '')
     return [
         f'{frames} frames entered, every one accounted for: {outcomes.get("remote", 0)} remote, '
         f'{outcomes.get("local", 0)} local, {outcomes.get("rescued", 0)} rescued, '
@@ -31,6 +29,6 @@ def summary_lines(verdict: Verdict, out: Path) -> list[str]:
         f'what served: {served}',
         'auto against the best of all-local and all-remote, latency by phase: '
         + ', '.join(f'{ratio:.2f}' for ratio in ratios) + ' (promised: at most 1.20)',
-        (kept if not broken else 'BROKEN: ' + '; '.join(broken)) + notes,
+        (verdict.kept if not broken else 'BROKEN: ' + '; '.join(broken)) + notes,
         f'look at {out / "report.html"}, timeline.png, annotated.mp4, frames.csv, summary.json',
     ]

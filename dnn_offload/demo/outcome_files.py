@@ -84,7 +84,7 @@ def write_outcome(
     for finding in verdict.phases:
         failures += [f'{finding.phase.title}: {text}' for text in finding.failures]
     sections = [
-        ('', verdict_line(verdict.passed, failures)),
+        ('', verdict_line(f'{verdict.kept.capitalize()}.', failures)),
         ('Timeline', f'<img src="{embed_png(out / TIMELINE)}" alt="timeline">'),
         ('Phases', _phase_table(verdict)),
         ('What the robot saw', gallery(_captions(verdict, pictures))),

@@ -79,6 +79,12 @@ class Verdict:
         """Whether every promise was kept."""
         return not self.failures and not any(phase.failures for phase in self.phases)
 
+    @property
+    def kept(self) -> str:
+        """What is said where nothing was broken: with how much was not checked."""
+        unchecked = sum(UNCHECKED in note for phase in self.phases for note in phase.notes)
+        return 'all promises kept' + (f' but for {unchecked} not checked' if unchecked else '')
+
 
 def accounting_failures(rows: Sequence[FrameRow], counters: Sequence[dict[str, int]]) -> list[str]:
     """Frames that are unaccounted for.

@@ -46,10 +46,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def verdict_line(passed: bool, failures: Sequence[str]) -> str:
-    """One paragraph: kept or broken, and how."""
-    if passed:
-        return '<p class="kept">All promises were kept.</p>'
+def verdict_line(kept: str, failures: Sequence[str]) -> str:
+    """One paragraph: ``kept`` where nothing was broken, else what was."""
+    if not failures:
+        return f'<p class="kept">{escape(kept)}</p>'
     items = ''.join(f'<li>{escape(text)}</li>' for text in failures)
     return f'<p class="broken">Promises were broken:</p><ul>{items}</ul>'
 
