@@ -20,12 +20,12 @@ def test_probe_is_not_fooled_by_the_burst(mbps: float) -> None:
         assert probe.duration_ms == pytest.approx(ideal_ms, rel=0.1, abs=1.0)
 
 
-def test_probes_take_at_most_a_tenth_of_a_slow_link() -> None:
+def test_probes_take_at_most_an_eighth_of_a_slow_link() -> None:
     network = connected(1e6)
     began = len(network.sent)
     network.run(30.0)
     nbytes = sum(len(s.transfer.parts[s.index]) for _, s in network.sent[began:] if s.transfer)
-    assert 0 < nbytes * 8 / 30.0 < 0.13e6
+    assert 0 < nbytes * 8 / 30.0 < 0.15e6
 
 
 @pytest.mark.parametrize('before_bps, after_bps, within_s', [(1e6, 20e6, 0.5), (20e6, 1e6, 2.0)])
@@ -43,7 +43,7 @@ def test_an_idle_link_that_has_changed_is_probed_again_at_once(
     ]
     telling = [at_s for at_s, bps in probes if 0.5 < bps / after_bps < 2.0]
     assert telling[0] - changed_s < 6.0
-    assert 0.3 <= telling[2] - telling[0] < within_s, 'transfer_fit.CHANGES asks for 0.3 s'
+    assert 0.25 <= telling[2] - telling[0] < within_s, 'as transfer_fit.CHANGES asks'
     assert telling[4] - telling[3] > 1.0, 'then it is known'
 
 
@@ -70,11 +70,11 @@ def test_looks_between_probes_see_that_a_slow_link_has_become_faster(
         if isinstance(e, Sample) and e.probe and at_s > changed_s
         and 0.5 < 8e3 * e.nbytes / e.duration_ms / after_bps < 2.0
     ]
-    assert telling[0] < 1.8, 'looks every 1.6, 1.0 and 0.6 s, probes every 9.0, 9.0 and 6.2'
-    assert 0.3 <= telling[2] - telling[0] < 0.6
+    assert telling[0] < 1.8, 'looks every 1.7, 0.7 and 0.5 s, probes every 9.0, 9.0 and 6.2'
+    assert 0.25 <= telling[2] - telling[0] < 0.6
 
 
-def test_probes_and_looks_share_a_tenth_of_a_slow_link() -> None:
+def test_probes_and_looks_share_an_eighth_of_a_slow_link() -> None:
     network = connected(1e6, burst=3_000)
     network.run(10.0)
     began_s = network.now_s
@@ -82,7 +82,7 @@ def test_probes_and_looks_share_a_tenth_of_a_slow_link() -> None:
     sent = probes_from(network, began_s)
     assert sum(probe.is_look for probe in sent) > 40
     assert sum(not probe.is_look for probe in sent) >= 6
-    assert sum(probe.total_bytes for probe in sent) * 8 / 60.0 < 0.11e6
+    assert sum(probe.total_bytes for probe in sent) * 8 / 60.0 < 0.125e6
 
 
 def test_looks_that_pass_in_the_burst_end() -> None:
@@ -126,7 +126,7 @@ def test_a_look_that_misled_costs_one_probe() -> None:
         assert [probe.is_look for probe in sent] == [False], 'and no look for a while'
         network.run(12.0)
     spent = sum(probe.total_bytes for probe in probes_from(network, network.now_s - 48.0))
-    assert spent * 8 / 48.0 < 0.14e6
+    assert spent * 8 / 48.0 < 0.16e6
 
 
 def test_looks_go_on_once_a_link_is_slow_again() -> None:

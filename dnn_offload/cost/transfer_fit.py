@@ -49,7 +49,7 @@ PROBE_WEIGHT = 0.5         # probes count less than the frames that we really wa
 # A change of the link: samples in a row, over at least so long [s], all off by this ratio.
 # Three stragglers in quick succession are common on Wi-Fi, hence four unless they are spread, the
 # less of that the further they are off.
-CHANGES = ((3, 0.3, 2.5), (3, 0.5, 2.0), (4, 0.0, 2.0), (5, 0.0, 1.35))
+CHANGES = ((3, 0.25, 2.5), (3, 0.5, 2.0), (4, 0.0, 2.0), (5, 0.0, 1.35))
 FIT_EVERY = 4              # samples at the latest; sooner when the estimate is asked for
 CONVERGED = 1e-3           # relative change of the slope that ends the iteration
 

@@ -89,7 +89,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'probe_period_s',
         1.5,
         'A probe measures the link when nothing else was sent for so long, on a slow link more '
-        'rarely (a tenth of it), with short looks between; one that says another '
+        'rarely (an eighth of it), with short looks between; one that says another '
         'rate than the last is confirmed by two more at once. It also tells the '
         'server that we are there (its client_timeout_s is above the longest period).',
         unit='s',

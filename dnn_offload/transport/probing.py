@@ -2,7 +2,7 @@
 
 A probe is long: radios and shapers let a first burst pass at wire speed, so only what comes
 behind 48 kB measures. At 1 Mbit/s that is half a second, and to keep to its share of the link
-one goes every five. Between them go *looks*, of 6 kB: no measure of the rate, but one that
+one goes every four. Between them go *looks*, of 6 kB: no measure of the rate, but one that
 suddenly takes half as long as those before says that the link has become faster, and a probe
 follows at once. Where looks go, probes become as rare as may be for what they say not to fade in
 between, and looks get the rest of the share. None go where they pass in the burst and so show
@@ -22,7 +22,7 @@ from dnn_offload.transport.transfer import KIND_PROBE, Transfer
 from dnn_offload.transport.uplink_settings import LinkTiming
 
 PROBE_BYTES = 98304       # at most: the burst, and as much behind it, which is measured
-SHARE = 0.1               # of the link, at most, but for probes that confirm one
+SHARE = 0.12              # of the link, at most, but for probes that confirm one
 LEAST_MEASURED_BYTES = 8192
 MEASURED_S = 0.06         # what is measured need take no longer,
 MEASURED_TRIPS = 5.0      # but so many round trips: one is in what is measured
@@ -31,12 +31,13 @@ NEAR = 1.25               # ratio to what frames have said since: that is known 
 CONFIRMING = 2            # so many more probes tell, and then the next one comes in its time
 # So soon, from begin to begin: three span what the estimate asks for (transfer_fit.CHANGES), less
 # where they are far off, and what the planner reads the first one later.
-CONFIRM_S, FAR_CONFIRM_S = 0.31, 0.21
+CONFIRM_S, FAR_CONFIRM_S = 0.31, 0.16
 FAR = 2.6                 # ratio
 PACKET_BYTES = 1200       # fits into one with its header
 LOOK_BYTES = 6000         # three packets and more behind the first: shapers let two pass at once
 LONGEST_GAP_S = 9.0       # between probes, where looks go: estimates fade after 10 (cost/link.py)
-LOOK_SHARES = (0.015, 0.05)  # of the link: no looks where probes leave less, and no more of them
+LOOK_SHARES = (0.015, 0.07)  # of the link: no looks where probes leave less, and no more of them
+OFTEN = 1.5               # probes are, so many periods apart at most
 LOOKS = 5                 # looks are compared with the median of so many
 CLEAR_S = 0.005           # by which one must be shorter: acknowledgements scatter by some ms
 BLIND_LOOKS = 3           # so many
@@ -166,7 +167,7 @@ class Probing:
         if share < LOOK_SHARES[0]:
             return math.inf
         period_s = 8.0 * LOOK_BYTES / rate_bps / share
-        often = self._probe_s() / SHARE < 2.0 * max(period_s, timing.probe_period_s)
+        often = self._probe_s() / SHARE < OFTEN * max(period_s, timing.probe_period_s)
         return math.inf if often else period_s
 
     def _look_share(self) -> float:
