@@ -124,7 +124,8 @@ def test_text_goes_where_there_is_no_terminal_and_a_picture_into_a_file(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     done = top('--once', '--wait', '4')
-    assert all(name in done.stdout for name in (*ROBOTS, SERVER, 'predicted'))
+    missing = {name for name in (*ROBOTS, SERVER, 'predicted') if name not in done.stdout}
+    assert not missing, done.stdout + done.stderr
     assert '\x1b' not in done.stdout
     path = tmp_path / 'top.svg'
     assert top('--svg', str(path), '--wait', '4').stdout == ''
