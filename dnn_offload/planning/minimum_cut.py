@@ -10,7 +10,6 @@ from copy import copy
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from dnn_offload.planning.placement_graph import PlacementGraph, ROBOT, SERVER
@@ -141,11 +140,7 @@ def minimum_cut(
     # Of equal placements the one with the most on the robot: on the server is only what can
     # still reach it.
     left = whole - flow.flow.data
-    open_ = left > 0
-    back = csr_matrix(
-        (np.ones(int(open_.sum())), (graph.edge_ends[open_], graph.edge_sources[open_])),
-        network.shape,
-    )
+    back = graph.backwards(left > 0)
     reached = np.zeros(graph.nodes, dtype=bool)
     reached[breadth_first_order(back, SERVER, return_predecessors=False)] = True
     on_robot = ~reached[graph.node_of_layer]

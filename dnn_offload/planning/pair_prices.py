@@ -18,7 +18,6 @@ from dnn_offload.planning.costs import (
     hidden_ms,
     in_full,
     late_cost_ms,
-    local_candidate,
     sane_load,
     slow_down,
     threads_of,
@@ -61,6 +60,7 @@ class PairPrices:
         constraints: What the user demands.
         scope: What the strategy considers.
         threads: Compute threads on the robot; 0 = as they are set.
+        local: The all-local plan.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class PairPrices:
         constraints: Constraints,
         scope: Scope,
         threads: int,
+        local: Candidate,
     ) -> None:
         self.pairs = pairs = _PAIRS.get(conditions.edge_profile, server.profile)
         self.up = pairs.sent(conditions.sizes)
@@ -86,7 +87,7 @@ class PairPrices:
         head_ms, rest_ms = pairs.robot_times(threads)
         self._head_ms, self._rest_ms = head_ms * self._slower, rest_ms * self._slower
         self._wake_ratio = conditions.wake_ratio
-        self._local = local_candidate(conditions)
+        self._local = local
         self.weights = stage_weights(
             constraints.objective, conditions.power, self.load, self._all_threads, self._local
         )
@@ -100,6 +101,7 @@ class PairPrices:
         self.first: Bools = self.second & (pairs.depth >= constraints.private_layers)
         self.floor = constraints.min_agreement
         self._bounds: dict[StageWeights, Floats] = {}
+        self._known_ways: dict[StageWeights, tuple[Way, Way]] = {}
 
     @property
     def empty(self) -> bool:
@@ -120,10 +122,11 @@ class PairPrices:
     def _bounds_of(self, weights: StageWeights) -> Floats:
         pairs = self.pairs
         up, down = self._ways(weights)
-        base = self._base(weights)
+        middle, first_ms, second_ms = self._base(weights)
         best_up, best_down = up.whole().min(axis=0), down.whole().min(axis=0)
-        base += best_up[:, None]
-        base += best_down[None, :]
+        base: Floats = pairs.middle_ms * middle
+        base += (first_ms + best_up)[:, None]
+        base += (second_ms + best_down)[None, :]
         flat, count = base.reshape(-1), len(best_up)
         for way, best, parts, share, cuts in (
             (up, best_up, pairs.up_parts, pairs.up_share, pairs.up_parts // count),
@@ -176,6 +179,11 @@ class PairPrices:
     # ---- inside ----------------------------------------------------------------------------
 
     def _ways(self, weights: StageWeights) -> tuple[Way, Way]:
+        if weights not in self._known_ways:
+            self._known_ways[weights] = self._ways_of(weights)
+        return self._known_ways[weights]
+
+    def _ways_of(self, weights: StageWeights) -> tuple[Way, Way]:
         pairs, link = self.pairs, self.server.link
         robot, server = weights.robot * self.load, weights.server * self._tail_load
         up_codec = self.up[ENCODE] * robot + self.up[DECODE] * server
@@ -193,8 +201,8 @@ class PairPrices:
         per_byte = weights.downlink * 8e3 / link.downlink_bps
         return up, Way(down_codec, pairs.down[BYTES], per_byte, 0.0)
 
-    def _base(self, weights: StageWeights) -> Floats:
-        """What no codec changes; (M, M)."""
+    def _base(self, weights: StageWeights) -> tuple[float, Floats, Floats]:
+        """What no codec changes: of a millisecond in the middle, of each first and second cut."""
         link = self.server.link
         constant = (
             weights.robot * self._finish_ms
@@ -202,11 +210,9 @@ class PairPrices:
             + weights.uplink * link.uplink_alpha_ms
             + weights.downlink * link.downlink_alpha_ms
         )
-        base: Floats = self.pairs.middle_ms * max(weights.server * self._tail_load, 1e-9)
         computed = weights.robot + weights.server * self._wake_ratio
-        base += (computed * self._head_ms + constant)[:, None]
-        base += (computed * self._rest_ms)[None, :]
-        return base
+        middle = max(weights.server * self._tail_load, 1e-9)
+        return middle, computed * self._head_ms + constant, computed * self._rest_ms
 
     def agrees(self, up: int, down: int, i: Ints, j: Ints) -> Bools:
         """Whether two codecs together pass the floor.
@@ -269,7 +275,8 @@ class PairPrices:
         pairs = self.pairs
         i, j = np.divmod(places, len(pairs.here))
         costs = self.combined(*self.both_ways(places, ALL_EQUAL), places)
-        latency_ms = costs + self._base(ALL_EQUAL)[i, j]
+        middle, first_ms, second_ms = self._base(ALL_EQUAL)
+        latency_ms = costs + (pairs.middle_ms[i, j] * middle + first_ms[i] + second_ms[j])
         stages: Stages | None = None
         wait_ms: Floats = np.zeros(1)
         if in_stages:

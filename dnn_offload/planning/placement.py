@@ -78,6 +78,7 @@ def candidates(
     """
     found: dict[Key, Candidate] = {}
     wanted = [key for key in constraints.keep if not key[3]]
+    local = local_candidate(conditions)
     for server in usable_servers(conditions, constraints):
         searches = [
             _Search(conditions, server, constraints, scope, threads)
@@ -85,7 +86,7 @@ def candidates(
         ]
         solved: Solved = ([], [])
         for search in sorted(searches, key=lambda search: search.slowness):
-            plans = [*search.best(solved), *search.kept(wanted)]
+            plans = [*search.best(local, solved), *search.kept(wanted)]
             found |= {plan.key: plan for plan in plans}
     return list(found.values())
 
@@ -146,10 +147,11 @@ class _Search:
         graph = self._graph
         return 0.0 if graph is None else self._slower * graph.thread_ratio(self._threads)
 
-    def best(self, solved: Solved) -> list[Candidate]:
+    def best(self, local: Candidate, solved: Solved) -> list[Candidate]:
         """The best under the objective, and the fastest where that is another.
 
         Args:
+            local: The all-local plan.
             solved: Prices of other thread counts; ours are added. With prices none of which is
                 lower than in one of these, no placement is better than the best with that one.
         """
@@ -157,7 +159,6 @@ class _Search:
         if graph is None or not graph.branches or not codecs:
             return []
         constraints, power = self._constraints, self._conditions.power
-        local = local_candidate(self._conditions)
         objective = constraints.objective
         own = ALL_EQUAL  # for throughput, too
         if objective.name != THROUGHPUT:

@@ -10,6 +10,7 @@ operators stay with their producer, for networks in which a join has several.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 import hashlib
@@ -167,17 +168,28 @@ class PlacementGraph:
         pairs = np.array(list(edges), dtype=np.int64).reshape(-1, 2)
         order = np.lexsort((pairs[:, 1], pairs[:, 0]))
         self.edge_order = order
-        self.edge_ends = pairs[order, 1].astype(np.int32)
-        self.edge_sources = pairs[order, 0]
+        # An edge goes each way between two nodes, so turned round they have the same form.
         starts = np.concatenate(([0], np.cumsum(np.bincount(pairs[:, 0], minlength=count))))
+        ends = pairs[order, 1].astype(np.int32)
         # Made once: to check its form anew takes as long as the flow itself.
         self.network = csr_matrix(
-            (np.zeros(len(order), np.int32), self.edge_ends, starts.astype(np.int32)),
-            (count, count),
+            (np.zeros(len(order), np.int32), ends, starts.astype(np.int32)), (count, count)
         )
+        self._turned = np.lexsort((pairs[order, 0], pairs[order, 1]))
         self.fixed = np.array(sorted(fixed), dtype=np.int64)
         self.value_edge = value_edge
         self._edge_count = len(edges)
+
+    def backwards(self, open_: Bools) -> csr_matrix:
+        """The edges of the network, in its order, that are open, each turned round."""
+        open_ = open_[self._turned]
+        turned = copy(self.network)
+        turned.indices = self.network.indices[open_]
+        turned.indptr = np.concatenate(([0], np.cumsum(open_)))[self.network.indptr].astype(
+            np.int32
+        )
+        turned.data = np.ones(len(turned.indices), np.int32)
+        return turned
 
     def capacities(self, robot: float, server: float, sending: Floats) -> tuple[Floats, float]:
         """Capacity of each edge, unordered, and the cost that no placement avoids.

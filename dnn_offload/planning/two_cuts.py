@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnn_offload.errors import PlanningError
-from dnn_offload.planning.costs import thread_counts, usable_servers
+from dnn_offload.planning.costs import local_candidate, thread_counts, usable_servers
 from dnn_offload.planning.cut_pairs import BYTES, IMPOSSIBLE
 from dnn_offload.planning.pair_prices import PairPrices, TOO_MUCH
 from dnn_offload.planning.pareto import pareto_indices
@@ -71,10 +71,11 @@ def candidates(
     found: dict[Key, Candidate] = {}
     front = _Front(known)
     wanted = [key for key in constraints.keep if key[3]]
+    local = local_candidate(conditions)
     for server in usable_servers(conditions, constraints):
         best, plans = _Best(keep), []
         each = [
-            PairPrices(conditions, server, constraints, scope, threads)
+            PairPrices(conditions, server, constraints, scope, threads, local)
             for threads in thread_counts(conditions.edge_profile, constraints)
         ]
         for prices in sorted(each, key=lambda prices: prices.whole_ms):  # fast ones spare more
@@ -98,7 +99,8 @@ def price(
     only = Constraints(servers=(candidate.server,))
     for server in usable_servers(conditions, only):
         scope = Scope(deadline_ms=deadline_ms)
-        prices = PairPrices(conditions, server, only, scope, candidate.threads)
+        local = local_candidate(conditions)
+        prices = PairPrices(conditions, server, only, scope, candidate.threads, local)
         for found in _kept(prices, [candidate.key]):
             return found
     raise PlanningError(
@@ -225,12 +227,17 @@ class _Front:
     def _open(self, places: Ints, latency: Floats, energy: Floats) -> Ints:
         """Of some pairs those that may bring a plan, by bounds on the cost of all pairs."""
         latency, energy = latency[places], energy[places]
+        rest: Ints = np.flatnonzero(latency < TOO_MUCH)
         if not len(self._latency):
-            return places[latency < TOO_MUCH]
+            return places[rest]
+        # One plan in the middle beats most at little cost.
+        knee = (self._latency * self._energy).argmin()
+        open_ = (latency[rest] < self._latency[knee]) | (energy[rest] < self._energy[knee])
+        rest = rest[open_]
         # Of what is found and at least as fast as a pair can be, the last one is the thriftiest.
-        faster = np.searchsorted(self._latency, latency, side='right') - 1
-        beaten = (faster >= 0) & (self._energy[np.maximum(faster, 0)] <= energy)
-        return places[~beaten & (latency < TOO_MUCH)]
+        faster = np.searchsorted(self._latency, latency[rest], side='right') - 1
+        beaten = (faster >= 0) & (self._energy[np.maximum(faster, 0)] <= energy[rest])
+        return places[rest[~beaten]]
 
 
 def _kept(prices: PairPrices, keys: Collection[Key]) -> list[Candidate]:
