@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from dataclasses import replace
 
 from rich.console import Console
@@ -64,9 +65,13 @@ def play(args: argparse.Namespace) -> int:
         except BaseException as error:
             # Hours of measuring are not thrown away for what came last.
             if bench.outcome.record.windows or bench.outcome.frames:
-                bench.note(f'ended early: {str(error) or type(error).__name__}')
+                ended = f'ended early: {str(error) or type(error).__name__}'
+                bench.outcome.record.notes.append(ended)
                 write_outcome(scenario, options, bench.outcome)
-                console.print(f'what was measured by then: {options.out}', markup=False)
+                with contextlib.suppress(OSError):  # it may be the terminal that has gone
+                    console.print(
+                        f'{ended}; what was measured by then: {options.out}', markup=False
+                    )
             raise
     figures = write_outcome(scenario, options, bench.outcome)
     for figure in figures:

@@ -15,6 +15,7 @@ import time
 from dnn_offload.own_program import own_program
 from dnn_offload.testbed import network, quota
 from dnn_offload.testbed.left_over import is_alive
+from dnn_offload.testbed.shared_memory import swept_segments
 
 DYING_S = 10.0   # the pipe of a process is closed some time before it has gone
 STOP_S = 15.0
@@ -51,13 +52,14 @@ class Guardian:
 def main() -> int:
     """Wait for the end of our maker, whose number is given, and remove what it has left."""
     maker = int(sys.argv[1])
-    if sys.stdin.buffer.read():  # its last words; who was killed has none
-        return 0
-    end_s = time.monotonic() + DYING_S
-    while is_alive(maker) and time.monotonic() < end_s:
-        time.sleep(_POLL_S)
-    network.remove_left_over()
-    quota.remove_left_over()
+    with swept_segments():
+        if sys.stdin.buffer.read():  # its last words; who was killed has none
+            return 0
+        end_s = time.monotonic() + DYING_S
+        while is_alive(maker) and time.monotonic() < end_s:
+            time.sleep(_POLL_S)
+        network.remove_left_over()
+        quota.remove_left_over()
     return 0
 
 

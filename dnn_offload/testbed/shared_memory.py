@@ -6,7 +6,7 @@ the segment. So a segment whose lock is free belongs to nobody, whoever tries it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
 import os
 from pathlib import Path
@@ -26,19 +26,24 @@ def swept_segments(folder: Path = FOLDER) -> Iterator[None]:
     Killing is what tests, the demo and the bench are for: 0.5 to 16 MB each time, until the
     machine is started anew.
     """
-    before = _segments(folder)
+    before = segments(folder)
     try:
         yield
     finally:
-        for name in _segments(folder) - before:
-            lock = folder / f'{name}{_LOCK}'
-            if locked(lock) is False:  # None: somebody else's, where we may not look
-                (folder / name).unlink(missing_ok=True)
-                lock.unlink(missing_ok=True)
+        for name in nobodys(segments(folder) - before, folder):
+            (folder / name).unlink(missing_ok=True)
+            (folder / f'{name}{_LOCK}').unlink(missing_ok=True)
 
 
-def _segments(folder: Path) -> set[str]:
+def segments(folder: Path = FOLDER) -> set[str]:
+    """Names of what is there, whoever owns it."""
     try:
         return {name for name in os.listdir(folder) if _SEGMENT.fullmatch(name)}
     except OSError:
         return set()  # no such folder: nothing is left anywhere
+
+
+def nobodys(names: Iterable[str], folder: Path = FOLDER) -> list[str]:
+    """Those whose owner is gone."""
+    # Where we may not look (None) it is somebody else's.
+    return [name for name in names if locked(folder / f'{name}{_LOCK}') is False]

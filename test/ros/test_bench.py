@@ -19,6 +19,7 @@ import pytest
 
 from dnn_offload.bench.emulation import why_loopback
 from dnn_offload.testbed.quota import cgroup_folder
+from dnn_offload.testbed.shared_memory import nobodys, segments
 
 SCENARIO = """
 title: tiny
@@ -149,14 +150,19 @@ def test_an_interrupted_bench_takes_everything_down(tmp_path: Path, number: int)
 
 @pytest.mark.skipif(why_loopback() != '', reason=why_loopback() or 'possible')
 def test_a_killed_bench_leaves_nothing_for_long(tmp_path: Path) -> None:
+    before = segments()
     process = _start(tmp_path, SCENARIO)
     _wait_for_nodes(process)
+    made = segments() - before
+    assert made, 'processes of one side talk through shared memory'
     process.kill()
     process.communicate()
     end_s = time.monotonic() + 20.0
-    while _left(process.pid) and time.monotonic() < end_s:
+    while (_left(process.pid) or made & segments()) and time.monotonic() < end_s:
         time.sleep(0.1)
     assert _left(process.pid) == []
+    assert not made & segments(), 'memory, until the machine is started anew'
+    assert not nobodys(segments() - before)
 
 
 @pytest.mark.skipif(why_loopback() != '', reason=why_loopback() or 'possible')
