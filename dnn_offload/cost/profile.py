@@ -8,6 +8,7 @@ relative to that (a profile taken under a CPU quota already contains the quota).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 import json
 import math
@@ -139,6 +140,7 @@ class Profile:
         cuts: All cuts, index 0 .. N.
         layers: All operators in order; empty = the profile does not tell.
         input_name, input_bytes: Name of the value that is the picture, and its raw size.
+        more_inputs: The same of what else the network takes.
         outputs: Names of the values that the network returns.
         variants: The same under other backends and thread counts.
         agreement_frames: Frames behind ``CodecCost.agreement``.
@@ -166,7 +168,14 @@ class Profile:
     agreement_frames: int = 0
     agreement_made_up: bool = False
     provisional: str = ''
+    more_inputs: tuple[tuple[str, int], ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """All that the network takes, the picture first, to raw sizes; empty = not told."""
+        picture = {self.input_name: self.input_bytes} if self.input_name else {}
+        return picture | dict(self.more_inputs)
 
     @property
     def whole_ms(self) -> float:
@@ -278,6 +287,7 @@ class Profile:
                 agreement_frames=int(_number(data['agreement_frames'], 'agreement_frames')),
                 agreement_made_up=bool(data.get('agreement_made_up', False)),
                 provisional=str(data.get('provisional', ''))[:MAX_WORDS],
+                more_inputs=_read_sizes(data.get('more_inputs', ())),
             )
         except MALFORMED as error:
             raise ProfileError('profile is damaged', given=repr(error)) from error
@@ -333,6 +343,11 @@ def _share(value: Any) -> float | None:
     return share
 
 
+def _read_sizes(data: Sequence[Any]) -> tuple[tuple[str, int], ...]:
+    """Values and their raw sizes."""
+    return tuple((str(name), int(_number(size, 'size'))) for name, size in data)
+
+
 def _read_layer(data: dict[str, Any]) -> LayerProfile:
     return LayerProfile(
         name=str(data['name']),
@@ -340,7 +355,7 @@ def _read_layer(data: dict[str, Any]) -> LayerProfile:
         time_ms=_number(data['time_ms'], 'time_ms'),
         spread_ms=_number(data['spread_ms'], 'spread_ms'),
         reads=tuple(str(name) for name in data['reads']),
-        makes=tuple((str(name), int(_number(size, 'size'))) for name, size in data['makes']),
+        makes=_read_sizes(data['makes']),
         weight_bytes=int(_number(data['weight_bytes'], 'weight_bytes')),
         features={
             str(name): _number(value, 'feature') for name, value in data['features'].items()

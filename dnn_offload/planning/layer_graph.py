@@ -29,7 +29,7 @@ class LayerGraph:
         names: Names of the values.
         index: Name to number of a value.
         nbytes: Raw size of each value.
-        made: Layers that have run when the value is there (0 = the picture's).
+        made: Layers that have run when the value is there (0 = an input's).
         last: Layers that have run when it is no longer needed; N + 1 = it is an output.
         reads: Values that each layer reads.
         makes: Values that each layer makes.
@@ -82,8 +82,9 @@ def layer_graph(profile: Profile) -> LayerGraph | None:
     """The graph of a profile; None where it holds no layers, or such as do not fit its cuts."""
     if not profile.layers or not profile.input_name:
         return None
-    index = {profile.input_name: 0}
-    nbytes, made = [float(profile.input_bytes)], [0]
+    index = {name: place for place, name in enumerate(profile.inputs)}
+    nbytes = [float(size) for size in profile.inputs.values()]
+    made = [0] * len(index)
     reads, makes = [], []
     for position, layer in enumerate(profile.layers, start=1):
         if any(name not in index for name in layer.reads):

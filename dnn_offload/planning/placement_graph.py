@@ -118,7 +118,7 @@ class PlacementGraph:
         for value, layer in zip(self._read_value, self._read_layer, strict=True):
             readers[value].append(int(layer))
         for value in np.flatnonzero(~self.sendable):
-            at = group.of_layer(int(maker[value])) if value else ROBOT
+            at = group.of_layer(int(maker[value])) if maker[value] >= 0 else ROBOT
             for layer in readers[value]:
                 group.tie(at, group.of_layer(layer))
             if ends[value]:
@@ -140,7 +140,7 @@ class PlacementGraph:
         fixed: set[int] = set()
         value_edge = np.full(len(graph.names), -1)
         for value in np.flatnonzero(self.sendable):
-            start = int(self.node_of_layer[maker[value]]) if value else ROBOT
+            start = int(self.node_of_layer[maker[value]]) if maker[value] >= 0 else ROBOT
             targets = {int(self.node_of_layer[layer]) for layer in readers[value]}
             if ends[value]:
                 targets.add(SERVER)
@@ -218,7 +218,7 @@ class PlacementGraph:
         needed = graph.is_output.copy()
         needed[self._read_value[~on_robot[self._read_layer]]] = True
         here = np.zeros(len(graph.names), dtype=bool)
-        here[0] = True
+        here[self.graph.made == 0] = True  # what the network takes
         for layer in np.flatnonzero(on_robot):
             here[list(graph.makes[layer])] = True
         return tuple(np.flatnonzero(needed & here).tolist())

@@ -323,6 +323,7 @@ def _assemble(
         layers=tuple(_waiting(layer, wait) for layer in layers),
         input_name=program.input.name,
         input_bytes=program.input.nbytes,
+        more_inputs=tuple((spec.name, spec.nbytes) for spec in program.inputs[1:]),
         outputs=tuple(spec.name for spec in model.outputs),
         provisional=stamps.what,
     )

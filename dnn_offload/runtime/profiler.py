@@ -168,6 +168,7 @@ def measure_profile(
         layers=layer_profiles(model.program, stamps_ms),
         input_name=model.program.input.name,
         input_bytes=model.program.input.nbytes,
+        more_inputs=tuple((spec.name, spec.nbytes) for spec in model.program.inputs[1:]),
         outputs=tuple(spec.name for spec in model.outputs),
         variants=(
             *variants.variants(head_ms, tail_ms, model.backend),

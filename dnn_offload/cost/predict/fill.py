@@ -244,7 +244,7 @@ def positions_of_cuts(profile: Profile) -> list[int]:
             'the profile does not tell its layers', hint='measure it with this version'
         )
     end = len(profile.layers)
-    made = {profile.input_name: 0}
+    made = dict.fromkeys(profile.inputs, 0)
     last_use = dict.fromkeys(profile.outputs, end + 1)
     for position, layer in enumerate(profile.layers, start=1):
         for name in layer.reads:
