@@ -62,6 +62,7 @@ SAMPLE = 16  # two-piece runs
 PAIRS = 4
 PLACEMENTS = 4
 BUDGET_S = 10.0  # for the runs after the chain; two of each kind are run in any case
+CRASHED = 'failed: '  # before what a process that measured said last
 HEADER = (
     '| network | input | M parameters | ops | cuts | chain | 2 pieces | 3 pieces | placements '
     '| narrowest kB | widest kB | worst difference | s |'
@@ -273,7 +274,7 @@ def in_a_process(source: str) -> tuple[str, Row]:
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f'exit status {done.returncode}'])[-1]
-        return source, Row(source, reason=f'failed: {last[:300]}')
+        return source, Row(source, reason=f'{CRASHED}{last[:300]}')
     return source, Row(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
@@ -299,7 +300,7 @@ def in_order(done: dict[str, Row]) -> list[Row]:
 
 
 def main() -> int:
-    """Sweep; 0 when everything that runs equals the whole bit for bit."""
+    """Sweep; 0 when everything that runs equals the whole bit for bit, and nothing crashed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--only', nargs='*', default=[], help='sources; all if empty')
     parser.add_argument(
@@ -328,12 +329,14 @@ def main() -> int:
             print(row.line(), flush=True)
             arguments.out.write_text(table(in_order(done)), encoding='utf-8')
     broken = [row for row in done.values() if row.worst > 0.0]
-    failed = [row for row in done.values() if row.reason]
+    crashed = [row for row in done.values() if row.reason.startswith(CRASHED)]
+    refused = sum(bool(row.reason) for row in done.values()) - len(crashed)
     print(
-        f'{len(done)} networks, {len(failed)} cannot be exported, {len(broken)} differ; '
+        f'{len(done)} networks, {refused} cannot be exported, {len(broken)} differ, '
+        f'{len(crashed)} crashed; '
         f'{len(todo)} of them run now, in {(time.monotonic() - started_s) / 60.0:.0f} min'
     )
-    return 1 if broken else 0
+    return 1 if broken or crashed else 0
 
 
 if __name__ == '__main__':

@@ -132,6 +132,29 @@ def test_quick_asks_for_a_provisional_profile_only(
     assert ('provisional' in capsys.readouterr().out) == bool(more)
 
 
+@pytest.mark.parametrize(('more', 'wished'), [
+    ([], {'fraction': 0.3, 'agreement': False, 'frame_count': 150}),
+    (['--fraction', '0.7'], {'fraction': 0.7}),
+    (['--frames', 'pictures', '--frame-count', '200'],
+     {'agreement': True, 'frames': Path('pictures'), 'frame_count': 200}),
+])  # fmt: skip
+def test_what_a_profile_shall_measure_reaches_the_measurement(
+    more: list[str], wished: dict[str, object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / 'profile.json'
+    path.write_text(made_up_profile().to_json())
+    asked: list[ProfileWishes] = []
+
+    def measure(*given: object) -> Path:
+        assert isinstance(given[-1], ProfileWishes)
+        asked.append(given[-1])
+        return path
+
+    monkeypatch.setattr(profile_command, 'measure', measure)
+    assert cli.main(['profile', 'demo:detector', *more]) == 0
+    assert {name: getattr(asked[0], name) for name in wished} == wished
+
+
 @pytest.mark.parametrize(
     ('given', 'said'),
     [

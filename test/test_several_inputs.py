@@ -16,6 +16,7 @@ from dnn_offload.planning.placement_graph import placement_graph
 from dnn_offload.planning.plan import Conditions, Constraints, LinkState, ServerState
 from dnn_offload.planning.search import ALL_SHAPES, plan
 from dnn_offload.runtime.backends.torch_backend import TorchModel
+from dnn_offload.runtime.profile_model import how_many
 from dnn_offload.runtime.profile_quick import quick_profile
 from dnn_offload.runtime.profiler import measure_profile
 
@@ -32,7 +33,7 @@ def model(request: pytest.FixtureRequest) -> TorchModel:
 def profile(request: pytest.FixtureRequest, model: TorchModel) -> Profile:
     if request.param == 'quick':
         return quick_profile(model, 1)
-    return measure_profile(model, 1)
+    return measure_profile(model, 1, fraction=1.0)
 
 
 def test_a_profile_tells_all_inputs(profile: Profile, model: TorchModel) -> None:
@@ -41,6 +42,16 @@ def test_a_profile_tells_all_inputs(profile: Profile, model: TorchModel) -> None
     assert Profile.from_json(profile.to_json()) == profile
     assert set(profile.cuts[0].frontier) == set(wanted)
     assert positions_of_cuts(profile) == [cut.position for cut in model.cuts]
+
+
+@pytest.mark.parametrize('fraction', [0.2, 1.0])
+def test_the_fraction_is_what_is_measured(fraction: float, model: TorchModel) -> None:
+    """The whole network, and of the inner cuts so many; time is left over."""
+    found = measure_profile(model, 1, 60.0, fraction=fraction, other_threads=())
+    last = len(found.cuts) - 1
+    inner = sum(cut.measured for cut in found.cuts[1:-1])
+    assert inner == min(how_many(last, fraction), last - 1)
+    assert (inner == last - 1) == (fraction == 1.0)
 
 
 def test_its_graph_knows_what_crosses_each_cut(profile: Profile, model: TorchModel) -> None:
