@@ -139,7 +139,8 @@ def test_quick_asks_for_a_provisional_profile_only(
      {'agreement': True, 'frames': Path('pictures'), 'frame_count': 200}),
 ])  # fmt: skip
 def test_what_a_profile_shall_measure_reaches_the_measurement(
-    more: list[str], wished: dict[str, object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    more: list[str], wished: dict[str, object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / 'profile.json'
     path.write_text(made_up_profile().to_json())
@@ -151,8 +152,13 @@ def test_what_a_profile_shall_measure_reaches_the_measurement(
         return path
 
     monkeypatch.setattr(profile_command, 'measure', measure)
+    monkeypatch.setattr(profile_command, 'cached_program', lambda folder: None)
+    monkeypatch.setattr(profile_command, 'agreement_line', lambda profile, program: 'agreed')
     assert cli.main(['profile', 'demo:detector', *more]) == 0
     assert {name: getattr(asked[0], name) for name in wished} == wished
+    said = capsys.readouterr().out
+    unknown = 'What codecs change of the answers was not measured'
+    assert ('agreed' in said) == ('--frames' in more) != (unknown in said)
 
 
 @pytest.mark.parametrize(

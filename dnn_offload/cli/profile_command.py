@@ -142,6 +142,11 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(line)
     if asked:
         console.print(agreement_line(profile, cached_program(path.parent)))
+    elif not profile.agreement_frames:
+        console.print(
+            'What codecs change of the answers was not measured: --frames FOLDER_OR_VIDEO does.',
+            markup=False,
+        )
     if path.stat().st_mtime < started_s:
         console.print('This profile was in the cache; --again measures it anew.')
         if request.backend not in (AUTO, ALL, profile.backend):
