@@ -70,7 +70,8 @@ def test_control_flow_on_numbers_names_layer_and_line():
 @pytest.mark.parametrize(
     ('function', 'given', 'hint'),
     [
-        (lambda x: torch.fft.rfft(x).abs(), 'aten.fft_rfft.default in block.odd', 'functional'),
+        (lambda x: torch.fft.rfft(x).abs(), 'aten.fft_rfft.default in block.odd',
+         'propose the operator'),
         (torch.rand_like, 'aten.rand_like.default in block.odd', 'random numbers.*eval'),
         (lambda x: torch.ops.dnn_offload_test.twice(x),
          'dnn_offload_test.twice.default in block.odd', 'custom.*let the model end before it'),

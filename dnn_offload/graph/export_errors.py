@@ -44,7 +44,10 @@ def refused_operator(node: Node, layer: str) -> ModelError:
     target = str(node.target)
     name = target.split('.')[1] if target.count('.') == 2 else target.rsplit('.', 1)[-1]
     what = 'the model holds an operator that a program cannot express'
-    hint = 'only deterministic, functional ATen inference operators are supported'
+    hint = (
+        'only deterministic, functional ATen inference operators are supported: write this part '
+        'with others, let the model end before it, or propose the operator for graph/operators.py'
+    )
     if name in _HINTS:
         hint = _HINTS[name]
     elif _is_random(node.target):

@@ -152,6 +152,7 @@ def _name_results(node: Node, names: dict[str, Argument], layer: str) -> tuple[s
             raise ModelError(
                 'a list of tensors is used as a whole',
                 given=f'{user.target} after {node.target} in {layer or "the model"}',
+                hint='take each tensor out of it by its number, and use those',
             )
         index = user.args[1]
         assert isinstance(index, int)
@@ -175,7 +176,11 @@ def _argument(item: Any, names: Mapping[str, Argument]) -> Argument:
     for tag, kind in _TAGGED:
         if isinstance(item, kind):
             return {tag: str(item).removeprefix('torch.')}
-    raise ModelError('argument of an operator is not understood', given=repr(item))
+    raise ModelError(
+        'argument of an operator is not understood', given=repr(item),
+        allowed='numbers, texts, tensors and lists of them',
+        hint='give the layer plain numbers in the factory',
+    )
 
 
 _TAGGED: tuple[tuple[str, type], ...] = (
@@ -202,7 +207,10 @@ def _positional(
         default = parameter.default_value if parameter.has_default_value() else None
         args.append(kwargs.pop(parameter.name, default))
     if any(_holds_value(tree) for tree in kwargs.values()):
-        raise ModelError('operator takes a tensor by keyword only', given=str(op))
+        raise ModelError(
+            'operator takes a tensor by keyword only', given=str(op),
+            hint='write that part of the model with another operator',
+        )
     return args, kwargs
 
 
@@ -230,7 +238,10 @@ def _outputs(node: Node, names: Mapping[str, Argument], where: list[str]) -> lis
             )
         outputs.append(tree['v'])
     if not outputs:
-        raise ModelError('the model returns no tensor')
+        raise ModelError(
+            'the model returns no tensor', allowed='one tensor or several, in a tuple or a dict',
+            hint='return what is computed in forward()',
+        )
     again = next((name for name in outputs if outputs.count(name) > 1), None)
     if again is not None:
         raise ModelError(
