@@ -15,7 +15,7 @@ import time
 from dnn_offload.own_program import own_program
 from dnn_offload.testbed import network, quota
 from dnn_offload.testbed.left_over import is_alive
-from dnn_offload.testbed.shared_memory import swept_segments
+from dnn_offload.testbed.shared_memory import segments, sweep
 
 DYING_S = 10.0   # the pipe of a process is closed some time before it has gone
 STOP_S = 15.0
@@ -31,8 +31,11 @@ class Guardian:
     def __enter__(self) -> Guardian:
         self._process = subprocess.Popen(  # a session of its own: no Ctrl-C ends it
             own_program('dnn_offload.testbed.guardian', str(os.getpid())),
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
         )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # what we make from now on it knows to be ours
+        self._process.stdout.close()
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -52,14 +55,18 @@ class Guardian:
 def main() -> int:
     """Wait for the end of our maker, whose number is given, and remove what it has left."""
     maker = int(sys.argv[1])
-    with swept_segments():
-        if sys.stdin.buffer.read():  # its last words; who was killed has none
-            return 0
-        end_s = time.monotonic() + DYING_S
-        while is_alive(maker) and time.monotonic() < end_s:
-            time.sleep(_POLL_S)
-        network.remove_left_over()
-        quota.remove_left_over()
+    before = segments()
+    print('watching', flush=True)
+    if sys.stdin.buffer.read():  # its last words; who was killed has none
+        return 0
+    end_s = time.monotonic() + DYING_S
+    while is_alive(maker) and time.monotonic() < end_s:
+        time.sleep(_POLL_S)
+    network.remove_left_over()
+    quota.remove_left_over()
+    end_s = time.monotonic() + DYING_S
+    while sweep(before) and time.monotonic() < end_s:  # what was killed takes a while to end
+        time.sleep(_POLL_S)
     return 0
 
 

@@ -6,7 +6,7 @@ the segment. So a segment whose lock is free belongs to nobody, whoever tries it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 import contextlib
 import os
 from pathlib import Path
@@ -30,9 +30,17 @@ def swept_segments(folder: Path = FOLDER) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in nobodys(segments(folder) - before, folder):
-            (folder / name).unlink(missing_ok=True)
-            (folder / f'{name}{_LOCK}').unlink(missing_ok=True)
+        sweep(before, folder)
+
+
+def sweep(before: Collection[str], folder: Path = FOLDER) -> bool:
+    """Remove what nobody owns, but for ``before``; tells whether somebody still owns some."""
+    new = segments(folder).difference(before)
+    dead = nobodys(new, folder)
+    for name in dead:
+        (folder / name).unlink(missing_ok=True)
+        (folder / f'{name}{_LOCK}').unlink(missing_ok=True)
+    return len(dead) < len(new)
 
 
 def segments(folder: Path = FOLDER) -> set[str]:
