@@ -28,6 +28,7 @@ FINE_GRAIN_PX = 16  # JPEGs of 15 kB: 100 ms of the slow link
 STEP_RATE_HZ = 6.0  # leaves a quarter of the slow link free
 SETTLE_S = 8.0      # before each of them
 CALM_S = 60.0       # before one more step in load: what is known of the way back must not fade
+GAIN = 0.85         # of the latency here: what is better has to be seen, an eighth is demanded
 NO_ANSWER_S = 20.0  # a step that no other plan has answered by then counts so long
 
 
@@ -68,9 +69,11 @@ def load_step(folder: Path) -> dict[str, float | str]:
 
     Both run by torch: by a faster backend here, with a core each, the robot rightly stays where it
     is; by a faster one there it has rightly gone before the step. The last step comes after a
-    minute of calm.
+    minute of calm. A step that no other plan answers in time counts with that time, but where
+    all-remote, put by hand, is no clear gain under that load: then staying is right.
     """
     times_s: list[float] = []
+    stayed = 0
     with Session(folder, server={}, common={'backend': 'torch'}, rate_hz=15.0) as session:
         for calm_s in (*8 * [0.0], CALM_S):
             rows = session.recorder.rows
@@ -82,13 +85,17 @@ def load_step(folder: Path) -> dict[str, float | str]:
             before = of_the_plan(rows)[-1].plan_id
             start_s = session.recorder.now_s()
             with BusyProcesses(BUSY, session.cores.robot):
-                if not wait_until(partial(_runs_another_plan, rows, before), 10.0, 0.01):
-                    raise SystemExit('no other plan within 10 s of the step in load')
-                times_s.append(of_the_plan(rows)[0].result_time_s - start_s)
+                if wait_until(partial(_runs_another_plan, rows, before), NO_ANSWER_S, 0.01):
+                    times_s.append(of_the_plan(rows)[0].result_time_s - start_s)
+                elif _would_gain(session):
+                    times_s.append(NO_ANSWER_S)
+                else:
+                    stayed += 1
     if not times_s:
-        raise SystemExit('the calm robot never ran the network by itself')
+        raise SystemExit(f'no step in load was worth a change; {stayed} were seen through')
     return {
         'figure': 'new plan after a step in load', 'steps': float(len(times_s)),
+        'stayed': float(stayed),
         'median_s': statistics.median(times_s), 'worst_s': max(times_s),
     }
 
@@ -114,9 +121,10 @@ def load_gone(folder: Path) -> dict[str, float | str]:
                     stayed += 1
                     continue
                 start_s = session.recorder.now_s()
-            if not wait_until(partial(_stays_here, rows), 20.0, 0.01):
-                raise SystemExit('not back on the robot within 20 s of the end of the load')
-            times_s.append(of_the_plan(rows)[0].result_time_s - start_s)
+            if wait_until(partial(_stays_here, rows), NO_ANSWER_S, 0.01):
+                times_s.append(of_the_plan(rows)[0].result_time_s - start_s)
+            else:
+                times_s.append(NO_ANSWER_S)
     if not times_s:
         raise SystemExit('the load never moved anything to the server')
     return {
@@ -193,17 +201,28 @@ def _put(session: Session, strategy: str) -> None:
     session.collect(1.0)
 
 
-def _both_places(session: Session, name: str, better: str) -> dict[str, float | str]:
-    """Latencies of both places [ms]; ends the program where the better one is not clearly so."""
+def _latencies_ms(session: Session, when: str) -> dict[str, float]:
+    """Medians of all-local and all-remote, put by hand, under the conditions of now [ms]."""
     latency_ms = {}
     for strategy in ('local', 'remote'):
         session.recorder.set_parameters('partition_planner_node', strategy=strategy)
         rows = session.collect(3.0, settle_s=3.0)
         ours = [row.latency_ms for row in rows if row.outcome == strategy]
         if len(ours) < 5:
-            raise SystemExit(f'only {len(ours)} frames were {strategy} at the {name} rate')
+            raise SystemExit(f'only {len(ours)} frames were {strategy} {when}')
         latency_ms[strategy] = statistics.median(ours)
-    worse_ms = max(latency_ms.values())
-    if latency_ms[better] * CLEARLY > worse_ms:
+    return latency_ms
+
+
+def _would_gain(session: Session) -> bool:
+    """Whether all-remote is a clear gain over all-local under the load of now."""
+    latency_ms = _latencies_ms(session, 'under load')
+    return latency_ms['remote'] < GAIN * latency_ms['local']
+
+
+def _both_places(session: Session, name: str, better: str) -> dict[str, float | str]:
+    """Latencies of both places [ms]; ends the program where the better one is not clearly so."""
+    latency_ms = _latencies_ms(session, f'at the {name} rate')
+    if latency_ms[better] * CLEARLY > max(latency_ms.values()):
         raise SystemExit(f'{better} is not clearly better at the {name} rate: {latency_ms} ms')
     return {f'{name}_{strategy}_ms': value for strategy, value in latency_ms.items()}

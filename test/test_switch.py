@@ -88,6 +88,21 @@ def test_gain_in_ms_and_percent(here_ms: float, there_ms: float, worth_it: bool)
     assert any(switched) == worth_it
 
 
+@pytest.mark.parametrize(('here_ms', 'goes_to'), [(20.9, ''), (21.2, 's')])
+@pytest.mark.parametrize('min_gain_ratio', [0.1, 0.0])
+def test_of_plans_as_good_the_robots_own_is_taken(
+    here_ms: float, goes_to: str, min_gain_ratio: float
+) -> None:
+    """A cut right before the end was priced 4 % below all-local and took 7 % longer."""
+    clock = Clock(SwitchPolicy(2.0, min_gain_ratio, 3))
+    clock.tick(remote(36.0, 'c0'), local(45.0), remote(40.0))
+    for _ in range(3):
+        decision = clock.tick(remote(36.0, 'c0'), local(here_ms), remote(20.0))
+    assert decision.switched
+    # Whoever demands no gain gets the cheapest, by however little.
+    assert decision.candidate.server == (goes_to if min_gain_ratio else 's')
+
+
 @pytest.mark.parametrize('gain_ms, ticks', [(50.0, 3), (15.0, 3), (12.5, 6), (11.0, 15)])
 def test_smaller_gain_must_last_longer(gain_ms: float, ticks: int) -> None:
     clock = Clock()

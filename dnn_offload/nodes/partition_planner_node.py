@@ -23,14 +23,13 @@ from dnn_offload.nodes.plan_words import plan_line, reason_line
 from dnn_offload.nodes.planner_settings import check_planner_settings, planner_settings
 from dnn_offload.nodes.process import run
 from dnn_offload.planning.costs import energy_terms
-from dnn_offload.planning.plan import Candidate
+from dnn_offload.planning.plan import Candidate, plan_name
 from dnn_offload.planning.server_book import ServerReport
 from dnn_offload.planning.session import (
     FrameEvidence,
     PlannerSession,
     PlanningOutcome,
 )
-from dnn_offload.planning.switch import plan_name
 from dnn_offload.transport import names
 from dnn_offload.transport import topics as wire
 from dnn_offload.transport.conversion import stamp_of

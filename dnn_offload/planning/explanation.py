@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from dnn_offload.planning.break_even import break_even, BreakEven, Moved, QUANTITIES, Quantity
 from dnn_offload.planning.limits import forbidden_ends
 from dnn_offload.planning.objective import late_share
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key
-from dnn_offload.planning.switch import plan_name
+from dnn_offload.planning.plan import Candidate, Conditions, Constraints, Key, plan_name
 
 
 @dataclass(frozen=True)

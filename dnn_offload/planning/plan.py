@@ -246,3 +246,16 @@ class Candidate:
             self.decode_ms + self.tail_ms,
             self.downlink_ms,
         )
+
+
+def plan_name(candidate: Candidate) -> str:
+    """A plan in a few words."""
+    count = candidate.threads
+    threads = f' with {count} thread{"s" if count > 1 else ""}' if count else ''
+    if candidate.is_local:
+        return f'all on the robot{threads}'
+    back = f', back at cut {candidate.return_index}' if candidate.return_id else ''
+    return (
+        f'cut {candidate.cut_index} ({candidate.label}) as {candidate.codec} '
+        f'on {candidate.server}{back}{threads}'
+    )

@@ -28,7 +28,7 @@ from dnn_offload.errors import ConfigurationError, PlanningError
 from dnn_offload.planning.costs import wait_doubt_ms
 from dnn_offload.planning.moved_world import MovedWorld
 from dnn_offload.planning.objective import LATENCY, LATENCY_OBJECTIVE, Objective
-from dnn_offload.planning.plan import Candidate, Key
+from dnn_offload.planning.plan import Candidate, Key, plan_name
 from dnn_offload.planning.promises import Promises
 from dnn_offload.planning.server_trust import ServerTrust
 
@@ -40,6 +40,7 @@ MAX_NEEDED = 0.5           # share of the latency; caution lets a plan pass that
 FULL_STEP = 2.0            # a gain half as large again as the least counts as a whole tick
 MOVED_STEP = 3.0           # ticks that one counts for where a place costs far else than it did
 CLOSE = 0.8                # of the least gain: prices may be off by the rest unnoticed
+AS_GOOD = 0.05             # prices this near are equal: of two plans the robot's own is surer
 REASON_CHARS = 512
 
 
@@ -402,19 +403,25 @@ class SwitchPolicy:
             old: What runs.
             usable: What could, the best first.
             now_s: Monotonic clock [s].
-            doubted: Whether a plan has to be better by what its wait may be off, too: one that
-                hangs on that must not hide one that is sure.
+            doubted: Whether a plan has to be better by what its price may be off, too: by its
+                wait, and beside the robot by ``AS_GOOD``. One that hangs on that must not hide
+                one that is sure.
         """
         if doubted and self._doubts:
             doubts_ms = {plan.key: self._doubt_ms(plan) for plan in usable}
             usable = sorted(usable, key=lambda plan: plan.cost + doubts_ms[plan.key])
         best, best_cost = old, old.cost
-        for place, candidate in _best_of_each_place(usable).items():
+        places, costs = _best_of_each_place(usable), dict[str, float]()
+        for place, candidate in places.items():
             factor = 1.0
             if place not in self._memory.sure:
                 factor = self._memory.promises.correction(place, old.server, now_s)
-            if candidate.cost * factor < best_cost:
-                best, best_cost = candidate, candidate.cost * factor
+            costs[place] = candidate.cost * factor
+            if costs[place] < best_cost:
+                best, best_cost = candidate, costs[place]
+        as_good = 1.0 - min(AS_GOOD, self.min_gain_ratio)
+        if doubted and best.key != old.key and costs.get('', math.inf) * as_good < best_cost:
+            best, best_cost = places[''], costs['']
         return best, best_cost
 
     @property
@@ -485,16 +492,3 @@ def _best_of_each_place(usable: Sequence[Candidate]) -> dict[str, Candidate]:
     for candidate in usable:
         best.setdefault(candidate.server, candidate)
     return best
-
-
-def plan_name(candidate: Candidate) -> str:
-    """A plan in a few words."""
-    count = candidate.threads
-    threads = f' with {count} thread{"s" if count > 1 else ""}' if count else ''
-    if candidate.is_local:
-        return f'all on the robot{threads}'
-    back = f', back at cut {candidate.return_index}' if candidate.return_id else ''
-    return (
-        f'cut {candidate.cut_index} ({candidate.label}) as {candidate.codec} '
-        f'on {candidate.server}{back}{threads}'
-    )
