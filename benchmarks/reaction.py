@@ -28,7 +28,6 @@ FINE_GRAIN_PX = 16  # JPEGs of 15 kB: 100 ms of the slow link
 STEP_RATE_HZ = 6.0  # leaves a quarter of the slow link free
 SETTLE_S = 8.0      # before each of them
 CALM_S = 60.0       # before one more step in load: what is known of the way back must not fade
-GAIN = 0.85         # of the latency here: what is better has to be seen, an eighth is demanded
 NO_ANSWER_S = 20.0  # a step that no other plan has answered by then counts so long
 
 
@@ -67,14 +66,16 @@ def _calm_at_home(session: Session) -> bool:
 def load_step(folder: Path) -> dict[str, float | str]:
     """Busy processes come: time until the first result of those that then come by another plan.
 
-    Both run by torch: by a faster backend here, with a core each, the robot rightly stays where it
-    is; by a faster one there it has rightly gone before the step. The last step comes after a
-    minute of calm. A step that no other plan answers in time counts with that time, but where
-    all-remote, put by hand, is no clear gain under that load: then staying is right.
+    Both run by torch, over loopback: the calm robot is a little faster, the loaded one clearly
+    slower, which is measured before the steps: a small network's gain is near the least that a
+    change must bring, and then staying is right. The last step comes after a minute of calm. A
+    step that no other plan answers in time counts with that time.
     """
     times_s: list[float] = []
-    stayed = 0
-    with Session(folder, server={}, common={'backend': 'torch'}, rate_hz=15.0) as session:
+    unanswered = 0
+    with Session(folder, model=HEAVY, common=COMMON, server={}, rate_hz=8.0) as session:
+        with BusyProcesses(BUSY, session.cores.robot):
+            found = _both_places(session, 'under load', 'remote')
         for calm_s in (*8 * [0.0], CALM_S):
             rows = session.recorder.rows
             if not _calm_at_home(session):
@@ -87,15 +88,14 @@ def load_step(folder: Path) -> dict[str, float | str]:
             with BusyProcesses(BUSY, session.cores.robot):
                 if wait_until(partial(_runs_another_plan, rows, before), NO_ANSWER_S, 0.01):
                     times_s.append(of_the_plan(rows)[0].result_time_s - start_s)
-                elif _would_gain(session):
-                    times_s.append(NO_ANSWER_S)
                 else:
-                    stayed += 1
+                    times_s.append(NO_ANSWER_S)
+                    unanswered += 1
     if not times_s:
-        raise SystemExit(f'no step in load was worth a change; {stayed} were seen through')
+        raise SystemExit('the calm robot never ran the network by itself')
     return {
-        'figure': 'new plan after a step in load', 'steps': float(len(times_s)),
-        'stayed': float(stayed),
+        'figure': 'new plan after a step in load', **found, 'steps': float(len(times_s)),
+        'unanswered': float(unanswered),
         'median_s': statistics.median(times_s), 'worst_s': max(times_s),
     }
 
@@ -162,7 +162,7 @@ def uplink_step(folder: Path) -> dict[str, float | str]:
         found: dict[str, float | str] = {'figure': figure}
         for name, conditions, better in (('fast', fast, 'remote'), ('slow', slow, 'local')):
             emulation.apply(conditions, session)
-            found |= _both_places(session, name, better)
+            found |= _both_places(session, f'at the {name} rate', better)
         session.recorder.set_parameters('partition_planner_node', strategy='auto')
         slower_s: list[float] = []
         faster_s: list[float] = []
@@ -201,8 +201,8 @@ def _put(session: Session, strategy: str) -> None:
     session.collect(1.0)
 
 
-def _latencies_ms(session: Session, when: str) -> dict[str, float]:
-    """Medians of all-local and all-remote, put by hand, under the conditions of now [ms]."""
+def _both_places(session: Session, when: str, better: str) -> dict[str, float | str]:
+    """Latencies of both places [ms]; ends the program where the better one is not clearly so."""
     latency_ms = {}
     for strategy in ('local', 'remote'):
         session.recorder.set_parameters('partition_planner_node', strategy=strategy)
@@ -211,18 +211,7 @@ def _latencies_ms(session: Session, when: str) -> dict[str, float]:
         if len(ours) < 5:
             raise SystemExit(f'only {len(ours)} frames were {strategy} {when}')
         latency_ms[strategy] = statistics.median(ours)
-    return latency_ms
-
-
-def _would_gain(session: Session) -> bool:
-    """Whether all-remote is a clear gain over all-local under the load of now."""
-    latency_ms = _latencies_ms(session, 'under load')
-    return latency_ms['remote'] < GAIN * latency_ms['local']
-
-
-def _both_places(session: Session, name: str, better: str) -> dict[str, float | str]:
-    """Latencies of both places [ms]; ends the program where the better one is not clearly so."""
-    latency_ms = _latencies_ms(session, f'at the {name} rate')
     if latency_ms[better] * CLEARLY > max(latency_ms.values()):
-        raise SystemExit(f'{better} is not clearly better at the {name} rate: {latency_ms} ms')
+        raise SystemExit(f'{better} is not clearly better {when}: {latency_ms} ms')
+    name = when.replace(' ', '_')
     return {f'{name}_{strategy}_ms': value for strategy, value in latency_ms.items()}
