@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import statistics
 import time
+from typing import Any
 
 from harness import Graph, wait_for
 import pytest
@@ -229,6 +230,29 @@ def test_annotate_rate_hz(session: Session, put: Callable[..., None], graph: Gra
     time.sleep(0.5)
     all_of_them = drawn_in(3.0)
     assert few <= 4 and all_of_them > 20, (few, all_of_them)
+
+
+def test_what_is_published_has_the_pictures_header(
+    session: Session, put: Callable[..., None], graph: Graph
+) -> None:
+    """Not the time of the answer, which a tf lookup would take for the picture's."""
+    put(annotate_rate_hz=0.0)
+    pictures: list[Image] = graph.collect(Image, f'{ROBOT}/image_raw', 2)
+    drawn: list[Image] = graph.collect(Image, f'{ROBOT}/image_annotated', 2)
+    found: list[Classification] = graph.collect(Classification, f'{ROBOT}/classification')
+    for codec in ('', 'jpeg'):
+        run(session, codec)
+        for results in (drawn, found):
+            results.clear()
+
+            def of_pictures(results: list[Any] = results) -> int:
+                seen = [picture.header for picture in pictures]
+                return sum(result.header in seen for result in results)
+
+            assert wait_for(lambda count=of_pictures: count() >= 5), results[-3:]
+            # Now and then a picture does not reach this test, or not yet.
+            assert of_pictures() > len(results) // 2
+    assert found[-1].header.frame_id == drawn[-1].header.frame_id != ''
 
 
 def test_gil_monitor(session: Session, put: Callable[..., None]) -> None:
