@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
-import zlib
 
 import cv2
 from hypothesis import given, settings
@@ -20,11 +19,18 @@ from dnn_offload.codec.jpeg import declared_size
 from dnn_offload.codec.registry import CODECS
 from dnn_offload.errors import CodecError
 from dnn_offload.tensors import TensorSpec
+from hostile_bundles import (
+    CRC_BYTES,
+    DESCRIPTION,
+    descriptions_of,
+    HEAD_BYTES,
+    jpeg_bomb,
+    one_tensor,
+    resealed,
+    sealed,
+)
 
 ROOM = 1 << 20
-HEAD_BYTES = 8
-CRC_BYTES = 4
-DESCRIPTION = struct.Struct('<BBBBQ')
 
 _rng = np.random.default_rng(0)
 ACTIVATION = np.maximum(_rng.standard_normal((1, 8, 6, 6)).astype(np.float32), 0)
@@ -37,22 +43,6 @@ PICTURE = cv2.GaussianBlur(
 def case(codec: str) -> tuple[list[np.ndarray], list[TensorSpec]]:
     arrays = [PICTURE] if codec == 'jpeg' else [ACTIVATION, MASK]
     return arrays, [TensorSpec.of_array(f't{i}', array) for i, array in enumerate(arrays)]
-
-
-def resealed(payload: bytes | bytearray) -> bytes:
-    """The payload with a right check sum, as an attacker would send it."""
-    checked = payload[:max(len(payload) - CRC_BYTES, 0)]
-    return bytes(checked) + struct.pack('<I', zlib.crc32(checked))
-
-
-def descriptions_of(payload: bytes, specs: list[TensorSpec]) -> bytearray:
-    """What describes the tensors, behind the bodies."""
-    nbytes = sum(DESCRIPTION.size + 16 * len(spec.shape) for spec in specs)
-    return bytearray(payload[-CRC_BYTES - nbytes:-CRC_BYTES])
-
-
-def sealed(head: bytes, bodies: bytes, described: bytes) -> bytes:
-    return resealed(head + bodies + described + b'\0' * CRC_BYTES)
 
 
 def try_decode(payload: bytes, specs: list[TensorSpec]) -> bool:
@@ -134,16 +124,6 @@ def peak_bytes(payload: bytes, specs: list[TensorSpec], max_bytes: int = 1 << 34
         tracemalloc.stop()
 
 
-def one_tensor(spec: TensorSpec, codec: str, kind: Kind, body: bytes) -> bytes:
-    """A payload whose description is right and whose body is ours."""
-    dummy = np.zeros(spec.shape, dtype=spec.dtype)
-    payload = encode([dummy], [spec], codec)
-    described = descriptions_of(payload, [spec])
-    described[0] = kind
-    described[4:12] = struct.pack('<Q', len(body))
-    return sealed(payload[:HEAD_BYTES], body, bytes(described))
-
-
 def test_a_gigabyte_expected_is_refused_before_it_is_allocated():
     spec = TensorSpec('t', 'float32', (1, 2**28), (2**28, 1))
     assert peak_bytes(b'\0' * 1000, [spec], max_bytes=ROOM) < 50_000
@@ -195,10 +175,7 @@ def jpeg_of(height: int, width: int, *options: int) -> bytes:
 
 def test_a_jpeg_of_another_size_is_refused_before_it_is_decoded():
     spec = TensorSpec('t', 'uint8', (1, 200, 200, 3), (120000, 600, 3, 1))
-    large = bytearray(jpeg_of(200, 200))
-    frame = large.index(b'\xff\xc0')
-    large[frame + 5:frame + 9] = struct.pack('>HH', 65000, 65000)
-    payload = one_tensor(spec, 'jpeg', Kind.JPEG, bytes(large))
+    payload = jpeg_bomb(spec, 65000)
     assert peak_bytes(payload, [spec]) < 200_000
     with pytest.raises(CodecError, match='65000 x 65000'):
         decode(payload, [spec], max_bytes=ROOM)
