@@ -56,3 +56,9 @@ def test_frames_that_are_unaccounted_for_are_said_first(failure: str) -> None:
     told = lines(phase('a', 1.0), failures=(failure,))
     assert told[0] == '100 frames, accounts do not add up'
     assert told[3] == f'BROKEN: {failure}'
+
+
+def test_any_broken_promise_is_a_failure() -> None:
+    assert Verdict((phase('a', 1.0), phase('b', None, notes=(UNCHECKED,))), {}, {}).passed
+    assert not Verdict((phase('a', 1.0), phase('b', 1.3, failures=('late',))), {}, {}).passed
+    assert not Verdict((phase('a', 1.0),), {}, {}, ('frame 7 has no report',)).passed

@@ -425,9 +425,13 @@ def test_named_source_is_taken_as_it_is() -> None:
         load.add_frame(20.0, 60.0, 25.0, {'schedstat': 2.0}, 0.1 * step)
     load.add_readings(LoadReadings(loadavg=1.5, schedstat=4.0), 1.0)
     assert load.estimate(profile, 'schedstat', 1.0).factor == pytest.approx(2.0)
-    assert load.estimate(profile, 'psi', 1.0).source == 'assumed'
+    psi = load.estimate(profile, 'psi', 1.0)
+    assert psi.source == 'assumed'
+    assert psi.problem == 'the load source psi has no value here (others do: loadavg, schedstat)'
+    assert not load.estimate(profile, 'auto', 1.0).problem
     assert load.estimate(profile, 'auto', 1.0).source == 'frames'
     assert load.estimate(profile, 'schedstat', 100.0).source == 'assumed'
+    assert load.estimate(profile, 'schedstat', 100.0).problem == 'no load message'
     assert load.loadavg(1.0) == 1.5
     assert load.loadavg(100.0) == 1.0
 

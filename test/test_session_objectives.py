@@ -183,3 +183,15 @@ def test_weights_of_an_objective_act_live() -> None:
     assert outcome.decision.candidate.is_local
     assert outcome.decision.candidate.cost == pytest.approx(1.0)
     assert not math.isnan(outcome.decision.candidate.energy_j)
+
+
+def test_thread_counts_that_nobody_profiled_are_said() -> None:
+    edge, server = profiles()
+    made = World(with_threads(edge, 2), server, threads=(3, 5), servers=('none',))
+    outcome = made.run()
+    assert outcome.decision.candidate.threads == 0
+    assert 'thread_counts 3, 5: none was profiled' in outcome.problem
+    assert 'profiled are 1, 2' in outcome.problem
+    made.change(threads=(2, 3))
+    outcome = made.run()
+    assert outcome.decision.candidate.threads == 2 and not outcome.problem

@@ -203,6 +203,8 @@ class LoadMonitorNode(base.OffloadNode):
             'factor_procs_running': readings.procs_running,
             'factor_probe': readings.probe,
             'factor_loadavg': readings.loadavg,
+            'factor_loadavg_own_removed': readings.loadavg_own_removed,
+            'factor_psi': readings.psi,
             'loadavg_1min': readings.loadavg_1min,
             'probes': self._probes,
             'inference_pid': self._tracker.watched_pid,

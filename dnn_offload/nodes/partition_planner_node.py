@@ -433,8 +433,9 @@ class PartitionPlannerNode(base.OffloadNode):
             level, message = base.WARN, self._session.uptake_problem
         elif outcome.problem:
             level, message = base.WARN, outcome.problem
-        elif outcome.edge_load.source == 'assumed':
-            level, message = base.WARN, f'{message}; no load message, load 1 is assumed'
+        elif outcome.edge_load.problem:
+            why = outcome.edge_load.problem
+            level, message = base.WARN, f'{message}; {why}, load 1 is assumed'
         return level, message, values
 
 

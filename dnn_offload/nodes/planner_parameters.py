@@ -123,7 +123,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         'auto',
         'Which signal tells how much slower this robot is than when it was profiled. auto: '
         'frames that ran here, else the load monitor\'s own combination. dey2019 always takes '
-        'the raw load average.',
+        'the raw load average. Where a source has no value, 1 is assumed, and diagnostics say so.',
         choices=LOAD_SOURCES,
     ),
     ParameterSpec(

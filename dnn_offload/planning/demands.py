@@ -6,10 +6,12 @@ A change plans afresh, and a plan that breaks it is left at once.
 from __future__ import annotations
 
 from dnn_offload.cost.energy import PowerModel
+from dnn_offload.cost.profile import Profile
 from dnn_offload.planning.costs import thread_counts
 from dnn_offload.planning.limits import why_not
 from dnn_offload.planning.objective import Objective
 from dnn_offload.planning.plan import Candidate, Conditions, Constraints
+from dnn_offload.planning.price_table import profiled_thread_counts
 from dnn_offload.planning.session_data import PlannerSettings
 from dnn_offload.planning.value_rules import frontier_depth
 
@@ -48,6 +50,17 @@ def is_legal(plan: Candidate, conditions: Conditions, constraints: Constraints) 
         depth >= constraints.private_layers
         and (not constraints.codecs or used <= set(constraints.codecs))
         and (not constraints.servers or plan.server in constraints.servers)
+    )
+
+
+def unmeasured_threads(profile: Profile, constraints: Constraints) -> str:
+    """Why no plan obeys the thread counts that are demanded; empty while some do."""
+    measured = profiled_thread_counts(profile)
+    if not constraints.threads or measured & set(constraints.threads):
+        return ''
+    return (
+        f'thread_counts {_show(constraints.threads, "")}: none was profiled, threads stay as they '
+        f'are set; profiled are {", ".join(str(count) for count in sorted(measured))}'
     )
 
 

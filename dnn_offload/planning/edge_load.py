@@ -21,7 +21,7 @@ import statistics
 from typing import NamedTuple
 
 from dnn_offload.cost.level import newest_level
-from dnn_offload.cost.load import AUTO, LoadReadings, relative
+from dnn_offload.cost.load import AUTO, LOAD_SOURCES, LoadReadings, relative
 from dnn_offload.cost.load_factors import StepFilter
 from dnn_offload.cost.profile import Profile
 from dnn_offload.planning.calibration import Calibration, CALM
@@ -56,11 +56,13 @@ class EdgeLoadEstimate:
         factor: Slow-down relative to the profile; 1 where nothing is known.
         source: ``frames``, the name of a load source, or ``assumed``.
         sure: Whether it rests on frames that ran here lately.
+        problem: Why it is assumed, for users; empty while it is not.
     """
 
     factor: float
     source: str
     sure: bool = False
+    problem: str = ''
 
 
 class _Frame(NamedTuple):
@@ -190,10 +192,13 @@ class EdgeLoad:
                 sure = _enough(self._recent(now_s, whole=True))
                 return EdgeLoadEstimate(seen, 'frames', sure)
         if now_s - self._readings_at_s >= STALE_LOAD_S:
-            return EdgeLoadEstimate(self.growth(now_s) if source == AUTO else 1.0, 'assumed')
+            factor = self.growth(now_s) if source == AUTO else 1.0
+            return EdgeLoadEstimate(factor, 'assumed', problem='no load message')
         reading = self._readings.of(source)
         if not math.isfinite(reading) or reading <= 0.0:
-            return EdgeLoadEstimate(1.0, 'assumed')
+            known = [name for name in LOAD_SOURCES if 0.0 < self._readings.of(name) < math.inf]
+            problem = f'the load source {source} has no value here (others do: {", ".join(known)})'
+            return EdgeLoadEstimate(1.0, 'assumed', problem=problem)
         name = self._readings.source if source == AUTO else source
         factor = relative(reading, name, profile.load_ratios)
         if source == AUTO:

@@ -23,7 +23,7 @@ from dnn_offload.planning.costs import (
     load_behind,
     sane_load,
 )
-from dnn_offload.planning.demands import changed, is_legal
+from dnn_offload.planning.demands import changed, is_legal, unmeasured_threads
 from dnn_offload.planning.edge_load import EdgeLoad, says_load
 from dnn_offload.planning.frame_period import FramePeriod
 from dnn_offload.planning.limits import forbidden_ends
@@ -430,7 +430,7 @@ class PlannerSession:
             scout_period_s=self._scout_period_s(decision.candidate, fallback),
             objective=constraints.objective,
             front=frozenset(plan.key for plan in pareto_set(ranked)),
-            problem=self.objective_problem,
+            problem=self.objective_problem or unmeasured_threads(profile, constraints),
             trial=self._trials.trial,
             trial_id=self._trials.trial_id,
             trial_reason=self._singles.reason,

@@ -21,6 +21,11 @@ import cv2
 from demo_promises import broken_twice, judge, Judgement
 import psutil
 import pytest
+from rich.console import Console
+
+from dnn_offload.demo import script
+from dnn_offload.demo.verdict import Verdict
+from dnn_offload.errors import OffloadError
 
 PROGRAM = Path(get_package_prefix('dnn_offload')) / 'lib' / 'dnn_offload' / 'demo'
 TIME_SCALE = '0.6'
@@ -166,3 +171,23 @@ def _nothing_left_running(folder: str) -> None:
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
     assert left == [], 'the demo left processes behind'
+
+
+@pytest.mark.parametrize(('failures', 'status'), [((), 0), (('frame 7 has no report',), 1)])
+def test_a_broken_promise_is_in_the_exit_status(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failures: tuple[str, ...], status: int
+) -> None:
+    verdict = Verdict((), {'local': 9}, {}, failures)
+    monkeypatch.setattr(script.Demo, 'run', lambda demo: verdict)
+    assert script.run(script.DemoOptions(tmp_path), Console(quiet=True)) == status
+
+
+def test_a_demo_that_cannot_run_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(demo: script.Demo) -> Verdict:
+        raise OffloadError('no camera node')
+
+    monkeypatch.setattr(script.Demo, 'run', fails)
+    assert script.run(script.DemoOptions(tmp_path), Console(quiet=True)) == 2
+    assert 'demo: no camera node' in capsys.readouterr().err

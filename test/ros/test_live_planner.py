@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 from dataclasses import replace
 
+from diagnostic_msgs.msg import DiagnosticArray
 from harness import Graph, running_graph, wait_for
 from planner_world import LATCHED, planner, profile, World
 import pytest
@@ -145,7 +146,9 @@ def test_plan_shapes(world: World, put: Callable[..., None]) -> None:
     comes(world, lambda plan: any(cost.return_cut == 'c1' for cost in plan.table))
 
 
-def test_load_source(world: World, put: Callable[..., None]) -> None:
+def test_load_source(
+    running: tuple[Graph, World], world: World, put: Callable[..., None]
+) -> None:
     world.load = 3.0  # by the monitor's combination and its probe; the load average says 1
     comes(world, lambda plan: plan.edge_load_factor == pytest.approx(3.0, rel=0.01))
     put(load_source='loadavg')
@@ -153,6 +156,15 @@ def test_load_source(world: World, put: Callable[..., None]) -> None:
     put(load_source='probe')
     plan = comes(world, lambda plan: plan.edge_load_factor == pytest.approx(3.0))
     assert at_home(plan).head_ms == pytest.approx(300.0, rel=0.01)
+    # One that this world does not have: what is assumed, and why, is said.
+    arrays: list[DiagnosticArray] = running[0].collect(DiagnosticArray, '/diagnostics')
+    put(load_source='psi')
+
+    def said() -> bool:
+        texts = [status.message for array in arrays for status in array.status]
+        return any('psi has no value here' in text and 'probe' in text for text in texts)
+
+    assert wait_for(said, 20.0)
 
 
 @pytest.mark.parametrize('name, most', [

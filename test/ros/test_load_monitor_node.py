@@ -15,7 +15,7 @@ from lifecycle_msgs.msg import Transition
 import psutil
 import pytest
 
-from dnn_offload.cost.load import LoadTracker
+from dnn_offload.cost.load import AUTO, LOAD_SOURCES, LoadTracker
 from dnn_offload.cost.machine_facts import MachineFacts, MachineReader
 from dnn_offload.msg import FrameReport, Load
 from dnn_offload.nodes.load_monitor_node import LoadMonitorNode
@@ -55,6 +55,8 @@ def test_publishes_what_the_machine_tells(tmp_path: Path) -> None:
         assert cpu_share < 0.10
         values = {v.key: v.value for a in arrays for s in a.status for v in s.values}
         assert values['factor_source'] == load.factor_source
+        sources = {f'factor_{source}' for source in LOAD_SOURCES if source != AUTO}
+        assert sources <= set(values)
 
 
 def test_watches_the_inference_process(tmp_path: Path) -> None:
