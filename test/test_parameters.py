@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NODES = (*ROBOT_NODES, *SERVER_NODES)
 UNIT_ENDINGS = {
     '_ms': 'ms', '_s': 's', '_hz': 'Hz', '_bps': 'bit/s', '_percent': '%',
-    '_c': 'degree Celsius', '_bytes': 'byte',
+    '_c': 'degree Celsius', '_bytes': 'byte', '_mb': 'MB', '_px': 'px',
 }
 
 

@@ -101,6 +101,7 @@ class CameraNode(base.OffloadNode):
             raise ConfigurationError(
                 'reopen_min_s is larger than reopen_max_s',
                 given=f'{changed["reopen_min_s"]}, {changed["reopen_max_s"]}',
+                allowed='reopen_min_s up to reopen_max_s',
             )
 
     def on_parameters_changed(self, changed: dict[str, Any]) -> None:

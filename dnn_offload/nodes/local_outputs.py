@@ -263,7 +263,7 @@ class Artist:
 def frame_report(
     record: FrameRecord, setting: Callable[[str], Any], result_codec: str, lost_pictures: int
 ) -> FrameReport:
-    """A frame's end as a message; an image that could not be read has an empty header.
+    """A frame's end as a message; one that could not be read has its image's header, too.
 
     Args:
         record: The frame.

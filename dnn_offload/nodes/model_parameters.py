@@ -161,7 +161,7 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
         'input_size',
         '',
         'Input of the network as HEIGHTxWIDTH, each 32 to 2048; empty = the model\'s own.',
-        unit='pixel',
+        unit='px',
         at_configure=True,
         check=_input_size,
     ),

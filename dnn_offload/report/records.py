@@ -22,7 +22,7 @@ class FrameRow:
 
     Attributes:
         time_s: Acquisition, seconds since the start of the run.
-        phase: Name of the phase in which it was acquired.
+        phase: Name of the phase in which its report came.
         strategy: Strategy whose plan it ran under.
         cut: Identity of the cut, as in the plan; empty = all on the robot.
         depth: Weighted layers that ran on the robot before anything left it; -1 = nothing left.

@@ -39,6 +39,7 @@ def test_launch_files_and_configuration_are_shared() -> None:
     }  # fmt: skip
     for name in (
         'robot.yaml', 'server.yaml', 'fastdds.xml', 'fastdds_lossy.xml', 'dnn_offload.rviz',
+        'foxglove_layout.json',
     ):
         assert (share() / 'config' / name).is_file()
 
