@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -22,7 +24,7 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.graph.fingerprint import TOLERANCE
 from dnn_offload.graph.program import PROGRAM_FILE
 from dnn_offload.msg import FrameReport, Plan
-from dnn_offload.nodes.local_outputs import status_lines
+from dnn_offload.nodes.local_outputs import ResultOutput, status_lines
 from dnn_offload.runtime.frames import Counters, FramePlan, FrameRecord, StageTimes
 from dnn_offload.runtime.model_cache import cached_program
 from dnn_offload.runtime.outcomes import DropReason, Outcome
@@ -92,6 +94,20 @@ def test_a_drawn_picture_says_where_it_was_computed(
         Counters(1, 0, 0, 0, 0, 0, 0),
     )
     assert status_lines(record, 9.96) == [first, '10.0 fps, 42 ms']
+
+
+@pytest.mark.parametrize(('raw', 'jpeg'), [(0, 0), (1, 0), (0, 2), (1, 1)])
+def test_only_what_somebody_looks_at_is_drawn(raw: int, jpeg: int) -> None:
+    def publisher(subscriptions: int) -> Any:
+        return SimpleNamespace(get_subscription_count=lambda: subscriptions)
+
+    outputs = ResultOutput.__new__(ResultOutput)
+    outputs._annotated, outputs._annotated_jpeg = publisher(raw), publisher(jpeg)
+    outputs._next_drawing_s = 0.0
+    assert outputs.drawing_due == (raw + jpeg > 0)
+    assert outputs._due() == (raw > 0, jpeg > 0)
+    outputs._next_drawing_s = math.inf  # not yet time for one
+    assert not outputs.drawing_due
 
 
 def test_every_transition_twice(graph: Graph, tmp_path: Path) -> None:

@@ -459,7 +459,7 @@ def test_combinations_that_lose_each_other_cannot_be_set() -> None:
     assert patience_s >= 2.0 * silence_s
 
 
-def test_what_applies_at_configure_is_not_taken_up_by_an_activation(
+def test_what_applies_at_configure_is_taken_up_then_and_not_by_an_activation(
     graph: Graph, server: Server, robot: Robot
 ) -> None:
     def diagnosed(key: str) -> list[str]:
@@ -468,6 +468,13 @@ def test_what_applies_at_configure_is_not_taken_up_by_an_activation(
             if 'remote_inference_node' in status.name
             for value in status.values if value.key == key
         ]
+
+    def again() -> None:
+        for transition in (
+            Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP,
+            Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE,
+        ):
+            assert graph.change_state(NODE, transition)
 
     assert graph.set_parameter(NODE, 'threads', 3).successful
     assert graph.set_parameter(NODE, 'max_clients', 9).successful
@@ -480,9 +487,16 @@ def test_what_applies_at_configure_is_not_taken_up_by_an_activation(
         assert set(diagnosed('max_clients')) == {'4'}
         assert wait_for(lambda: robot.uplink.connected(SERVER), 20.0)
         robot.ask(1, 2, picture_of(server, 1))
+        again()
+        assert wait_for(lambda: '3' in diagnosed('threads'), 60.0)
+        assert '9' in diagnosed('max_clients')
     finally:
         graph.set_parameter(NODE, 'threads', 1)
         graph.set_parameter(NODE, 'max_clients', 4)
+        again()
+    assert wait_for(server.ready, 60.0)
+    assert wait_for(lambda: robot.uplink.connected(SERVER), 20.0)
+    robot.ask(1, 2, picture_of(server, 1))
 
 
 def test_diagnostics_say_what_is_going_on(graph: Graph, server: Server, robot: Robot) -> None:
