@@ -26,7 +26,6 @@ where one took 2.5: 0.06. Threads that spin took 17 to 48 times as long.)
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 import math
 from typing import TypeVar
 
@@ -38,7 +37,14 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import PlanningError
 from dnn_offload.planning.objective import late_share, sigmoid
 from dnn_offload.planning.overheads import place_of
-from dnn_offload.planning.plan import Candidate, Conditions, Constraints, LinkState, ServerState
+from dnn_offload.planning.plan import (
+    Candidate,
+    changed,
+    Conditions,
+    Constraints,
+    LinkState,
+    ServerState,
+)
 from dnn_offload.planning.price_table import profiled_thread_counts, thread_variants
 
 MIN_LOAD_FACTOR = 0.01
@@ -147,7 +153,7 @@ def with_energy(candidate: Candidate, conditions: Conditions) -> Candidate:
     power = conditions.power
     if power is None:
         return candidate
-    return replace(candidate, energy_j=frame_energy_j(power, *_work(candidate, conditions)))
+    return changed(candidate, energy_j=frame_energy_j(power, *_work(candidate, conditions)))
 
 
 def energy_terms(candidate: Candidate, conditions: Conditions) -> EnergyTerms | None:
@@ -190,7 +196,7 @@ def with_value(candidate: Candidate, constraints: Constraints, local: Candidate)
         late_share(candidate.latency_ms, constraints.deadline_ms),
         (local.latency_ms, local.energy_j),
     )
-    return replace(candidate, value=float(value))
+    return changed(candidate, value=float(value))
 
 
 def in_full(
@@ -213,7 +219,7 @@ def with_wait(candidate: Candidate, conditions: Conditions) -> Candidate:
     wait_ms = expected_wait_ms(
         candidate.period_ms, conditions.frame_period_ms, conditions.waits_less.get(place, 0.0)
     )
-    return replace(candidate, wait_ms=float(wait_ms))
+    return changed(candidate, wait_ms=float(wait_ms))
 
 
 def expected_wait_ms(
@@ -258,13 +264,13 @@ def with_lateness(candidate: Candidate, deadline_ms: float) -> Candidate:
         candidate: A plan with a server, its ``rescue_ms`` set where there is a deadline.
         deadline_ms: The deadline; 0 = none.
     """
-    on_time = candidate if candidate.late_ms == 0.0 else replace(candidate, late_ms=0.0)
+    on_time = candidate if candidate.late_ms == 0.0 else changed(candidate, late_ms=0.0)
     if deadline_ms <= 0.0:
         return on_time
     late_ms = late_cost_ms(
         on_time.latency_ms, on_time.head_ms + on_time.encode_ms, on_time.rescue_ms, deadline_ms
     )
-    return replace(candidate, late_ms=float(late_ms))
+    return changed(candidate, late_ms=float(late_ms))
 
 
 def late_cost_ms(
