@@ -1,6 +1,7 @@
-"""The cheapest placement over the graph, by maximum flow. Pure.
+"""The cheapest placement over the graph: by looking at all, or by maximum flow. Pure.
 
-The model is in ``placement.py``, the network of flow in ``placement_graph.py``.
+The model is in ``placement.py``, the network of flow in ``placement_graph.py``, the list of all
+placements, where they are few enough, in ``placement_list.py``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from dnn_offload.planning.placement_graph import PlacementGraph, ROBOT, SERVER
+from dnn_offload.planning.placement_list import PlacementList
 from dnn_offload.planning.plan import Constraints
 from dnn_offload.planning.price_table import RAW
 from dnn_offload.planning.value_costs import ValueCosts
@@ -20,8 +22,10 @@ from dnn_offload.planning.value_costs import ValueCosts
 # Flows are whole numbers: the best cut in linear order costs so many, and bounds all flows.
 _UNITS = 1 << 28
 _TOLERANCE = 1e-6          # gains below this share of the cost are rounding
+_EQUAL = 1e-9              # and so are differences below this one
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
@@ -56,26 +60,64 @@ class Prices:
             and self._per_byte >= other._per_byte
         )
 
-    def sending(self, graph: PlacementGraph, costs: ValueCosts) -> Floats:
-        """Price of each value; infinite where it must stay on the robot."""
+    def sending(self, costs: ValueCosts, depth: Ints, picture: Bools) -> Floats:
+        """Price of values, or of several together; infinite where they must stay on the robot.
+
+        Args:
+            costs: What a codec costs for each.
+            depth: Of each, or the least of several.
+            picture: Whether it is the picture, or the picture is among them.
+        """
         price: Floats = (
             costs.encode_ms * self._codec
             + costs.decode_ms * self.server
             + costs.nbytes * self._per_byte
         )
-        price[graph.depth < self._private_layers] = np.inf
+        price[depth < self._private_layers] = np.inf
         if self._codecs and RAW not in self._codecs:
-            price[0] = np.inf  # beside other values the picture travels raw
+            price[picture] = np.inf  # beside other values it travels raw
         return price
 
 
 def best_placement(
     graph: PlacementGraph, codecs: Collection[str], prices: Prices
 ) -> tuple[tuple[int, ...], str] | None:
-    """Frontier and codec of the best placement, if it is better than every cut."""
+    """Frontier and codec of the best placement, if it is better than every cut.
+
+    Of equal ones that with the most on the robot.
+    """
     if not codecs:
         return None
-    sending = {name: prices.sending(graph, graph.codecs[name]) for name in codecs}
+    listed = graph.listed
+    return _by_flow(graph, codecs, prices) if listed is None else _of_all(listed, codecs, prices)
+
+
+def _of_all(
+    listed: PlacementList, codecs: Collection[str], prices: Prices
+) -> tuple[tuple[int, ...], str] | None:
+    """The best placement by pricing all of them."""
+    names = list(codecs)
+    layers = listed.robot_ms * prices.robot + listed.server_ms * prices.server
+    costs = np.array(
+        [prices.sending(listed.codecs[name], listed.depth, listed.picture) for name in names]
+    )
+    costs += layers
+    least = float(costs.min())
+    linear = float(costs[:, listed.is_cut].min(initial=np.inf))
+    if not least < linear * (1.0 - _TOLERANCE):
+        return None
+    place = int((costs <= least * (1.0 + _EQUAL)).any(axis=0).argmax())
+    return listed.frontier(place), names[int(costs[:, place].argmin())]
+
+
+def _by_flow(
+    graph: PlacementGraph, codecs: Collection[str], prices: Prices
+) -> tuple[tuple[int, ...], str] | None:
+    """The best placement by maximum flow, a few of them where codecs differ."""
+    picture = np.arange(len(graph.depth)) == 0
+    sending = {
+        name: prices.sending(graph.codecs[name], graph.depth, picture) for name in codecs
+    }
     # The codec is one for all values. With the cheapest for each value the cost is a bound.
     least = np.minimum.reduce(list(sending.values()))
     linear = _best_cut(graph, prices, np.array(list(sending.values())))

@@ -29,6 +29,7 @@ from dnn_offload.planning.objective import late_share, LATENCY, Objective
 from dnn_offload.planning.pareto import pareto_indices
 from dnn_offload.planning.plan import (
     Candidate,
+    changed,
     Conditions,
     Constraints,
     EVERYTHING,
@@ -208,13 +209,17 @@ class _Prices:
         unknown = [math.nan] * rows.size
         columns.append(self.energy_j[chosen].tolist() if self._has_energy else unknown)
         columns.append(unknown if objective.name == LATENCY else values[chosen].tolist())
+        shared = Candidate(
+            0, '', '', '', self._server, queue_ms=self._queue_ms, downlink_ms=self._downlink_ms,
+            finish_ms=self._finish_ms, downlink_bytes=self._downlink_bytes, threads=self._threads,
+        )
         return [
-            Candidate(
-                position, table.cut_ids[row], table.labels[row], table.codecs[row], self._server,
-                nbytes, head_ms, encode_ms, uplink_ms, self._queue_ms, decode_ms, tail_ms,
-                self._downlink_ms, self._finish_ms, late_ms, overhead_ms,
-                downlink_bytes=self._downlink_bytes, threads=self._threads, rescue_ms=rescue_ms,
-                energy_j=energy_j, value=value, wait_ms=wait_ms, overlap_ms=hidden,
+            changed(
+                shared, cut_index=position, cut_id=table.cut_ids[row], label=table.labels[row],
+                codec=table.codecs[row], uplink_bytes=nbytes, head_ms=head_ms,
+                encode_ms=encode_ms, uplink_ms=uplink_ms, decode_ms=decode_ms, tail_ms=tail_ms,
+                late_ms=late_ms, rescue_ms=rescue_ms, overhead_ms=overhead_ms, wait_ms=wait_ms,
+                overlap_ms=hidden, energy_j=energy_j, value=value,
             )
             for row, position, nbytes, head_ms, encode_ms, uplink_ms, decode_ms, tail_ms, late_ms,
             rescue_ms, overhead_ms, wait_ms, hidden, energy_j, value in zip(

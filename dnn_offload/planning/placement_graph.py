@@ -22,6 +22,7 @@ from scipy.sparse import csr_matrix
 from dnn_offload.cost.profile import CutProfile, LayerProfile, Profile
 from dnn_offload.exchange import UNLISTED
 from dnn_offload.planning.layer_graph import layer_graph, LayerGraph
+from dnn_offload.planning.placement_list import closed_sets, PlacementList
 from dnn_offload.planning.price_table import PICTURE_CUT, thread_variants
 from dnn_offload.planning.value_costs import value_costs
 from dnn_offload.planning.value_rules import least_depths, sendable_values
@@ -130,7 +131,7 @@ class PlacementGraph:
         self.node_of_layer = np.array(
             [nodes[group.find(group.of_layer(layer))] for layer in range(len(graph.reads))]
         )
-        count = len(nodes)
+        count = self.layer_nodes = len(nodes)
 
         edges: dict[tuple[int, int], int] = {}
 
@@ -138,6 +139,7 @@ class PlacementGraph:
             return edges.setdefault((start, end), len(edges))
 
         fixed: set[int] = set()
+        self._needs: set[tuple[int, int]] = set()
         value_edge = np.full(len(graph.names), -1)
         for value in np.flatnonzero(self.sendable):
             start = int(self.node_of_layer[maker[value]]) if maker[value] >= 0 else ROBOT
@@ -149,6 +151,7 @@ class PlacementGraph:
                 # Once on the server, it stays there: who reads a value runs where it is.
                 if target != SERVER and start != ROBOT:
                     fixed.add(edge(target, start))
+                    self._needs.add((target, start))
             if not targets or start == SERVER or targets == {ROBOT}:
                 continue
             if len(targets) == 1:
@@ -211,6 +214,29 @@ class PlacementGraph:
         return capacity, float(least.sum() + here[ROBOT] + there[SERVER])
 
     # ---- placements ------------------------------------------------------------------------
+
+    @cached_property
+    def listed(self) -> PlacementList | None:
+        """All placements; None where there are too many, or none."""
+        held = closed_sets(self.layer_nodes, self._needs, ROBOT, SERVER)
+        if held is None or not len(held):
+            return None
+        on_robot: Bools = held[:, self.node_of_layer]
+        times_ms = self.edge_ms, self.server_ms
+        return PlacementList(
+            on_robot, self._sent(on_robot), times_ms, self.depth, self.codecs, self.crosses
+        )
+
+    def _sent(self, on_robot: Bools) -> Bools:
+        """Values that the server needs and the robot has, of placements; (F, N) to (F, V)."""
+        graph = self.graph
+        here: Bools = np.ones((len(on_robot), len(graph.names)), dtype=bool)
+        needed = np.broadcast_to(graph.is_output, here.shape).copy()
+        for layer, values in enumerate(graph.makes):
+            here[:, list(values)] = on_robot[:, layer, None]
+        for value, layer in zip(self._read_value, self._read_layer, strict=True):
+            needed[:, value] |= ~on_robot[:, layer]
+        return here & needed
 
     def frontier(self, on_robot: Bools) -> tuple[int, ...]:
         """Values that the server needs when these layers, (N,), run on the robot."""
