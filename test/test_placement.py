@@ -8,6 +8,7 @@ import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+import numpy as np
 import pytest
 
 from dnn_offload.cost.energy import PowerModel
@@ -16,6 +17,9 @@ from dnn_offload.errors import PlanningError
 from dnn_offload.planning import one_cut, placement
 from dnn_offload.planning.costs import local_candidate, slow_down, with_energy, with_value
 from dnn_offload.planning.objective import Objective
+from dnn_offload.planning.pair_cache import PairCache
+from dnn_offload.planning.placement_graph import placement_graph
+from dnn_offload.planning.placement_list import closed_sets
 from dnn_offload.planning.plan import (
     Candidate,
     Conditions,
@@ -128,6 +132,41 @@ def test_exact_under_privacy_and_where_not_every_value_may_be_sent(
     at: Conditions, private_layers: int
 ) -> None:
     _check(at, Constraints(private_layers))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    branching_conditions(all_cuts=False), st.integers(0, 2),
+    st.sampled_from([(), ('raw',), ('half', 'tiny')]),
+)
+def test_the_list_of_all_placements_and_the_flow_agree(
+    at: Conditions, private_layers: int, codecs: tuple[str, ...]
+) -> None:
+    """Networks with too many placements for a list are searched by maximum flow."""
+    constraints = Constraints(private_layers, codecs=codecs)
+    listed = placement.candidates(at, constraints)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('dnn_offload.planning.placement_list.MOST', 0)
+        patch.setattr(placement, 'GRAPHS', PairCache(placement_graph, size=4))
+        graph = placement.GRAPHS.get(at.edge_profile, at.servers[0].profile)
+        assert graph is None or graph.listed is None
+        flown = placement.candidates(at, constraints)
+    assert [c.latency_ms for c in listed] == pytest.approx([c.latency_ms for c in flown], rel=1e-6)
+
+
+def test_closed_sets_by_hand() -> None:
+    # 0 is always in, 1 never; 2 needs nothing, 3 needs 2, 4 and 5 need one another, 6 needs 1.
+    needs = [(3, 2), (4, 5), (5, 4), (6, 1)]
+    found = closed_sets(7, needs, 0, 1)
+    assert found is not None
+    sets = [tuple(np.flatnonzero(row).tolist()) for row in found]
+    assert len(set(sets)) == len(sets)
+    assert set(sets) == {
+        (0,), (0, 2), (0, 2, 3), (0, 4, 5), (0, 2, 4, 5), (0, 2, 3, 4, 5)
+    }  # fmt: skip
+    assert closed_sets(3, [(0, 2), (2, 1)], 0, 1).tolist() == []  # type: ignore[union-attr]
+    wide = [(node, 0) for node in range(2, 20)]
+    assert closed_sets(20, wide, 0, 1) is None, '2 ** 18 sets'
 
 
 # ---------------------------------------------------------------- by hand

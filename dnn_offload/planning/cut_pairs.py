@@ -47,11 +47,26 @@ class Way(NamedTuple):
             cost -= self._hidden(self.behind[:, cuts] * share, paid)
         return cost
 
-    def whole(self) -> Floats:
-        """Of whole frontiers; (K, M)."""
-        paid = np.maximum(self.nbytes - self.burst, 0.0)
-        cost: Floats = self.codec + paid * self.per_byte
-        return cost if self.behind is None else cost - self._hidden(self.behind, paid)
+    def least(self) -> tuple[Floats, Floats]:
+        """Least cost per share over all codecs: every byte paid, and none of them; (M,) each."""
+        hidden: Floats | float = 0.0
+        if self.behind is not None:
+            hidden = self._hidden(self.behind, self.nbytes)
+        none = self.codec - hidden
+        return (none + self.nbytes * self.per_byte).min(axis=0), none.min(axis=0)
+
+    def bound(self, least: tuple[Floats, Floats], share: Floats) -> Floats:
+        """What no codec goes below; without a burst, what the best one costs.
+
+        Args:
+            least: As by ``least``, of the cuts; broadcast against ``share``.
+            share: Shares of their frontiers.
+        """
+        every, none = least
+        cost: Floats = share * every
+        if self.burst > 0.0:
+            cost = np.maximum(cost - self.per_byte * self.burst, share * none)
+        return cost
 
     def _hidden(self, behind: Floats, paid: Floats) -> Floats:
         return self.per_hidden * np.minimum(behind, paid * self.ms_per_byte)
@@ -69,7 +84,6 @@ class CutPairs:
             is left when the first bytes can be sent [ms]; (4, K, M).
         in_parts: Whether any of that is left at all.
         up_share, down_share: Shares of the bytes of the frontiers that travel; (M, M).
-        up_parts, down_parts: Flat places of the pairs where that is less than all.
         agreement: Of a codec at a cut, -1 = not measured; (K, M).
     """
 
@@ -100,8 +114,6 @@ class CutPairs:
         self.up_share, self.down_share = _shares(edge, self.here)
         used = np.triu((self.up_share > 0.0) & (self.down_share > 0.0), 1)
         self.middle_ms = np.where(used, np.minimum.reduce(middles), IMPOSSIBLE)
-        self.up_parts = np.flatnonzero(used & (self.up_share < 1.0))
-        self.down_parts = np.flatnonzero(used & (self.down_share < 1.0))
 
         tables = [codecs_at(cut) for cut in self.here]
         self.codecs = tuple(dict.fromkeys(name for table in tables for name in table))

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from dnn_offload.errors import ConfigurationError
 
@@ -140,8 +141,10 @@ def sigmoid(x: Number) -> Number:
     """1 / (1 + exp(-x)), exactly 0 or 1 far out."""
     if isinstance(x, float):  # a tenth of what arrays of nothing cost
         return 1.0 if x > 30.0 else 0.0 if x < -30.0 else 1.0 / (1.0 + math.exp(-x))
-    soft = 1.0 / (1.0 + np.exp(-np.clip(x, -30.0, 30.0)))
-    return np.where(x > 30.0, 1.0, np.where(x < -30.0, 0.0, soft))
+    soft = np.asarray(expit(x))
+    soft[x > 30.0] = 1.0
+    soft[x < -30.0] = 0.0
+    return soft
 
 
 LATENCY_OBJECTIVE = Objective()

@@ -42,6 +42,7 @@ from dnn_offload.planning.stage_weights import (
 )
 
 TOO_MUCH = 1e15           # beyond any real plan, below anything with an impossible part
+TIE = 1e-9                # of the latency: of plans with one period the fastest is the best
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -114,7 +115,11 @@ class PairPrices:
         return float(self._rest_ms[0])
 
     def bounds(self, weights: StageWeights) -> Floats:
-        """Least weighted cost of every pair, (M, M), to be read only; huge where impossible."""
+        """Weighted cost that no pair goes below; huge where it is impossible.
+
+        (M, M), to be read only. Without a burst on the uplink it is the pair's cost with its
+        best codecs (``tighter`` sees that, too).
+        """
         if weights not in self._bounds:
             self._bounds[weights] = self._bounds_of(weights)
         return self._bounds[weights]
@@ -123,16 +128,12 @@ class PairPrices:
         pairs = self.pairs
         up, down = self._ways(weights)
         middle, first_ms, second_ms = self._base(weights)
-        best_up, best_down = up.whole().min(axis=0), down.whole().min(axis=0)
         base: Floats = pairs.middle_ms * middle
-        base += (first_ms + best_up)[:, None]
-        base += (second_ms + best_down)[None, :]
-        flat, count = base.reshape(-1), len(best_up)
-        for way, best, parts, share, cuts in (
-            (up, best_up, pairs.up_parts, pairs.up_share, pairs.up_parts // count),
-            (down, best_down, pairs.down_parts, pairs.down_share, pairs.down_parts % count),
-        ):
-            flat[parts] += way.cost(cuts, share.reshape(-1)[parts]).min(axis=0) - best[cuts]
+        base += first_ms[:, None]
+        base += second_ms[None, :]
+        every, none = up.least()
+        base += up.bound((every[:, None], none[:, None]), pairs.up_share)
+        base += down.bound(down.least(), pairs.down_share)
         return base
 
     def candidate(self, i: int, j: int, up: int, down: int) -> Candidate:
@@ -241,13 +242,18 @@ class PairPrices:
         return costs
 
     def valued(self, places: Ints) -> tuple[Floats, Ints]:
-        """Value of pairs with their best two codecs, and which these are (flat K x K)."""
+        """Value of pairs with their best two codecs, and which these are (flat K x K).
+
+        Many have one period, so for ``throughput`` a trace of the latency is in the value.
+        """
         objective = self._constraints.objective
         in_stages = self.conditions.frame_period_ms > 0.0 or objective.name != LATENCY
         costs, latency_ms, stages, wait_ms = self._latency(places, in_stages=in_stages)
         values = latency_ms
         if objective.name != LATENCY and stages is not None:
             values = self._other_value(latency_ms, stages, wait_ms)
+            if objective.name == THROUGHPUT:
+                values = values + TIE * latency_ms
             values = np.where(costs >= TOO_MUCH, IMPOSSIBLE, values)
         flat = values.reshape(-1, len(places))
         choice = flat.argmin(axis=0)
@@ -294,11 +300,16 @@ class PairPrices:
         return costs, latency_ms, stages, wait_ms
 
     def tighter(self, bounds: Floats, places: Ints) -> Floats:
-        """Bounds on the value that see the deadline and the slowest stage."""
+        """Bounds on the value that see a burst, the deadline and the slowest stage."""
         if not len(places):
             return bounds
         objective = self._constraints.objective
         i, j = np.divmod(places, len(self.pairs.here))
+        up, share = self._ways(self.weights)[0], self.pairs.up_share[i, j]
+        if up.burst > 0.0:
+            every, none = up.least()
+            loose = up.bound((every[i], none[i]), share)
+            bounds = bounds + (up.cost(i, share).min(axis=0) - loose)
         period_ms: Floats = np.zeros(len(places))
         if self.conditions.frame_period_ms > 0.0 or objective.name == THROUGHPUT:
             period_ms = self._least_period_ms(i, j)

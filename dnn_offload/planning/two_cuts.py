@@ -196,11 +196,12 @@ class _Front:
         self._each.append(prices)
         # First what is likely to be on it, which spares most of the rest.
         ends = np.array([latency.argmin(), energy.argmin()])
-        self._look_at(self._open(ends, latency, energy))
-        rest = self._open(np.arange(len(latency)), latency, energy)
+        self._look_at(ends[self._open(latency[ends], energy[ends])])
+        rest = self._open(latency, energy)
         first = pareto_indices(latency[rest], energy[rest])
         self._look_at(rest[first])
-        self._look_at(self._open(np.delete(rest, first), latency, energy))
+        rest = np.delete(rest, first)
+        self._look_at(rest[self._open(latency[rest], energy[rest])])
 
     def made(self) -> list[Candidate]:
         """The plans with two cuts."""
@@ -224,20 +225,18 @@ class _Front:
             self._latency, self._energy = latency[best], energy[best]
             self._plans = np.concatenate([self._plans, plans], axis=1)[:, best]
 
-    def _open(self, places: Ints, latency: Floats, energy: Floats) -> Ints:
-        """Of some pairs those that may bring a plan, by bounds on the cost of all pairs."""
-        latency, energy = latency[places], energy[places]
-        rest: Ints = np.flatnonzero(latency < TOO_MUCH)
+    def _open(self, latency: Floats, energy: Floats) -> Ints:
+        """Places of the pairs that may bring a plan, by bounds on their cost."""
         if not len(self._latency):
-            return places[rest]
-        # One plan in the middle beats most at little cost.
+            return np.flatnonzero(latency < TOO_MUCH)
+        # One plan in the middle beats most at little cost, and all that is impossible.
         knee = (self._latency * self._energy).argmin()
-        open_ = (latency[rest] < self._latency[knee]) | (energy[rest] < self._energy[knee])
-        rest = rest[open_]
+        open_ = (latency < self._latency[knee]) | (energy < self._energy[knee])
+        rest: Ints = np.flatnonzero(open_)
         # Of what is found and at least as fast as a pair can be, the last one is the thriftiest.
         faster = np.searchsorted(self._latency, latency[rest], side='right') - 1
         beaten = (faster >= 0) & (self._energy[np.maximum(faster, 0)] <= energy[rest])
-        return places[rest[~beaten]]
+        return rest[~beaten]
 
 
 def _kept(prices: PairPrices, keys: Collection[Key]) -> list[Candidate]:
