@@ -83,9 +83,11 @@ def _family(models: Any, name: str) -> str:
         if name in models.list_models(module=getattr(models, family) if family else models):
             return family
     if name in models.list_models(module=models.detection):
+        # Two-stage detectors choose regions in layer rpn, the others boxes in their own forward.
+        layer = 'layer rpn' if 'rcnn' in name else 'its own method postprocess_detections'
         raise ModelError(
-            'this detector cannot be exported: torchvision.nms, or a choice of boxes whose number '
-            'depends on the picture, is in the middle of it',
+            f'this detector cannot be exported: torchvision.nms in {layer} leaves as many boxes '
+            'as the picture has, so shapes are not known before it runs',
             given=name,
             hint=_DETECTORS,
         )
