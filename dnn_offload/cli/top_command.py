@@ -35,7 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument('--svg', type=Path, metavar='FILE', help='as --once, as a picture')
     parser.add_argument(
         '--wait', type=float, default=5.0, metavar='SECONDS',
-        help='how long --once, --json and --svg listen [%(default)s]',
+        help='how long --once, --json and --svg listen; up to 4 s longer until each robot that '
+        'was found has told its plan [%(default)s]',
     )
 
 

@@ -34,6 +34,9 @@ from dnn_offload.watch.views import as_json, SystemView
 from dnn_offload.writable import check_file
 
 POLL_S = 0.5               # messages are fetched at least so often
+# Fast DDS repeats every three seconds what a newcomer missed of who publishes what, and plans come
+# once a second: a single look listens so much longer where a robot's plan was not heard yet.
+PLAN_PATIENCE_S = 4.0
 SLOWEST_HZ, FASTEST_HZ = 0.1, 20.0
 LONGEST_WAIT_S = 3600.0
 SVG_WIDTH = 100
@@ -149,6 +152,10 @@ def watch(args: argparse.Namespace) -> int:
 def _once(top: Top, console: Console, args: argparse.Namespace) -> int:
     top.listen(args.wait)
     view = top.look()
+    end_s = time.monotonic() + PLAN_PATIENCE_S
+    while any(robot.plan is None for robot in view.robots) and time.monotonic() < end_s:
+        top.listen(POLL_S)
+        view = top.look()
     if args.json:
         print(json.dumps(as_json(view, top.where), indent=1))
     elif not args.svg:

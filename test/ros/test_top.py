@@ -16,7 +16,8 @@ import struct
 import subprocess
 import sys
 import termios
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 from ament_index_python.packages import get_package_share_directory
 from harness import Graph, running_graph, wait_for
@@ -25,6 +26,7 @@ import pytest
 from dnn_offload.testbed.environment import prepare_environment
 from dnn_offload.testbed.fleet import Fleet
 from dnn_offload.testbed.session import write_pictures
+from dnn_offload.watch import main as watch_main
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 import view_files  # beside the unit tests
@@ -118,6 +120,33 @@ def test_a_robot_that_is_not_there_is_an_alarm() -> None:
     done = top('--once', '--robot', 'nope', '--wait', '4')
     assert done.returncode == 1
     assert '! /nope: no robot of this namespace is heard' in done.stdout
+
+
+class Slow:
+    """Hears a robot at once, and its plan after some seconds, which pass in no time."""
+
+    where: ClassVar[dict[str, object]] = {}
+
+    def __init__(self, plan_after_s: float) -> None:
+        self.plan_after_s, self.listened_s = plan_after_s, 0.0
+
+    def listen(self, seconds: float) -> None:
+        self.listened_s += seconds
+
+    def look(self) -> SimpleNamespace:
+        plan = 'a plan' if self.listened_s >= self.plan_after_s else None
+        return SimpleNamespace(robots=[SimpleNamespace(plan=plan)], alarms=())
+
+
+@pytest.mark.parametrize(('plan_after_s', 'listens_s'), [(1.0, 4.0), (5.6, 6.0), (99.0, 8.0)])
+def test_a_single_look_waits_for_a_plan_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, plan_after_s: float, listens_s: float
+) -> None:
+    slow = Slow(plan_after_s)
+    monkeypatch.setattr(watch_main, 'time', SimpleNamespace(monotonic=lambda: slow.listened_s))
+    monkeypatch.setattr(watch_main, 'as_json', lambda view, where: {})
+    watch_main._once(slow, None, SimpleNamespace(wait=4.0, json=True, svg=None))  # type: ignore[arg-type]
+    assert slow.listened_s == pytest.approx(listens_s)
 
 
 def test_text_goes_where_there_is_no_terminal_and_a_picture_into_a_file(
