@@ -31,7 +31,7 @@ from dnn_offload.simulate.made_up_graph import made_up_inception, made_up_squeez
 
 RUNS = 100
 FRAME_PERIOD_MS = 1e3 / 15.0
-WANTED = 64                 # plans per server that become objects: the planner's table_size
+WANTED = 64                 # plans per server that become objects: the default of table_size
 THREADS = (1, 2, 4)
 BOARD = 'raspberry_pi_4b'
 GIVEN = 'given'

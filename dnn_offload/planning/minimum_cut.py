@@ -137,10 +137,11 @@ def _by_flow(
         solved = minimum_cut(graph, prices.robot, prices.server, sending[name], linear)
         if solved is not None:
             linear, on_robot = solved
-            best = graph.frontier(on_robot), name
-    if best is None or frozenset(best[0]) in graph.frontiers:
+            best = on_robot, name
+    if best is None:
         return None
-    return best
+    sent = graph.sent(best[0][None])
+    return None if graph.are_cuts(sent)[0] else (tuple(np.flatnonzero(sent).tolist()), best[1])
 
 
 def _best_cut(graph: PlacementGraph, prices: Prices, sending: Floats) -> float:

@@ -65,7 +65,6 @@ class PlacementGraph:
         depth: Of each value, a depth that is never more than its own: of the deepest cut that
             it crosses, else of what it was made from; (V,).
         codecs: Codec name to its costs per value.
-        frontiers: Frontier of each cut as a set of numbers of values, to its place.
     """
 
     def __init__(
@@ -84,10 +83,7 @@ class PlacementGraph:
         self.before: Bools = np.array(before, dtype=bool)
         self.sendable = sendable_values(graph, self.crosses)
         self.depth = least_depths(graph, self.crosses, [cut.depth for cut in self.cuts])
-        self.frontiers = {
-            frozenset(np.flatnonzero(row).tolist()): place
-            for place, row in enumerate(self.crosses)
-        }
+        self._cut_rows = {row.tobytes() for row in np.packbits(self.crosses, axis=1)}
         self.codecs = value_costs(graph, self.cuts, self._there, self.crosses, positions)
         self._placed: dict[tuple[int, ...], Placed] = {}
         self._by_id: dict[str, tuple[int, ...]] = {}
@@ -222,12 +218,17 @@ class PlacementGraph:
         if held is None or not len(held):
             return None
         on_robot: Bools = held[:, self.node_of_layer]
-        times_ms = self.edge_ms, self.server_ms
+        sent, times_ms = self.sent(on_robot), (self.edge_ms, self.server_ms)
         return PlacementList(
-            on_robot, self._sent(on_robot), times_ms, self.depth, self.codecs, self.crosses
+            on_robot, sent, times_ms, self.depth, self.codecs, self.are_cuts(sent)
         )
 
-    def _sent(self, on_robot: Bools) -> Bools:
+    def are_cuts(self, sent: Bools) -> Bools:
+        """Whether what placements send, (F, V), is what crosses a cut in linear order; (F,)."""
+        packed = np.packbits(sent, axis=1)
+        return np.array([row.tobytes() in self._cut_rows for row in packed], dtype=bool)
+
+    def sent(self, on_robot: Bools) -> Bools:
         """Values that the server needs and the robot has, of placements; (F, N) to (F, V)."""
         graph = self.graph
         here: Bools = np.ones((len(on_robot), len(graph.names)), dtype=bool)
@@ -240,14 +241,7 @@ class PlacementGraph:
 
     def frontier(self, on_robot: Bools) -> tuple[int, ...]:
         """Values that the server needs when these layers, (N,), run on the robot."""
-        graph = self.graph
-        needed = graph.is_output.copy()
-        needed[self._read_value[~on_robot[self._read_layer]]] = True
-        here = np.zeros(len(graph.names), dtype=bool)
-        here[self.graph.made == 0] = True  # what the network takes
-        for layer in np.flatnonzero(on_robot):
-            here[list(graph.makes[layer])] = True
-        return tuple(np.flatnonzero(needed & here).tolist())
+        return tuple(np.flatnonzero(self.sent(on_robot[None])).tolist())
 
     def layers_before(self, frontier: Iterable[int]) -> Bools:
         """Layers that must run before these values are there; (N,)."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dnn_offload.planning.value_costs import ValueCosts
 
-MOST = 10_000              # placements in a list; a hundred bytes or so each
+MOST = 10_000              # placements in a list; two hundred bytes or so each
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -30,13 +30,13 @@ class PlacementList:
         times: The layers' times on the robot and on the server [ms]; (N,) each.
         depth: Of each value; (V,).
         codecs: Codec name to its costs per value.
-        cuts: Which values cross each cut in linear order; (C, V).
+        is_cut: Whether a placement is a cut in linear order; (F,).
 
     Attributes:
         robot_ms, server_ms: Layers of each placement on either side; (F,).
         depth: Least depth of the values that it sends; (F,).
         picture: Whether the picture is among them; (F,).
-        is_cut: Whether it is a cut in linear order; (F,).
+        is_cut: As given, in the list's order.
         codecs: Codec name to what all its values together cost; (F,) each.
     """
 
@@ -47,15 +47,14 @@ class PlacementList:
         times: tuple[Floats, Floats],
         depth: Ints,
         codecs: Mapping[str, ValueCosts],
-        cuts: Bools,
+        is_cut: Bools,
     ) -> None:
         robot_ms = on_robot @ times[0]
         order = np.argsort(-robot_ms, kind='stable')
         sent = sent[order]
         self.robot_ms, self.server_ms = robot_ms[order], ~on_robot[order] @ times[1]
         self._packed, self._values = np.packbits(sent, axis=1), sent.shape[1]
-        linear = {row.tobytes() for row in np.packbits(cuts, axis=1)}
-        self.is_cut: Bools = np.array([row.tobytes() in linear for row in self._packed])
+        self.is_cut: Bools = is_cut[order]
         self.picture: Bools = sent[:, 0].copy()
         self.depth: Ints = np.where(sent, depth, depth.max()).min(axis=1)
         each = [part for cost in codecs.values()

@@ -48,10 +48,9 @@ def rank_key(candidate: Candidate) -> tuple[float, float, int, int, str, str, in
 
     Where nothing runs here the thread count costs nothing: the larger one, for rescues.
     """
-    latency_ms, value = candidate.latency_ms, candidate.value
     return (
-        latency_ms if math.isnan(value) else value,
-        latency_ms,
+        candidate.cost,
+        candidate.latency_ms,
         candidate.uplink_bytes,
         candidate.cut_index,
         candidate.codec,
