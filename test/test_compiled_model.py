@@ -49,6 +49,18 @@ def test_torch_stands_in_until_a_piece_is_compiled(tiny: CompiledModel) -> None:
     assert all(deviation(a, b) <= 1e-4 for a, b in zip(found, wanted, strict=True))
 
 
+def test_what_is_held_is_compiled_before_it_runs(tiny: CompiledModel) -> None:
+    """The tail of a rescue must be fast at its first run."""
+    last = len(tiny.cuts) - 1
+    reference = TorchModel(tiny.program, tiny.weights)
+    arrays = reference.run(reference.segment(0, 2), seeded_inputs(tiny.program.inputs))
+    tail = tiny.segment(2, last)
+    tiny.hold([tail])
+    wait_until(lambda: tail.ready)
+    tiny.run(tail, arrays)
+    assert not tail.stood_in
+
+
 def test_a_new_thread_count_is_compiled_for(tiny: CompiledModel) -> None:
     last = len(tiny.cuts) - 1
     inputs = seeded_inputs(tiny.program.inputs)

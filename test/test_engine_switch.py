@@ -8,9 +8,12 @@ import time
 
 import pytest
 
+from dnn_offload.cost.profile import CutProfile, Profile
+from dnn_offload.errors import OffloadError
 from dnn_offload.runtime.outcomes import Outcome
+from dnn_offload.runtime.outlook import run_key
 from dnn_offload.runtime.plan_slot import PlanRequest
-from engine_parts import check_accounts, outcomes, Rig
+from engine_parts import check_accounts, FakeModel, outcomes, Rig, STAGES
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -45,6 +48,41 @@ def test_unknown_cut_or_codec_is_an_error_and_the_old_plan_goes_on(rig: Rig) -> 
     rig.push_and_wait()
     assert rig.node.reports[0].plan.cut_index == 1
     assert len(rig.node.errors) == 2
+
+
+def test_another_model_takes_over_under_a_stream(rig: Rig) -> None:
+    rig.start(cut=2)
+    last = STAGES
+    rig.stream.run(20, 0.003)
+    times = rig.engine._shared.times
+    rig.node.wait(lambda: times.expected_ms(run_key((0, 2)), time.monotonic()) < 100.0)
+    faster = FakeModel()
+    profile = Profile(
+        'fake', 'fake', {}, 'onnxruntime', 1, {}, 0.1, {}, 1.0, tuple(
+            CutProfile(c.cut_id, c.index, c.label, c.depth, c.nbytes, 300.0 * c.index, 700.0)
+            for c in rig.model.cuts
+        ),
+    )
+    rig.engine.adopt(faster, profile)
+    rig.engine.adopt(faster, profile)  # the newest counts
+    rig.node.wait(lambda: bool(faster.held))
+    # The whole network for fallbacks, and both pieces of the plan in force; as many threads.
+    assert faster.held == [(0, last), (0, 2), (2, last)] and faster.threads == [1]
+    assert times.expected_ms(run_key((0, 2)), time.monotonic()) == pytest.approx(600.0)
+    before = len(rig.model.runs)
+    rig.stream.run(20, 0.003)
+    rig.plan(3)  # warmed by the one that runs now
+    rig.node.wait(lambda: len(rig.node.plans) == 3)
+    rig.stream.run(5, 0.003)
+    rig.node.wait(lambda: rig.engine.counters().in_flight == 0)
+    assert len(rig.model.runs) == before and {(0, 2), (0, 3), (3, last)} <= set(faster.runs)
+    with pytest.raises(OffloadError, match='another network cannot take over'):
+        other = FakeModel()
+        other.identity = 'other'
+        rig.engine.adopt(other, profile)
+    rig.stop()
+    check_accounts(rig.node, rig.stream.count)
+    assert not rig.node.errors
 
 
 def test_thousand_plan_switches_under_a_stream_lose_nothing() -> None:

@@ -61,14 +61,12 @@ def test_an_attempt_that_works_is_followed_to_the_end() -> None:
 
 @pytest.mark.parametrize(('provisional', 'backend', 'wish'), [
     (True, 'torch', 'first'), (False, 'torch', 'no'),
-    (True, 'onnxruntime', 'no'),  # a first look is taken by torch
+    (True, 'auto', 'first'), (False, 'auto', 'no'), (True, 'onnxruntime', 'first'),
 ])
 def test_the_child_is_asked_for_a_provisional_profile_as_set(
     provisional: bool, backend: str, wish: str,
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:
-    if backend != 'torch':  # torch stands in for one that is not installed
-        pytest.importorskip(backend)
     asked: list[list[str]] = []
     monkeypatch.setattr(Preparation, 'start', lambda self: asked.append(self._command))
     values = settings() | {

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from backend_parts import wait_until
 from dnn_offload.codec import bundle
 from dnn_offload.cost.profile import CutProfile, Profile
 from dnn_offload.errors import RefusedError
@@ -220,8 +221,8 @@ def test_load_factor_is_relative_to_the_profile() -> None:
     assert bench.server.statistics(time.monotonic() + 60.0).load_factor is None
     # Another profile: what was measured against the old one says nothing, frames go on.
     slower = tuple(replace(cut, tail_ms=20.0) for cut in cuts)
-    bench.server.set_profile(replace(profile, cuts=slower))
-    assert bench.server.statistics().load_factor is None
+    bench.server.adopt(bench.model, replace(profile, cuts=slower))
+    wait_until(lambda: bench.server.statistics().load_factor is None)
     for _ in range(1, 6):
         bench.block('one')
         time.sleep(0.010)
@@ -229,6 +230,27 @@ def test_load_factor_is_relative_to_the_profile() -> None:
         bench.next()
     now = bench.server.statistics().load_factor
     assert now is not None and 0.45 < now < 1.5
+    bench.server.stop()
+
+
+def test_another_model_takes_over_between_two_frames() -> None:
+    cuts = tuple(
+        CutProfile(c.cut_id, c.index, c.label, c.depth, c.nbytes, 1.0, 2.0)
+        for c in FakeModel().cuts
+    )
+    bench, faster = Bench(), FakeModel()
+    bench.block('one')  # computed by the first model to its end
+    profile = Profile('fake', 'a' * 40, {}, 'onnxruntime', 2, {}, 0.1, {}, 1.0, cuts)
+    bench.server.adopt(faster, profile)
+    bench.server.submit(filled('two', 1, 3.0))
+    assert faster.threads == faster.runs == []
+    bench.model.gate.set()
+    results = [bench.next(), bench.next()]
+    assert [(result.job.client, result.verdict) for result in results] == [
+        ('one', Verdict.OK), ('two', Verdict.OK),
+    ]
+    assert len(bench.model.runs) == len(faster.runs) == 1
+    assert faster.threads == [2], 'not computed with the threads of the server'
     bench.server.stop()
 
 

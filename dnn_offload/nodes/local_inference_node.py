@@ -154,11 +154,11 @@ class LocalInferenceNode(OffloadNode):
             self._open(model)
 
     def _measured(self, model: PreparedModel) -> None:
-        """The profile that replaces a provisional one; frames go on."""
+        """The profile that replaces a provisional one, and what it is of; frames go on."""
         self._model = model
-        self._profile_publisher.publish(String(data=model.profile_json))
         if self._engine is not None:
-            self._engine.seed(model.profile)
+            self._engine.adopt(model.model, model.profile)
+        self._profile_publisher.publish(String(data=model.profile_json))
 
     def _open(self, model: PreparedModel) -> None:
         """Start engine, uplink and pictures."""

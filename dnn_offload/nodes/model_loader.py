@@ -1,6 +1,7 @@
 """From a node's parameters to its network in memory: a child prepares it, a thread loads it.
 
-At a first start the network comes with a provisional profile, and the measured one follows.
+At a first start the network comes by torch, with a provisional profile; the measured one follows,
+and with it the network by the backend that it is of.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import time
 from dnn_offload.errors import ConfigurationError, OffloadError
 from dnn_offload.nodes.base import OffloadNode
 from dnn_offload.nodes.model_preparation import PreparationWatch
+from dnn_offload.runtime.backends.names import TORCH
 from dnn_offload.runtime.preparation import Progress
 from dnn_offload.runtime.prepared_model import (
+    load_measured,
     load_prepared_model,
     PreparedModel,
-    with_profile,
 )
 
 POLL_PERIOD_S = 0.1
@@ -35,8 +37,8 @@ class ModelLoader:
         node: Gives the parameters of ``model_parameters.py``.
         role: ``edge`` or ``server``.
         on_loaded: Called once, with the network; its profile may be provisional.
-        on_measured: Called once after that if it was, with the same network and the measured
-            profile.
+        on_measured: Called once after that if it was, with the measured profile and the same
+            network: the one that was loaded, or another if the profile is of another backend.
         on_failed: Called with the reason of each failed attempt to get a network;
             ``PreparationWatch`` goes on trying. What was prepared and cannot be used is prepared
             anew, once: it may have been damaged on the disk; the second time is the end.
@@ -110,20 +112,26 @@ class ModelLoader:
 
     def _load(self, progress: Progress) -> bool:
         """Load what is there by now and was not before; False if there is nothing."""
-        path = progress.profile_path if progress.stage == 'done' else progress.provisional_path
-        if path is None or (self._loaded is not None and progress.stage != 'done'):
+        measured = progress.stage == 'done'
+        path = progress.profile_path if measured else progress.provisional_path
+        if path is None or (self._loaded is not None and not measured):
             return False
+        assert progress.folder is not None
+        # A provisional profile is torch's, whatever shall run the network later.
+        backend = self._watch.setting('backend') if measured else TORCH
         if self._loaded is None:
-            assert progress.folder is not None
             self._say('loading the network')
             self._loading = _THREAD.submit(
                 load_prepared_model, progress.folder, path,
                 self._watch.setting('threads'),  # the profile is of this many
-                backend=self._watch.setting('backend'), log=self._warn,
+                backend=backend, log=self._warn,
             )
         else:
             self._say('loading the measured profile')
-            self._loading = _THREAD.submit(with_profile, self._loaded, path)
+            self._loading = _THREAD.submit(
+                load_measured, self._loaded, progress.folder, path, backend=backend,
+                log=self._warn,
+            )
         return True
 
     def _warn(self, text: str) -> None:

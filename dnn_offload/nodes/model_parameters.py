@@ -183,9 +183,10 @@ MODEL_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         'provisional_profile',
         True,
-        'At a first start, begin with a profile that is measured within 1.5 s (at most a fifth of '
-        'profile_budget_s) and in part predicted, and measure the whole one beside the stream. '
-        'false, or another backend than torch: begin when the whole one is measured.',
+        'At a first start, begin by torch, with a profile that is measured within 1.5 s (at most '
+        'a fifth of profile_budget_s) and in part predicted; the whole one is measured beside the '
+        'stream, which then goes on by the backend that is set or was fastest. false: begin when '
+        'the whole one is measured.',
         at_configure=True,
     ),
     ParameterSpec(

@@ -8,7 +8,6 @@ from typing import Any
 
 from dnn_offload.errors import OffloadError
 from dnn_offload.nodes.model_parameters import MODEL_PARAMETERS
-from dnn_offload.runtime.backends.names import candidates, TORCH
 from dnn_offload.runtime.model_cache import ModelRequest
 from dnn_offload.runtime.preparation import Preparation, Progress
 from dnn_offload.runtime.profile_wishes import FIRST, NO, ProfileWishes
@@ -37,11 +36,10 @@ def start_preparation(setting: Setting, role: str, anew: bool = False) -> Prepar
         input_size=setting('input_size'), role=role, threads=setting('threads'),
         backend=setting('backend'),
     )
-    # A first look is taken by torch, and the network loaded then is not changed for another.
-    first = setting('provisional_profile') and candidates(setting('backend'))[0] == (TORCH,)
     preparation = Preparation(
         request, setting('cache_dir'), profile_budget_s=setting('profile_budget_s'),
-        wishes=ProfileWishes(provisional=FIRST if first else NO), anew=anew,
+        wishes=ProfileWishes(provisional=FIRST if setting('provisional_profile') else NO),
+        anew=anew,
     )
     preparation.start()
     return preparation

@@ -147,10 +147,10 @@ class RemoteInferenceNode(OffloadNode):
             self._serve(served)
 
     def _take_profile(self, served: PreparedModel) -> None:
-        """The profile that replaces a provisional one; frames go on."""
-        self._publish_profile(served)
+        """The profile that replaces a provisional one, and what it is of; frames go on."""
         if self._tail is not None:
-            self._tail.set_profile(served.profile)
+            self._tail.adopt(served.model, served.profile)
+        self._publish_profile(served)
 
     def _publish_profile(self, served: PreparedModel) -> None:
         self._served = served

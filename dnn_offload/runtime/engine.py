@@ -10,6 +10,7 @@ How a node uses it::
     seq = engine.enter(stamp_s, (header, image), picture_source)       # image callback
     engine.configure(deadline_ms=80.0, window=2, threads=1)            # any thread, any time
     engine.note_load(1.7, 'probe')                           # from the load monitor
+    engine.adopt(model, profile)                             # the same network, measured
     engine.counters(), engine.compute_tid, engine.active_plan
     engine.stop()                                            # drops what is left, joins
 
@@ -43,13 +44,12 @@ from dnn_offload.cost.profile import Profile
 from dnn_offload.errors import OffloadError
 from dnn_offload.exchange import Answer, Uplink
 from dnn_offload.runtime.backends.base import LoadedModel
+from dnn_offload.runtime.expectations import expect
 from dnn_offload.runtime.frames import Counters, FramePlan, PictureSource
-from dnn_offload.runtime.outlook import encode_key, run_key
 from dnn_offload.runtime.plan_slot import PlanRequest
 from dnn_offload.runtime.responder import Responder
 from dnn_offload.runtime.settings import EngineEvents, EngineSettings
-from dnn_offload.runtime.shared import FINISH, Shared
-from dnn_offload.runtime.timing import Key
+from dnn_offload.runtime.shared import Shared
 from dnn_offload.runtime.worker import Worker
 
 STOP_TIMEOUT_S = 10.0
@@ -85,7 +85,7 @@ class InferenceEngine:
         self._worker = Worker(self._shared, self._responder)
         self._told_unstamped = False
         if profile is not None:
-            self.seed(profile)
+            expect(self._shared, profile, profile.threads)
 
     # -- life ---------------------------------------------------------------------------
 
@@ -112,24 +112,28 @@ class InferenceEngine:
         self._worker.join(STOP_TIMEOUT_S)
         self._responder.stop(STOP_TIMEOUT_S)
 
-    def seed(self, profile: Profile) -> None:
-        """Take the expected times from a profile (of this machine, model and threads).
+    def adopt(self, model: LoadedModel, profile: Profile) -> None:
+        """Go on with another profile from the next frame on, and with what it is of.
 
-        Another one may come while frames run, such as the measured one after a provisional one.
-        What slow-down was seen relative to the one before is forgotten.
+        Such as the measured one after a provisional one, and the same network by the backend that
+        was fastest. What is in flight is finished; what plans are warm is warmed anew.
+
+        Args:
+            model: The same network, used by nobody else from now on; may be the one that runs.
+            profile: Its profile.
+
+        Raises:
+            OffloadError: It is another network.
         """
-        last = self._shared.slot.last_cut
-        self._shared.times.set_load_ratios(profile.load_ratios)
-        self._shared.baselines = lambda threads: _baselines(profile, threads, last)
-        for key, baseline_ms in _baselines(profile, profile.threads, last).items():
-            self._shared.times.seed(key, baseline_ms)
-        for cut in profile.cuts:
-            if cut.index > last:
-                break
-            for name, cost in cut.codecs.items():
-                self._shared.times.seed(encode_key(cut.index, name), cost.encode_ms)
-        self._shared.times.seed(FINISH, profile.finish_ms)
-        self._shared.times.forget_factors()
+        shared = self._shared
+        if model.identity != shared.model.identity:
+            raise OffloadError(
+                'another network cannot take over', given=model.identity[:12],
+                allowed=shared.model.identity[:12], hint='stop this engine and make one for it',
+            )
+        with shared.changed:
+            shared.coming = model, profile
+            shared.changed.notify_all()
 
     # -- work ---------------------------------------------------------------------------
 
@@ -339,18 +343,3 @@ class InferenceEngine:
     def _note_heard(self, frame_seq: int) -> None:
         with self._shared.lock:
             self._shared.misses.heard(frame_seq, time.monotonic())
-
-
-def _baselines(profile: Profile, threads: int, last: int) -> dict[Key, float]:
-    """What heads and tails take with a thread count, as profiled; else as with the usual one."""
-    own = (v for v in profile.variants if v.backend == profile.backend)
-    variant = next((v for v in own if v.threads == threads), None)
-    found: dict[Key, float] = {}
-    for cut in profile.cuts[: last + 1]:
-        if cut.index > 0:
-            head_ms = cut.head_ms if variant is None else variant.head_ms[cut.index]
-            found[run_key((0, cut.index))] = head_ms
-        if cut.index < last:
-            tail_ms = cut.tail_ms if variant is None else variant.tail_ms[cut.index]
-            found[run_key((cut.index, last))] = tail_ms
-    return found

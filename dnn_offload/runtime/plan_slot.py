@@ -85,6 +85,11 @@ class PlanSlot:
         self._private_layers = 0
         self._nothing_leaves = False  # the newest request contradicts itself
 
+    def adopt(self, model: LoadedModel) -> None:
+        """The same network by another backend: nothing is warm, plans stay."""
+        self._model = model
+        self.cool()
+
     @property
     def last_cut(self) -> int:
         """Index of the cut that means all local."""
@@ -255,7 +260,7 @@ class PlanSlot:
                 preparation.to_warm.remove(span)
 
     def cool(self) -> None:
-        """Forget what is warm (the thread count has changed)."""
+        """Forget what is warm (the thread count has changed, or what runs the network)."""
         self._warm.clear()
         self._trial = None
         if self.pending is not None:

@@ -74,7 +74,7 @@ def load_prepared_model(
             'the nodes show is in docs/your-own-network.md',
         )
     profile, profile_json = _read_profile(profile_path, program)
-    wanted, missing = usable(profile.backend if backend in (AUTO, ALL) else backend)
+    wanted, missing = _to_load(profile, backend)
     if missing:
         log(missing)
     model = load(folder, wanted, threads=threads, log=log)
@@ -103,15 +103,38 @@ def fingerprint_of(model: TorchModel) -> tuple[float, ...]:
     return sample(outputs)
 
 
-def with_profile(prepared: PreparedModel, profile_path: Path) -> PreparedModel:
-    """The same network with another profile, such as the one that replaces a provisional one.
+def load_measured(
+    prepared: PreparedModel, folder: Path, profile_path: Path, *, backend: str = AUTO,
+    log: Callable[[str], None] = lambda text: None,
+) -> PreparedModel:
+    """The same network with the profile that replaces a provisional one.
+
+    Args:
+        prepared: What runs now; stays as it is.
+        folder: What ``prepare.py`` saved.
+        profile_path: The measured profile.
+        backend: As for ``load_prepared_model``.
+        log: As for ``load_prepared_model``.
+
+    Returns:
+        The model that runs, with the profile; another one, of as many threads, where the profile
+        is of another backend.
 
     Raises:
-        ModelError: The profile cannot be read, or is of another model.
+        ModelError: The profile cannot be read, or is of another model; the files are damaged.
         ProfileError: The profile is damaged.
     """
     profile, profile_json = _read_profile(profile_path, prepared.model.program)
-    return replace(prepared, profile=profile, profile_json=profile_json)
+    if _to_load(profile, backend)[0] == prepared.model.backend:
+        return replace(prepared, profile=profile, profile_json=profile_json)
+    return load_prepared_model(
+        folder, profile_path, prepared.threads, backend=backend, log=log
+    )
+
+
+def _to_load(profile: Profile, backend: str) -> tuple[str, str]:
+    """What runs a network of this profile, and what is missing of what was wanted."""
+    return usable(profile.backend if backend in (AUTO, ALL) else backend)
 
 
 def _read_profile(path: Path, program: Program) -> tuple[Profile, str]:

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from dnn_offload.codec.chunks import CHUNK_BYTES
+from dnn_offload.cost.profile import Profile
 from dnn_offload.exchange import Uplink
 from dnn_offload.runtime.backends.base import LoadedModel
 from dnn_offload.runtime.frame_table import FrameTable
@@ -33,7 +34,8 @@ _LINK_MEMORY = 0.3  # weight of the newest transfer in the sending rate
 class Shared:
     """State of one engine. ``changed`` is notified whenever a decision could be another.
 
-    ``baselines`` gives what pieces take with a thread count, as profiled.
+    ``baselines`` gives what pieces take with a thread count, as profiled; ``coming`` is what the
+    worker takes before its next frame in place of ``model``.
 
     Args:
         model: The model to run.
@@ -54,6 +56,7 @@ class Shared:
         self.times = RunTimes()
         self.stages = StageWatch()
         self.model = model
+        self.coming: tuple[LoadedModel, Profile] | None = None
         self.settings = settings
         self.clock_s = clock_s
         self.uplink: Uplink | None = None

@@ -107,7 +107,7 @@ class TailServer:
     """Computes tails, one at a time, in its own thread.
 
     Args:
-        model: The model; used by the thread only.
+        model: The model; used by the thread only, until another takes over.
         respond: Called with every frame's end, from the thread or from ``submit``; must be
             thread-safe.
         log: Called with what went wrong inside, in words.
@@ -131,6 +131,7 @@ class TailServer:
     ) -> None:
         self._model = model
         self._parts = ServerParts(model)
+        self._coming: tuple[LoadedModel, Profile] | None = None
         self._respond = respond
         self._log = log
         self._threads = threads
@@ -147,7 +148,7 @@ class TailServer:
         self._served = self._superseded = self._refused = 0
         self._thread = threading.Thread(target=self._run, name='tail', daemon=True)
         if profile is not None:
-            self.set_profile(profile)
+            self._expect(profile)
 
     def start(self) -> None:
         """Start to compute."""
@@ -163,12 +164,32 @@ class TailServer:
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
 
-    def set_profile(self, profile: Profile) -> None:
-        """Take what the load factor is relative to; frames go on, older ones are no evidence."""
+    def adopt(self, model: LoadedModel, profile: Profile) -> None:
+        """Serve with another profile from the next frame on, and with what it is of.
+
+        Args:
+            model: The same network, used by nobody else; may be the one that runs.
+            profile: What the load factor is relative to; older frames are no evidence.
+        """
         with self._changed:
-            self._tail_ms = {cut.cut_id: cut.tail_ms for cut in profile.cuts}
-            self._layers_ms = [layer.time_ms for layer in profile.layers]
-            self._loads.clear()
+            self._coming = model, profile
+            self._changed.notify()
+
+    def _take_over(self) -> None:
+        """What has come takes the place of what was; on the thread, the lock is held."""
+        if self._coming is None:
+            return
+        (model, profile), self._coming = self._coming, None
+        if model is not self._model:
+            self._model, self._parts = model, ServerParts(model)
+            self._compute_ms.clear()
+            model.set_threads(self._threads)
+        self._expect(profile)
+
+    def _expect(self, profile: Profile) -> None:
+        self._tail_ms = {cut.cut_id: cut.tail_ms for cut in profile.cuts}
+        self._layers_ms = [layer.time_ms for layer in profile.layers]
+        self._loads.clear()
 
     def submit(self, job: TailJob) -> None:
         """Take a frame; an older one of the same robot that still waits is superseded."""
@@ -217,9 +238,11 @@ class TailServer:
         while True:
             with self._changed:
                 while self._running and not self._queue:
+                    self._take_over()
                     self._changed.wait()
                 if not self._running:
                     return
+                self._take_over()
                 job = self._queue.take()
             assert job is not None
             result = self._finish(job)

@@ -19,6 +19,7 @@ from dnn_offload.codec.registry import names_for_cut
 from dnn_offload.errors import ImageError, OffloadError
 from dnn_offload.exchange import UplinkRequest
 from dnn_offload.runtime.backends.base import segment_of, stood_in
+from dnn_offload.runtime.expectations import expect
 from dnn_offload.runtime.frames import Frame, FramePlan, JpegSource, PictureSource, Span
 from dnn_offload.runtime.outcomes import DropReason, Outcome
 from dnn_offload.runtime.outlook import (
@@ -106,6 +107,7 @@ class Worker:
         """Decide once, and do it or wait; on the worker's thread."""
         shared = self._shared
         self._apply_threads()
+        self._adopt()
         with shared.changed:
             if not shared.running:
                 return
@@ -189,6 +191,25 @@ class Worker:
             if self._threads:
                 shared.slot.cool()
             self._threads = wanted
+
+    def _adopt(self) -> None:
+        """Take the profile that has come, and what it is of: before a frame, never within one."""
+        shared = self._shared
+        with shared.lock:
+            coming, shared.coming = shared.coming, None
+            if coming is None:
+                return
+            model, profile = coming
+            is_other = model is not shared.model
+            if is_other:
+                shared.model = model
+                shared.slot.adopt(model)
+            spans = shared.slot.spans(shared.slot.active)
+        if is_other:
+            model.set_threads(self._threads)
+            shared.times.restart({})  # what ran before says nothing
+            self._hold(spans)
+        expect(shared, profile, self._threads)
 
     def _warm(self, span: Span, specs: Sequence[TensorSpec]) -> None:
         """Run a slice once on zeros; a plan whose slice fails is given up.

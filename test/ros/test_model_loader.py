@@ -31,7 +31,7 @@ class Node:
         self.said: list[str] = []
 
     def setting(self, name: str) -> Any:
-        return {'threads': 1, 'backend': 'torch'}[name]
+        return {'threads': 1, 'backend': 'auto'}[name]
 
     def steady_timer(self, period_s: float, callback: Callable[[], None]) -> Any:
         self.poll = callback
@@ -71,17 +71,20 @@ class Watch:
 
 
 class Loads:
-    """Stands for ``load_prepared_model`` and ``with_profile``: each waits until it may go on."""
+    """Stands for ``load_prepared_model`` and ``load_measured``: each waits until it may go on."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
+        self.backends: list[str] = []
         self.began, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
         self.error: Exception | None = None
 
     def load(self, folder: Path, path: Path, threads: int, **more: Any) -> Any:
+        self.backends.append(more['backend'])
         return self._made(path)
 
-    def with_profile(self, model: Any, path: Path) -> Any:
+    def load_measured(self, prepared: Any, folder: Path, path: Path, **more: Any) -> Any:
+        self.backends.append(more['backend'])
         return self._made(path)
 
     def _made(self, path: Path) -> Any:
@@ -104,7 +107,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loads]:
     made = Loads()
     monkeypatch.setattr(model_loader, 'PreparationWatch', Watch)
     monkeypatch.setattr(model_loader, 'load_prepared_model', made.load)
-    monkeypatch.setattr(model_loader, 'with_profile', made.with_profile)
+    monkeypatch.setattr(model_loader, 'load_measured', made.load_measured)
     yield made
     for _ in range(10):
         made.go_on.release()
@@ -148,6 +151,7 @@ def test_a_provisional_profile_comes_first_and_the_measured_one_follows(loads: L
     called.finish(loads)
     assert called.back == ['loaded', 'measured']
     assert [path.name for path in loads.asked] == ['provisional', 'profile']
+    assert loads.backends == ['torch', 'auto'], 'a provisional profile is of torch'
     assert Watch.last.stopped == 1 and called.node.cancelled == 1
 
 

@@ -184,10 +184,14 @@ class CompiledModel(TorchModel):
     def hold(self, segments: Sequence[CompiledSegment]) -> None:  # type: ignore[override]
         """Pieces that are seldom run but must be fast then, such as the tail of a rescue.
 
-        They make room for others last. The segments are those of the cache.
+        They are compiled if they are not, and make room for others last. The segments are those
+        of the cache.
         """
         with self._lock:
             self._held = frozenset(id(segment) for segment in segments)
+        for segment in segments:
+            if self._threads not in segment.ready:
+                self._request(segment)
 
     def let_go(self) -> None:
         """Drop all compiled pieces; those that run again are compiled again."""
