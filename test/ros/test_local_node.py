@@ -25,6 +25,7 @@ from dnn_offload.graph.fingerprint import TOLERANCE
 from dnn_offload.graph.program import PROGRAM_FILE
 from dnn_offload.msg import FrameReport, Plan
 from dnn_offload.nodes.local_outputs import ResultOutput, status_lines
+from dnn_offload.runtime.backends.names import missing
 from dnn_offload.runtime.frames import Counters, FramePlan, FrameRecord, StageTimes
 from dnn_offload.runtime.model_cache import cached_program
 from dnn_offload.runtime.outcomes import DropReason, Outcome
@@ -140,10 +141,16 @@ def yields(pid: int) -> None:
     assert int(Path(f'/proc/{pid}/oom_score_adj').read_text()) == 500
 
 
+@pytest.mark.parametrize('backend', ['torch', 'onnxruntime'])
 def test_streams_and_plans_on_a_provisional_profile_until_it_is_measured(
-    graph: Graph, tmp_path: Path
+    graph: Graph, tmp_path: Path, backend: str
 ) -> None:
-    """A first start: frames run meanwhile, none is lost when the measured profile comes."""
+    """A first start: frames run by torch meanwhile, none is lost when the measured profile comes.
+
+    Nor is one when the network that it is of takes over.
+    """
+    if missing(backend):
+        pytest.skip(missing(backend))
     reports = graph.collect(FrameReport, '/robot/frame_report', latched(1000))
     told: list[tuple[int, Profile]] = []  # frames reported by then, profile
 
@@ -155,7 +162,7 @@ def test_streams_and_plans_on_a_provisional_profile_until_it_is_measured(
     Camera(graph).stream()
     parameters = (
         'model:=torchvision:squeezenet1_1', 'weights:=random', 'input_size:=160x160',
-        'backend:=torch', f'cache_dir:={tmp_path / "cache"}', 'profile_budget_s:=5.0',
+        f'backend:={backend}', f'cache_dir:={tmp_path / "cache"}', 'profile_budget_s:=5.0',
         'deadline_ms:=0.0',
     )
     planner = NodeProcess('partition_planner_node', ['-r', '__ns:=/robot'], tmp_path / 'planner')
@@ -163,6 +170,7 @@ def test_streams_and_plans_on_a_provisional_profile_until_it_is_measured(
         assert wait_for(lambda: len(told) == 2, 120.0), process.log.read_text()
         (_, provisional), (before, measured) = told
         assert provisional.provisional and not measured.provisional
+        assert (provisional.backend, measured.backend) == ('torch', backend)
         assert provisional.model_identity == measured.model_identity
         assert before > 3, 'no frame ran on the provisional profile'
         assert any('profile of this robot is provisional' in plan.reason for plan in plans)
@@ -170,6 +178,7 @@ def test_streams_and_plans_on_a_provisional_profile_until_it_is_measured(
         assert wait_for(lambda: len(reports) > count + 5), process.log.read_text()
         assert wait_for(lambda: 'provisional' not in plans[-1].reason), plans[-1].reason
         assert process.process.poll() is None
+    assert f'ms by {backend}' in process.log.read_text()
     # Nothing was lost on the way: one report for each frame that entered, in order.
     seqs = [report.frame_seq for report in reports]
     assert seqs == list(range(1, len(seqs) + 1))

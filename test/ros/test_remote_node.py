@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+import itertools
 from pathlib import Path
 import signal
 import time
@@ -29,6 +30,7 @@ from dnn_offload.graph.sources import resolve
 from dnn_offload.msg import ServerStatus, TensorChunk, TensorMeta, TensorResult
 from dnn_offload.nodes import local_parameters, remote_parameters
 from dnn_offload.nodes.parameters import by_name
+from dnn_offload.runtime.backends.names import missing
 from dnn_offload.runtime.backends.torch_backend import TorchBackend, TorchModel
 from dnn_offload.transport import names, qos
 from dnn_offload.transport.conversion import meta_of
@@ -570,6 +572,59 @@ def test_a_model_that_cannot_be_had_is_said(graph: Graph, tmp_path: Path) -> Non
             status.server == 'hopeless' and status.state == ServerStatus.STATE_FAILED
             and 'raft_small' in status.detail for status in statuses
         ), 60.0)
+
+
+def test_robots_are_served_by_torch_until_the_profile_is_measured(
+    graph: Graph, server: Server, tmp_path: Path
+) -> None:
+    """A first start: the same robot is answered before, and after onnxruntime has taken over."""
+    if missing('onnxruntime'):
+        pytest.skip(missing('onnxruntime'))
+    told: list[Profile] = []
+    graph.observer.create_subscription(
+        String, names.profile(RENDEZVOUS, 'newcomer'),
+        lambda message: told.append(Profile.from_json(message.data)), qos.latched(),
+    )
+    log = tmp_path / 'log'
+    with NodeProcess(
+        'remote_inference_node',
+        ['-p', 'model:=torchvision:squeezenet1_1', '-p', 'weights:=random',
+         '-p', 'input_size:=64x64', '-p', f'cache_dir:={tmp_path}/cache',
+         '-p', 'profile_budget_s:=5.0', '-p', 'server_id:=newcomer',
+         '-p', 'backend:=onnxruntime', '-p', 'threads:=1'],
+        log,
+    ):
+        robot = MadeUpRobot(graph.add(Node('early')), server.model.identity)
+        assert wait_for(lambda: robot.uplink.connected('newcomer'), 120.0), log.read_text()
+        model, cut, seqs = server.model, server.model.cuts[2], itertools.count(1)
+
+        def ask() -> np.ndarray:
+            seq, picture = next(seqs), picture_of(server, 5)
+            arrays = model.run(model.segment(0, 2), [picture])
+            payload = bundle.encode(arrays, cut.frontier, 'raw')
+            robot.uplink.send(UplinkRequest(
+                seq, 1, 'newcomer', cut.cut_id, 'raw', 'raw', cut.frontier, payload
+            ))
+            assert wait_for(lambda: seq in robot.told.answers), robot.told.refused
+            (answer,) = bundle.decode(
+                robot.told.answers[seq].payload, model.outputs, max_bytes=1 << 20
+            )
+            return answer
+
+        first = ask()
+        by_torch = [profile for profile in told if profile.provisional]
+        assert wait_for(lambda: len(told) == 2, 60.0), log.read_text()
+        assert [(p.backend, bool(p.provisional)) for p in told] == [
+            ('torch', True), ('onnxruntime', False),
+        ] and by_torch, 'nothing was answered on the provisional profile'
+        # Its tail is compiled beside the first frames that ask for it.
+        assert wait_for(lambda: not np.array_equal(ask(), first)), 'torch goes on'
+        assert np.allclose(ask(), first, rtol=1e-3, atol=1e-4)
+        assert not robot.told.refused
+        assert all(connected for _, connected, _ in robot.told.connections), 'lost on the way'
+        robot.uplink.stop()
+    assert 'ms by torch; provisional' in log.read_text()
+    assert 'ms by onnxruntime' in log.read_text()
 
 
 def test_a_model_that_comes_later_is_served_then(graph: Graph, tmp_path: Path) -> None:
